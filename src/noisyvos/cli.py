@@ -1,0 +1,110 @@
+"""The command line: one subcommand a stage, in pipeline order. Options only; the work is in `noisyvos.stages`.
+
+Nothing heavy is imported here, so that `noisyvos --help` and the light stages start at once.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from noisyvos.errors import UserError
+
+app = typer.Typer(
+    name="noisyvos",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Experiments on video object segmentation with noisy labels.",
+)
+convert_app = typer.Typer(no_args_is_help=True, help="Bring raw data into the one layout that all stages read.")
+
+Out = Annotated[Path, typer.Option("--out", help="Where to write; replaced only when complete.")]
+Params = Annotated[Path, typer.Option("--params", help="Folder of the parameter files.")]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes; never changes a byte of the output.")]
+Seed = Annotated[int, typer.Option("--seed", min=0)]
+
+
+@app.command()
+def generate(
+    source: Annotated[str, typer.Option(help="A generated source of sources.yaml.")],
+    out: Out,
+    inventory: Annotated[Path, typer.Option(help="Where to list the files made.")],
+    params: Params = Path("params"),
+    workers: Workers = 1,
+) -> None:
+    """Make generated raw data from its seed."""
+    from noisyvos.stages import generate as stage
+
+    stage.run(source, out=out, inventory=inventory, params=params, workers=workers)
+
+
+@app.command()
+def download(
+    source: Annotated[str, typer.Option(help="A source of sources.yaml.")],
+    raw: Annotated[Path, typer.Option(help="Folder the raw files are in.")],
+    out: Annotated[Path, typer.Option(help="Where to list what is there.")],
+    params: Params = Path("params"),
+) -> None:
+    """Fetch raw data, or check what was put there by hand and say what is missing."""
+    from noisyvos.stages import download as stage
+
+    stage.run(source, raw=raw, out=out, params=params)
+
+
+app.add_typer(convert_app, name="convert")
+
+
+@convert_app.command("dataset")
+def convert_dataset(
+    name: Annotated[str, typer.Option(help="A dataset of datasets.yaml.")],
+    raw: Annotated[Path, typer.Option(help="Folder the raw files are in.")],
+    out: Out,
+    params: Params = Path("params"),
+    workers: Workers = 1,
+) -> None:
+    """Convert a dataset of datasets.yaml."""
+    from noisyvos.stages import convert as stage
+
+    stage.run(name, raw=raw, out=out, params=params, workers=workers)
+
+
+@app.command()
+def synth(
+    images: Annotated[Path, typer.Option(help="A converted image dataset.")],
+    recipe: Annotated[str, typer.Option(help="A recipe of synth.yaml.")],
+    out: Out,
+    seed: Seed = 0,
+    params: Params = Path("params"),
+    workers: Workers = 1,
+) -> None:
+    """Make 3-frame clips from still images."""
+    from noisyvos.stages import synth as stage
+
+    stage.run(images, recipe=recipe, out=out, seed=seed, params=params, workers=workers)
+
+
+@app.command()
+def noise(
+    dataset: Annotated[Path, typer.Option(help="A converted video dataset.")],
+    noise: Annotated[str, typer.Option("--noise", help="A noise setting of noise.yaml.")],
+    out: Annotated[Path, typer.Option("--out", help="The mask collection (zip) to write.")],
+    manifest: Annotated[Path, typer.Option(help="Where to write the achieved noise.")],
+    seed: Seed = 0,
+    params: Params = Path("params"),
+    workers: Workers = 1,
+) -> None:
+    """Put label noise on the masks of a dataset."""
+    from noisyvos.stages import noise as stage
+
+    stage.run(dataset, noise=noise, out=out, manifest=manifest, seed=seed, params=params, workers=workers)
+
+
+def main() -> None:
+    """Run the command line; an error meant for the user is one sentence on stderr and exit code 1."""
+    try:
+        app()
+    except (UserError, FileNotFoundError) as error:
+        print(f"noisyvos: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,108 @@
+"""The one on-disk form that every stage after `convert` reads.
+
+A video dataset:            An image dataset:
+    frames/<seq>/<frame>.jpg    images/<name>.jpg
+    masks/<seq>/<frame>.png     instances.json      (COCO format)
+    meta.json                   meta.json
+
+`meta.json` is written last: a folder without it is unfinished. Frames may be links. A mask may exist for only some
+frames of a video, and an object may appear first in a later mask.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noisyvos.errors import UserError
+from noisyvos.io.atomic import write_json
+from noisyvos.io.images import read_frame
+from noisyvos.io.masks import MaskCollection
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One video: frame names in time order, the frames that have a mask, the size and the object ids of those masks."""
+
+    name: str
+    frames: tuple[str, ...]
+    masks: tuple[str, ...]
+    size: tuple[int, int]  # height, width
+    objects: tuple[int, ...]  # every id that occurs in a mask, ascending, without void
+    suffix: str = ".jpg"  # of the frame files
+
+
+class VideoDataset:
+    """Read access to a converted video dataset; `masks` may be replaced by any other mask collection (noisy labels)."""
+
+    def __init__(self, root: str | Path, masks: str | Path | None = None) -> None:
+        self.root = Path(root)
+        self.meta = read_meta(self.root, kind="video")
+        self.masks_path = Path(masks) if masks is not None else self.root / "masks"
+
+    @cached_property
+    def masks(self) -> MaskCollection:
+        """The mask collection in use, opened on first need."""
+        return MaskCollection(self.masks_path)
+
+    @cached_property
+    def sequences(self) -> dict[str, Sequence]:
+        """Sequences by name, sorted."""
+        return {
+            name: Sequence(
+                name,
+                tuple(entry["frames"]),
+                tuple(entry["masks"]),
+                (entry["size"][0], entry["size"][1]),
+                tuple(entry["objects"]),
+                entry.get("suffix", ".jpg"),
+            )
+            for name, entry in sorted(self.meta["sequences"].items())
+        }
+
+    def frame_path(self, sequence: str, frame: str) -> Path:
+        """Return the file of one frame."""
+        return self.root / "frames" / sequence / f"{frame}{self.sequences[sequence].suffix}"
+
+    def read_frame(self, sequence: str, frame: str) -> np.ndarray:
+        """Return one frame, (H, W, 3) uint8 RGB."""
+        return read_frame(self.frame_path(sequence, frame))
+
+    def read_mask(self, sequence: str, frame: str) -> np.ndarray:
+        """Return one index mask, (H, W) uint8; UserError if its size is not that of the frames."""
+        mask = self.masks.read(sequence, frame)
+        size = self.sequences[sequence].size
+        if mask.shape != size:
+            raise UserError(f"{self.masks_path}: {sequence}/{frame}.png is {mask.shape}, its frames are {size} (height, width).")
+        return mask
+
+
+def write_video_meta(root: str | Path, name: str, sequences: list[Sequence], **extra: Any) -> None:
+    """Seal a video dataset by writing its meta.json; `extra` holds facts on how it was made (no times, no paths)."""
+    entries = {
+        s.name: {
+            "frames": list(s.frames),
+            "masks": list(s.masks),
+            "size": list(s.size),
+            "objects": list(s.objects),
+            "suffix": s.suffix,
+        }
+        for s in sequences
+    }
+    write_json(Path(root) / "meta.json", {"kind": "video", "name": name, "sequences": entries, **extra})
+
+
+def read_meta(root: str | Path, kind: str) -> dict[str, Any]:
+    """Return meta.json of a converted dataset; UserError if it is unfinished or of another kind than `kind`."""
+    path = Path(root) / "meta.json"
+    if not path.is_file():
+        raise UserError(
+            f"{root}: no meta.json here, so this is not a converted dataset or its conversion did not end. Run `noisyvos convert` for it."
+        )
+    meta = json.loads(path.read_text(encoding="utf-8"))
+    if meta.get("kind") != kind:
+        raise UserError(f"{root}: this dataset is of kind {meta.get('kind')!r}, but {kind!r} is needed here.")
+    return meta

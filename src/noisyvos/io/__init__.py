@@ -1,0 +1,1 @@
+"""Reading and writing: atomic files, palette masks, frames, mask collections."""

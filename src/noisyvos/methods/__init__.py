@@ -1,0 +1,1 @@
+"""Training methods: how noisy labels are treated."""

@@ -1,0 +1,72 @@
+"""The interface of a training method: logits and given labels in, a loss out; it never knows which network it drives."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from noisyvos.models.base import Clip, ClipOutput
+from noisyvos.registry import Registry, Settings
+
+METHODS = Registry("method", "noisyvos.methods")
+
+
+class Method(ABC):
+    """A way to learn from noisy labels.
+
+    The training loop runs `networks` trained copies of the network (and one frozen teacher if `teacher` is set) on
+    each clip, adds the networks' auxiliary losses to `clip_loss` and takes a step. A method that keeps state saves it
+    through `state_dict`; learned scalars are named by `parameters`.
+    """
+
+    settings: Settings
+    networks: ClassVar[int] = 1  # trained networks
+    teacher: ClassVar[bool] = False  # a frozen second network, equal to the initial student
+
+    def __init__(self, settings: Settings, total_iterations: int | None = None) -> None:
+        self.settings = settings
+        self.total_iterations = total_iterations  # the schedule's length, which time-dependent settings scale with
+
+    @abstractmethod
+    def terms(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        *,
+        num_objects: Tensor,
+        teacher_logits: Tensor | None = None,
+        iteration: int = 0,
+    ) -> dict[str, Tensor]:
+        """Return the loss terms of one frame, `total` among them.
+
+        logits (B, K+1, H, W) float32, target (B, H, W) int64 with 255 = ignore, num_objects (B,) int64.
+        """
+
+    def clip_loss(
+        self, outputs: list[ClipOutput], clip: Clip, *, teacher: ClipOutput | None = None, iteration: int = 0
+    ) -> dict[str, Tensor]:
+        """Return the terms of a clip, summed over its frames; `outputs` holds one entry a trained network."""
+        sums: dict[str, Tensor] = {}
+        for index, logits in enumerate(outputs[0].logits):
+            terms = self.terms(
+                logits,
+                clip.masks[:, index + 1],
+                num_objects=clip.num_objects,
+                teacher_logits=None if teacher is None else teacher.logits[index],
+                iteration=iteration,
+            )
+            for name, value in terms.items():
+                sums[name] = sums[name] + value if name in sums else value
+        return sums
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """Return the method's own learned scalars."""
+        return []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed training needs beyond the networks."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` returned."""

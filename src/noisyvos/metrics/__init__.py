@@ -1,0 +1,1 @@
+"""Scoring masks: J, F and J&F."""

@@ -1,0 +1,1 @@
+"""Networks for video object segmentation: `available`, `build`, `load_official`."""

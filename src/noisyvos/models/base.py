@@ -1,0 +1,84 @@
+"""The one interface between networks and everything that drives them.
+
+Training, inference and methods see only this: a network turns a clip into logits (`forward_clip`) and walks a video
+frame by frame (`session`). Frames are RGB in [0, 1] everywhere; normalisation, channel order and padding are the
+network's own affair.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from noisyvos.registry import Registry, Settings
+
+MODELS = Registry("model", "noisyvos.models")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A training batch of clips."""
+
+    frames: Tensor  # (B, T, 3, H, W) float32 RGB in [0, 1]
+    masks: Tensor  # (B, T, H, W) int64: 0 background, 1..K objects, 255 ignored; frame 0 is the prompt
+    num_objects: Tensor  # (B,) int64: how many of the K slots are used, at least 1
+    slots: int  # K, equal for all samples
+    keys: tuple[tuple[str, ...], ...] = ()  # per sample (dataset, sequence, frame 0, ..., frame T-1): for state and logs
+    clean: Tensor | None = None  # (B, T, H, W) int64 clean labels, for diagnostics only: no loss may read them
+
+    def to(self, device: torch.device | str) -> "Clip":
+        """Return the clip with every tensor on `device`."""
+        clean = None if self.clean is None else self.clean.to(device, non_blocking=True)
+        return Clip(
+            self.frames.to(device, non_blocking=True),
+            self.masks.to(device, non_blocking=True),
+            self.num_objects.to(device, non_blocking=True),
+            self.slots,
+            self.keys,
+            clean,
+        )
+
+    def first_mask(self) -> Tensor:
+        """Return the prompt as one binary plane a slot, (B, K, H, W) float32."""
+        ids = torch.arange(1, self.slots + 1, device=self.masks.device).view(1, -1, 1, 1)
+        return (self.masks[:, :1] == ids).float()
+
+
+@dataclass(frozen=True)
+class ClipOutput:
+    """What a network says of a clip."""
+
+    logits: tuple[Tensor, ...]  # for t = 1..T-1 (B, K+1, H, W) float32 aggregated logits, channel 0 background
+    auxiliary: dict[str, Tensor] = field(default_factory=dict)  # scalar losses of the network's own, weights included
+
+
+class Session(ABC):
+    """One video being segmented; it holds the memory, the network holds none."""
+
+    @abstractmethod
+    def step(self, frame: Tensor, *, given: dict[int, Tensor] | None = None, last: bool = False) -> Tensor:
+        """Take the next frame and return probabilities (C+1, H, W) float32, background first.
+
+        frame: (3, H, W) RGB in [0, 1] on the network's device. `given` maps channel (1..C) to a bool mask (H, W) for the objects annotated in
+        this frame; the first call must give at least one. Channels not given so far are 0. `last` marks the final frame.
+        """
+
+    @abstractmethod
+    def memory_usage(self) -> dict[str, Any]:
+        """Return what the memory holds now; the keys are listed per model in the documentation."""
+
+
+class VideoModel(nn.Module, ABC):
+    """A network for semi-supervised video object segmentation."""
+
+    memory_settings: ClassVar[type[Settings]]  # what `session` takes, with defaults
+
+    @abstractmethod
+    def forward_clip(self, clip: Clip, *, generator: torch.Generator) -> ClipOutput:
+        """Run the training pass on a batch of clips; every random choice comes from `generator` (a CPU generator)."""
+
+    @abstractmethod
+    def session(self, *, channels: int, memory: Settings, length: int | None) -> Session:
+        """Start a video with `channels` objects in all; `length` is the number of frames from the first annotated one, if known."""

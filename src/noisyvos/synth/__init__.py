@@ -1,0 +1,1 @@
+"""Synthetic video from still images: recipes and their shards."""
