@@ -1,0 +1,219 @@
+"""MLflow as a view of what the stages write: the only module that imports mlflow.
+
+The truth is the JSON and CSV of each stage. Tracking may be absent, off, slow or broken: then one warning is printed
+and the stage goes on. One run stands for one cell and is found again by its tag `cell`, so that training, a resumed
+training and scoring share it. Every (method, noise kind, training set, model, seed) has a parent run whose metrics
+`sweep/jf`, `sweep/j`, `sweep/f` and `sweep/q_achieved` have the noise in percent as their step: the MLflow UI then
+lays noise sweeps over each other.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+_BATCH = 100  # points a request: a request per point would cost more than the training step it describes
+_STORE = "sqlite:///mlflow.db"  # what `mlflow ui` opens when it is told nothing
+_PARENT = "mlflow.parentRunId"
+_NAME = "mlflow.runName"
+
+
+class Track:
+    """What a stage says of its cell; without a client every call does nothing."""
+
+    def __init__(self, client: Any = None, run_id: str = "") -> None:
+        self._client = client
+        self._run_id = run_id
+        self._points: list[Any] = []
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Note metric values at a step; they are sent in batches."""
+        if self._client is None:
+            return
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self._points += [Metric(name, float(value), now, step or 0) for name, value in values.items()]
+        if len(self._points) >= _BATCH:
+            self.flush()
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Note settings, nested ones flattened with dots; a setting that the run has already is left alone."""
+        if self._client is None:
+            return
+        from mlflow.entities import Param
+
+        with _forgiving("settings"):
+            known = self._client.get_run(self._run_id).data.params
+            new = [Param(k, str(v)[:500]) for k, v in flatten(values).items() if k not in known]
+            self._client.log_batch(self._run_id, params=new[:100])
+
+    def tags(self, values: Mapping[str, Any]) -> None:
+        """Set tags."""
+        if self._client is not None:
+            with _forgiving("tags"):
+                for name, value in values.items():
+                    self._client.set_tag(self._run_id, name, str(value))
+
+    def artifact(self, path: str | Path, folder: str | None = None) -> None:
+        """Attach a file."""
+        if self._client is not None:
+            with _forgiving("an artifact"):
+                self._client.log_artifact(self._run_id, str(path), folder)
+
+    def flush(self) -> None:
+        """Send what has been noted so far."""
+        if self._client is not None and self._points:
+            points, self._points = self._points, []
+            with _forgiving("metrics"):
+                self._client.log_batch(self._run_id, metrics=points)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one level, `{"noise": {"q": 0.8}}` as `{"noise.q": 0.8}`."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+@contextmanager
+def _forgiving(what: str) -> Iterator[None]:
+    """Turn any failure of tracking into one line of warning."""
+    try:
+        yield
+    except Exception as error:  # tracking is a view: whatever goes wrong in it must not stop a stage
+        print(
+            f"noisyvos: warning: MLflow did not take {what} ({type(error).__name__}: {str(error).splitlines()[0][:200]})", file=sys.stderr
+        )
+
+
+def _connect() -> Any:
+    """Return a client on MLFLOW_TRACKING_URI, or on mlflow.db in the current folder."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", _STORE))
+
+
+@contextmanager
+def _lock() -> Iterator[None]:
+    """Keep other jobs out while the database is made or a run is looked up and perhaps created."""
+    from filelock import FileLock
+
+    path = Path("scratch/mlflow.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path, timeout=120):
+        yield
+
+
+def _experiment(client: Any, preset: str) -> str:
+    name = f"grid/{preset}"
+    found = client.get_experiment_by_name(name)
+    return found.experiment_id if found is not None else client.create_experiment(name)
+
+
+def _find(client: Any, experiment: str, tag: str, value: str) -> list[Any]:
+    return client.search_runs([experiment], f"tags.`{tag}` = '{value}' and tags.superseded != 'yes'", max_results=10)
+
+
+def _cell_run(client: Any, preset: str, cell: str, stage: str, params: Mapping[str, Any]) -> str:
+    """Return the id of the cell's run; a training with other settings than before starts a new one."""
+    digest = hashlib.sha256(json.dumps(flatten(params), sort_keys=True, default=str).encode()).hexdigest()[:16]
+    experiment = _experiment(client, preset)
+    runs = _find(client, experiment, "cell", cell)
+    if params:
+        for run in runs:
+            if run.data.tags.get("config_hash", digest) == digest:
+                client.set_tag(run.info.run_id, "config_hash", digest)
+                return run.info.run_id
+            client.set_tag(run.info.run_id, "superseded", "yes")
+    elif runs:
+        return runs[0].info.run_id
+    tags = {"cell": cell, "preset": preset, "stage": stage, "superseded": "no", _NAME: cell}
+    if params:
+        tags["config_hash"] = digest
+    return client.create_run(experiment, tags=tags).info.run_id
+
+
+@contextmanager
+def run(
+    *,
+    cell: str,
+    preset: str,
+    stage: str,
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, Any] | None = None,
+    enabled: bool = True,
+) -> Iterator[Track]:
+    """Yield the track of a cell's run and close it afterwards, as failed if the block raises."""
+    track = Track()
+    if enabled and os.environ.get("NOISYVOS_TRACKING", "on") != "off":
+        try:
+            with _lock():
+                client = _connect()
+                track = Track(client, _cell_run(client, preset, cell, stage, params or {}))
+            client.update_run(track._run_id, status="RUNNING")
+        except Exception as error:  # no mlflow, a locked or foreign database, a server that is down: all the same to a stage
+            track = Track()
+            print(
+                f"noisyvos: warning: this run is not tracked ({type(error).__name__}: {str(error).splitlines()[0][:200]})", file=sys.stderr
+            )
+    track.params(params or {})
+    track.tags(tags or {})
+    try:
+        yield track
+    except BaseException:
+        _close(track, "FAILED")
+        raise
+    _close(track, "FINISHED")
+
+
+def _close(track: Track, status: str) -> None:
+    track.flush()
+    if track._client is not None:
+        with _forgiving("the end of a run"):
+            track._client.set_terminated(track._run_id, status)
+
+
+def record_sweeps(preset: str, points: list[dict[str, Any]]) -> None:
+    """Write the parent runs of a preset's sweeps.
+
+    Each point is one scored cell: `cell`, `sweep` (the parent's name), `q` (target mean IoU), and the values `jf`,
+    `j`, `f`, `q_achieved`. A clean cell stands in several sweeps and so comes as several points.
+    """
+    if os.environ.get("NOISYVOS_TRACKING", "on") == "off":
+        return
+    with _forgiving("the sweeps"), _lock():
+        from mlflow.entities import Metric
+
+        client = _connect()
+        experiment = _experiment(client, preset)
+        now = int(time.time() * 1000)
+        for sweep in sorted({point["sweep"] for point in points}):
+            for old in _find(client, experiment, "sweep", sweep):  # scores may have changed: a sweep is always written whole
+                client.set_tag(old.info.run_id, "superseded", "yes")
+                client.delete_run(old.info.run_id)
+            parent = client.create_run(experiment, tags={"sweep": sweep, "preset": preset, "superseded": "no", _NAME: sweep})
+            metrics = []
+            for point in (p for p in points if p["sweep"] == sweep):
+                step = round(100 * (1 - point["q"]))
+                metrics += [
+                    Metric(f"sweep/{name}", float(point[name]), now, step) for name in ("jf", "j", "f", "q_achieved") if name in point
+                ]
+                for child in _find(client, experiment, "cell", point["cell"]):
+                    with suppress(KeyError):
+                        client.set_tag(child.info.run_id, _PARENT, parent.info.run_id)
+            client.log_batch(parent.info.run_id, metrics=metrics)
+            client.set_terminated(parent.info.run_id)
