@@ -100,10 +100,10 @@ def _forgiving(what: str) -> Iterator[None]:
 def _connect() -> Any:
     """Return a client on MLFLOW_TRACKING_URI, or on mlflow.db in the current folder."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
     from mlflow.tracking import MlflowClient
 
+    for noisy in ("mlflow", "mlflow.store.db.utils", "alembic"):  # after the import, which sets its own levels
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     return MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", _STORE))
 
 
