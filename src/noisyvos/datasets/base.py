@@ -1,0 +1,35 @@
+"""The registry of dataset kinds: what turns a folder of raw files into the layout that all stages read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from noisyvos.registry import Registry, Settings
+
+DATASETS = Registry("dataset kind", "noisyvos.datasets.kinds")
+
+
+class DatasetSettings(Settings):
+    """What every kind of dataset takes."""
+
+    source: str = Field(description="The entry of sources.yaml whose raw files are converted.")
+    size: int | None = Field(None, ge=8, description="Shorter side in pixels to reduce to; nothing is ever enlarged. None links the files.")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """One run of a kind's `convert(job, settings) -> str`: read `raw`, fill the empty folder `out`, say what was made."""
+
+    name: str
+    raw: Path
+    out: Path
+    workers: int = 1
+
+
+def reduced_size(height: int, width: int, size: int | None) -> tuple[int, int]:
+    """Return (height, width) with the shorter side at `size`, the other truncated to whole pixels; unchanged if not larger."""
+    short = min(height, width)
+    if size is None or short <= size:
+        return height, width
+    return (size, int(width * size / height)) if height <= width else (int(height * size / width), size)

@@ -1,0 +1,47 @@
+"""Work spread over processes in a way that cannot change a result: items in, results out in the same order."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def _single_threaded(initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)  # the processes are the parallelism
+    if initializer is not None:
+        initializer(*arguments)
+
+
+def ordered_map(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int,
+    label: str,
+    initializer: Callable[..., None] | None = None,
+    arguments: tuple[Any, ...] = (),
+) -> Iterator[Result]:
+    """Yield `function(item)` for every item, in order, computed by `workers` processes; a bar named `label` on a terminal.
+
+    `initializer(*arguments)` runs once in every process (in this one, if `workers` is 1). An error of an item is
+    raised here and ends the work.
+    """
+    with tqdm(total=len(items), desc=label, disable=None, leave=False) as bar:
+        if workers == 1 or len(items) <= 1:
+            _single_threaded(initializer, arguments)
+            for item in items:
+                yield function(item)
+                bar.update()
+            return
+        pool = ProcessPoolExecutor(min(workers, len(items)), initializer=_single_threaded, initargs=(initializer, arguments))
+        try:
+            for result in pool.map(function, items):
+                yield result
+                bar.update()
+        finally:
+            pool.shutdown(cancel_futures=True)
