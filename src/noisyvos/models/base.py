@@ -12,9 +12,18 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from noisyvos.registry import Registry, Settings
+from noisyvos.errors import unknown_name
+from noisyvos.registry import Item, Registry, Settings
 
 MODELS = Registry("model", "noisyvos.models")
+
+
+def choose_settings(kind: type[Settings], values: dict[str, Any], where: str) -> Settings:
+    """Return `values` as settings of `kind`; UserError lists the known names for an unknown one, or says what is impossible."""
+    for name in values:
+        if name not in kind.model_fields:
+            raise unknown_name(f"setting of {where}", name, kind.model_fields)
+    return Item(where, kind, kind, "").validate(values, where)
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,16 @@ class VideoModel(nn.Module, ABC):
     """A network for semi-supervised video object segmentation."""
 
     memory_settings: ClassVar[type[Settings]]  # what `session` takes, with defaults
+
+    @classmethod
+    def settings_from_official(cls, state: dict[str, Tensor]) -> dict[str, Any]:
+        """Return the settings that a published state dict was made with; UserError if it belongs to another network."""
+        return {}
+
+    @classmethod
+    def convert_official(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return a published state dict in this module's own names; they are equal unless a network says otherwise."""
+        return state
 
     @abstractmethod
     def forward_clip(self, clip: Clip, *, generator: torch.Generator) -> ClipOutput:

@@ -1,0 +1,132 @@
+"""XMem's encoders: frames to keys and skip features, frames with masks to values (ECCV 2022, section 3.1)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from noisyvos.models import resnet
+from noisyvos.models.xmem.blocks import FeatureFusion, HiddenReinforcer, flat, spread
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Channel counts and the stride of one network; deep, middle and fine lie at stride, stride / 2 and stride / 4."""
+
+    key: int
+    value: int
+    hidden: int  # 0: no sensory memory
+    features: tuple[int, int, int]  # of the key encoder: deep, middle, fine
+    value_features: int  # of the value encoder before the fusion
+    decoder: tuple[int, int, int]  # deep, middle, fine
+    hidden_inner: int  # inside the normal update of the hidden state
+    reduction: int  # of the channel attention
+    stride: int
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the key encoder says of B frames, finest last."""
+
+    deep: Tensor  # (B, C, h, w)
+    middle: Tensor  # (B, C, 2h, 2w)
+    fine: Tensor  # (B, C, 4h, 4w)
+
+    def at(self, index: int | Tensor, clips: int) -> "Features":
+        """Return the features of frame `index` of each of `clips` clips, given features of all their frames."""
+        return Features(*(x.unflatten(0, (clips, -1))[:, index] for x in (self.deep, self.middle, self.fine)))
+
+
+class ResNetKeyEncoder(nn.Module):
+    """ResNet-50 up to its third stage."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = resnet.stem_convolution(3)
+        self.bn1 = resnet.FrozenStatisticsNorm(64)
+        self.res2 = resnet.stage(resnet.Bottleneck, 64, 64, 3, 1)
+        self.layer2 = resnet.stage(resnet.Bottleneck, 256, 128, 4, 2)
+        self.layer3 = resnet.stage(resnet.Bottleneck, 512, 256, 6, 2)
+        resnet.initialise(self)
+
+    def forward(self, frames: Tensor) -> Features:
+        """Map normalised frames (B, 3, H, W) to features at strides 16, 8 and 4."""
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(frames))), 3, 2, 1)
+        fine = self.res2(x)
+        middle = self.layer2(fine)
+        return Features(self.layer3(middle), middle, fine)
+
+
+class ValueEncoder(nn.Module):
+    """Frame, own mask and the other objects' masks to values; a subclass supplies the trunk `object_features`."""
+
+    def __init__(self, single_object: bool) -> None:
+        super().__init__()
+        self.single_object = single_object
+
+    def add_head(self, widths: Widths) -> None:
+        """Create the fusion with the image's deep features and the deep update; called last, to keep the published order."""
+        self.fuser = FeatureFusion(widths.features[0], widths.value_features, widths.value, widths.reduction)
+        if widths.hidden:
+            self.hidden_reinforce = HiddenReinforcer(widths.value, widths.hidden)
+
+    def object_features(self, planes: Tensor) -> Tensor:
+        """Map (B * N, 4 or 5, H, W) to (B * N, value_features, h, w)."""
+        raise NotImplementedError
+
+    def forward(
+        self, frames: Tensor, deep: Tensor, hidden: Tensor | None, masks: Tensor, *, deep_update: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return values (B, N, C_v, h, w) and the hidden state, renewed only if `deep_update`.
+
+        frames (B, 3, H, W) normalised, deep (B, C, h, w), masks (B, N, H, W) in [0, 1]. The value does not depend on `hidden`.
+        """
+        batch, objects = masks.shape[:2]
+        planes = [spread(frames, objects), flat(masks).unsqueeze(1)]
+        if not self.single_object:
+            planes.append(flat(masks.sum(1, keepdim=True) - masks).unsqueeze(1))
+        features = self.object_features(torch.cat(planes, 1))
+        value = self.fuser(deep, features.unflatten(0, (batch, objects)))
+        if deep_update and hidden is not None:
+            hidden = self.hidden_reinforce(value, hidden)
+        return value, hidden
+
+
+class ResNetValueEncoder(ValueEncoder):
+    """ResNet-18 up to its third stage, with one or two mask planes after RGB."""
+
+    def __init__(self, widths: Widths, single_object: bool) -> None:
+        super().__init__(single_object)
+        self.conv1 = resnet.stem_convolution(4 if single_object else 5)
+        self.bn1 = resnet.FrozenStatisticsNorm(64)
+        self.layer1 = resnet.stage(resnet.BasicBlock, 64, 64, 2, 1)
+        self.layer2 = resnet.stage(resnet.BasicBlock, 64, 128, 2, 2)
+        self.layer3 = resnet.stage(resnet.BasicBlock, 128, 256, 2, 2)
+        resnet.initialise(self)
+        self.add_head(widths)
+
+    def object_features(self, planes: Tensor) -> Tensor:
+        """Map (B * N, 4 or 5, H, W) to (B * N, 256, H / 16, W / 16)."""
+        x = F.relu(F.max_pool2d(self.bn1(self.conv1(planes)), 3, 2, 1))
+        return self.layer3(self.layer2(self.layer1(x)))
+
+
+class KeyProjection(nn.Module):
+    """Deep image features to key, shrinkage (>= 1) and selection (0..1)."""
+
+    def __init__(self, inputs: int, key: int) -> None:
+        super().__init__()
+        self.key_proj = nn.Conv2d(inputs, key, 3, padding=1)
+        self.d_proj = nn.Conv2d(inputs, 1, 3, padding=1)
+        self.e_proj = nn.Conv2d(inputs, key, 3, padding=1)
+        nn.init.orthogonal_(self.key_proj.weight)
+        nn.init.zeros_(self.key_proj.bias)
+
+    def forward(self, x: Tensor, *, shrinkage: bool = True, selection: bool = True) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Map (B, C, h, w) to key (B, C_k, h, w), shrinkage (B, 1, h, w), selection (B, C_k, h, w); what is not wanted is None."""
+        return (
+            self.key_proj(x),
+            self.d_proj(x).square() + 1 if shrinkage else None,
+            torch.sigmoid(self.e_proj(x)) if selection else None,
+        )

@@ -1,0 +1,111 @@
+"""A small XMem for CPU runs: the same matching, memory and decoder around small encoders at stride 8."""
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from noisyvos.models.base import MODELS
+from noisyvos.models.xmem.encoders import Features, ValueEncoder, Widths
+from noisyvos.models.xmem.network import XMem, XMemSettings
+
+
+class XMemTinySettings(XMemSettings):
+    """Size of the small network; trained from scratch."""
+
+    key_dim: int = Field(32, ge=1)
+    value_dim: int = Field(64, ge=16)
+    hidden_dim: int = Field(16, ge=0)
+    width: int = Field(16, ge=8, multiple_of=8)  # channels at half resolution; doubled at each further halving
+
+
+def norm(channels: int) -> nn.GroupNorm:
+    """Return a normalisation that needs neither a pretrained trunk nor a large batch."""
+    return nn.GroupNorm(channels // 8, channels)
+
+
+class ResidualBlock(nn.Module):
+    """Two normalised 3x3 convolutions and a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.norm1 = norm(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.norm2 = norm(outputs)
+        self.downsample = nn.Conv2d(inputs, outputs, 1, stride) if stride != 1 or inputs != outputs else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
+        y = F.relu(self.norm1(self.conv1(x)))
+        y = self.norm2(self.conv2(y))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+def _add_trunk(module: nn.Module, inputs: int, width: int) -> None:
+    module.conv1 = nn.Conv2d(inputs, width, 5, 2, 2, bias=False)
+    module.norm1 = norm(width)
+    module.layer1 = ResidualBlock(width, 2 * width, 2)
+    module.layer2 = nn.Sequential(ResidualBlock(2 * width, 4 * width, 2), ResidualBlock(4 * width, 4 * width, 1))
+
+
+class TinyKeyEncoder(nn.Module):
+    """A stem and three residual blocks to stride 8."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        _add_trunk(self, 3, width)
+
+    def forward(self, frames: Tensor) -> Features:
+        """Map normalised frames (B, 3, H, W) to features at strides 8, 4 and 2."""
+        fine = F.relu(self.norm1(self.conv1(frames)))
+        middle = self.layer1(fine)
+        return Features(self.layer2(middle), middle, fine)
+
+
+class TinyValueEncoder(ValueEncoder):
+    """The same trunk with one or two mask planes after RGB."""
+
+    def __init__(self, width: int, widths: Widths, single_object: bool) -> None:
+        super().__init__(single_object)
+        _add_trunk(self, 4 if single_object else 5, width)
+        self.add_head(widths)
+
+    def object_features(self, planes: Tensor) -> Tensor:
+        """Map (B * N, 4 or 5, H, W) to (B * N, 4 * width, H / 8, W / 8)."""
+        return self.layer2(self.layer1(F.relu(self.norm1(self.conv1(planes)))))
+
+
+@MODELS.register("xmem_tiny", XMemTinySettings)
+class XMemTiny(XMem):
+    """XMem's computation with about 0.6 million parameters."""
+
+    memory_format = torch.channels_last
+
+    def __init__(self, settings: XMemTinySettings) -> None:
+        super().__init__(settings)
+        self.to(memory_format=torch.channels_last)
+
+    @staticmethod
+    def choose_widths(settings: XMemTinySettings) -> Widths:
+        """Return the channel counts."""
+        width = settings.width
+        return Widths(
+            key=settings.key_dim,
+            value=settings.value_dim,
+            hidden=settings.hidden_dim,
+            features=(4 * width, 2 * width, width),
+            value_features=4 * width,
+            decoder=(3 * width, 3 * width // 2, 3 * width // 2),
+            hidden_inner=3 * width,
+            reduction=8,
+            stride=8,
+        )
+
+    def make_key_encoder(self) -> nn.Module:
+        """Return the small trunk that maps frames to `Features`."""
+        return TinyKeyEncoder(self.settings.width)
+
+    def make_value_encoder(self) -> ValueEncoder:
+        """Return the small trunk and head that map frames and masks to values."""
+        return TinyValueEncoder(self.settings.width, self.widths, self.settings.single_object)
