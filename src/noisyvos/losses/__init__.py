@@ -1,1 +1,1 @@
-"""Losses per pixel and per region."""
+"""Loss functions: from logits and labels to per-pixel maps, per-sample means and scalars."""

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from noisyvos.errors import UserError
 from noisyvos.models.base import Clip, ClipOutput
 from noisyvos.registry import Registry, Settings
 
@@ -23,6 +24,7 @@ class Method(ABC):
     settings: Settings
     networks: ClassVar[int] = 1  # trained networks
     teacher: ClassVar[bool] = False  # a frozen second network, equal to the initial student
+    averaged: ClassVar[tuple[str, ...]] = ("top_p", "sigma")  # terms that a clip averages over its frames; losses are summed
 
     def __init__(self, settings: Settings, total_iterations: int | None = None) -> None:
         self.settings = settings
@@ -37,28 +39,31 @@ class Method(ABC):
         num_objects: Tensor,
         teacher_logits: Tensor | None = None,
         iteration: int = 0,
-    ) -> dict[str, Tensor]:
-        """Return the loss terms of one frame, `total` among them.
+    ) -> dict[str, Any]:
+        """Return the loss terms of one frame: `total` (scalar, weights included), `top_p` (float, share of pixels kept), the method's own.
 
-        logits (B, K+1, H, W) float32, target (B, H, W) int64 with 255 = ignore, num_objects (B,) int64.
+        logits (B, K+1, H, W), target (B, H, W) int64 with 255 = ignore, num_objects (B,) int64. Own terms are per sample
+        (B,) or scalar, and without weights.
         """
 
-    def clip_loss(
-        self, outputs: list[ClipOutput], clip: Clip, *, teacher: ClipOutput | None = None, iteration: int = 0
-    ) -> dict[str, Tensor]:
-        """Return the terms of a clip, summed over its frames; `outputs` holds one entry a trained network."""
-        sums: dict[str, Tensor] = {}
-        for index, logits in enumerate(outputs[0].logits):
-            terms = self.terms(
+    def clip_loss(self, outputs: list[ClipOutput], clip: Clip, *, teacher: ClipOutput | None = None, iteration: int = 0) -> dict[str, Any]:
+        """Return the terms of a clip, summed over its frames (`averaged` ones: their mean); `outputs` holds one entry a trained network."""
+        frames = [
+            self.terms(
                 logits,
                 clip.masks[:, index + 1],
                 num_objects=clip.num_objects,
                 teacher_logits=None if teacher is None else teacher.logits[index],
                 iteration=iteration,
             )
-            for name, value in terms.items():
-                sums[name] = sums[name] + value if name in sums else value
-        return sums
+            for index, logits in enumerate(outputs[0].logits)
+        ]
+        return self.over_frames(frames)
+
+    def over_frames(self, frames: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the sum (or the mean, for `averaged` terms) of the frames' terms."""
+        sums = {name: sum(terms[name] for terms in frames[1:]) + frames[0][name] for name in frames[0]}
+        return {name: value / len(frames) if name in self.averaged else value for name, value in sums.items()}
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """Return the method's own learned scalars."""
@@ -70,3 +75,5 @@ class Method(ABC):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` returned."""
+        if state:
+            raise UserError(f"The saved state holds {', '.join(sorted(state))}, but this method keeps none: it is another method's.")

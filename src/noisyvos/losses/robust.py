@@ -1,0 +1,46 @@
+"""Noise-robust replacements of cross-entropy, per pixel: (B, H, W) from a `Frame`; ignored pixels hold no meaning."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from noisyvos.losses.pixels import Frame, soft_cross_entropy
+
+REVERSE_SCALE = -math.log(1e-4)
+SMALLEST = 1e-7
+
+
+def generalised_cross_entropy(frame: Frame, exponent: float) -> Tensor:
+    """Return (1 - p_y^q) / q: cross-entropy for q -> 0, 1 - p_y for q = 1 (Zhang and Sabuncu, 2018, eq. 6)."""
+    return -torch.expm1(-exponent * frame.cross_entropy) / exponent
+
+
+def reverse_cross_entropy(frame: Frame) -> Tensor:
+    """Return -sum_k p_k log max(e_y, 1e-4)_k = 9.21 (1 - p_y) (Wang et al., 2019, eq. 6)."""
+    return REVERSE_SCALE * (1 - frame.given_probability)
+
+
+def mean_absolute_error(frame: Frame) -> Tensor:
+    """Return 1 - p_y, half the L1 distance between softmax and one-hot label."""
+    return 1 - frame.given_probability
+
+
+def normalised_cross_entropy(frame: Frame) -> Tensor:
+    """Return log p_y / sum_k log p_k over the used channels, p clamped to at least 1e-7 (Ma et al., 2020, eq. 6)."""
+    logs = frame.log_probabilities.clamp(min=math.log(SMALLEST))
+    everything = torch.where(frame.used, logs, 0).sum(1)
+    given = frame.cross_entropy.clamp(max=-math.log(SMALLEST))
+    return given / everything.neg()
+
+
+def bootstrapped_soft(frame: Frame, trust: float) -> Tensor:
+    """Return -sum_k (b e_y + (1 - b) p)_k log p_k, no gradient through the target (Reed et al., 2015, eq. 6)."""
+    own = soft_cross_entropy(frame.log_probabilities, frame.probabilities.detach())
+    return trust * frame.cross_entropy + (1 - trust) * own
+
+
+def bootstrapped_hard(frame: Frame, trust: float) -> Tensor:
+    """Return -log of the given label weighed b and of the prediction's own label weighed 1 - b (Reed et al., 2015, eq. 7)."""
+    own = frame.log_probabilities.max(dim=1).values.neg()
+    return trust * frame.cross_entropy + (1 - trust) * own

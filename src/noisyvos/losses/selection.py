@@ -1,0 +1,65 @@
+"""From per-pixel losses to one number a sample: plain means, means of the largest losses, and sums over the batch."""
+
+import torch
+from torch import Tensor
+
+SMALLEST_SHARE = 0.15
+PUBLISHED_LIMITS = (20_000.0, 70_000.0)
+REFERENCE_ITERATIONS = 110_000  # length of the published schedule, 100,000 and 10,000 of fine-tuning
+START, END = 0.18, 0.64  # the published limits as shares of the schedule's length, rounded
+
+
+def schedule_limits(total_iterations: int | None, parity: bool) -> tuple[float, float]:
+    """Return the iterations between which the share of kept pixels falls: published ones with `parity`, else scaled with the length."""
+    if parity:
+        return PUBLISHED_LIMITS
+    length = REFERENCE_ITERATIONS if total_iterations is None else total_iterations
+    return START * length, END * length
+
+
+def top_share(iteration: int, limits: tuple[float, float]) -> float:
+    """Return the share of pixels kept at `iteration`: 1 up to the first limit, then linear to 0.15 at the second (XMem, training)."""
+    start, end = limits
+    if iteration < start:
+        return 1.0
+    if iteration > end or end == start:
+        return SMALLEST_SHARE
+    return SMALLEST_SHARE + (1 - SMALLEST_SHARE) * (end - iteration) / (end - start)
+
+
+def pixel_mean(loss: Tensor, valid: Tensor) -> Tensor:
+    """Return the mean over valid pixels, (B,) from (B, H, W); 0 for a sample without any."""
+    return torch.where(valid, loss, 0).flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1)
+
+
+def top_mean(loss: Tensor, valid: Tensor, share: float) -> Tensor:
+    """Return the mean of the floor(share * n) largest losses among the n valid pixels of each sample, (B,) from (B, H, W).
+
+    At least one pixel is kept where there is one; a sample without valid pixels gives 0. The per-sample count varies
+    with the void pixels, so the largest possible number is taken in descending order and cut by weights: no loop over
+    the batch and no wait for the device.
+    """
+    if share >= 1:
+        return pixel_mean(loss, valid)
+    kept = top_counts(valid, share)
+    largest = loss.masked_fill(~valid, -torch.inf).flatten(1).topk(max(1, int(valid[0].numel() * share)), dim=1).values
+    keep = torch.arange(largest.shape[1], device=loss.device) < kept.unsqueeze(1)
+    return torch.where(keep, largest, 0).sum(1) / kept.clamp(min=1)
+
+
+def top_counts(valid: Tensor, share: float) -> Tensor:
+    """Return floor(share * n) for the n valid pixels of each sample, at least 1 where n > 0, (B,) int64."""
+    total = valid.flatten(1).sum(1)
+    return torch.minimum((total.double() * share).floor().long().clamp(min=1), total)
+
+
+def over_batch(per_sample: Tensor, accumulate: str) -> Tensor:
+    """Return the scalar of per-sample losses (B,): their `mean`, or `faithful` to SMART's code its running sum.
+
+    The released training adds the partial sum so far after every sample, so sample b of B (from 0) weighs (B - b)/B.
+    """
+    if accumulate == "mean":
+        return per_sample.mean()
+    batch = per_sample.shape[0]
+    weights = torch.arange(batch, 0, -1, device=per_sample.device, dtype=per_sample.dtype) / batch
+    return (weights * per_sample).sum()

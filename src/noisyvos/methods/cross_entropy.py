@@ -1,0 +1,68 @@
+"""Cross-entropy with and without mining of the largest losses, with and without dice."""
+
+from typing import Any
+
+from pydantic import Field
+from torch import Tensor
+
+from noisyvos.losses import selection
+from noisyvos.losses.pixels import frame
+from noisyvos.losses.region import dice_loss
+from noisyvos.methods.base import METHODS, Method
+from noisyvos.registry import Settings
+
+
+class WithoutDice(Settings):
+    """Settings of a method that has a released counterpart."""
+
+    parity: bool = False  # the running sum over the batch and the published schedule, as in SMART's code
+
+
+class WithDice(WithoutDice):
+    """Settings of a method with a dice term."""
+
+    dice: float = Field(1.0, ge=0)  # weight of the dice term
+
+
+class CrossEntropy(Method):
+    """Mean cross-entropy over all pixels or over the largest losses, plus dice."""
+
+    settings: WithoutDice | WithDice
+    mining = True
+
+    def __init__(self, settings: Settings, total_iterations: int | None = None) -> None:
+        super().__init__(settings, total_iterations)
+        self.limits = selection.schedule_limits(total_iterations, self.settings.parity)
+        self.accumulate = "faithful" if self.settings.parity else "mean"
+        self.dice_weight = getattr(settings, "dice", 0.0)
+
+    def terms(
+        self, logits: Tensor, target: Tensor, *, num_objects: Tensor, teacher_logits: Tensor | None = None, iteration: int = 0
+    ) -> dict[str, Any]:
+        """Return `ce` (B,), `dice` (scalar, where the method has it), `top_p` and `total`; see the base class."""
+        share = selection.top_share(iteration, self.limits) if self.mining else 1.0
+        now = frame(logits, target, num_objects)
+        ce = selection.top_mean(now.cross_entropy, now.valid, share)
+        terms: dict[str, Any] = {"total": selection.over_batch(ce, self.accumulate), "ce": ce, "top_p": share}
+        if self.dice_weight:
+            terms["dice"] = dice_loss(now)
+            times = len(ce) if self.settings.parity else 1  # SMART's code adds the batch's dice once a sample
+            terms["total"] = terms["total"] + self.dice_weight * times * terms["dice"]
+        return terms
+
+
+@METHODS.register("ce_plain", WithDice)
+class PlainCrossEntropy(CrossEntropy):
+    """Mean cross-entropy over all pixels, plus dice: the baseline without mining."""
+
+    mining = False
+
+
+@METHODS.register("ce_topp", WithoutDice)
+class MinedCrossEntropy(CrossEntropy):
+    """Mean of the largest cross-entropies, no dice: what SMART's own terms are added to."""
+
+
+@METHODS.register("xmem", WithDice)
+class XMemLoss(CrossEntropy):
+    """Mean of the largest cross-entropies, plus dice (XMem; in `parity` as SMART's code has it)."""
