@@ -101,6 +101,69 @@ def noise(
     stage.run(dataset, noise=noise, out=out, manifest=manifest, seed=seed, params=params, workers=workers)
 
 
+Cells = Annotated[Path, typer.Option("--cells", help="The generated grid.")]
+Results = Annotated[Path, typer.Option("--results", help="Folder of the preset's scores and training summaries.")]
+Predictions = Annotated[Path, typer.Option("--predictions", help="Folder of the preset's predicted masks.")]
+Converted = Annotated[Path, typer.Option("--converted", help="Folder of the converted datasets.")]
+
+
+@app.command()
+def tables(
+    results: Results,
+    predictions: Predictions,
+    out: Out,
+    cells: Cells = Path("params/cells.yaml"),
+    converted: Converted = Path("data/converted"),
+) -> None:
+    """Write the tables of a preset as Markdown, LaTeX and CSV."""
+    from noisyvos.stages import tables as stage
+
+    stage.run(cells=cells, results=results, predictions=predictions, converted=converted, out=out)
+
+
+@app.command()
+def figures(
+    results: Results,
+    predictions: Predictions,
+    out: Out,
+    cells: Cells = Path("params/cells.yaml"),
+    converted: Converted = Path("data/converted"),
+    params: Params = Path("params"),
+) -> None:
+    """Draw noise curves, training curves and example videos of a preset."""
+    from noisyvos.stages import figures as stage
+
+    stage.run(cells=cells, results=results, predictions=predictions, converted=converted, params=params, out=out)
+
+
+@app.command()
+def report(
+    results: Results,
+    predictions: Predictions,
+    figures: Annotated[Path, typer.Option(help="Folder of the preset's figures.")],
+    out: Out,
+    cells: Cells = Path("params/cells.yaml"),
+    converted: Converted = Path("data/converted"),
+) -> None:
+    """Write the self-contained report page of a preset."""
+    from noisyvos.stages import report as stage
+
+    stage.run(cells=cells, results=results, predictions=predictions, converted=converted, figures=figures, out=out)
+
+
+@app.command()
+def point(
+    source: Annotated[str, typer.Option(help="A by-hand source of sources.yaml.")],
+    to: Annotated[Path, typer.Option("--to", help="The folder that holds the material.")],
+    raw: Annotated[Path, typer.Option(help="Folder of all raw data.")] = Path("data/raw"),
+    params: Params = Path("params"),
+) -> None:
+    """Use a folder that is already on this machine as a source, by a link at data/raw/<source>."""
+    from noisyvos.stages import point as stage
+
+    stage.run(source, to=to, raw=raw, params=params)
+
+
 def main() -> None:
     """Run the command line; an error meant for the user is one sentence on stderr and exit code 1."""
     try:

@@ -1,0 +1,162 @@
+"""Everything that the tables and figures of a preset are made from, read once and checked."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from noisyvos.errors import UserError
+from noisyvos.io.masks import MaskCollection
+
+BASELINES = {"first_mask": "first mask copied", "pretrained": "pretrained only"}
+
+
+@dataclass(frozen=True)
+class Results:
+    """The scored cells of one preset.
+
+    cells: the generated grid (params/cells.yaml); results: `results/<preset>`; predictions: `runs/<preset>/predictions`;
+    converted: `data/converted`.
+    """
+
+    cells: dict[str, Any]
+    results: Path
+    predictions: Path
+    converted: Path
+
+    @property
+    def preset(self) -> dict[str, Any]:
+        """The preset's own facts: name, title, whether its data are synthetic."""
+        return self.cells["preset"]
+
+    @property
+    def train_cells(self) -> dict[str, dict[str, Any]]:
+        """Training cells by key."""
+        return self.cells.get("train", {})
+
+    @property
+    def score_cells(self) -> dict[str, dict[str, Any]]:
+        """Scored cells by key, baselines first."""
+        cells = self.cells.get("score", {})
+        order = {"first_mask": 0, "pretrained": 1, "trained": 2}
+        return dict(sorted(cells.items(), key=lambda item: order[item[1]["role"]]))  # stable: the grid's order within a role
+
+    @property
+    def evaluations(self) -> list[str]:
+        """Evaluation sets in the grid's order."""
+        return list(dict.fromkeys(cell["evaluation"] for cell in self.score_cells.values()))
+
+    @property
+    def noises(self) -> list[str]:
+        """Noise settings in the grid's order."""
+        return list(dict.fromkeys(cell["noise"] for cell in self.train_cells.values()))
+
+    def heading(self, text: str) -> str:
+        """Return `text`, marked if the numbers come from generated data."""
+        return f"{text} (synthetic)" if self.preset.get("synthetic") else text
+
+    def summary(self, train_key: str | None) -> dict[str, Any]:
+        """Return what training wrote of a cell; empty for a baseline."""
+        path = self.results / "train" / (train_key or "") / "summary.json"
+        return json.loads(path.read_text(encoding="utf-8")) if train_key and path.is_file() else {}
+
+    def curve(self, train_key: str) -> pd.DataFrame | None:
+        """Return the training curve of a cell, None if it is missing."""
+        path = self.results / "train" / train_key / "curve.csv"
+        return pd.read_csv(path) if path.is_file() else None
+
+    @cached_property
+    def missing(self) -> list[str]:
+        """Scored cells of the grid without scores: shown as missing, never filled in."""
+        return [key for key in self.score_cells if not (self.results / "scores" / key / "objects.csv").is_file()]
+
+    @cached_property
+    def objects(self) -> pd.DataFrame:
+        """A row per (scored cell, sequence, object) with J, F, JF (fractions), area_ratio and what the cell is."""
+        tables = []
+        for key, cell in self.score_cells.items():
+            if key in self.missing:
+                continue
+            scored = pd.read_csv(self.results / "scores" / key / "objects.csv", dtype={"sequence": str})
+            noise = self.summary(cell.get("train_key")).get("noise", {})
+            table = pd.DataFrame(
+                {
+                    "key": key,
+                    "role": cell["role"],
+                    "evaluation": cell["evaluation"],
+                    "dataset": cell.get("dataset", ""),
+                    "model": cell.get("model", ""),
+                    "method": cell.get("method", ""),
+                    "noise": cell.get("noise", ""),
+                    "kind": noise.get("kind", ""),
+                    "q": noise.get("q", np.nan),
+                    "q_achieved": noise.get("q_achieved", np.nan),
+                    "seed": cell.get("seed", 0),
+                    "sequence": scored["sequence"],
+                    "object": scored["object"],
+                    "J": scored["J-Mean"],
+                    "F": scored["F-Mean"],
+                    "JF": (scored["J-Mean"] + scored["F-Mean"]) / 2,
+                }
+            )
+            tables.append(table.merge(self._area_ratios(key, cell["evaluation"]), on=["sequence", "object"], how="left"))
+        if not tables:
+            raise UserError(f"{self.results}: no cell of preset {self.preset['name']!r} is scored yet. Run the pipeline first.")
+        return self._named(pd.concat(tables, ignore_index=True))
+
+    def _named(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Add `line`, what a row of a table or a line of a figure is called: the method, and whatever else varies."""
+        trained = table[table["role"] == "trained"]
+        parts = ["method"] + [name for name in ("model", "dataset") if trained[name].nunique() > 1]
+        table["line"] = table[parts].agg(", ".join, axis=1)
+        return table
+
+    def _area_ratios(self, key: str, evaluation: str) -> pd.DataFrame:
+        """Return per object the predicted area over the true area, summed over all frames but the first, which is given."""
+        predicted, true = {}, {}
+        truth = MaskCollection(self.converted / evaluation / "masks")
+        with MaskCollection(self.predictions / f"{key}.zip") as masks:
+            for sequence in truth.sequences():
+                for frame in truth.frames(sequence)[1:]:
+                    for areas, mask in ((true, truth.read(sequence, frame)), (predicted, masks.read(sequence, frame))):
+                        counts = np.bincount(mask.ravel(), minlength=256)
+                        for identity in np.flatnonzero(counts[1:255]) + 1:
+                            areas[sequence, int(identity)] = areas.get((sequence, int(identity)), 0) + int(counts[identity])
+        rows = [(sequence, identity, predicted.get((sequence, identity), 0) / area) for (sequence, identity), area in true.items()]
+        return pd.DataFrame(rows, columns=["sequence", "object", "area_ratio"])
+
+    def trained(self, evaluation: str) -> pd.DataFrame:
+        """Return the rows of trained cells on one evaluation set, in the grid's order."""
+        rows = self.objects
+        return rows[(rows["role"] == "trained") & (rows["evaluation"] == evaluation)]
+
+    def baselines(self, evaluation: str) -> dict[str, pd.DataFrame]:
+        """Return the rows of `first mask copied` and `pretrained only` on one evaluation set, those that are there."""
+        rows = self.objects[self.objects["evaluation"] == evaluation]
+        found = {}
+        for role, label in BASELINES.items():
+            of_role = rows[rows["role"] == role]
+            for model, group in of_role.groupby("model", sort=False):
+                found[f"{label}, {model}" if of_role["model"].nunique() > 1 else label] = group
+        return found
+
+    def manifests(self, noisy: Path, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return the noise manifests that exist among `keys`."""
+        paths = {key: noisy / f"{key}.json" for key in keys}
+        return {key: json.loads(path.read_text(encoding="utf-8")) for key, path in paths.items() if path.is_file()}
+
+
+def load_results(cells: Path, results: Path, predictions: Path, converted: Path) -> Results:
+    """Return the results of the preset that `cells` holds; UserError if the file is no generated grid."""
+    if not cells.is_file():
+        raise FileNotFoundError(f"{cells}: no such grid. Write it with `noisyvos grid --preset NAME`.")
+    content = yaml.safe_load(cells.read_text(encoding="utf-8"))
+    if not isinstance(content, dict) or "preset" not in content:
+        raise UserError(f"{cells}: this is not a generated grid. Write it with `noisyvos grid --preset NAME`.")
+    return Results(content, results, predictions, converted)

@@ -1,0 +1,28 @@
+"""Stage `figures`: J&F against achieved noise, training curves, example videos, label noise."""
+
+from pathlib import Path
+
+from noisyvos.io.atomic import atomic_directory
+from noisyvos.params import read_family
+from noisyvos.report import curves, examples
+from noisyvos.report.results import load_results
+
+
+def run(*, cells: Path, results: Path, predictions: Path, converted: Path, params: Path, out: Path) -> None:
+    """Draw the figures of the preset in `cells` into the folder `out`."""
+    loaded = load_results(cells, results, predictions, converted)
+    with atomic_directory(out) as folder:
+        curves.save(curves.training_curves(loaded), folder / "training.png")
+        for evaluation in loaded.evaluations:
+            curves.save(curves.noise_curves(loaded, evaluation), folder / f"noise-curves-{evaluation}.png")
+            for label, sequence in examples.ranked_sequences(loaded, evaluation).items():
+                title = loaded.heading(f"{label.replace('_', ' ')}: {sequence}")
+                figure = examples.sequence_figure(loaded, evaluation, sequence, title)
+                curves.save(figure, folder / f"example-{evaluation}-{label}.png")
+        settings = read_family(params, "noise")
+        for dataset in dict.fromkeys(cell["dataset"] for cell in loaded.train_cells.values()):
+            shown = {name: settings[name] for name in loaded.noises}
+            figure = examples.noise_figure(converted / dataset, shown, loaded.heading(f"Label noise on {dataset}"))
+            if figure is not None:
+                curves.save(figure, folder / f"label-noise-{dataset}.png")
+        print(f"{out}: {len(list(folder.iterdir()))} figures")

@@ -1,0 +1,92 @@
+"""Stage `report`: one self-contained HTML page of a preset."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from noisyvos.report import tables as build
+from noisyvos.report.page import Section, write_page
+from noisyvos.report.results import Results, load_results
+from noisyvos.stages.tables import VIEWS
+
+
+def run(*, cells: Path, results: Path, predictions: Path, converted: Path, figures: Path, out: Path) -> None:
+    """Write the page `out` from the scores, tables and figures of the preset in `cells`."""
+    loaded = load_results(cells, results, predictions, converted)
+    sections = [section for evaluation in loaded.evaluations for section in _evaluation(loaded, evaluation, figures)]
+    sections += [
+        Section(
+            "Label noise",
+            pictures=_pictures(figures, "label-noise-*.png", "What the labels look like in training; validation labels are never touched."),
+        ),
+        Section(
+            "Training", pictures=_pictures(figures, "training.png", "Training loss of every method and noise setting, mean over seeds.")
+        ),
+        Section(
+            "Every cell",
+            (
+                "A row a scored cell. Its fingerprint covers settings, code and input files; results/<preset>/train/<cell>/summary.json has them all.",
+            ),
+            tables=(("Scores as fractions of 1.", build.cell_table(loaded)),),
+            folded=True,
+        ),
+    ]
+    write_page(
+        out,
+        title=f"noisyvos: {loaded.preset.get('title', loaded.preset['name'])}",
+        subtitle=f"preset {loaded.preset['name']} · {len(loaded.train_cells)} training cells · {len(loaded.missing)} missing",
+        synthetic=bool(loaded.preset.get("synthetic")),
+        sections=[section for section in sections if section.tables or section.pictures],
+    )
+    print(f"{out}: open it in a browser")
+
+
+def _evaluation(results: Results, evaluation: str, figures: Path) -> list[Section]:
+    table = build.score_table(results, evaluation)
+    return [
+        Section(
+            f"Scores on {evaluation}",
+            (
+                "`first mask copied` repeats the given mask in every frame; `pretrained only` had no main training. "
+                "A method that stays near the second one was not robust, it hardly learnt.",
+                *findings(table),
+            ),
+            tables=tuple((results.heading(caption), build.wide(table, results, view)) for view, caption in VIEWS.items()),
+            pictures=_pictures(
+                figures, f"noise-curves-{evaluation}.png", "J&F against the noise the labels really had; bands are 95 % over videos."
+            ),
+            anchor=f"scores-{evaluation}",
+        ),
+        Section(
+            f"Examples from {evaluation}",
+            pictures=_pictures(
+                figures, f"example-{evaluation}-*.png", "Frame, truth and predictions; the videos with the highest and lowest mean J&F."
+            ),
+            anchor=f"examples-{evaluation}",
+        ),
+    ]
+
+
+def findings(table: pd.DataFrame) -> list[str]:
+    """Return plain sentences on what the table shows, the disappointing ones included: they are computed, not chosen."""
+    sentences = []
+    trained = table[table["noise"] != "-"]
+    pretrained = table[table["line"].str.startswith("pretrained only")]
+    clean = trained[trained["noise"] == "clean"]
+    if len(pretrained) and len(clean):
+        gain = 100 * (clean["JF"].mean() - pretrained["JF"].iloc[0])
+        sentences.append(f"Main training on clean labels changes J&F by {gain:+.1f} points against pretrained only (mean over methods).")
+    for noise, group in trained[trained["noise"] != "clean"].groupby("noise", sort=False):
+        best, worst = group.loc[group["JF"].idxmax()], group.loc[group["JF"].idxmin()]
+        text = f"{noise}: {best['line']} is highest ({100 * best['JF']:.1f}), {worst['line']} lowest ({100 * worst['JF']:.1f})"
+        if len(pretrained):
+            above = int((group["JF"] > pretrained["JF"].iloc[0]).sum())
+            text += f"; {above} of {len(group)} methods end above pretrained only"
+        overlapping = best["low"] <= worst["high"]
+        text += "; their intervals overlap, so no difference is shown." if overlapping and len(group) > 1 else "."
+        sentences.append(text)
+    return sentences
+
+
+def _pictures(figures: Path, pattern: str, caption: str) -> tuple[tuple[str, Path], ...]:
+    return tuple((caption, path) for path in sorted(figures.glob(pattern)))
