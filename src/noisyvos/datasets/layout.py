@@ -95,12 +95,12 @@ def write_video_meta(root: str | Path, name: str, sequences: list[Sequence], **e
     write_json(Path(root) / "meta.json", {"kind": "video", "name": name, "sequences": entries, **extra})
 
 
-def read_meta(root: str | Path, kind: str) -> dict[str, Any]:
-    """Return meta.json of a converted dataset; UserError if it is unfinished or of another kind than `kind`."""
+def read_meta(root: str | Path, kind: str, made_by: str = "convert") -> dict[str, Any]:
+    """Return meta.json of what stage `made_by` wrote; UserError if it is unfinished or of another kind than `kind`."""
     path = Path(root) / "meta.json"
     if not path.is_file():
         raise UserError(
-            f"{root}: no meta.json here, so this is not a converted dataset or its conversion did not end. Run `noisyvos convert` for it."
+            f"{root}: no meta.json here, so this is no output of `noisyvos {made_by}`, or one that did not end. Run it for this folder."
         )
     meta = json.loads(path.read_text(encoding="utf-8"))
     if meta.get("kind") != kind:

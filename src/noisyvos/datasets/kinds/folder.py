@@ -48,7 +48,7 @@ class _Task:
 
 @DATASETS.register("folder", FolderSettings)
 def convert_folder(job: Conversion, settings: FolderSettings) -> str:
-    """Convert a DAVIS-style folder and return what was made in words; refuses what is missing, damaged or of the wrong size by the name of the file."""
+    """Convert a DAVIS-style folder, say what was made; a missing, damaged or wrongly sized file is refused by its name."""
     root = job.raw / settings.root
     frames, masks = _resolution(root, settings)
     names = select_sequences(root, frames, settings)

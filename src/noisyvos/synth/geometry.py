@@ -1,0 +1,66 @@
+"""Random geometry of synthetic clips: homographies of the background, affine maps of pasted objects, the crop window."""
+
+import cv2
+import numpy as np
+
+
+def random_homographies(generator: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (3, 3) maps of frame 1 to frames 2 and 3.
+
+    Each image corner moves by up to a tenth of the sides; the second map moves it further in the same direction.
+    """
+    corners = np.array([[0, 0], [0, height - 1], [width - 1, height - 1], [width - 1, 0]], np.float64)
+    low, high = ((-width) // 10, (-height) // 10), (width // 10, height // 10)
+    shift = generator.integers(low, high, (4, 2), endpoint=True).astype(np.float64)
+    further = generator.integers((0, 0), high, (4, 2), endpoint=True)
+    second = shift + further * (shift / (np.abs(shift) + 1e-5))
+    maps = [cv2.getPerspectiveTransform((corners + move).astype(np.float32), corners.astype(np.float32)) for move in (shift, second)]
+    return maps[0], maps[1]
+
+
+def warp(image: np.ndarray, matrix: np.ndarray, window: tuple[int, int, int, int]) -> np.ndarray:
+    """Return the part `window` (left, top, right, bottom) of an image or label map warped by a homography.
+
+    Images (H, W, 3) are interpolated linearly, label maps (H, W) by nearest neighbour; 0 outside. The window is warped
+    alone, which equals warping everything and cropping, but for the last bit of the interpolation.
+    """
+    left, top, right, bottom = window
+    moved = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]], np.float64) @ matrix
+    flags = cv2.INTER_LINEAR if image.ndim == 3 else cv2.INTER_NEAREST
+    return cv2.warpPerspective(image, moved, (right - left, bottom - top), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+
+
+def random_affine(generator: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Return a (2, 3) affine map about the centre of a canvas.
+
+    Scale x and y in [0.8, 1.2] independently, then shear along x by up to 20 degrees, then rotation by up to 30.
+    """
+    scale_x, scale_y = generator.uniform(0.8, 1.2, 2)
+    shear, angle = np.deg2rad(generator.uniform((-20, -30), (20, 30)))
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = rotation @ np.array([[1, np.tan(shear)], [0, 1]]) @ np.diag([scale_x, scale_y])
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    return np.concatenate([linear, (centre - linear @ centre)[:, None]], axis=1)
+
+
+def apply_affine(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return a patch (S, S, 3) warped linearly or its mask (S, S) warped by nearest neighbour, on the same canvas, 0 outside."""
+    flags = cv2.INTER_LINEAR if image.ndim == 3 else cv2.INTER_NEAREST
+    return cv2.warpAffine(image, matrix, image.shape[1::-1], flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+
+
+def random_window(generator: np.random.Generator, labels: tuple[np.ndarray, ...], crop: int) -> tuple[int, int, int, int]:
+    """Return a crop window (left, top, right, bottom) for all frames, which holds all labels of the (H, W) maps if they fit."""
+    union = labels[0].copy()
+    for other in labels[1:]:
+        union |= other
+    left, top, width, height = cv2.boundingRect(union)  # all zero without a label, so that the window is the top-left corner
+    limits = zip((left, top), (left + width, top + height), union.shape[::-1])
+    x, y = (_random_start(generator, low, high, crop, size) for low, high, size in limits)
+    return x, y, x + crop, y + crop
+
+
+def _random_start(generator: np.random.Generator, low: int, high: int, crop: int, size: int) -> int:
+    if high - low > crop:
+        return int(generator.integers(low, high - crop, endpoint=True))
+    return int(generator.integers(max(0, high - crop), min(low, size - crop), endpoint=True))

@@ -1,0 +1,85 @@
+"""The instances of a converted image dataset, indexed by image once and held in flat arrays that processes share cheaply."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from noisyvos.datasets.layout import read_meta
+from noisyvos.errors import UserError
+
+
+@dataclass(frozen=True)
+class Instances:
+    """All images and instances of a dataset; instance order within an image is that of the file.
+
+    Polygon p of instance a: points[corners[p]:corners[p + 1]] for p in range(polygons[a], polygons[a + 1]). Instances
+    of image i: of_image[first[i]:first[i + 1]]. Crowd regions (run-length masks) have no polygons.
+    """
+
+    folder: Path
+    files: tuple[str, ...]  # by image
+    first: np.ndarray
+    of_image: np.ndarray
+    image: np.ndarray  # image of every instance
+    boxes: np.ndarray  # (instances, 4) float64: x, y, width, height
+    polygons: np.ndarray
+    corners: np.ndarray
+    points: np.ndarray  # (corners, 2) int32: polygon corners truncated to whole pixels
+
+    def shape(self, instance: int) -> list[np.ndarray]:
+        """Return the polygons of an instance, each (n, 2) int32."""
+        ends = range(self.polygons[instance], self.polygons[instance + 1])
+        return [self.points[self.corners[p] : self.corners[p + 1]] for p in ends if self.corners[p + 1] > self.corners[p]]
+
+    def in_image(self, image: int) -> np.ndarray:
+        """Return the instances of an image, in the order of the file."""
+        return self.of_image[self.first[image] : self.first[image + 1]]
+
+
+def read_instances(root: str | Path) -> Instances:
+    """Return the instances of a converted image dataset; UserError if it is unfinished or has no polygons at all."""
+    root = Path(root)
+    read_meta(root, kind="images")
+    content = json.loads((root / "instances.json").read_text(encoding="utf-8"))
+    images = content["images"]
+    number = {image["id"]: position for position, image in enumerate(images)}
+    entries = content["annotations"]
+    image = np.array([number[entry["image_id"]] for entry in entries], np.int64)
+    shapes = [entry["segmentation"] if isinstance(entry["segmentation"], list) else [] for entry in entries]
+    lengths = [len(part) // 2 for shape in shapes for part in shape]
+    if not lengths:
+        raise UserError(f"{root}: no instance has a polygon, so there is nothing to make clips of.")
+    points = np.concatenate([np.asarray(part, np.float64) for shape in shapes for part in shape]).reshape(-1, 2)
+    return Instances(
+        folder=root / "images",
+        files=tuple(image["file_name"] for image in images),
+        first=np.concatenate([[0], np.cumsum(np.bincount(image, minlength=len(images)))]),
+        of_image=np.argsort(image, kind="stable"),
+        image=image,
+        boxes=np.array([entry["bbox"] for entry in entries], np.float64).reshape(-1, 4),
+        polygons=np.concatenate([[0], np.cumsum([len(shape) for shape in shapes])]),
+        corners=np.concatenate([[0], np.cumsum(lengths)]),
+        points=points.astype(np.int32),  # truncation towards zero, as the recipe says
+    )
+
+
+def fill(shape: list[np.ndarray], window: tuple[int, int, int, int]) -> np.ndarray:
+    """Return the mask (h, w) uint8 0/1 of an instance inside `window` (left, top, right, bottom).
+
+    All polygons are filled in one call: even-odd rule, boundary pixels included.
+    """
+    left, top, right, bottom = window
+    mask = np.zeros((bottom - top, right - left), np.uint8)
+    cv2.fillPoly(mask, shape, 1, offset=(-left, -top))
+    return mask
+
+
+def extent(shape: list[np.ndarray], height: int, width: int) -> tuple[int, int, int, int]:
+    """Return the part of an image (left, top, right, bottom) that can hold pixels of `shape`; may be empty."""
+    points = np.concatenate(shape)
+    left, top = np.clip(points.min(0), 0, (width, height)).tolist()
+    right, bottom = np.clip(points.max(0) + 1, 0, (width, height)).tolist()
+    return left, top, right, bottom

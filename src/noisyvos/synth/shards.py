@@ -1,0 +1,96 @@
+"""Clips on disk: uncompressed zips of some hundred clips, read at random by number.
+
+A clip is two entries, `<number>.jpg|png` and `<number>.masks.png`: its three frames and its three index masks, each
+stacked from top to bottom, so that any viewer shows a clip as a strip. Clips of up to 128 pixels are PNG, because
+JPEG blocks are as large as the parts of their objects; larger ones are JPEG of quality 95 without chroma sub-sampling.
+"""
+
+import io
+import os
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from noisyvos.datasets.layout import read_meta
+from noisyvos.errors import UserError
+from noisyvos.io.images import decode_mask, encode_frame, encode_mask
+from noisyvos.synth.clip import Clip
+
+_TIME = (1980, 1, 1, 0, 0, 0)
+_LARGEST_PNG = 128
+
+
+def encode_clip(clip: Clip) -> tuple[bytes, bytes]:
+    """Return a clip as (frame strip, mask strip) files; equal clips give equal bytes."""
+    _, height, width, _ = clip.frames.shape
+    strip = clip.frames.reshape(3 * height, width, 3)
+    masks = encode_mask(clip.masks.reshape(3 * height, width))
+    if height > _LARGEST_PNG:
+        return encode_frame(strip), masks
+    buffer = io.BytesIO()
+    Image.fromarray(strip).save(buffer, format="PNG", compress_level=6)
+    return buffer.getvalue(), masks
+
+
+def shard_name(number: int) -> str:
+    """Return the file name of a shard."""
+    return f"clips-{number:05d}.zip"
+
+
+def write_shard(path: Path, first: int, clips: Iterable[tuple[bytes, bytes]], suffix: str) -> None:
+    """Write encoded clips `first`, `first` + 1, ... as one zip."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for number, (frames, masks) in enumerate(clips, first):
+            for name, data in ((f"{number:07d}{suffix}", frames), (f"{number:07d}.masks.png", masks)):
+                entry = zipfile.ZipInfo(name, _TIME)
+                entry.external_attr = 0o644 << 16
+                archive.writestr(entry, data)
+
+
+def frame_suffix(crop: int) -> str:
+    """Return the suffix of frame strips of clips of `crop` pixels."""
+    return ".png" if crop <= _LARGEST_PNG else ".jpg"
+
+
+class ClipShards:
+    """Random access to the clips of a folder that stage `synth` wrote; safe in forked and in spawned loader processes."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.meta: dict[str, Any] = read_meta(self.path, kind="clips", made_by="synth")
+        self.crop: int = self.meta["crop"]
+        self._archives: dict[int, zipfile.ZipFile] = {}
+        self._process = os.getpid()
+
+    def __len__(self) -> int:
+        return int(self.meta["clips"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_archives": {}}
+
+    def _archive(self, shard: int) -> zipfile.ZipFile:
+        if self._process != os.getpid():  # a fork would share file positions with its parent
+            self._archives, self._process = {}, os.getpid()
+        if shard not in self._archives:
+            path = self.path / shard_name(shard)
+            try:
+                self._archives[shard] = zipfile.ZipFile(path)
+            except FileNotFoundError:
+                raise FileNotFoundError(f"{path}: this shard of clips is missing. Run `noisyvos synth` again.") from None
+            except zipfile.BadZipFile:
+                raise UserError(f"{path}: this shard is not a readable zip (truncated?). Run `noisyvos synth` again.") from None
+        return self._archives[shard]
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return frames (3, H, W, 3) uint8 RGB and masks (3, H, W) uint8 of clip `index`; IndexError outside 0..len - 1."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"clip {index} of {len(self)}")
+        archive = self._archive(index // self.meta["shard"])
+        with Image.open(io.BytesIO(archive.read(f"{index:07d}{frame_suffix(self.crop)}"))) as image:
+            frames = np.array(image.convert("RGB"))
+        masks = decode_mask(archive.read(f"{index:07d}.masks.png"))
+        return frames.reshape(3, self.crop, self.crop, 3), masks.reshape(3, self.crop, self.crop)
