@@ -5,7 +5,7 @@ Nothing heavy is imported here, so that `noisyvos --help` and the light stages s
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 

@@ -24,9 +24,7 @@ def run(*, cells: Path, results: Path, predictions: Path, converted: Path, figur
         ),
         Section(
             "Every cell",
-            (
-                "A row a scored cell. Its fingerprint covers settings, code and input files; results/<preset>/train/<cell>/summary.json has them all.",
-            ),
+            ("A row a scored cell. Its fingerprint covers settings and input files; its summary.json, under results, lists them.",),
             tables=(("Scores as fractions of 1.", build.cell_table(loaded)),),
             folded=True,
         ),

@@ -1,0 +1,157 @@
+"""Tables, figures and the page, made from a small results folder whose numbers are known."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from noisyvos.datasets.layout import Sequence, write_video_meta
+from noisyvos.errors import UserError
+from noisyvos.io.images import encode_frame, encode_mask
+from noisyvos.io.masks import write_mask_zip
+from noisyvos.report import tables as build
+from noisyvos.report.overlays import outline, overlay
+from noisyvos.report.results import load_results
+from noisyvos.stages import figures, report, tables
+
+SCORES = {"first_mask-val": 0.3, "pretrained-tiny-s0-val": 0.5, "clean": 0.7, "dilate": 0.6}
+
+
+def square(side: int) -> np.ndarray:
+    """A mask with one square object."""
+    mask = np.zeros((24, 36), np.uint8)
+    mask[4 : 4 + side, 6 : 6 + side] = 1
+    return mask
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """Two videos, one clean and one dilated training cell with two seeds each, both baselines, all scored."""
+    sequences = []
+    for name in ("a", "b"):
+        for frame in range(3):
+            for folder, data in (("frames", encode_frame(np.full((24, 36, 3), 90, np.uint8))), ("masks", encode_mask(square(8)))):
+                path = tmp_path / "data/converted/val" / folder / name / f"{frame:05d}.{'jpg' if folder == 'frames' else 'png'}"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+        names = tuple(f"{frame:05d}" for frame in range(3))
+        sequences.append(Sequence(name, names, names, (24, 36), (1,)))
+    write_video_meta(tmp_path / "data/converted/val", "val", sequences)
+    train, score = {}, {}
+    for noise in ("clean", "dilate"):
+        for seed in (0, 1):
+            key = f"val-{noise}-gce-tiny-s{seed}"
+            train[key] = {
+                "dataset": "val",
+                "noise": f"{noise}80" if noise == "dilate" else noise,
+                "method": "gce",
+                "model": "tiny",
+                "seed": seed,
+            }
+            score[f"{key}-val"] = {"role": "trained", "evaluation": "val", "train_key": key} | train[key]
+            facts = {"kind": noise, "q": 1.0 if noise == "clean" else 0.8, "q_achieved": 1.0 if noise == "clean" else 0.801}
+            folder = tmp_path / "results/p/train" / key
+            folder.mkdir(parents=True)
+            (folder / "summary.json").write_text(json.dumps({"noise": facts, "fingerprint": "f00"}))
+            pd.DataFrame({"iteration": range(40), "total": np.linspace(2, 1, 40)}).to_csv(folder / "curve.csv", index=False)
+    score["first_mask-val"] = {"role": "first_mask", "evaluation": "val"}
+    score["pretrained-tiny-s0-val"] = {"role": "pretrained", "evaluation": "val", "model": "tiny", "seed": 0}
+    for key, cell in score.items():
+        value = SCORES.get(key, SCORES.get(cell.get("noise", "").removesuffix("80"), 0)) + 0.01 * cell.get("seed", 0)
+        folder = tmp_path / "results/p/scores" / key
+        folder.mkdir(parents=True)
+        rows = [(name, 1, value + shift, value - shift) for name, shift in (("a", 0.1), ("b", 0.2))]
+        pd.DataFrame(rows, columns=["sequence", "object", "J-Mean", "F-Mean"]).to_csv(folder / "objects.csv", index=False)
+        predicted = square(16 if "dilate" in key else 8)
+        masks = [(s.name, frame, predicted) for s in sequences for frame in s.frames]
+        write_mask_zip(tmp_path / "runs/p/predictions" / f"{key}.zip", masks)
+    cells = {"preset": {"name": "p", "title": "Test", "synthetic": True}, "train": train, "score": score}
+    (tmp_path / "cells.yaml").write_text(yaml.safe_dump(cells, sort_keys=False))
+    return tmp_path
+
+
+def places(root: Path) -> dict[str, Path]:
+    """The paths that every report stage takes."""
+    return {
+        "cells": root / "cells.yaml",
+        "results": root / "results/p",
+        "predictions": root / "runs/p/predictions",
+        "converted": root / "data/converted",
+    }
+
+
+def test_table_has_means_over_objects_and_seeds_baselines_first(workspace: Path) -> None:
+    table = build.score_table(load_results(**places(workspace)), "val").set_index(["line", "noise"])
+    assert list(table.index[:2]) == [("first mask copied", "-"), ("pretrained only", "-")]
+    row = table.loc["gce", "dilate80"]
+    assert row.JF == pytest.approx(0.605)
+    assert row.J == pytest.approx(0.755)
+    assert row.seed_sd == pytest.approx(0.01 / 2**0.5)
+    assert row.q_achieved == pytest.approx(0.801)
+    assert row.area_ratio == pytest.approx(4.0)
+    assert table.loc["gce", "clean"].area_ratio == pytest.approx(1.0)
+
+
+def test_wide_table_repeats_baselines_and_shows_missing_cells_as_missing(workspace: Path) -> None:
+    for seed in (0, 1):
+        (workspace / f"results/p/scores/val-dilate-gce-tiny-s{seed}-val/objects.csv").unlink()
+    results = load_results(**places(workspace))
+    wide = build.wide(build.score_table(results, "val"), results)
+    assert list(wide.columns) == ["clean"], "a condition without any score is listed under missing, not averaged"
+    assert results.missing == [f"val-dilate-gce-tiny-s{seed}-val" for seed in (0, 1)]
+    assert wide.loc["first mask copied", "clean"].startswith("30.0")
+
+
+def test_stages_write_tables_figures_and_a_page_that_says_synthetic(workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setenv("NOISYVOS_TRACKING", "off")
+    (workspace / "params").mkdir()
+    (workspace / "params/noise.yaml").write_text("clean: {kind: clean}\ndilate80: {kind: dilate, q: 0.8}\n")
+    out = workspace / "results/p"
+    tables.run(**places(workspace), out=out / "tables")
+    figures.run(**places(workspace), params=workspace / "params", out=out / "figures")
+    report.run(**places(workspace), figures=out / "figures", out=out / "report.html")
+    names = {path.name for folder in ("tables", "figures") for path in (out / folder).iterdir()}
+    assert {"scores-val.md", "scores-val.tex", "scores-val.csv", "cells.csv", "noise-curves-val.png", "training.png"} <= names
+    assert {"example-val-best_1.png", "example-val-worst_1.png", "label-noise-val.png"} <= names
+    assert "(synthetic)" in (out / "tables/scores-val.md").read_text()
+    page = (out / "report.html").read_text()
+    assert "Synthetic" in page
+    assert "first mask copied" in page
+    assert page.count("<img") == len(list((out / "figures").iterdir()))
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_figures_are_the_same_bytes_on_every_run(workspace: Path) -> None:
+    (workspace / "params").mkdir()
+    (workspace / "params/noise.yaml").write_text("clean: {kind: clean}\ndilate80: {kind: dilate, q: 0.8}\n")
+    pictures = []
+    for name in ("one", "two"):
+        figures.run(**places(workspace), params=workspace / "params", out=workspace / name)
+        pictures.append({path.name: path.read_bytes() for path in (workspace / name).iterdir()})
+    assert pictures[0] == pictures[1]
+
+
+def test_sweep_points_open_with_the_clean_cell(workspace: Path) -> None:
+    points = tables.sweep_points(load_results(**places(workspace)))
+    seed0 = sorted((point["q"], round(point["jf"], 3)) for point in points if point["sweep"] == "gce|dilate|val|tiny|s0")
+    assert seed0 == [(0.8, 0.6), (1.0, 0.7)]
+
+
+def test_a_folder_without_scores_is_refused(workspace: Path) -> None:
+    results = load_results(**(places(workspace) | {"results": workspace / "empty"}))
+    with pytest.raises(UserError, match="no cell of preset 'p' is scored yet"):
+        _ = results.objects
+
+
+def test_overlay_leaves_background_alone_and_tints_objects() -> None:
+    frame = np.full((24, 36, 3), 100, np.uint8)
+    drawn = overlay(frame, square(8))
+    assert (drawn[square(8) == 0] == 100).all()
+    assert (drawn[8, 10] == [round(0.55 * 100 + 0.45 * 128), 55, 55]).all()
+
+
+def test_outline_is_the_inner_border() -> None:
+    assert outline(square(8)).sum() == 28
