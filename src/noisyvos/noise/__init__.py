@@ -1,1 +1,55 @@
-"""Label noise: corrupt, kinds."""
+"""Label noise: index mask in, wrong index mask out, by a named kind, reproducible from a seed and a key.
+
+What each kind is and where it comes from: docs/noise.md. A new kind is one file in this package that registers itself.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from noisyvos.errors import UserError
+from noisyvos.noise.base import NOISE, NoisyVideo, Video
+
+__all__ = ["NOISE", "corrupt", "corrupt_video", "kinds"]
+
+
+def kinds() -> tuple[str, ...]:
+    """Return the names of all kinds of label noise."""
+    return NOISE.names()
+
+
+def corrupt(mask: np.ndarray, kind: str, *, seed: int = 0, key: tuple[str | int, ...] = ("mask", 0), **settings: Any) -> np.ndarray:
+    """Return a noisy copy of an index mask, (H, W) uint8 with 0 background, 1..254 objects, 255 void.
+
+    `key` says what the mask is, its last part being the frame, e.g. ("davis", "bear", "00000"): equal masks, settings,
+    seeds and keys give equal results on any machine. Unknown kinds and settings are a ValueError that lists the known ones.
+    """
+    *where, frame = key or ("mask", 0)
+    return corrupt_video([mask], kind, seed=seed, key=tuple(where), frames=[frame], **settings).masks[0]
+
+
+def corrupt_video(
+    masks: list[np.ndarray],
+    kind: str,
+    *,
+    seed: int = 0,
+    key: tuple[str | int, ...] = ("video",),
+    frames: list[str | int] | None = None,
+    **settings: Any,
+) -> NoisyVideo:
+    """Return noisy copies of a video's index masks, each (H, W) uint8, in time order; `frames` names them (default 0, 1, ...).
+
+    The frames are one unit, since noise may be correlated in time or act on blocks of frames.
+    """
+    item = NOISE.get(kind)
+    values = item.validate(settings, f"Noise kind {kind!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise UserError(f"Noise kind {kind!r}: the seed must be a whole number from 0 on, not {seed!r}.")
+    for mask in masks:
+        if not isinstance(mask, np.ndarray) or mask.ndim != 2 or mask.dtype != np.uint8:
+            got = f"{mask.shape} {mask.dtype}" if isinstance(mask, np.ndarray) else type(mask).__name__
+            raise UserError(f"Noise kind {kind!r}: a mask is an array (H, W) of uint8 object ids, not {got}.")
+    names = tuple(frames) if frames is not None else tuple(range(len(masks)))
+    if len(names) != len(masks):
+        raise UserError(f"Noise kind {kind!r}: {len(masks)} masks come with {len(names)} frame names.")
+    return item.build(Video(kind, int(seed), tuple(key), names, tuple(masks)), values)

@@ -1,0 +1,105 @@
+"""Signed distances of one object on a crop around it, and the choice of the most inside pixels, exact to the pixel.
+
+Distances are kept as squared whole numbers, signed: +d^2 inside (to the nearest pixel outside the object), -d^2 outside.
+Comparing them compares the signed Euclidean distances, without rounding: OpenCV's distances are 32-bit floats whose
+squares are within 0.5 of the true whole number as long as distances stay under about 2000 pixels, far more than a crop holds.
+"""
+
+from dataclasses import dataclass
+from math import ceil, pi, sqrt
+
+import cv2
+import numpy as np
+from scipy.ndimage import find_objects
+
+from noisyvos.io.images import VOID
+
+Box = tuple[slice, slice]
+FAR = 1 << 30  # squared distance of a pixel inside an object that fills the whole image
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A crop of an index mask around one object."""
+
+    object_id: int
+    box: Box  # rows, columns in the mask
+    inside: np.ndarray  # (h, w) bool, the clean object
+    score: np.ndarray  # (h, w) int32, signed squared distance
+    area: int  # pixels of the object, which all lie in the crop
+
+    @property
+    def scale(self) -> float:
+        """The object's size in pixels, the square root of its area."""
+        return sqrt(self.area)
+
+
+def object_boxes(mask: np.ndarray) -> dict[int, Box]:
+    """Return the bounding box of every object id in an index mask."""
+    boxes = find_objects(mask, max_label=VOID - 1)
+    return {index + 1: box for index, box in enumerate(boxes) if box is not None}
+
+
+def widen(box: Box, margin: int, size: tuple[int, ...]) -> Box:
+    """Return the box grown by `margin` pixels on every side, within an image of `size`."""
+    rows, columns = (slice(max(0, part.start - margin), min(length, part.stop + margin)) for part, length in zip(box, size, strict=True))
+    return rows, columns
+
+
+def square_distance(inside: np.ndarray) -> np.ndarray:
+    """Return for every True pixel the squared distance to the nearest False pixel, (h, w) int32, 0 at False pixels.
+
+    Outside of the array nothing is known, so an array without a False pixel has distance `FAR` everywhere.
+    """
+    if inside.all():
+        return np.full(inside.shape, FAR, np.int32)
+    distance = cv2.distanceTransform(inside.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.rint(distance * distance).astype(np.int32)
+
+
+def cut_patch(mask: np.ndarray, object_id: int, box: Box, margin: int) -> Patch:
+    """Return the crop of `margin` >= 1 pixels around an object; its distances are those of the whole image.
+
+    One pixel of margin is enough for inside distances (every way out crosses it), and outside distances end in the object.
+    """
+    wide = widen(box, max(1, margin), mask.shape)
+    inside = mask[wide] == object_id
+    score = square_distance(inside) - square_distance(~inside)
+    return Patch(object_id, wide, inside, score, int(np.count_nonzero(inside)))
+
+
+def growth_margin(area: int, extra: int) -> int:
+    """Return a first guess of how far an object of `area` pixels reaches out to gain `extra` pixels: a disc's, plus a third."""
+    return ceil(1.3 * (sqrt((area + extra) / pi) - sqrt(area / pi))) + 2
+
+
+def hash_pixels(rows: np.ndarray, columns: np.ndarray, seed: int) -> np.ndarray:
+    """Return a seeded 64-bit hash of pixel positions, without collisions within an image (splitmix64 finaliser)."""
+    with np.errstate(over="ignore"):
+        value = (rows.astype(np.uint64) << np.uint64(32)) ^ (columns.astype(np.uint64) & np.uint64(0xFFFFFFFF)) ^ np.uint64(seed)
+        value += np.uint64(0x9E3779B97F4A7C15)
+        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return value ^ (value >> np.uint64(31))
+
+
+def choose_most_inside(
+    score: np.ndarray, allowed: np.ndarray, count: int, seed: int, origin: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (rows, columns) within the crop of the `count` allowed pixels with the largest score, all of them if there are fewer.
+
+    Equal scores are ordered by a hash of the pixel's position relative to `origin` (given in crop coordinates), so that
+    sets of growing `count` are nested and no direction is preferred.
+    """
+    rows, columns = np.nonzero(allowed)
+    if count >= len(rows):
+        return rows, columns
+    if count <= 0:
+        return rows[:0], columns[:0]
+    values = score[rows, columns]
+    border = np.partition(values, len(values) - count)[len(values) - count]
+    chosen = values > border
+    ties = np.flatnonzero(values == border)
+    order = np.argsort(hash_pixels(rows[ties] - origin[0], columns[ties] - origin[1], seed))
+    chosen[ties[order[: count - int(np.count_nonzero(chosen))]]] = True
+    return rows[chosen], columns[chosen]

@@ -1,0 +1,105 @@
+"""Stage `noise`: label noise on the masks of a dataset, as one mask collection and the manifest of what was achieved."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from noisyvos.datasets.layout import VideoDataset
+from noisyvos.errors import UserError
+from noisyvos.io.images import encode_mask
+from noisyvos.io.masks import write_mask_zip
+from noisyvos.noise.base import NOISE, GeometricSettings, Video
+from noisyvos.noise.calibration import LIMIT, START, bisect
+from noisyvos.noise.manifest import SequenceRecord, check_gate, record, summarise, write_manifest
+from noisyvos.noise.measure import mean_iou
+from noisyvos.parallel import ordered_map
+from noisyvos.params import read_entry
+from noisyvos.registry import Item, Settings
+
+CALIBRATION_FRAMES = 400  # at most so many frames, evenly spread, find the common strength of `calib: dataset`
+
+
+def run(dataset: Path, *, noise: str, out: Path, manifest: Path, seed: int = 0, params: Path = Path("params"), workers: int = 1) -> None:
+    """Write noisy masks of `dataset` to the zip `out` and what was achieved to `manifest`.
+
+    Raises UserError before any work if noise, settings or dataset are unusable, and after it, leaving no output, if the
+    achieved mean IoU misses the wanted one by more than 0.01. The number of workers changes nothing in the output.
+    """
+    item, settings = read_entry(params, "noise", noise, NOISE)
+    if seed < 0:
+        raise UserError(f"Noise {noise!r}: the seed must be a whole number from 0 on, not {seed}.")
+    data = VideoDataset(dataset)
+    names = [name for name, sequence in data.sequences.items() if sequence.masks]
+    if not names:
+        raise UserError(f"{dataset}: no sequence has a mask, so there is nothing to put noise on.")
+    setup = (str(dataset), item.name, settings, seed)
+    if isinstance(settings, GeometricSettings) and settings.calib == "dataset" and settings.strength is None and settings.q < 1:
+        settings = settings.model_copy(update={"strength": common_strength(data, names, item, settings, seed, workers)})
+        setup = (str(dataset), item.name, settings, seed)
+    records: list[SequenceRecord] = []
+    summary: dict = {}
+
+    def masks() -> Iterator[tuple[str, str, bytes]]:
+        for entry, pictures in ordered_map(corrupt_sequence, names, workers, f"noise {noise}", prepare, setup):
+            records.append(entry)
+            yield from ((entry.sequence, frame, picture) for frame, picture in pictures)
+        summary.update(summarise(records))
+        check_gate(f"{dataset}, noise {noise!r}", settings, records, summary)
+
+    write_mask_zip(out, masks())
+    target = {"kind": item.name, "q": getattr(settings, "q", None)}
+    head = {"dataset": data.meta["name"], "noise": noise, "seed": seed, "kind": item.name, "settings": settings.model_dump()}
+    write_manifest(manifest, head, {**target, **summary}, records)
+    print(
+        f"{noise} on {data.meta['name']}: mean IoU {summary['q_achieved']:.4f} over {summary['object_frames']} object-frames, "
+        f"{100 * summary['flip_rate']:.2f} % of pixels flipped, {summary['n_rescued']} rescued, in {out}"
+    )
+
+
+_JOB: tuple[VideoDataset, Item, Settings, int]
+
+
+def prepare(dataset: str, kind: str, settings: Settings, seed: int) -> None:
+    """Open the dataset in a worker process."""
+    global _JOB
+    _JOB = VideoDataset(dataset), NOISE.get(kind), settings, seed
+
+
+def load_video(data: VideoDataset, sequence: str, kind: str, seed: int, step: int = 1) -> Video:
+    """Return every `step`-th mask of a sequence, with the key that its random streams depend on."""
+    frames = data.sequences[sequence].masks[::step]
+    masks = tuple(data.read_mask(sequence, frame) for frame in frames)
+    return Video(kind, seed, (data.meta["name"], sequence), frames, masks)
+
+
+def corrupt_sequence(sequence: str) -> tuple[SequenceRecord, list[tuple[str, bytes]]]:
+    """Return the record and the noisy masks (frame, PNG bytes) of one sequence."""
+    data, item, settings, seed = _JOB
+    video = load_video(data, sequence, item.name, seed)
+    noisy = item.build(video, settings)
+    pictures = [(frame, encode_mask(mask)) for frame, mask in zip(data.sequences[sequence].masks, noisy.masks, strict=True)]
+    return record(sequence, video, noisy), pictures
+
+
+def sequence_iou(task: tuple[str, int]) -> tuple[float, int]:
+    """Return the mean IoU and the number of touched object-frames of a sequence, from every n-th mask."""
+    sequence, step = task
+    data, item, settings, seed = _JOB
+    video = load_video(data, sequence, item.name, seed, step)
+    noisy = item.build(video, settings)
+    return mean_iou(video, noisy), len(noisy.affected)
+
+
+def common_strength(data: VideoDataset, names: list[str], item: Item, settings: GeometricSettings, seed: int, workers: int) -> float:
+    """Return the one strength at which the dataset's object-frames have mean IoU q."""
+    frames = sum(len(data.sequences[name].masks) for name in names)
+    tasks = [(name, -(-frames // CALIBRATION_FRAMES)) for name in names]
+
+    def iou_at(strength: float) -> float:
+        setup = (str(data.root), item.name, settings.model_copy(update={"strength": strength}), seed)
+        results = list(ordered_map(sequence_iou, tasks, workers, f"calibrate at {strength:.4f}", prepare, setup))
+        counts = [count for _, count in results]
+        return float(np.average([iou for iou, _ in results], weights=counts)) if sum(counts) else 1.0
+
+    return bisect(iou_at, settings.q, START, LIMIT)
