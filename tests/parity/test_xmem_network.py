@@ -1,8 +1,5 @@
 """The XMem network against published reference values: forward pass, primitives, training pass with gradients."""
 
-import importlib.util
-from types import ModuleType
-
 import numpy as np
 import pytest
 import torch
@@ -13,36 +10,6 @@ from noisyvos import models
 from noisyvos.models.base import Clip
 from noisyvos.models.xmem import clips
 from noisyvos.models.xmem.matching import affinity, aggregate, padding, readout, similarity
-
-
-@pytest.fixture(scope="module")
-def weights(shared) -> ModuleType:
-    """The recipe of the reference weights and inputs."""
-    spec = importlib.util.spec_from_file_location("parity_weights", shared / "parity" / "weights.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def expected(shared):
-    """The reference arrays."""
-    with np.load(shared / "parity" / "xmem.npz") as file:
-        yield file
-
-
-@pytest.fixture(scope="module")
-def state(shared, weights) -> dict[str, Tensor]:
-    """The reference weights."""
-    values = weights.fill_state_dict(weights.load_shapes(shared / "parity" / "xmem.keys.json"))
-    values["decoder.pred.bias"] = values["decoder.pred.bias"] - 5.4
-    return values
-
-
-@pytest.fixture(scope="module")
-def model(state):
-    """The network at its published size with the reference weights."""
-    return models.load_official("xmem", state)
 
 
 def close(actual: Tensor, wanted: np.ndarray, tolerance: float = 1e-4) -> None:
@@ -57,94 +24,94 @@ def planes(mask: Tensor, count: int) -> Tensor:
     return torch.stack([(mask == index).float() for index in range(1, count + 1)])
 
 
-def test_names_and_order_are_the_published_ones(shared, weights, model) -> None:
-    shapes = weights.load_shapes(shared / "parity" / "xmem.keys.json")
-    assert {name: tuple(value.shape) for name, value in model.state_dict().items()} == shapes
-    assert list(model.state_dict()) == list(shapes)
-    assert sum(parameter.numel() for parameter in model.parameters()) == 62_185_224
+def test_names_and_order_are_the_published_ones(shared, parity_weights, xmem_model) -> None:
+    shapes = parity_weights.load_shapes(shared / "parity" / "xmem.keys.json")
+    assert {name: tuple(value.shape) for name, value in xmem_model.state_dict().items()} == shapes
+    assert list(xmem_model.state_dict()) == list(shapes)
+    assert sum(parameter.numel() for parameter in xmem_model.parameters()) == 62_185_224
 
 
-def test_forward_pass(model, weights, expected) -> None:
+def test_forward_pass(xmem_model, parity_weights, xmem_expected) -> None:
     names = [f"xmem:frame{t}" for t in range(3)]
-    frames = model.normalise(torch.stack([weights.image(name, 3, 96, 128) for name in names]))
-    masks = planes(weights.mask("xmem:mask0", 2, 96, 128), 2)[None]
+    frames = xmem_model.normalise(torch.stack([parity_weights.image(name, 3, 96, 128) for name in names]))
+    masks = planes(parity_weights.mask("xmem:mask0", 2, 96, 128), 2)[None]
     seen: dict[str, Tensor] = {}
     watched = {
-        "layer3": model.value_encoder.layer3,
-        "cbam": model.value_encoder.fuser.attention,
-        "g16": model.decoder.fuser,
-        "g8": model.decoder.up_16_8,
-        "g4": model.decoder.up_8_4,
-        "pred": model.decoder.pred,
+        "layer3": xmem_model.value_encoder.layer3,
+        "cbam": xmem_model.value_encoder.fuser.attention,
+        "g16": xmem_model.decoder.fuser,
+        "g8": xmem_model.decoder.up_16_8,
+        "g4": xmem_model.decoder.up_8_4,
+        "pred": xmem_model.decoder.pred,
     }
     hooks = [m.register_forward_hook(lambda _m, _i, out, name=name: seen.__setitem__(name, out)) for name, m in watched.items()]
     with torch.no_grad():
-        key, shrinkage, selection, features = model.encode_key(frames)
+        key, shrinkage, selection, features = xmem_model.encode_key(frames)
         for actual, name in ((key, "key"), (shrinkage, "shrinkage"), (selection, "selection")):
-            close(actual.transpose(0, 1)[None], expected[f"a_{name}"])
-        close(features.deep[:1, ::2], expected["a_f16_frame0"])
-        close(features.middle[:1, ::16], expected["a_f8_frame0"])
-        close(features.fine[:1, ::32], expected["a_f4_frame0"])
+            close(actual.transpose(0, 1)[None], xmem_expected[f"a_{name}"])
+        close(features.deep[:1, ::2], xmem_expected["a_f16_frame0"])
+        close(features.middle[:1, ::16], xmem_expected["a_f8_frame0"])
+        close(features.fine[:1, ::32], xmem_expected["a_f4_frame0"])
 
-        hidden = model.new_hidden(1, 2, key)
-        value0, hidden0 = model.encode_value(frames[:1], features.deep[:1], hidden, masks, deep_update=True)
-        close(seen["layer3"][:, ::8], expected["a_value_layer3"])
-        close(seen["cbam"][:, ::8], expected["a_value_cbam"])
-        close(value0, expected["a_value0"])
-        close(hidden0, expected["a_hidden0"])
+        hidden = xmem_model.new_hidden(1, 2, key)
+        value0, hidden0 = xmem_model.encode_value(frames[:1], features.deep[:1], hidden, masks, deep_update=True)
+        close(seen["layer3"][:, ::8], xmem_expected["a_value_layer3"])
+        close(seen["cbam"][:, ::8], xmem_expected["a_value_cbam"])
+        close(value0, xmem_expected["a_value0"])
+        close(hidden0, xmem_expected["a_hidden0"])
 
         k, s, e = (x.flatten(2) for x in (key, shrinkage, selection))
         similar = similarity(k[:1], s[:1], k[1:2], e[1:2])
-        close(similar, expected["a_similarity01"])
-        close(affinity(similar), expected["a_affinity01"])
-        close(affinity(similar, 8), expected["a_affinity01_top8"])
-        close(similarity(k[:1], None, k[1:2], None)[:, ::4], expected["a_similarity01_nosel"])
+        close(similar, xmem_expected["a_similarity01"])
+        close(affinity(similar), xmem_expected["a_affinity01"])
+        close(affinity(similar, 8), xmem_expected["a_affinity01_top8"])
+        close(similarity(k[:1], None, k[1:2], None)[:, ::4], xmem_expected["a_similarity01_nosel"])
         read = readout(affinity(similar), value0.flatten(3)).unflatten(-1, (6, 8))
-        close(read[:, :, ::2], expected["a_readout1"])
+        close(read[:, :, ::2], xmem_expected["a_readout1"])
 
-        hidden1, logits, probabilities = model.segment(features.at(1, 1), read, hidden0)
-        close(seen["g16"][:, :, ::8], expected["a_g16_1"], 1e-3)
-        close(seen["g8"][:, :, ::16], expected["a_g8_1"], 1e-3)
-        close(seen["g4"][:, :, ::64], expected["a_g4_1"], 1e-3)
-        close(seen["pred"], expected["a_pred_stride4_1"])
-        close(hidden1, expected["a_hidden1"])
-        close(logits[..., ::2, ::2], expected["a_agg_logits1"])
-        close(probabilities, expected["a_prob1"])
+        hidden1, logits, probabilities = xmem_model.segment(features.at(1, 1), read, hidden0)
+        close(seen["g16"][:, :, ::8], xmem_expected["a_g16_1"], 1e-3)
+        close(seen["g8"][:, :, ::16], xmem_expected["a_g8_1"], 1e-3)
+        close(seen["g4"][:, :, ::64], xmem_expected["a_g4_1"], 1e-3)
+        close(seen["pred"], xmem_expected["a_pred_stride4_1"])
+        close(hidden1, xmem_expected["a_hidden1"])
+        close(logits[..., ::2, ::2], xmem_expected["a_agg_logits1"])
+        close(probabilities, xmem_expected["a_prob1"])
 
         deep = features.deep[1:2]
-        value1, hidden1_deep = model.encode_value(frames[1:2], deep, hidden1, probabilities[:, 1:], deep_update=True)
-        same_value, same_hidden = model.encode_value(frames[1:2], deep, hidden1, probabilities[:, 1:], deep_update=False)
+        value1, hidden1_deep = xmem_model.encode_value(frames[1:2], deep, hidden1, probabilities[:, 1:], deep_update=True)
+        same_value, same_hidden = xmem_model.encode_value(frames[1:2], deep, hidden1, probabilities[:, 1:], deep_update=False)
         assert torch.equal(same_value, value1)
         assert same_hidden is hidden1
-        close(value1[:, :, ::4], expected["a_value1"], 1e-3)
-        close(hidden1_deep, expected["a_hidden1_deep"], 1e-3)
+        close(value1[:, :, ::4], xmem_expected["a_value1"], 1e-3)
+        close(hidden1_deep, xmem_expected["a_hidden1_deep"], 1e-3)
 
         memory = (x[:2].transpose(0, 1).flatten(1)[None] for x in (k, s))
         weight = affinity(similarity(*memory, k[2:3], e[2:3]))
         read = readout(weight, torch.cat([value0, value1], 3).flatten(3)).unflatten(-1, (6, 8))
-        close(read[:, :, ::2], expected["a_readout2"], 1e-3)
-        hidden2, _, probabilities = model.segment(features.at(2, 1), read, hidden1_deep)
-        close(seen["pred"], expected["a_pred_stride4_2"], 1e-3)
-        close(hidden2, expected["a_hidden2"], 1e-3)
-        close(probabilities, expected["a_prob2"], 1e-3)
+        close(read[:, :, ::2], xmem_expected["a_readout2"], 1e-3)
+        hidden2, _, probabilities = xmem_model.segment(features.at(2, 1), read, hidden1_deep)
+        close(seen["pred"], xmem_expected["a_pred_stride4_2"], 1e-3)
+        close(hidden2, xmem_expected["a_hidden2"], 1e-3)
+        close(probabilities, xmem_expected["a_prob2"], 1e-3)
     for hook in hooks:
         hook.remove()
 
 
-def test_single_object_network(weights, state, expected) -> None:
+def test_single_object_network(parity_weights, xmem_state, xmem_expected) -> None:
     name = "value_encoder.conv1.weight"
-    single = models.load_official("xmem", state | {name: weights.fill(name, (64, 4, 7, 7))})
+    single = models.load_official("xmem", xmem_state | {name: parity_weights.fill(name, (64, 4, 7, 7))})
     assert single.settings.single_object
-    frame = single.normalise(weights.image("xmem:frame0", 3, 96, 128))[None]
+    frame = single.normalise(parity_weights.image("xmem:frame0", 3, 96, 128))[None]
     with torch.no_grad():
         key, _, _, features = single.encode_key(frame)
-        mask = planes(weights.mask("xmem:mask0", 2, 96, 128), 1)[None]
+        mask = planes(parity_weights.mask("xmem:mask0", 2, 96, 128), 1)[None]
         value, hidden = single.encode_value(frame, features.deep, single.new_hidden(1, 1, key), mask)
-    close(value[:, :, ::8], expected["a_single_value0"])
-    close(hidden, expected["a_single_hidden0"])
+    close(value[:, :, ::8], xmem_expected["a_single_value0"])
+    close(hidden, xmem_expected["a_single_hidden0"])
 
 
-def test_primitives(expected) -> None:
+def test_primitives(xmem_expected) -> None:
     random = np.random.RandomState(1234)
 
     def draw(*shape: int) -> Tensor:
@@ -156,18 +123,18 @@ def test_primitives(expected) -> None:
     probabilities[0, 0], probabilities[0, 1], probabilities[1, :, :3] = 0, 1, 0
 
     similar = similarity(memory, shrinkage, query, selection)
-    close(similar, expected["b_sim"])
-    close(similarity(memory, shrinkage, query, None), expected["b_sim_noselection"])
-    close(similarity(memory, None, query, selection), expected["b_sim_noshrink"])
-    close(affinity(similar / 4), expected["b_aff"])
-    close(affinity(similar / 4, 6), expected["b_aff_top6"])
-    close(affinity(similar / 4, 6).sum(2), expected["b_usage_top6"])
-    close(probabilities, expected["b_agg_in"])
+    close(similar, xmem_expected["b_sim"])
+    close(similarity(memory, shrinkage, query, None), xmem_expected["b_sim_noselection"])
+    close(similarity(memory, None, query, selection), xmem_expected["b_sim_noshrink"])
+    close(affinity(similar / 4), xmem_expected["b_aff"])
+    close(affinity(similar / 4, 6), xmem_expected["b_aff_top6"])
+    close(affinity(similar / 4, 6).sum(2), xmem_expected["b_usage_top6"])
+    close(probabilities, xmem_expected["b_agg_in"])
     logits, joined = aggregate(probabilities)
-    close(logits, expected["b_agg_logits"])
-    close(joined, expected["b_agg_prob"])
+    close(logits, xmem_expected["b_agg_logits"])
+    close(joined, xmem_expected["b_agg_prob"])
     for size in ((17, 33), (100, 150), (96, 128), (101, 149)):
-        assert padding(*size, 16) == tuple(expected[f"b_pad_{size[0]}_{size[1]}"])
+        assert padding(*size, 16) == tuple(xmem_expected[f"b_pad_{size[0]}_{size[1]}"])
 
 
 def bootstrapped(logits: Tensor, target: Tensor, iteration: int) -> Tensor:
@@ -186,34 +153,34 @@ def dice(probabilities: Tensor, target: Tensor, slots: int) -> Tensor:
     return (1 - (2 * (predicted * truth).sum(2) + 1) / (predicted.sum(2) + truth.sum(2) + 1)).mean()
 
 
-def test_training_pass_with_gradients(model, weights, expected) -> None:
-    frames = torch.stack([torch.stack([weights.image(f"xmem:train{b}:frame{t}", 3, 64, 80) for t in range(4)]) for b in range(2)])
-    masks = torch.stack([torch.stack([weights.mask(f"xmem:train{b}:mask{t}", 2 - b, 64, 80) for t in range(4)]) for b in range(2)])
+def test_training_pass_with_gradients(xmem_model, parity_weights, xmem_expected) -> None:
+    frames = torch.stack([torch.stack([parity_weights.image(f"xmem:train{b}:frame{t}", 3, 64, 80) for t in range(4)]) for b in range(2)])
+    masks = torch.stack([torch.stack([parity_weights.mask(f"xmem:train{b}:mask{t}", 2 - b, 64, 80) for t in range(4)]) for b in range(2)])
     clip = Clip(frames, masks.long(), torch.tensor([2, 1]), slots=3)
     choices = clips.Choices((None, None, None), (True, False))
-    model.train()
-    model.zero_grad(set_to_none=True)
-    result = clips.run(model, clip, choices)
+    xmem_model.train()
+    xmem_model.zero_grad(set_to_none=True)
+    result = clips.run(xmem_model, clip, choices)
 
     for t in (1, 2, 3):
-        close(result.probabilities[t - 1][:, 1:, ::2, ::2], expected[f"c_masks_{t}"], 1e-3)
-    close(result.logits[2][..., ::2, ::2], expected["c_logits_3"], 1e-3)
+        close(result.probabilities[t - 1][:, 1:, ::2, ::2], xmem_expected[f"c_masks_{t}"], 1e-3)
+    close(result.logits[2][..., ::2, ::2], xmem_expected["c_logits_3"], 1e-3)
     dices = [dice(result.probabilities[t - 1][:, 1:], clip.masks[:, t], 3) for t in (1, 2, 3)]
     for t in (1, 2, 3):
-        close(dices[t - 1], expected[f"c_dice{t}"], 1e-3)
+        close(dices[t - 1], xmem_expected[f"c_dice{t}"], 1e-3)
     for iteration in (0, 19999, 20000, 45000, 70000, 70001):
         total = sum(dices)
         for t in (1, 2, 3):
             rows = [bootstrapped(result.logits[t - 1][b, : 3 - b], clip.masks[b, t], iteration) for b in range(2)]
-            close(torch.stack(rows).mean(), expected[f"c_ce{t}_it{iteration}"], 1e-3)
+            close(torch.stack(rows).mean(), xmem_expected[f"c_ce{t}_it{iteration}"], 1e-3)
             total = total + torch.stack(rows).mean()
-        close(total, expected[f"c_total_it{iteration}"], 1e-3)
+        close(total, xmem_expected[f"c_total_it{iteration}"], 1e-3)
         if iteration == 45000:
             total.backward(retain_graph=True)
-    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    gradients = {name: parameter.grad for name, parameter in xmem_model.named_parameters()}
     assert not [name for name, gradient in gradients.items() if gradient is None]
-    for name, wanted in zip(expected["c_grad_names"], expected["c_grad_norms"]):
+    for name, wanted in zip(xmem_expected["c_grad_names"], xmem_expected["c_grad_norms"]):
         assert float(gradients[str(name)].norm()) == pytest.approx(float(wanted), rel=2e-3)
-    close(gradients["decoder.pred.weight"], expected["c_grad_pred_weight"], 1e-3)
+    close(gradients["decoder.pred.weight"], xmem_expected["c_grad_pred_weight"], 1e-3)
     total_norm = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
-    assert float(total_norm) == pytest.approx(float(expected["c_grad_total_norm"]), rel=2e-3)
+    assert float(total_norm) == pytest.approx(float(xmem_expected["c_grad_total_norm"]), rel=2e-3)

@@ -70,8 +70,9 @@ class Session(ABC):
     def step(self, frame: Tensor, *, given: dict[int, Tensor] | None = None, last: bool = False) -> Tensor:
         """Take the next frame and return probabilities (C+1, H, W) float32, background first.
 
-        frame: (3, H, W) RGB in [0, 1] on the network's device. `given` maps channel (1..C) to a bool mask (H, W) for the objects annotated in
-        this frame; the first call must give at least one. Channels not given so far are 0. `last` marks the final frame.
+        frame: (3, H, W) RGB in [0, 1] on the network's device. `given` maps channel (1..C) to a bool mask (H, W) for the
+        objects annotated in this frame; the first call must give at least one. Channels not given so far are 0. `last`
+        marks the final frame.
         """
 
     @abstractmethod

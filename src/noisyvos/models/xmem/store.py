@@ -1,0 +1,125 @@
+"""One store of memory elements: shared keys, values per group of objects, and how often each element was used."""
+
+import torch
+from torch import Tensor
+
+_NEW_LIFE = 1e-7  # so that use / life is defined before the first readout
+
+
+class Store:
+    """Elements in the order they came; `fixed` pairs a group's values with their own keys, else with the last ones."""
+
+    def __init__(self, fixed: bool) -> None:
+        self.fixed = fixed
+        self.size = 0
+        self._next = 0  # serial number of the next element
+        self._values: list[Tensor] = []  # per group (objects, C_v, M_g)
+        self._serials: list[Tensor] = []  # per group (M_g,), used if `fixed`
+        self.serials = torch.empty(0, dtype=torch.long)
+        self.keys = self.shrinkage = self.selection = self.use = self.life = None
+
+    def add(
+        self, keys: Tensor, shrinkage: Tensor, selection: Tensor | None, values: list[Tensor], valid: list[Tensor] | None = None
+    ) -> None:
+        """Append elements: keys (1, C, m), shrinkage (1, 1, m), selection (1, C, m) or None.
+
+        values: per group (objects, C_v, m), or as many columns as `valid` (m,) bool has true entries for the group.
+        """
+        count = keys.shape[2]
+        serials = torch.arange(self._next, self._next + count, device=keys.device)
+        use, life = keys.new_zeros(count), keys.new_full((count,), _NEW_LIFE)
+        if self.keys is None:
+            self.keys, self.shrinkage, self.selection, self.use, self.life, self.serials = keys, shrinkage, selection, use, life, serials
+        else:
+            self.keys = torch.cat([self.keys, keys], 2)
+            self.shrinkage = torch.cat([self.shrinkage, shrinkage], 2)
+            self.selection = None if selection is None else torch.cat([self.selection, selection], 2)
+            self.use, self.life, self.serials = (torch.cat(pair) for pair in ((self.use, use), (self.life, life), (self.serials, serials)))
+        for group, value in enumerate(values):
+            own = serials if valid is None else serials[valid[group]]
+            if group == len(self._values):
+                self._values.append(value)
+                self._serials.append(own)
+            else:
+                self._values[group] = torch.cat([self._values[group], value], 2)
+                self._serials[group] = torch.cat([self._serials[group], own])
+        self._next += count
+        self.size += count
+
+    def has(self, group: int) -> bool:
+        """Return whether the group has any value here."""
+        return group < len(self._values) and self._values[group].shape[2] > 0
+
+    def values(self, group: int) -> Tensor:
+        """Return the values of a group, (objects, C_v, M_g)."""
+        return self._values[group]
+
+    def columns(self, group: int) -> Tensor:
+        """Return which elements the group's values are paired with, (M_g,) indices."""
+        count = self._values[group].shape[2] if group < len(self._values) else 0
+        if self.fixed and count:
+            return torch.isin(self.serials, self._serials[group]).nonzero()[:, 0]
+        return torch.arange(self.size - count, self.size, device=self.serials.device)
+
+    def count(self, use: Tensor) -> None:
+        """Add one readout's use (size,) to every element."""
+        self.use += use
+        self.life += 1
+
+    def usage(self) -> Tensor:
+        """Return use per readout, (size,)."""
+        return self.use / self.life
+
+    def candidates(self, group: int, start: int, stop: int, kept: int) -> tuple[Tensor, Tensor]:
+        """Return the group's values among the elements start..stop and their indices within that range.
+
+        kept: elements that stay. As published, a group shorter than the store takes part only if it is longer than
+        `kept` and one frame (`start` elements).
+        """
+        values = self._values[group]
+        count = values.shape[2]
+        if self.fixed:
+            columns = self.columns(group)
+            inside = (columns >= start) & (columns < stop)
+            return values[..., inside], columns[inside] - start
+        if count < self.size and count <= kept + start:
+            values = values[..., :0]
+        else:
+            values = values[..., start : count - kept + start]
+        return values, torch.arange(stop - start - values.shape[2], stop - start, device=values.device)
+
+    def remove(self, start: int, stop: int, kept: int) -> None:
+        """Drop the elements start..stop; as published, a group's values lose the same range counted from their end."""
+        keep = torch.ones(self.size, dtype=torch.bool, device=self.serials.device)
+        keep[start:stop] = False
+        for group, values in enumerate(self._values):
+            count = values.shape[2]
+            if self.fixed:
+                stay = keep[self.columns(group)]
+            else:
+                stay = torch.ones(count, dtype=torch.bool, device=keep.device)
+                if count >= kept + start:
+                    stay[start : count - kept + start] = False
+            self._keep_values(group, stay)
+        self._keep(keep)
+
+    def forget(self, limit: int) -> None:
+        """Drop the least used elements until `limit` remain; elements as rarely used as the last one dropped go too."""
+        excess = self.size - limit
+        if excess <= 0:
+            return
+        usage = self.usage()
+        keep = usage > usage.topk(excess, largest=False).values.max()
+        for group in range(len(self._values)):
+            self._keep_values(group, keep[self.columns(group)])
+        self._keep(keep)
+
+    def _keep_values(self, group: int, stay: Tensor) -> None:
+        self._values[group] = self._values[group][..., stay]
+        self._serials[group] = self._serials[group][stay]
+
+    def _keep(self, keep: Tensor) -> None:
+        self.keys, self.shrinkage = self.keys[..., keep], self.shrinkage[..., keep]
+        self.selection = None if self.selection is None else self.selection[..., keep]
+        self.use, self.life, self.serials = self.use[keep], self.life[keep], self.serials[keep]
+        self.size = self.keys.shape[2]
