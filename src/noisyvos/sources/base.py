@@ -4,10 +4,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
-
-from noisyvos.errors import UserError, unknown_name
-from noisyvos.registry import Registry, Settings
+from noisyvos.params import read_entry
+from noisyvos.registry import Registry
 
 SOURCES = Registry("source kind", "noisyvos.sources")
 
@@ -55,22 +53,5 @@ class ManualSource(Source):
 
 def load_source(name: str, params: Path) -> Source:
     """Return the source `name` of `params`/sources.yaml; UserError for an unknown name or kind and for wrong settings."""
-    path = Path(params) / "sources.yaml"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file. Give the folder of the parameter files with --params.")
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: this file is not valid YAML ({error}).") from None
-    if not isinstance(entries, dict):
-        raise UserError(f"{path}: this file must map the names of sources to their settings.")
-    if name not in entries:
-        raise unknown_name("source", name, entries)
-    values = dict(entries[name] or {})
-    kind = values.pop("kind", None)
-    where = f"{path}: {name}"
-    if not isinstance(kind, str):
-        raise UserError(f"{where}: `kind` is missing. Known: {', '.join(SOURCES.names())}.")
-    item = SOURCES.get(kind)
-    settings: Settings = item.validate(values, where)
+    item, settings = read_entry(params, "sources", name, SOURCES)
     return item.build(name, settings)

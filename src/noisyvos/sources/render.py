@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 
 from noisyvos.sources.textures import draw_surface
-from noisyvos.sources.world import HEIGHT, Body, Pose, Scene
+from noisyvos.sources.world import Body, Pose, Scene
 
-_MARGIN = 10.0  # how far the camera may wander over the background, in 1/48 of the height
+_MARGIN = 10.0  # how far the camera may wander over the background, in units
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def view(body: Body, pose: Pose, shape: tuple[int, int], scale: float, padding: 
 
 def draw_mask(scene: Scene, frame: int, shape: tuple[int, int]) -> np.ndarray:
     """Return the index mask (H, W) uint8 of the visible parts; distractors hide what is behind them and are 0 themselves."""
-    mask, scale = np.zeros(shape, np.uint8), shape[0] / HEIGHT
+    mask, scale = np.zeros(shape, np.uint8), shape[0] / scene.size[0]
     for body in scene.bodies:
         window = view(body, body.poses[frame], shape, scale)
         if window is not None:
@@ -60,11 +60,11 @@ class Painter:
     """Draws the frames of one scene; the surfaces are drawn once from `rng`, the grain of each frame from its own stream."""
 
     def __init__(self, scene: Scene, shape: tuple[int, int], rng: np.random.Generator) -> None:
-        self.scene, self.shape, self.scale = scene, shape, shape[0] / HEIGHT
+        self.scene, self.shape, self.scale = scene, shape, shape[0] / scene.size[0]
         margin = int(2 * _MARGIN * self.scale)
         size = (shape[0] + margin, shape[1] + margin)
-        floor = draw_surface(rng, scene.background, scene.palette, size, 1.25 * self.scale)
-        self.floor = cv2.GaussianBlur(floor, (0, 0), 0.3 * self.scale)
+        floor = draw_surface(rng, scene.background, scene.palette, size, 1.2 * self.scale)
+        self.floor = cv2.GaussianBlur(floor, (0, 0), 0.2 * self.scale)
         self.surfaces = [self._draw_skin(rng, body) for body in scene.bodies]
         self.glow = self._draw_glow()
 
@@ -86,7 +86,7 @@ class Painter:
             self._draw_shadow(picture, body, body.poses[frame])
             self._draw_body(picture, body, body.poses[frame], surface)
         picture *= self.scene.gains[frame]
-        picture += 0.018 * rng.standard_normal((*self.shape, 1), dtype=np.float32)
+        picture += 0.015 * rng.standard_normal((*self.shape, 1), dtype=np.float32)
         return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
 
     def _draw_floor(self, frame: int) -> np.ndarray:

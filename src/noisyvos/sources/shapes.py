@@ -6,36 +6,42 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+import cv2
 import numpy as np
 from pydantic import Field, model_validator
 
 from noisyvos.errors import UserError
 from noisyvos.io.images import encode_frame, encode_mask
+from noisyvos.parallel import ordered_map
 from noisyvos.registry import Settings
 from noisyvos.seeding import numpy_generator
 from noisyvos.sources import annotations
 from noisyvos.sources.base import SOURCES, GeneratedSource
-from noisyvos.sources.parallel import each
 from noisyvos.sources.render import Painter, draw_mask
-from noisyvos.sources.world import HEIGHT, Manner, Scene, draw_scene, still
+from noisyvos.sources.world import IMAGE_HEIGHT, VIDEO_HEIGHT, Manner, Scene, draw_scene, still
 
-FIRST_AREA = 75  # pixels an object must show in frame 0 of a picture 48 pixels high
-LEAST_AREA = 24  # pixels it must show in every frame, unless it leaves
+FIRST_AREA = 75  # square units an object must show in frame 0
+LEAST_AREA = 24  # square units it must show in every frame, unless it leaves
+_FINE = 192  # smaller pictures are rendered at a multiple of their size, of at least so many rows, and averaged down
 _ATTEMPTS = 2000
 
 
 class ShapesSettings(Settings):
-    """Settings of `shapes`; sizes are in pixels, as rendered (`convert` makes them smaller)."""
+    """Settings of `shapes`; sizes are those of the files, in pixels.
+
+    Still pictures come at the size at which clips are made of them, since the outlines that the recipe of clips cuts to
+    whole pixels would grow by up to half a pixel if they were reduced first.
+    """
 
     seed: int = Field(ge=0)
     train_sequences: int = Field(ge=1, le=1000)
     val_sequences: int = Field(ge=1, le=1000)
     frames: int = Field(ge=3, le=200)
     images: int = Field(ge=1, le=100_000)
-    height: int = Field(192, ge=HEIGHT)
-    width: int = Field(288, ge=HEIGHT)
-    image_height: int = Field(240, ge=HEIGHT)
-    image_width: int = Field(360, ge=HEIGHT)
+    height: int = Field(192, ge=VIDEO_HEIGHT)
+    width: int = Field(288, ge=VIDEO_HEIGHT)
+    image_height: int = Field(60, ge=IMAGE_HEIGHT)
+    image_width: int = Field(90, ge=IMAGE_HEIGHT)
 
     @model_validator(mode="after")
     def _not_too_narrow(self) -> Self:
@@ -67,7 +73,7 @@ class ShapesSource(GeneratedSource):
         """Write videos, split lists, pictures and their annotations below `out`; return what was made."""
         counts = {"train": self.settings.train_sequences, "val": self.settings.val_sequences, "images": self.settings.images}
         tasks = [Task(split, index) for split, count in counts.items() for index in range(count)]
-        found = each(partial(_make, self.settings, out), tasks, workers, f"generate {self.name}")
+        found = list(ordered_map(partial(_make, self.settings, out), tasks, workers, self.name))
         for split in ("train", "val"):
             names = [task.name for task in tasks if task.split == split]
             _write(out / "ImageSets" / "2017" / f"{split}.txt", ("\n".join(names) + "\n").encode())
@@ -83,16 +89,16 @@ class ShapesSource(GeneratedSource):
 def draw_valid_scene(settings: ShapesSettings, task: Task) -> Scene:
     """Return the first random scene of `task` in which every object shows enough; UserError if none is found.
 
-    In frame 0 each object shows `FIRST_AREA` pixels at a height of 48, in the others `LEAST_AREA`; one that leaves
-    shows none for a while and `LEAST_AREA` in the last frame.
+    In frame 0 each object shows `FIRST_AREA`, in the others `LEAST_AREA`; one that leaves shows nothing for a while and
+    `LEAST_AREA` in the last frame.
     """
     if task.split == "images":
-        manner, aspect = still((2, 4)), settings.image_width / settings.image_height
+        manner, size = still((2, 4)), (IMAGE_HEIGHT, IMAGE_HEIGHT * settings.image_width / settings.image_height)
     else:
-        manner, aspect = Manner(settings.frames, (2, 3)), settings.width / settings.height
+        manner, size = Manner(settings.frames, (2, 3)), (VIDEO_HEIGHT, VIDEO_HEIGHT * settings.width / settings.height)
     for attempt in range(_ATTEMPTS):
-        scene = draw_scene(numpy_generator("shapes scene", settings.seed, task.split, task.index, attempt), manner, aspect)
-        if _shows_enough(scene, manner.frames, (HEIGHT, round(HEIGHT * aspect))):
+        scene = draw_scene(numpy_generator("shapes scene", settings.seed, task.split, task.index, attempt), manner, size)
+        if _shows_enough(scene, manner.frames, (round(size[0]), round(size[1]))):
             return scene
     raise UserError(f"No valid scene for {task.name} in {_ATTEMPTS} attempts: `frames` is too large for objects to stay visible. Lower it.")
 
@@ -117,21 +123,32 @@ def _make(settings: ShapesSettings, out: Path, task: Task) -> list[dict[str, Any
     if task.split == "images":
         return _make_image(settings, out, task, scene, stream)
     shape = (settings.height, settings.width)
-    painter = Painter(scene, shape, stream)
+    painter = Painter(scene, _finer(shape), stream)
     for frame in range(settings.frames):
-        grain = numpy_generator("shapes grain", settings.seed, task.split, task.index, frame)
-        _write(out / "JPEGImages" / "480p" / task.name / f"{frame:05d}.jpg", encode_frame(painter.draw_frame(frame, grain)))
+        picture = _picture(painter, settings, task, frame, shape)
+        _write(out / "JPEGImages" / "480p" / task.name / f"{frame:05d}.jpg", encode_frame(picture))
         _write(out / "Annotations" / "480p" / task.name / f"{frame:05d}.png", encode_mask(draw_mask(scene, frame, shape)))
     return []
 
 
 def _make_image(settings: ShapesSettings, out: Path, task: Task, scene: Scene, stream: np.random.Generator) -> list[dict[str, Any]]:
     shape = (settings.image_height, settings.image_width)
-    grain = numpy_generator("shapes grain", settings.seed, task.split, task.index, 0)
-    _write(out / "images" / "train" / f"{task.name}.jpg", encode_frame(Painter(scene, shape, stream).draw_frame(0, grain)))
+    picture = _picture(Painter(scene, _finer(shape), stream), settings, task, 0, shape)
+    _write(out / "images" / "train" / f"{task.name}.jpg", encode_frame(picture))
     mask = draw_mask(scene, 0, shape)
     entries = (annotations.instance(mask == body.label, body.family) for body in reversed(scene.bodies))
     return [entry for entry in entries if entry is not None]
+
+
+def _finer(shape: tuple[int, int]) -> tuple[int, int]:
+    factor = -(-_FINE // shape[0])
+    return shape[0] * factor, shape[1] * factor
+
+
+def _picture(painter: Painter, settings: ShapesSettings, task: Task, frame: int, shape: tuple[int, int]) -> np.ndarray:
+    """Return one frame of `shape` (height, width), (H, W, 3) uint8 RGB."""
+    grain = numpy_generator("shapes grain", settings.seed, task.split, task.index, frame)
+    return cv2.resize(painter.draw_frame(frame, grain), shape[::-1], interpolation=cv2.INTER_AREA)
 
 
 def _image_entry(settings: ShapesSettings, task: Task) -> dict[str, Any]:

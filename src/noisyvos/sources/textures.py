@@ -91,10 +91,10 @@ FAMILIES: dict[str, Callable[[np.random.Generator, tuple[int, int], float], np.n
 def draw_surface(rng: np.random.Generator, family: str, palette: np.ndarray, size: tuple[int, int], scale: float) -> np.ndarray:
     """Return a textured surface, (height, width, 3) float32 RGB near [0, 1].
 
-    It takes two colours of `palette` that differ in lightness, with a period of 6 to 13 pixels of a picture 48 pixels
-    high (`scale` pixels of the surface each) and a fractal unevenness over all.
+    It takes two colours of `palette` that differ in lightness, with a period of 4.5 to 10 units (`scale` pixels of
+    the surface each) and a fractal unevenness over all.
     """
-    share = FAMILIES[family](rng, size, scale * rng.uniform(6, 13))
+    share = FAMILIES[family](rng, size, scale * rng.uniform(4.5, 10))
     pairs = [(i, j) for i in range(COLOURS) for j in range(COLOURS) if abs(i - j) >= 2]
     first, second = pairs[rng.integers(len(pairs))]
     surface = palette[first] + share[..., None].astype(np.float32) * (palette[second] - palette[first])

@@ -1,6 +1,6 @@
 """What happens in a generated video: bodies, their shapes and their paths, drawn from a random stream and nothing else.
 
-Lengths are in pixels of a picture 48 pixels high, whatever the size it is rendered at.
+Lengths are in units of one pixel at the size that training on a CPU uses (videos 48 high), whatever the size rendered at.
 """
 
 from dataclasses import dataclass, field, replace
@@ -9,8 +9,9 @@ import numpy as np
 
 from noisyvos.sources.textures import FAMILIES, draw_palette
 
-HEIGHT = 48  # the unit of length is 1/48 of the height of the picture
-SPEED = (1.5, 3.2)
+VIDEO_HEIGHT = 48
+IMAGE_HEIGHT = 60  # clips made of still pictures are crops 48 high, which take 480 / 384 of that
+SPEED = (1.1, 2.6)  # units a frame
 RADIUS = (7.0, 11.5)
 
 
@@ -49,7 +50,7 @@ class Body:
 class Scene:
     """One video: bodies from back to front, background, camera shift and brightness for every frame, direction of the light."""
 
-    size: tuple[float, float]  # height, width
+    size: tuple[float, float]  # height, width in units
     palette: np.ndarray = field(compare=False)  # (5, 3) float32
     background: str
     bodies: tuple[Body, ...]
@@ -76,18 +77,21 @@ def still(objects: tuple[int, int]) -> Manner:
     return Manner(1, objects, harmonics=(2, 3), amplitude=0.18, distractor_share=0.0, leaving_share=0.0)
 
 
-def draw_scene(rng: np.random.Generator, manner: Manner, aspect: float) -> Scene:
-    """Return a random scene; `aspect` is width over height. The caller rejects scenes whose objects show too little."""
-    size = (float(HEIGHT), HEIGHT * aspect)
+def draw_scene(rng: np.random.Generator, manner: Manner, size: tuple[float, float]) -> Scene:
+    """Return a random scene of `size` (height, width) units. The caller rejects scenes whose objects show too little."""
     count = int(rng.integers(manner.objects[0], manner.objects[1] + 1))
     labels = list(range(1, count + 1)) + [0] * int(rng.uniform() < manner.distractor_share)
     families = _draw_families(rng, len(labels) + 1)
     leaver = int(rng.integers(1, count + 1)) if rng.uniform() < manner.leaving_share else -1
     starts = _draw_starts(rng, len(labels), size)
+    headings = _draw_headings(rng, starts)
     bodies = []
-    for label, family, start in zip(labels, families, starts, strict=False):
+    for label, family, start, heading in zip(labels, families, starts, headings, strict=False):
         body = _draw_body(rng, label, family, manner)
-        path = _leaving_path(rng, body, manner.frames, size) if label == leaver else _path(rng, start, body, manner.frames, size)
+        if label == leaver:
+            path = _leaving_path(rng, body, manner.frames, size)
+        else:
+            path = _path(rng, start, heading, body.radius, manner.frames, size)
         bodies.append(replace(body, poses=_draw_poses(rng, path, manner), leaves=label == leaver))
     order = rng.permutation(len(bodies))
     direction = rng.uniform(-0.8, 0.8) - np.pi / 2  # from above, more or less
@@ -115,16 +119,23 @@ def _draw_starts(rng: np.random.Generator, count: int, size: tuple[float, float]
     return sets[int(np.argmax(apart.min(axis=(1, 2))))]
 
 
+def _draw_headings(rng: np.random.Generator, starts: np.ndarray) -> np.ndarray:
+    """Return a direction for each body: half of them make for another body, so that paths cross and bodies hide each other."""
+    headings = rng.uniform(0, 2 * np.pi, len(starts))
+    targets = (np.arange(len(starts)) + rng.integers(1, max(len(starts), 2), len(starts))) % len(starts)
+    there = starts[targets] - starts
+    return np.where(rng.uniform(size=len(starts)) < 0.5, np.arctan2(there[:, 1], there[:, 0]) + rng.normal(0, 0.3), headings)
+
+
 def _draw_body(rng: np.random.Generator, label: int, family: str, manner: Manner) -> Body:
     amplitudes = tuple(manner.amplitude * 2 / h * rng.uniform(0.3, 1.0) for h in manner.harmonics)
     return Body(label, family, rng.uniform(*RADIUS), float(np.exp(rng.uniform(-0.25, 0.25))), manner.harmonics, amplitudes, ())
 
 
-def _path(rng: np.random.Generator, start: np.ndarray, body: Body, frames: int, size: tuple[float, float]) -> np.ndarray:
+def _path(rng: np.random.Generator, start: np.ndarray, heading: float, radius: float, frames: int, size: tuple[float, float]) -> np.ndarray:
     """Return centres (frames, 2) of a body that wanders at its speed and turns back where half of it would leave."""
-    heading = rng.uniform(0, 2 * np.pi)
     velocity = rng.uniform(*SPEED) * np.array([np.cos(heading), np.sin(heading)])
-    low, high = np.full(2, 0.5 * body.radius), np.array([size[1], size[0]]) - 0.5 * body.radius
+    low, high = np.full(2, 0.5 * radius), np.array([size[1], size[0]]) - 0.5 * radius
     points = [np.array(start)]
     for _ in range(frames - 1):
         velocity = velocity + rng.normal(0, 0.4, 2)
