@@ -114,4 +114,4 @@ def _choose_objects(generator: np.random.Generator, labels: np.ndarray, lengths:
         chosen = generator.choice(chosen, most, replace=False)
     table = np.zeros(256, np.uint8)
     table[chosen] = np.arange(1, len(chosen) + 1)
-    return table[labels]
+    return cv2.LUT(labels.reshape(-1, labels.shape[-1]), table).reshape(labels.shape)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from noisyvos.io.images import read_frame
@@ -73,6 +74,6 @@ def _place(frame: np.ndarray, labels: np.ndarray, image: np.ndarray, mask: np.nd
     height, width = mask.shape
     left, top = int(centre[0]) - width // 2, int(centre[1]) - height // 2
     x0, y0, x1, y1 = max(0, left), max(0, top), min(labels.shape[1], left + width), min(labels.shape[0], top + height)
-    visible = mask[y0 - top : y1 - top, x0 - left : x1 - left] != 0
-    frame[y0:y1, x0:x1][visible] = image[y0 - top : y1 - top, x0 - left : x1 - left][visible]
-    labels[y0:y1, x0:x1][visible] = label
+    inside, part = (slice(y0, y1), slice(x0, x1)), (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
+    cv2.copyTo(image[part], mask[part], frame[inside])
+    labels[inside][mask[part] != 0] = label
