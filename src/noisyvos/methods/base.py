@@ -22,8 +22,10 @@ class Method(ABC):
     """
 
     settings: Settings
-    networks: ClassVar[int] = 1  # trained networks
+    networks: ClassVar[int] = 1  # trained networks; of two, the loop sets the starts a little apart
     teacher: ClassVar[bool] = False  # a frozen second network, equal to the initial student
+    clean_labels: ClassVar[bool] = False  # learns from `Clip.clean`: an oracle, the only kind of method that may read it
+    scalar_learning_rate: float | None = None  # of `parameters`; None: the networks'
     averaged: ClassVar[tuple[str, ...]] = ("top_p", "sigma")  # terms that a clip averages over its frames; losses are summed
 
     def __init__(self, settings: Settings, total_iterations: int | None = None) -> None:

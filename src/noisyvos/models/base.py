@@ -35,7 +35,7 @@ class Clip:
     num_objects: Tensor  # (B,) int64: how many of the K slots are used, at least 1
     slots: int  # K, equal for all samples
     keys: tuple[tuple[str, ...], ...] = ()  # per sample (dataset, sequence, frame 0, ..., frame T-1): for state and logs
-    clean: Tensor | None = None  # (B, T, H, W) int64 clean labels, for diagnostics only: no loss may read them
+    clean: Tensor | None = None  # (B, T, H, W) int64 clean labels, for diagnostics and oracle methods: no other loss may read them
 
     def to(self, device: torch.device | str) -> "Clip":
         """Return the clip with every tensor on `device`."""
