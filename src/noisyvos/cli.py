@@ -101,6 +101,99 @@ def noise(
     stage.run(dataset, noise=noise, out=out, manifest=manifest, seed=seed, params=params, workers=workers)
 
 
+Model = Annotated[str, typer.Option(help="A network of models.yaml.")]
+MethodName = Annotated[str, typer.Option("--method", help="A method of methods.yaml.")]
+ScheduleName = Annotated[str, typer.Option("--schedule", help="A schedule of train.yaml.")]
+WeightsOut = Annotated[Path, typer.Option("--weights", help="Where to write the trained weights (safetensors).")]
+SummaryOut = Annotated[Path, typer.Option("--summary", help="Where to write settings, achieved noise and final losses (JSON).")]
+CurveOut = Annotated[Path, typer.Option("--curve", help="Where to write the training curve (CSV).")]
+Scratch = Annotated[Path, typer.Option("--scratch", help="Folder of checkpoints, to resume from.")]
+CellKey = Annotated[str, typer.Option("--cell", help="Key of the cell, which names the checkpoint and the tracked run.")]
+PresetName = Annotated[str, typer.Option("--preset", help="Preset the cell belongs to.")]
+Init = Annotated[Path | None, typer.Option("--init", help="Weights to start from; none: from scratch.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads of torch.")]
+Track = Annotated[bool, typer.Option("--track/--no-track", help="Write the curve to MLflow as well.")]
+
+
+@app.command()
+def pretrain(
+    model: Model,
+    clips: Annotated[Path, typer.Option(help="Folder of still-image clips (`synth`).")],
+    method: MethodName,
+    schedule: ScheduleName,
+    weights: WeightsOut,
+    summary: SummaryOut,
+    curve: CurveOut,
+    cell: CellKey,
+    preset: PresetName,
+    seed: Seed = 0,
+    init: Init = None,
+    scratch: Scratch = Path("scratch"),
+    params: Params = Path("params"),
+    device: Device = "auto",
+    threads: Threads = 1,
+    track: Track = True,
+) -> None:
+    """Train a network on still-image clips, once for all cells that start from it."""
+    from noisyvos.stages import pretrain as stage
+
+    names = {"model": model, "method": method, "schedule": schedule, "seed": seed, "cell": cell, "preset": preset}
+    outputs = {"weights": weights, "summary": summary, "curve": curve, "scratch": scratch}
+    task = stage.Task(stage="pretrain", **names, **outputs, init=init, params=params, device=device, threads=threads, track=track)
+    stage.run(task, clips=clips)
+
+
+@app.command()
+def train(
+    dataset: Annotated[Path, typer.Option(help="A converted video dataset.")],
+    masks: Annotated[Path, typer.Option(help="The labels to train on (zip or folder of `noise`).")],
+    noise_manifest: Annotated[Path, typer.Option(help="What `noise` wrote beside them.")],
+    method: MethodName,
+    model: Model,
+    schedule: ScheduleName,
+    weights: WeightsOut,
+    summary: SummaryOut,
+    curve: CurveOut,
+    cell: CellKey,
+    preset: PresetName,
+    seed: Seed = 0,
+    init: Init = None,
+    scratch: Scratch = Path("scratch"),
+    params: Params = Path("params"),
+    device: Device = "auto",
+    threads: Threads = 1,
+    track: Track = True,
+) -> None:
+    """Train a network on videos with (noisy) labels: one cell of the grid."""
+    from noisyvos.stages import train as stage
+
+    names = {"model": model, "method": method, "schedule": schedule, "seed": seed, "cell": cell, "preset": preset}
+    outputs = {"weights": weights, "summary": summary, "curve": curve, "scratch": scratch}
+    task = stage.Task(stage="train", **names, **outputs, init=init, params=params, device=device, threads=threads, track=track)
+    stage.run(task, dataset=dataset, masks=masks, manifest=noise_manifest)
+
+
+@app.command()
+def infer(
+    dataset: Annotated[Path, typer.Option(help="A converted video dataset.")],
+    out: Annotated[Path, typer.Option("--out", help="The mask collection (zip) to write.")],
+    model: Annotated[str | None, typer.Option(help="A network of models.yaml.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Its weights (safetensors); none: an untrained network.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="Instead of a network: first_mask copies the first mask.")] = None,
+    settings: Annotated[str, typer.Option(help="An entry of eval.yaml.")] = "default",
+    params: Params = Path("params"),
+    device: Device = "auto",
+    threads: Threads = 1,
+) -> None:
+    """Segment every video of a dataset from its first masks."""
+    from noisyvos.stages import infer as stage
+
+    stage.run(
+        dataset, out=out, model=model, weights=weights, baseline=baseline, settings=settings, params=params, device=device, threads=threads
+    )
+
+
 Cells = Annotated[Path, typer.Option("--cells", help="The generated grid.")]
 Results = Annotated[Path, typer.Option("--results", help="Folder of the preset's scores and training summaries.")]
 Predictions = Annotated[Path, typer.Option("--predictions", help="Folder of the preset's predicted masks.")]

@@ -1,0 +1,40 @@
+"""What a network is told of a video: the mask of each object in the frame where it first appears, and nothing later."""
+
+import numpy as np
+
+from noisyvos.datasets.layout import Sequence, VideoDataset
+from noisyvos.errors import UserError
+from noisyvos.io.images import VOID
+
+
+def first_masks(dataset: VideoDataset, sequence: Sequence) -> dict[int, np.ndarray]:
+    """Return {frame index: (H, W) uint8 index mask} that holds every object of a sequence once, where it first appears.
+
+    UserError if no mask of the sequence names an object.
+    """
+    prompts: dict[int, np.ndarray] = {}
+    missing = set(sequence.objects)
+    masked = set(sequence.masks)
+    for index, frame in enumerate(sequence.frames):
+        if not missing:
+            break
+        if frame in masked:
+            mask = dataset.read_mask(sequence.name, frame)
+            new = missing & {int(number) for number in np.unique(mask)} - {0, VOID}
+            if new:
+                prompts[index] = np.where(np.isin(mask, sorted(new)), mask, 0).astype(np.uint8)
+                missing -= new
+    if not prompts:
+        raise UserError(f"{dataset.root}: no mask of sequence {sequence.name!r} names an object, so there is nothing to segment.")
+    return prompts
+
+
+def copied_masks(sequence: Sequence, prompts: dict[int, np.ndarray]) -> list[np.ndarray]:
+    """Return the baseline that moves nothing: every object stays where it was first seen, (H, W) uint8 per frame."""
+    current = np.zeros(sequence.size, np.uint8)
+    result = []
+    for index in range(len(sequence.frames)):
+        if index in prompts:
+            current = np.where(prompts[index] > 0, prompts[index], current)
+        result.append(current)
+    return result

@@ -1,0 +1,14 @@
+"""How networks are evaluated: the entries of params/eval.yaml."""
+
+from typing import Any
+
+from pydantic import Field
+
+from noisyvos.registry import Settings
+
+
+class Evaluation(Settings):
+    """Working size and memory settings; what is left out is the network's default."""
+
+    size: int | None = Field(None, ge=1)  # shorter side to work at, None = as is
+    memory: dict[str, dict[str, Any]] = Field(default_factory=dict)  # by kind of network, so that one entry serves several
