@@ -1,0 +1,65 @@
+"""Which frames and which objects a training sample holds: pure functions of a random generator, no state, no torch.
+
+Every draw is made from a generator keyed by what it is for (seed, data, iteration, index in the batch), so a batch is
+the same whether the run was resumed, and however many processes read ahead.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from noisyvos.io.images import VOID
+from noisyvos.seeding import numpy_generator
+
+
+@lru_cache(maxsize=4)
+def _order(count: int, seed: int, name: str, epoch: int) -> np.ndarray:
+    return numpy_generator("order", seed, name, epoch).permutation(count)
+
+
+def unit_at(position: int, count: int, *, seed: int, name: str) -> int:
+    """Return which of `count` videos (or clips) stands at `position` of an endless walk that shuffles anew every epoch."""
+    epoch, place = divmod(position, count)
+    return int(_order(count, seed, name, epoch)[place])
+
+
+def choose_frames(length: int, clip_length: int, max_jump: int, reverse: float, generator: np.random.Generator) -> list[int]:
+    """Return `clip_length` distinct frame numbers of a video of `length` frames, in the order they are shown.
+
+    Each frame lies within `max_jump` of some other chosen one (XMem's sampler, Cheng and Schwing 2022); the whole is
+    reversed with probability `reverse`. A video shorter than the clip raises ValueError.
+    """
+    if length < clip_length:
+        raise ValueError(f"a video of {length} frames holds no clip of {clip_length}")
+    first = int(generator.integers(length))
+    chosen, near = [first], set()
+    while len(chosen) < clip_length:
+        newest = chosen[-1]
+        near.update(range(max(0, newest - max_jump), min(length, newest + max_jump + 1)))
+        near.difference_update(chosen)
+        candidates = sorted(near)
+        chosen.append(candidates[int(generator.integers(len(candidates)))])
+    chosen.sort()
+    return chosen[::-1] if generator.random() < reverse else chosen
+
+
+def usable_objects(mask: np.ndarray, min_area: int = 1) -> list[int]:
+    """Return the object ids with at least `min_area` pixels in an index mask (H, W) uint8, ascending; void is no object."""
+    areas = np.bincount(mask.ravel(), minlength=256)
+    return [int(label) for label in np.flatnonzero(areas >= max(1, min_area)) if label not in (0, VOID)]
+
+
+def choose_objects(labels: list[int], slots: int, generator: np.random.Generator) -> list[int]:
+    """Return at most `slots` of `labels`: all of them as they stand, or a random choice in random order."""
+    if len(labels) <= slots:
+        return labels
+    return [labels[i] for i in generator.choice(len(labels), size=slots, replace=False)]
+
+
+def relabel(masks: np.ndarray, objects: list[int]) -> np.ndarray:
+    """Return masks of any shape, uint8, with `objects` numbered 1..n in their order; other objects become background, void stays."""
+    table = np.zeros(256, np.uint8)
+    table[VOID] = VOID
+    for slot, label in enumerate(objects, start=1):
+        table[label] = slot
+    return table[masks]

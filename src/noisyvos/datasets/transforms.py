@@ -1,0 +1,176 @@
+"""Augmentations of a training clip: geometry alike for frames and every mask set, labels always nearest.
+
+`light` is a few array operations for small clips on a CPU; `video` and `still` are the published recipes for videos and
+for still-image clips, done with Pillow exactly as torchvision's PIL backend does them (which costs seconds to import).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageEnhance
+
+from noisyvos.errors import UserError
+
+MEAN_COLOUR = (124, 116, 104)  # ImageNet's mean, the fill outside the picture
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A clip as arrays: frames (T, H, W, 3) uint8 or float32 in [0, 1], and mask sets (T, H, W) uint8 on the same pixels."""
+
+    frames: np.ndarray
+    masks: tuple[np.ndarray, ...]
+
+
+Augmentation = Callable[[Pictures, tuple[int, int] | None, bool, np.random.Generator], Pictures]
+
+
+def augment(name: str, clip: Pictures, crop: tuple[int, int] | None, *, rotate: bool, generator: np.random.Generator) -> Pictures:
+    """Return `clip` under the augmentation `name`, frames as float32 in [0, 1]; `crop` (height, width) None keeps the size."""
+    done = AUGMENTATIONS[name](clip, crop, rotate, generator)
+    if done.frames.dtype == np.uint8:
+        done = Pictures(done.frames.astype(np.float32) / np.float32(255), done.masks)
+    return done
+
+
+def _window(clip: Pictures, top: int, left: int, height: int, width: int) -> Pictures:
+    place = (slice(None), slice(top, top + height), slice(left, left + width))
+    return Pictures(clip.frames[place], tuple(mask[place] for mask in clip.masks))
+
+
+def random_crop(clip: Pictures, crop: tuple[int, int] | None, generator: np.random.Generator) -> Pictures:
+    """Return a window of size `crop`, the same in all frames; UserError if the frames are smaller."""
+    height, width = clip.frames.shape[1:3]
+    if crop is None or crop == (height, width):
+        return clip
+    if crop[0] > height or crop[1] > width:
+        raise UserError(f"A crop of {crop[0]}x{crop[1]} does not fit frames of {height}x{width}: lower `crop` in train.yaml.")
+    top, left = int(generator.integers(height - crop[0] + 1)), int(generator.integers(width - crop[1] + 1))
+    return _window(clip, top, left, *crop)
+
+
+def flip(clip: Pictures, axis: int) -> Pictures:
+    """Return the clip mirrored along array axis 1 (vertically) or 2 (horizontally)."""
+    return Pictures(np.flip(clip.frames, axis), tuple(np.flip(mask, axis) for mask in clip.masks))
+
+
+def none(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator) -> Pictures:
+    """Crop only."""
+    return random_crop(clip, crop, generator)
+
+
+def light(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator) -> Pictures:
+    """Crop, both flips, a permutation of the colour channels, gain 0.8..1.2 and bias +-0.1 of each channel."""
+    clip = random_crop(clip, crop, generator)
+    for axis in (1, 2):
+        if generator.random() < 0.5:
+            clip = flip(clip, axis)
+    channels = generator.permutation(3)
+    gain, bias = generator.uniform(0.8, 1.2, 3), generator.uniform(-0.1, 0.1, 3)
+    table = np.clip(np.arange(256)[:, None] / 255 * gain + bias, 0, 1).astype(np.float32)  # (256, 3)
+    frames = np.stack([table[clip.frames[..., channel], place] for place, channel in enumerate(channels)], axis=-1)
+    return Pictures(frames, clip.masks)
+
+
+def _colour(image: Image.Image, brightness: float, contrast: float, saturation: float, generator: np.random.Generator) -> Image.Image:
+    enhancers = (
+        (ImageEnhance.Brightness, brightness),
+        (ImageEnhance.Contrast, contrast),
+        (ImageEnhance.Color, saturation),
+    )
+    factors = generator.uniform(-1, 1, len(enhancers))
+    for index in generator.permutation(len(enhancers)):
+        enhance, strength = enhancers[index]
+        image = enhance(image).enhance(1 + strength * factors[index])
+    return image
+
+
+def _affine(size: tuple[int, int], degrees: float, shear: float, scale: float) -> tuple[float, ...]:
+    """Return Pillow's backward affine coefficients of rotation, x-shear (degrees) and scale about the centre of (width, height)."""
+    turn, slant = np.deg2rad(degrees), np.deg2rad(shear)
+    forward = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ np.array([[1, -np.tan(slant)], [0, 1]]) * scale
+    back = np.linalg.inv(forward)
+    centre = np.array(size) / 2
+    shift = centre - back @ centre
+    return (back[0, 0], back[0, 1], shift[0], back[1, 0], back[1, 1], shift[1])
+
+
+def _resized_crop_box(height: int, width: int, area: tuple[float, float], generator: np.random.Generator) -> tuple[float, ...]:
+    """Return a window (left, top, right, bottom) of random area share and of aspect 3/4..4/3; the centre if ten draws do not fit."""
+    for _ in range(10):
+        target = height * width * generator.uniform(*area)
+        aspect = np.exp(generator.uniform(np.log(3 / 4), np.log(4 / 3)))
+        w, h = round(np.sqrt(target * aspect)), round(np.sqrt(target / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            top, left = int(generator.integers(height - h + 1)), int(generator.integers(width - w + 1))
+            return (left, top, left + w, top + h)
+    w, h = min(width, round(height * 4 / 3)), min(height, round(width * 4 / 3))
+    top, left = (height - h) // 2, (width - w) // 2
+    return (left, top, left + w, top + h)
+
+
+def _per_image(
+    clip: Pictures, frame: Callable[[int, Image.Image], Image.Image], mask: Callable[[int, Image.Image], Image.Image]
+) -> Pictures:
+    frames = np.stack([np.asarray(frame(t, Image.fromarray(array))) for t, array in enumerate(clip.frames)])
+    masks = tuple(np.stack([np.asarray(mask(t, Image.fromarray(array))) for t, array in enumerate(each)]) for each in clip.masks)
+    return Pictures(frames, masks)
+
+
+def video(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator) -> Pictures:
+    """XMem's augmentation of videos: flip, resized crop, jitter and grey alike in all frames, then a small affine and jitter per frame.
+
+    Area 0.36..1 and aspect 3/4..4/3, jitter 0.1/0.03/0.03, grey with 0.05; per frame rotation +-15 and x-shear +-10
+    degrees (left out unless `rotate`), jitter 0.01. Cheng and Schwing 2022, released training code.
+    """
+    height, width = clip.frames.shape[1:3]
+    out = crop or (height, width)
+    size = (out[1], out[0])
+    if generator.random() < 0.5:
+        clip = flip(clip, 2)
+    clip = Pictures(np.ascontiguousarray(clip.frames), tuple(np.ascontiguousarray(mask) for mask in clip.masks))
+    box = _resized_crop_box(height, width, (0.36, 1.0), generator)
+    shared = int(generator.integers(2**63))  # one stream for what all frames share
+    grey = generator.random() < 0.05
+    angle, slant = (15.0, 10.0) if rotate else (0.0, 0.0)
+    moves = [
+        _affine(size, generator.uniform(-angle, angle), generator.uniform(-slant, slant), 1.0) if rotate else None for _ in clip.frames
+    ]
+    singles = [int(generator.integers(2**63)) for _ in clip.frames]
+
+    def frame(t: int, image: Image.Image) -> Image.Image:
+        image = image.resize(size, Image.Resampling.BILINEAR, box=box)
+        image = _colour(image, 0.1, 0.03, 0.03, np.random.Generator(np.random.Philox(shared)))
+        image = image.convert("L").convert("RGB") if grey else image
+        if moves[t] is not None:
+            image = image.transform(size, Image.Transform.AFFINE, moves[t], Image.Resampling.BILINEAR, fillcolor=MEAN_COLOUR)
+        return _colour(image, 0.01, 0.01, 0.01, np.random.Generator(np.random.Philox(singles[t])))
+
+    def mask(t: int, image: Image.Image) -> Image.Image:
+        image = image.resize(size, Image.Resampling.NEAREST, box=box)
+        if moves[t] is not None:
+            image = image.transform(size, Image.Transform.AFFINE, moves[t], Image.Resampling.NEAREST, fillcolor=0)
+        return image
+
+    return _per_image(clip, frame, mask)
+
+
+def still(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator) -> Pictures:
+    """For clips made from still images, which carry their motion already: crop, horizontal flip, and colour jitter alike in all frames."""
+    clip = random_crop(clip, crop, generator)
+    if generator.random() < 0.5:
+        clip = flip(clip, 2)
+    clip = Pictures(np.ascontiguousarray(clip.frames), clip.masks)
+    shared = int(generator.integers(2**63))
+    grey = generator.random() < 0.05
+
+    def frame(t: int, image: Image.Image) -> Image.Image:
+        image = _colour(image, 0.1, 0.05, 0.05, np.random.Generator(np.random.Philox(shared)))
+        return image.convert("L").convert("RGB") if grey else image
+
+    frames = np.stack([np.asarray(frame(t, Image.fromarray(array))) for t, array in enumerate(clip.frames)])
+    return Pictures(frames, clip.masks)
+
+
+AUGMENTATIONS: dict[str, Augmentation] = {"none": none, "light": light, "video": video, "still": still}

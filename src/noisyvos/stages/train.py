@@ -1,0 +1,36 @@
+"""Stage `train`: main training of one grid cell on videos with (noisy) labels."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from noisyvos.errors import UserError
+from noisyvos.training.sources import VideoSource
+from noisyvos.training.task import Task, carry_out
+
+
+def run(task: Task, *, dataset: Path, masks: Path, manifest: Path) -> None:
+    """Train on the frames of `dataset` with the labels of `masks`; the dataset's own masks serve diagnostics only.
+
+    UserError or FileNotFoundError before the first step if anything is wrong with an input.
+    """
+    noise = read_noise(manifest)
+    if not masks.exists():
+        raise FileNotFoundError(f"{masks}: no such labels. Make them with `noisyvos noise`.")
+    carry_out(
+        task,
+        lambda schedule: VideoSource(dataset, masks, schedule.clip_length),
+        {"masks": masks, "dataset": dataset},
+        {"dataset": dataset.name, "noise": noise},
+    )
+
+
+def read_noise(manifest: Path) -> dict[str, Any]:
+    """Return what a noise manifest says of the whole dataset: name, kind, target and achieved noise."""
+    if not manifest.is_file():
+        raise FileNotFoundError(f"{manifest}: no such noise manifest. Run `noisyvos noise` first.")
+    try:
+        found = json.loads(manifest.read_text(encoding="utf-8"))
+        return {**{key: found[key] for key in ("noise", "kind", "q", "seed") if key in found}, **found["summary"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{manifest}: this is no noise manifest ({type(error).__name__}: {error}).") from None

@@ -1,0 +1,90 @@
+"""Batches as a pure function of (seed, data, iteration): resuming and reading ahead cannot change what is trained on."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from noisyvos.datasets.sampling import choose_objects, relabel, unit_at, usable_objects
+from noisyvos.datasets.transforms import Pictures, augment
+from noisyvos.errors import UserError
+from noisyvos.models.base import Clip
+from noisyvos.seeding import numpy_generator
+from noisyvos.training.schedule import Schedule, is_diagnosed, max_jump
+from noisyvos.training.sources import ClipSource, Sample
+
+TRIALS = 5  # draws for a clip whose first mask has an object (XMem's rule); after them the clip trains as background
+
+
+def check_sizes(source: ClipSource, schedule: Schedule) -> None:
+    """Refuse a schedule whose clips could not be stacked or cropped."""
+    sizes, window = source.sizes(), schedule.window
+    if window is None and len(sizes) > 1:
+        raise UserError(f"{source.name}: frames come in {len(sizes)} sizes, so the schedule needs a `crop`.")
+    if window is None or schedule.augmentation == "video":  # which resizes what it cuts out
+        return
+    for height, width in sorted(sizes):
+        if window[0] > height or window[1] > width:
+            raise UserError(f"{source.name}: a crop of {window} does not fit frames of {(height, width)}: lower `crop` in train.yaml.")
+
+
+def _sample(source: ClipSource, schedule: Schedule, seed: int, iteration: int, index: int) -> tuple[Pictures, int, Sample]:
+    """Return one augmented clip with its objects numbered 1..n, n (at least 1), and the clip as it was read."""
+    unit = unit_at(iteration * schedule.batch + index, len(source), seed=seed, name=source.name)
+    for trial in range(TRIALS):
+        generator = numpy_generator("clip", seed, source.name, iteration, index, trial)
+        raw = source.clip(
+            unit,
+            length=schedule.clip_length,
+            jump=max_jump(schedule, iteration),
+            reverse=schedule.reverse,
+            clean=is_diagnosed(schedule, iteration),
+            generator=generator,
+        )
+        sets = (raw.masks,) if raw.clean is None else (raw.masks, raw.clean)
+        rotate = iteration < schedule.iterations
+        seen = augment(schedule.augmentation, Pictures(raw.frames, sets), schedule.window, rotate=rotate, generator=generator)
+        usable = usable_objects(seen.masks[0][0], schedule.min_area)
+        if usable:
+            break
+    objects = choose_objects(usable, schedule.objects, generator)
+    return Pictures(seen.frames, tuple(relabel(mask, objects) for mask in seen.masks)), max(1, len(objects)), raw
+
+
+def make_batch(source: ClipSource, schedule: Schedule, seed: int, iteration: int) -> Clip:
+    """Return the batch of `iteration`; it carries clean labels where diagnostics are due and the source has them."""
+    samples = [_sample(source, schedule, seed, iteration, index) for index in range(schedule.batch)]
+    frames = np.stack([pictures.frames for pictures, _, _ in samples])  # (B, T, H, W, 3)
+    labels = [np.stack(each) for each in zip(*(pictures.masks for pictures, _, _ in samples), strict=True)]  # (B, T, H, W) each
+    return Clip(
+        frames=torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 1, 4, 2, 3))),
+        masks=torch.from_numpy(labels[0].astype(np.int64)),
+        num_objects=torch.tensor([count for _, count, _ in samples]),
+        slots=schedule.objects,
+        keys=tuple(raw.key for _, _, raw in samples),
+        clean=torch.from_numpy(labels[1].astype(np.int64)) if len(labels) > 1 else None,
+    )
+
+
+class _Batches(torch.utils.data.Dataset):
+    """The batches of a training by iteration, for processes that read ahead."""
+
+    def __init__(self, source: ClipSource, schedule: Schedule, seed: int) -> None:
+        self._make = (source, schedule, seed)
+
+    def __len__(self) -> int:
+        return self._make[1].total
+
+    def __getitem__(self, iteration: int) -> Clip:
+        return make_batch(*self._make, iteration)
+
+
+def feed(source: ClipSource, schedule: Schedule, seed: int, start: int, workers: int) -> Iterator[Clip]:
+    """Yield the batches from iteration `start` on, made here or by `workers` processes."""
+    todo = range(start, schedule.total)
+    if not workers:
+        yield from (make_batch(source, schedule, seed, iteration) for iteration in todo)
+        return
+    yield from torch.utils.data.DataLoader(
+        _Batches(source, schedule, seed), sampler=todo, batch_size=None, num_workers=workers, prefetch_factor=4
+    )

@@ -1,0 +1,103 @@
+"""Training schedules: how long, how fast, and on what kind of clips. All numbers of an iteration follow from its index."""
+
+import math
+from typing import Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from noisyvos.datasets.transforms import AUGMENTATIONS
+from noisyvos.errors import unknown_name
+from noisyvos.registry import Settings
+
+
+class Schedule(Settings):
+    """One entry of train.yaml. Lengths are in iterations, `crop` and `min_area` in pixels."""
+
+    iterations: PositiveInt
+    finetune: int = Field(0, ge=0)  # further iterations at the last jump, without rotation and shear
+    batch: PositiveInt = 4
+
+    learning_rate: PositiveFloat
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: int = Field(0, ge=0)  # the learning rate rises linearly over these
+    decay: Literal["constant", "cosine", "steps", "poly"] = "constant"
+    drops: tuple[PositiveInt, ...] = ()  # with decay `steps`: times 0.1 from each of these on
+    gradient_clip: PositiveFloat | None = None
+    amp: bool = True  # half precision, on a GPU only
+
+    clip_length: int = Field(3, ge=2)
+    max_jump: PositiveInt | tuple[tuple[float, PositiveInt], ...] = 2  # annotated frames; or (share of `iterations`, jump) steps
+    reverse: float = Field(0.5, ge=0, le=1)  # probability of showing a clip backwards
+    objects: PositiveInt = 2  # slots K
+    min_area: PositiveInt = 1  # of an object in the first mask
+    augmentation: str = "light"
+    crop: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None  # None: whole frames, all of one size
+
+    diagnostics: PositiveInt = 20  # how often over the training noise diagnostics are measured
+    diagnosed_batches: PositiveInt = 4  # batches each of them looks at
+    log_every: PositiveInt | None = None  # rows of the curve; None: a hundred in all
+    checkpoint_every: PositiveInt = 50  # never changes a result
+    workers: int = Field(0, ge=0)  # processes that read ahead; never changes a result
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Schedule":
+        if self.augmentation not in AUGMENTATIONS:
+            raise unknown_name("augmentation", self.augmentation, AUGMENTATIONS)
+        if self.drops and self.decay != "steps":
+            raise ValueError("`drops` need `decay: steps`")
+        if self.warmup > self.total:
+            raise ValueError("`warmup` is longer than the training")
+        if not isinstance(self.max_jump, int):
+            shares = [share for share, _ in self.max_jump]
+            if not shares or shares[0] != 0 or shares != sorted(shares):
+                raise ValueError("`max_jump` steps must start at share 0 and be in order")
+        return self
+
+    @property
+    def total(self) -> int:
+        """Iterations in all."""
+        return self.iterations + self.finetune
+
+    @property
+    def window(self) -> tuple[int, int] | None:
+        """The crop as (height, width)."""
+        return (self.crop, self.crop) if isinstance(self.crop, int) else self.crop
+
+    @property
+    def row_every(self) -> int:
+        """Iterations between two rows of the curve."""
+        return self.log_every or max(1, self.total // 100)
+
+    def result_settings(self) -> dict[str, object]:
+        """Return the settings that results depend on, as plain values."""
+        return self.model_dump(mode="json", exclude={"checkpoint_every", "workers"})
+
+
+def learning_rate(schedule: Schedule, iteration: int) -> float:
+    """Return the learning rate of `iteration` (from 0)."""
+    rate = schedule.learning_rate
+    if iteration < schedule.warmup:
+        return rate * (iteration + 1) / schedule.warmup
+    done = (iteration - schedule.warmup) / max(1, schedule.total - schedule.warmup)
+    match schedule.decay:
+        case "cosine":
+            return rate * 0.5 * (1 + math.cos(math.pi * done))
+        case "poly":
+            return rate * (1 - done) ** 0.9
+        case "steps":
+            return rate * 0.1 ** sum(iteration >= drop for drop in schedule.drops)
+    return rate
+
+
+def max_jump(schedule: Schedule, iteration: int) -> int:
+    """Return the largest frame gap at `iteration`."""
+    if isinstance(schedule.max_jump, int):
+        return schedule.max_jump
+    return [jump for share, jump in schedule.max_jump if iteration >= share * schedule.iterations][-1]
+
+
+def is_diagnosed(schedule: Schedule, iteration: int) -> bool:
+    """Return whether noise diagnostics look at the batch of `iteration`: the last few before each twentieth (or so) ends."""
+    period = max(1, schedule.total // schedule.diagnostics)
+    return period - (iteration % period) <= min(schedule.diagnosed_batches, period)

@@ -1,0 +1,153 @@
+"""Where training clips come from: annotated videos (noisy masks joined to frames by name) or 3-frame clips of still images.
+
+A source hands out whole clips by number; what is drawn from it is decided by `datasets.sampling`. Small data is kept
+decoded in memory, large data is read frame by frame.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from noisyvos.datasets.layout import Sequence, VideoDataset
+from noisyvos.datasets.sampling import choose_frames
+from noisyvos.errors import UserError
+from noisyvos.io.masks import MaskCollection
+
+CACHE_BYTES = 512 * 2**20  # decoded data up to this size stays in memory
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A clip before augmentation: frames (T, H, W, 3), masks and, if known, clean masks (T, H, W), all uint8."""
+
+    frames: np.ndarray
+    masks: np.ndarray
+    clean: np.ndarray | None
+    key: tuple[str, ...]  # (dataset, sequence, frame 0, ..., frame T-1)
+
+
+class ClipSource(Protocol):
+    """What the batches are made from."""
+
+    name: str  # of the data, part of every random key
+
+    def __len__(self) -> int: ...
+
+    def clip(self, unit: int, *, length: int, jump: int, reverse: float, clean: bool, generator: np.random.Generator) -> Sample:
+        """Return a clip of `length` frames of video (or still-image clip) number `unit`."""
+
+    def sizes(self) -> set[tuple[int, int]]:
+        """Return the frame sizes (height, width) that occur."""
+
+
+class VideoSource:
+    """Clips of annotated frames of a converted video dataset; `masks` replaces its own (clean) masks as labels."""
+
+    def __init__(self, root: Path, masks: Path | None, clip_length: int, cache_bytes: int = CACHE_BYTES) -> None:
+        self.dataset = VideoDataset(root)
+        self.name = str(self.dataset.meta.get("name", root.name))
+        self.masks_path = masks or self.dataset.masks_path
+        self.same_labels = masks is None
+        self._collections: dict[tuple[int, Path], MaskCollection] = {}
+        self._kept: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self._check()
+        self.videos = [s for s in self.dataset.sequences.values() if len(s.masks) >= clip_length]
+        if not self.videos:
+            raise UserError(f"{root}: no video has {clip_length} annotated frames, which a training clip needs.")
+        pixels = sum(len(s.masks) * s.size[0] * s.size[1] for s in self.videos)
+        self.in_memory = 5 * pixels <= cache_bytes
+
+    def _check(self) -> None:
+        """Refuse labels that lack a frame, before anything is trained on them."""
+        labels = self._masks(self.masks_path)
+        for sequence in self.dataset.sequences.values():
+            missing = sorted(set(sequence.masks) - set(labels.frames(sequence.name)))
+            if missing:
+                raise UserError(
+                    f"{self.masks_path}: {len(missing)} masks of sequence {sequence.name!r} are missing, the first is "
+                    f"{sequence.name}/{missing[0]}.png. Make these labels again for this dataset."
+                )
+
+    def _masks(self, path: Path) -> MaskCollection:
+        """Return the collection at `path`, opened once in each process: an open zip does not survive a fork."""
+        key = (os.getpid(), path)
+        if key not in self._collections:
+            self._collections[key] = MaskCollection(path)
+        return self._collections[key]
+
+    def _read_mask(self, path: Path, sequence: Sequence, frame: str) -> np.ndarray:
+        mask = self._masks(path).read(sequence.name, frame)
+        if mask.shape != sequence.size:
+            raise UserError(f"{path}: {sequence.name}/{frame}.png is {mask.shape}, its frames are {sequence.size} (height, width).")
+        return mask
+
+    def _read_frame(self, sequence: Sequence, frame: str) -> np.ndarray:
+        picture = self.dataset.read_frame(sequence.name, frame)
+        if picture.shape[:2] != sequence.size:
+            raise UserError(f"{self.dataset.frame_path(sequence.name, frame)} is {picture.shape[:2]}, not {sequence.size} (height, width).")
+        return picture
+
+    def _read(self, sequence: Sequence, frames: list[str], clean: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        pictures = np.stack([self._read_frame(sequence, frame) for frame in frames])
+        masks = np.stack([self._read_mask(self.masks_path, sequence, frame) for frame in frames])
+        if self.same_labels or not clean:
+            return pictures, masks, masks
+        return pictures, masks, np.stack([self._read_mask(self.dataset.masks_path, sequence, frame) for frame in frames])
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def sizes(self) -> set[tuple[int, int]]:
+        """Return the frame sizes (height, width) that occur."""
+        return {video.size for video in self.videos}
+
+    def clip(self, unit: int, *, length: int, jump: int, reverse: float, clean: bool, generator: np.random.Generator) -> Sample:
+        """Return a clip of `length` annotated frames of video number `unit`."""
+        video = self.videos[unit]
+        chosen = choose_frames(len(video.masks), length, jump, reverse, generator)
+        names = [video.masks[index] for index in chosen]
+        if not self.in_memory:
+            frames, masks, truth = self._read(video, names, clean)
+        else:
+            if video.name not in self._kept:
+                self._kept[video.name] = self._read(video, list(video.masks), True)
+            frames, masks, truth = (array[chosen] for array in self._kept[video.name])
+        return Sample(frames, masks, truth if clean else None, (self.name, video.name, *names))
+
+
+class StillSource:
+    """Ready-made clips of still images (`synth`)."""
+
+    def __init__(self, path: Path, clip_length: int, cache_bytes: int = CACHE_BYTES) -> None:
+        from noisyvos.synth.shards import ClipShards
+
+        self.name = path.name
+        self._read: Callable[[int], tuple[np.ndarray, np.ndarray]] = ClipShards(path).read
+        self._length = len(ClipShards(path))
+        if not self._length:
+            raise UserError(f"{path}: there is no clip in it.")
+        frames, _ = self._read(0)
+        if clip_length > len(frames):
+            raise UserError(f"{path}: these clips have {len(frames)} frames, the schedule wants {clip_length}: lower `clip_length`.")
+        self._size = frames.shape[1:3]
+        self.in_memory = 4 * frames[..., 0].size * self._length <= cache_bytes
+        self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def __len__(self) -> int:
+        return self._length
+
+    def sizes(self) -> set[tuple[int, int]]:
+        """Return the frame sizes (height, width) that occur."""
+        return {self._size}
+
+    def clip(self, unit: int, *, length: int, jump: int, reverse: float, clean: bool, generator: np.random.Generator) -> Sample:
+        """Return clip number `unit`; its order of time is part of its making and stays, its labels are the only ones there are."""
+        frames, masks = self._kept[unit] if unit in self._kept else self._read(unit)
+        if self.in_memory:
+            self._kept[unit] = (frames, masks)
+        key = (self.name, str(unit), *(str(t) for t in range(length)))
+        return Sample(frames[:length], masks[:length], None, key)

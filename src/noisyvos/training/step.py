@@ -1,0 +1,139 @@
+"""What is trained, and one optimisation step of it: networks, teacher, method, optimiser and loss scaling."""
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from noisyvos.methods.base import Method
+from noisyvos.models.base import Clip, ClipOutput, VideoModel
+from noisyvos.seeding import torch_generator
+from noisyvos.training.schedule import Schedule, learning_rate
+
+PERTURBATION = 0.01  # share of each weight by which two networks that start alike are set apart
+
+
+@dataclass
+class Learner:
+    """Everything that changes while training, on one device."""
+
+    networks: list[VideoModel]
+    teacher: VideoModel | None
+    method: Method
+    schedule: Schedule
+    seed: int
+    device: torch.device
+    optimizer: torch.optim.Optimizer = field(init=False)
+    scaler: torch.amp.GradScaler = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.half = self.schedule.amp and self.device.type == "cuda"
+        self.weights = [weight for network in self.networks for weight in network.parameters() if weight.requires_grad]
+        self.weights += self.method.parameters()
+        kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[self.schedule.optimizer]
+        self.optimizer = kind(self.weights, lr=self.schedule.learning_rate, weight_decay=self.schedule.weight_decay, fused=True)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps; the teacher is what training started from and is not among it."""
+        return {
+            "networks": [network.state_dict() for network in self.networks],
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "method": self.method.state_dict(),
+            "method parameters": [parameter.detach() for parameter in self.method.parameters()],
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take back what `state` returned."""
+        for network, weights in zip(self.networks, state["networks"], strict=True):
+            network.load_state_dict(weights)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.method.load_state_dict(state["method"])
+        with torch.no_grad():
+            for parameter, value in zip(self.method.parameters(), state["method parameters"], strict=True):
+                parameter.copy_(value)
+
+
+def make_learner(model: VideoModel, method: Method, schedule: Schedule, seed: int, device: torch.device) -> Learner:
+    """Return a learner that starts from `model`: the teacher is a frozen copy, a second trained network a perturbed one."""
+    model = model.to(device)
+    teacher = None
+    if method.teacher:
+        teacher = copy.deepcopy(model).eval().requires_grad_(False)
+    networks = [model] + [copy.deepcopy(model) for _ in range(method.networks - 1)]
+    if len(networks) > 1:
+        for index, network in enumerate(networks):
+            _perturb(network, seed, index)
+    for network in networks:
+        _training_mode(network)
+    for parameter in method.parameters():
+        parameter.data = parameter.data.to(device)
+    return Learner(networks, teacher, method, schedule, seed, device)
+
+
+@torch.no_grad()
+def _perturb(network: nn.Module, seed: int, index: int) -> None:
+    for name, weight in network.named_parameters():
+        noise = torch.randn(weight.shape, generator=torch_generator("perturb", seed, index, name))
+        weight.add_(PERTURBATION * weight.abs() * noise.to(weight.device))
+
+
+def _training_mode(network: nn.Module) -> None:
+    """Switch to training, but keep the running statistics of batch normalisation: batches are too small to renew them."""
+    network.train()
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step computed, still on the device."""
+
+    loss: torch.Tensor  # what was minimised
+    terms: dict[str, Any]  # the method's terms and the networks' auxiliary losses
+    output: ClipOutput  # of the first network
+    teacher: ClipOutput | None
+
+
+def take_step(learner: Learner, clip: Clip, iteration: int) -> StepResult:
+    """Train on one batch; the random choices of each network's pass follow from (seed, iteration)."""
+    seed = learner.seed
+    rate = learning_rate(learner.schedule, iteration)
+    for group in learner.optimizer.param_groups:
+        group["lr"] = rate
+    with torch.autocast(learner.device.type, dtype=torch.float16, enabled=learner.half):
+        guess = None
+        if learner.teacher is not None:
+            with torch.no_grad():
+                guess = learner.teacher.forward_clip(clip, generator=torch_generator("teacher", seed, iteration))
+        outputs = [
+            network.forward_clip(clip, generator=torch_generator("pass", seed, iteration, index))
+            for index, network in enumerate(learner.networks)
+        ]
+        terms = dict(learner.method.clip_loss(outputs, clip, teacher=guess, iteration=iteration))
+        loss = terms.pop("total")
+        for output in outputs:
+            for name, value in output.auxiliary.items():
+                loss = loss + value
+                terms[name] = terms[name] + value if name in terms else value
+    learner.optimizer.zero_grad(set_to_none=True)
+    learner.scaler.scale(loss).backward()
+    if learner.schedule.gradient_clip is not None:
+        learner.scaler.unscale_(learner.optimizer)
+        nn.utils.clip_grad_norm_(learner.weights, learner.schedule.gradient_clip)
+    learner.scaler.step(learner.optimizer)
+    learner.scaler.update()
+    return StepResult(loss.detach(), terms, outputs[0], guess)
+
+
+def as_floats(result: StepResult) -> dict[str, float]:
+    """Return the loss and the mean of every term over the batch."""
+    values = {"loss": float(result.loss)}
+    for name, value in result.terms.items():
+        values[name] = float(value.detach().float().mean()) if isinstance(value, torch.Tensor) else float(value)
+    return values

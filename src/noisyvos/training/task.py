@@ -1,0 +1,178 @@
+"""One training as a stage sees it: inputs checked, network and method built, trained, and the three outputs written."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noisyvos.errors import UserError, unknown_name
+from noisyvos.io.atomic import write_json, write_text
+from noisyvos.params import read_family
+from noisyvos.training.schedule import Schedule
+
+if TYPE_CHECKING:
+    import torch
+
+    from noisyvos.training.curve import Curve
+    from noisyvos.training.loop import Watch
+    from noisyvos.training.progress import Progress
+    from noisyvos.training.sources import ClipSource
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to train and where to put it; names refer to the parameter files."""
+
+    stage: str  # pretrain or train
+    cell: str
+    preset: str
+    model: str
+    method: str
+    schedule: str
+    seed: int
+    params: Path
+    weights: Path
+    summary: Path
+    curve: Path
+    scratch: Path  # folder for checkpoints of all cells of all presets
+    init: Path | None = None
+    device: str = "auto"
+    threads: int = 1
+    track: bool = True
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The entries of the parameter files that a task names."""
+
+    model: dict[str, Any]
+    method: dict[str, Any]
+    schedule: Schedule
+
+
+def _entry(params: Path, family: str, name: str) -> dict[str, Any]:
+    entries = read_family(params, family)
+    if name not in entries:
+        raise unknown_name(f"name in {family}.yaml:", name, entries)
+    entry = dict(entries[name])
+    if family != "train" and "kind" not in entry:
+        raise UserError(f"{family}.yaml: {name}: `kind` is missing.")
+    return entry
+
+
+def choose(task: Task) -> Chosen:
+    """Return the settings a task names; UserError for anything unknown or wrong in them."""
+    from pydantic import ValidationError
+
+    from noisyvos.registry import describe
+
+    values = _entry(task.params, "train", task.schedule)
+    try:
+        schedule = Schedule(**values)
+    except ValidationError as error:
+        raise UserError(f"train.yaml: {task.schedule}: {describe(error)}") from None
+    return Chosen(_entry(task.params, "models", task.model), _entry(task.params, "methods", task.method), schedule)
+
+
+def _device(name: str) -> "torch.device":
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
+        raise UserError(f"Device {name!r} is not here. Use auto, cpu, or cuda where there is a GPU.")
+    return torch.device(name)
+
+
+def _without_kind(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key != "kind"}
+
+
+def carry_out(task: Task, make_source: Callable[[Schedule], "ClipSource"], inputs: dict[str, Path], facts: dict[str, Any]) -> None:
+    """Train `task` and write weights, summary and curve.
+
+    make_source: opens the clips; inputs: files and folders the result depends on, by role; facts: what the summary adds
+    (the data, the noise achieved). All of it is checked before the first step.
+    """
+    chosen = choose(task)
+    if task.init is not None and not task.init.is_file():
+        raise FileNotFoundError(f"{task.init}: no such weights to start from. Train them with `noisyvos pretrain`.")
+    source = make_source(chosen.schedule)
+    import torch
+
+    from noisyvos import methods, models
+    from noisyvos.training import checkpoint, loop
+    from noisyvos.training.batches import check_sizes
+    from noisyvos.training.step import make_learner
+
+    check_sizes(source, chosen.schedule)
+    device = _device(task.device)
+    torch.set_num_threads(task.threads)
+    method = methods.from_settings(chosen.method["kind"], _without_kind(chosen.method), chosen.schedule.total)
+    if method.teacher and task.init is None:
+        raise UserError(f"Method {task.method!r} needs a trained network to start from, its teacher: give weights (--init).")
+    model = models.build(chosen.model["kind"], seed=task.seed, **_without_kind(chosen.model))
+    if task.init is not None:
+        models.load_weights(model, task.init)
+        inputs = inputs | {"init": task.init}
+    settings = {
+        "stage": task.stage,
+        "model": {"name": task.model} | chosen.model,
+        "method": {"name": task.method} | chosen.method,
+        "schedule": {"name": task.schedule} | chosen.schedule.result_settings(),
+        "seed": task.seed,
+        "device": device.type,
+    }
+    mark = checkpoint.fingerprint(settings | {"threads": task.threads}, inputs)
+    learner = make_learner(model, method, chosen.schedule, task.seed, device)
+    with _tracked(task, settings | facts) as watch:
+        curve, progress = loop.train(
+            learner, source, name=task.cell, scratch=task.scratch / task.preset / task.cell, mark=mark, watch=watch
+        )
+        _report(task, progress, device, watch)
+    models.save_weights(learner.networks[0], task.weights)
+    write_text(task.curve, curve.csv())
+    write_json(task.summary, _summary(task, settings | facts, curve, model))
+
+
+def _summary(task: Task, settings: dict[str, Any], curve: "Curve", model: "torch.nn.Module") -> dict[str, Any]:
+    """Return what is worth knowing of a finished training: no times, no machine."""
+    last = {name: value for name, value in curve.rows[-1].items() if name not in ("iteration", "learning_rate")}
+    found = curve.last_diagnostics()
+    return settings | {
+        "cell": task.cell,
+        "preset": task.preset,
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "final": {name: value for name, value in last.items() if name not in found},
+        "diagnostics": found,
+    }
+
+
+def _report(task: Task, progress: "Progress", device: "torch.device", watch: "Watch") -> None:
+    from noisyvos.training.loop import memory_peak
+
+    speed, waiting, peak = progress.speed(), progress.waiting_share(), memory_peak(device)
+    print(f"{task.cell}: {speed:.2f} it/s, {waiting:.1%} of it waiting for data, peak memory {peak:.0f} MiB", file=sys.stderr)
+    watch({"speed/iterations_per_second": speed, "speed/data_wait_share": waiting, "speed/peak_memory_mib": peak}, progress.total)
+
+
+@contextmanager
+def _tracked(task: Task, settings: dict[str, Any]) -> Iterator["Watch"]:
+    """Yield what takes rows of the curve: to MLflow, or nowhere where tracking is off or not there."""
+    if not task.track:
+        yield lambda row, step: None
+        return
+    try:
+        from noisyvos import tracking
+    except Exception as error:  # tracking is a view: its absence must not stop a training
+        print(f"noisyvos: warning: this run is not tracked ({type(error).__name__}: {error}).", file=sys.stderr)
+        yield lambda row, step: None
+        return
+    tags = {"method": task.method, "model": task.model, "schedule": task.schedule, "seed": task.seed}
+    with tracking.run(cell=task.cell, preset=task.preset, stage=task.stage, params=settings, tags=tags) as track:
+        prefix = f"{task.stage}/"
+        yield lambda row, step: track.metrics(
+            {(name if "/" in name else prefix + name): value for name, value in row.items() if name != "iteration"}, step=step
+        )
