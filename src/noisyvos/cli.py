@@ -70,6 +70,38 @@ def convert_dataset(
     stage.run(name, raw=raw, out=out, params=params, workers=workers)
 
 
+@convert_app.command("visor")
+def convert_visor(
+    annotations: Annotated[Path, typer.Option(help="Folder with train/*.json and val/*.json.")],
+    images: Annotated[Path, typer.Option(help="Folder with <video>/<image>.jpg.")],
+    subset: Annotated[str, typer.Option("--set", help="train or val.")],
+    out: Annotated[Path, typer.Option(help="Where to write VISOR_2022; both sets may share it.")],
+    keep_all: Annotated[
+        bool | None, typer.Option("--keep-all/--keep-first-frame-only", help="Objects to keep. Default: train all, val first frame.")
+    ] = None,
+    size: Annotated[str, typer.Option(help="Width x height of what is written.")] = "854x480",
+    strict: Annotated[bool, typer.Option("--strict", help="Leave out what only quirks of the published converter keep.")] = False,
+    workers: Workers = 1,
+) -> None:
+    """Convert one set of VISOR to DAVIS-style folders."""
+    from noisyvos.stages import visor as stage
+
+    stage.run(annotations=annotations, images=images, subset=subset, keep_all=keep_all, size=size, out=out, strict=strict, workers=workers)
+
+
+@convert_app.command("unify")
+def convert_unify(
+    name: Annotated[str, typer.Option(help="MSRA10K, ECSSD, PASCAL-S, PASCALVOC2012 or COCO.")],
+    source: Annotated[Path, typer.Option("--src", help="Folder of the unpacked set.")],
+    destination: Annotated[Path, typer.Option("--dst", help="Where to write JPEGImages/<NAME> and Annotations/<NAME>.")],
+    workers: Workers = 1,
+) -> None:
+    """Bring a set of still images with masks into one layout."""
+    from noisyvos.stages import unify as stage
+
+    stage.run(name, source=source, destination=destination, workers=workers)
+
+
 @app.command()
 def synth(
     images: Annotated[Path, typer.Option(help="A converted image dataset.")],

@@ -49,12 +49,15 @@ def decode_mask(data: bytes | Path | str, name: str | None = None) -> np.ndarray
         raise UserError(f"{name}: this file cannot be read as a PNG mask ({error}).") from None
 
 
-def encode_mask(mask: np.ndarray) -> bytes:
-    """Return an index mask (H, W) uint8 as palette PNG bytes; equal masks give equal bytes."""
+def encode_mask(mask: np.ndarray, palette: bytes = _PALETTE) -> bytes:
+    """Return an index mask (H, W) uint8 as palette PNG bytes; equal masks give equal bytes.
+
+    `palette` holds 256 RGB triples; the default is that of DAVIS.
+    """
     if mask.dtype != np.uint8 or mask.ndim != 2:
         raise ValueError(f"a mask is (H, W) uint8, not {mask.shape} {mask.dtype}")
     image = Image.fromarray(mask).convert("L")
-    image.putpalette(_PALETTE)  # turns mode L into P without touching the indices
+    image.putpalette(palette)  # turns mode L into P without touching the indices
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", compress_level=6)
     return buffer.getvalue()
