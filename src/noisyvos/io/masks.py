@@ -5,6 +5,7 @@ already), in sorted order, with a fixed time, so that equal masks give equal byt
 """
 
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -63,16 +64,27 @@ class MaskCollection:
 
     def read(self, sequence: str, frame: str) -> np.ndarray:
         """Return one mask, (H, W) uint8; FileNotFoundError names what is missing, UserError what is no mask."""
+        return decode_mask(self.read_bytes(sequence, frame), f"{self.path}: {sequence}/{frame}.png")
+
+    def read_bytes(self, sequence: str, frame: str) -> bytes:
+        """Return the file of one mask as it is stored; FileNotFoundError names what is missing, UserError what is damaged."""
         name = self._index.get(sequence, {}).get(frame)
         where = f"{self.path}: {sequence}/{frame}.png"
         if name is None:
             raise FileNotFoundError(f"{where} is missing.")
-        if self._zip is None:
-            return decode_mask(self.path / name, where)
         try:
-            return decode_mask(self._zip.read(name), where)
-        except zipfile.BadZipFile:
+            if self._zip is None:
+                with open(f"{self.path}/{name}", "rb") as file:
+                    return file.read()
+            return self._zip.read(name)
+        except (zipfile.BadZipFile, zlib.error, EOFError):
             raise UserError(f"{where} is damaged inside the zip. Make or fetch the zip again.") from None
+        except (NotImplementedError, RuntimeError) as error:  # compressed or encrypted in a way that cannot be read
+            raise UserError(f"{where} cannot be read from the zip ({error}). Pack the zip again without compression.") from None
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{where} is missing.") from None
+        except OSError as error:
+            raise UserError(f"{where} cannot be read ({error.strerror}).") from None
 
 
 def write_mask_zip(path: str | Path, masks: Iterable[tuple[str, str, np.ndarray | bytes]]) -> None:

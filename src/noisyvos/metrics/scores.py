@@ -1,0 +1,119 @@
+"""The result of scoring: values by frame, object and sequence, as tables and as CSV text."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from noisyvos.metrics.statistics import NAMES, over_time, totals
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectScore:
+    """J and F, (n,) float64 each, of one object over its n scored frames."""
+
+    sequence: str
+    object: int
+    frames: tuple[str, ...]
+    region: np.ndarray
+    boundary: np.ndarray
+
+
+@dataclass(eq=False)
+class Scores:
+    """J, F and J&F of a mask collection: `means` over all objects, and tables `frames`, `objects`, `sequences`.
+
+    Tables are pandas data frames, made when first asked for; the row methods give the same without pandas.
+    """
+
+    protocol: str
+    decay: str
+    items: tuple[ObjectScore, ...]
+    scored_sequences: tuple[str, ...]
+    skipped_sequences: tuple[str, ...] = ()
+    means: dict[str, float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._statistics = [over_time(item.region, self.decay) + over_time(item.boundary, self.decay) for item in self.items]
+        self.means = totals(self._statistics)
+
+    def frame_rows(self) -> Iterator[tuple[str, int, str, float, float]]:
+        """Yield (sequence, object, frame, J, F)."""
+        for item in self.items:
+            for frame, region, boundary in zip(item.frames, item.region.tolist(), item.boundary.tolist(), strict=True):
+                yield item.sequence, item.object, frame, region, boundary
+
+    def object_rows(self) -> Iterator[tuple[str, int, tuple[float, ...]]]:
+        """Yield (sequence, object, the six numbers J-Mean, J-Recall, J-Decay, F-Mean, F-Recall, F-Decay)."""
+        for item, values in zip(self.items, self._statistics, strict=True):
+            yield item.sequence, item.object, values
+
+    def sequence_rows(self) -> Iterator[tuple[str, float, float, float]]:
+        """Yield (sequence, J&F-Mean, J-Mean, F-Mean), means over the sequence's objects."""
+        for name in self.scored_sequences:
+            own = [values for sequence, _, values in self.object_rows() if sequence == name]
+            if own:
+                region, boundary = (float(np.mean([values[column] for values in own])) for column in (0, 3))
+                yield name, (region + boundary) / 2, region, boundary
+
+    @cached_property
+    def frames(self) -> "pandas.DataFrame":
+        """A row per scored object and frame: sequence, object, frame, J, F."""
+        return _table(self.frame_rows(), FRAME_COLUMNS)
+
+    @cached_property
+    def objects(self) -> "pandas.DataFrame":
+        """A row per object: sequence, object, mean, recall and decay of J and of F."""
+        return _table(((*head, *values) for *head, values in self.object_rows()), OBJECT_COLUMNS)
+
+    @cached_property
+    def sequences(self) -> "pandas.DataFrame":
+        """A row per sequence: sequence, J&F-Mean, J-Mean, F-Mean."""
+        return _table(self.sequence_rows(), SEQUENCE_COLUMNS)
+
+    def csv_files(self, subset: str = "val") -> dict[str, str]:
+        """Return the text of every CSV file by its name: three tables in full precision and two as the DAVIS tool writes them."""
+        return {
+            "frames.csv": _csv(FRAME_COLUMNS, self.frame_rows()),
+            "objects.csv": _csv(OBJECT_COLUMNS, ((*head, *values) for *head, values in self.object_rows())),
+            "sequences.csv": _csv(SEQUENCE_COLUMNS, self.sequence_rows()),
+            f"global_results-{subset}.csv": _csv(GLOBAL_COLUMNS, [[self.means[name] for name in GLOBAL_COLUMNS]], decimals=3),
+            f"per-sequence_results-{subset}.csv": _csv(
+                ("Sequence", "J-Mean", "F-Mean"),
+                ((f"{sequence}_{number}", values[0], values[3]) for sequence, number, values in self.object_rows()),
+                decimals=3,
+            ),
+        }
+
+
+FRAME_COLUMNS = ("sequence", "object", "frame", "J", "F")
+OBJECT_COLUMNS = ("sequence", "object", *NAMES)
+SEQUENCE_COLUMNS = ("sequence", "J&F-Mean", "J-Mean", "F-Mean")
+GLOBAL_COLUMNS = ("J&F-Mean", *NAMES)
+
+
+def _table(rows: Iterable[tuple], columns: tuple[str, ...]) -> "pandas.DataFrame":
+    import pandas
+
+    return pandas.DataFrame(list(rows), columns=list(columns))
+
+
+def _csv(columns: tuple[str, ...], rows: Iterable[Iterable], decimals: int | None = None) -> str:
+    """Return CSV text with `\\n` line ends; floats in full precision or with fixed decimals, NaN as an empty field."""
+    lines = [",".join(columns)]
+    lines += [",".join(_cell(value, decimals) for value in row) for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: str | int | float, decimals: int | None) -> str:
+    if not isinstance(value, float):
+        text = str(value)
+        return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\n') else text
+    if value != value:
+        return ""
+    return repr(value) if decimals is None else f"{value:.{decimals}f}"
