@@ -13,11 +13,14 @@ LICENCE = {"id": 1, "name": "CC0 1.0", "url": "https://creativecommons.org/publi
 def instance(mask: np.ndarray, family: str) -> dict[str, Any] | None:
     """Return polygons, box and area of the boolean `mask` (H, W) without ids; None if no polygon is left.
 
-    Vertices are centres of border pixels, half a pixel off the whole numbers: cut to whole numbers and filled with the
-    border, the polygons give back the mask; holes are not kept. Box and area are those of the pixels.
+    Vertices lie in border pixels, close to their outer sides: cut to whole numbers and filled with the border, the
+    polygons give back the mask, and as exact outlines they enclose nearly its area. Holes are not kept.
     """
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    polygons = [(contour[:, 0, :] + 0.5).ravel().tolist() for contour in contours if len(contour) >= 3]
+    corners = _outwards(mask)
+    polygons = [
+        (points + corners[points[:, 1], points[:, 0]]).ravel().tolist() for points in (c[:, 0, :] for c in contours) if len(points) >= 3
+    ]
     if not polygons:
         return None
     rows, columns = np.nonzero(mask)
@@ -31,6 +34,14 @@ def instance(mask: np.ndarray, family: str) -> dict[str, Any] | None:
         "iscrowd": 0,
         "category_id": category,
     }
+
+
+def _outwards(mask: np.ndarray) -> np.ndarray:
+    """Return for every pixel a place (x, y) in it, each in (0, 1): the middle, or close to the sides beyond which the mask ends."""
+    around = np.pad(mask, 1).astype(np.float64)
+    x = around[1:-1, :-2] - around[1:-1, 2:]
+    y = around[:-2, 1:-1] - around[2:, 1:-1]
+    return np.round(0.5 + 0.49 * np.stack([x, y], axis=-1), 2)
 
 
 def collection(images: list[dict[str, Any]], instances: list[list[dict[str, Any]]]) -> dict[str, Any]:
