@@ -71,7 +71,7 @@ class ByHandSource(ManualSource):
         lines += [f"Licence:     {self.settings.licence}"] if self.settings.licence else []
         lines += [f"Folder:      {raw.absolute()}", "Wanted in it:"]
         lines += [f"  {want}" for want in self.settings.wants]
-        lines += ["Put the files there, or point to where they are:", f"  ln -s /path/to/the/folder {raw}"]
+        lines += ["Put the files there, or link the folder that holds them:", f"  ln -s /path/to/the/folder {raw}"]
         return "\n".join(lines)
 
 
