@@ -22,7 +22,7 @@ convert_app = typer.Typer(no_args_is_help=True, help="Bring raw data into the on
 
 Out = Annotated[Path, typer.Option("--out", help="Where to write; replaced only when complete.")]
 Params = Annotated[Path, typer.Option("--params", help="Folder of the parameter files.")]
-Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes; never changes a byte of the output.")]
+Workers = Annotated[int, typer.Option("--workers", min=1, envvar="NOISYVOS_WORKERS", help="Processes; never changes a byte of the output.")]
 Seed = Annotated[int, typer.Option("--seed", min=0)]
 
 
@@ -287,6 +287,21 @@ def point(
     from noisyvos.stages import point as stage
 
     stage.run(source, to=to, raw=raw, params=params)
+
+
+@app.command()
+def grid(
+    preset: Annotated[str, typer.Option(help="A preset of params/presets.")] = "demo",
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the grid is not what its preset gives.")] = False,
+    params: Params = Path("params"),
+) -> None:
+    """Write the generated grid that Snakemake and DVC both read."""
+    from noisyvos import grid as module
+
+    if check:
+        module.require_fresh(params)
+    else:
+        module.write(preset, params)
 
 
 def main() -> None:
