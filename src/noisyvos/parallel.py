@@ -39,8 +39,9 @@ def ordered_map(
                 bar.update()
             return
         pool = ProcessPoolExecutor(min(workers, len(items)), initializer=_single_threaded, initargs=(initializer, arguments))
+        chunk = max(1, min(32, len(items) // (8 * workers)))
         try:
-            for result in pool.map(function, items):
+            for result in pool.map(function, items, chunksize=chunk):
                 yield result
                 bar.update()
         finally:
