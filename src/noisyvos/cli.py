@@ -226,6 +226,33 @@ def infer(
     )
 
 
+@app.command()
+def score(
+    results: Annotated[Path, typer.Option(help="Predicted masks: a folder or zip of <sequence>/<frame>.png.")],
+    truth: Annotated[Path, typer.Option(help="True masks: a folder or zip in the same layout.")],
+    out: Out,
+    protocol: Annotated[str, typer.Option(help="davis, visor, youtube_vos, long_videos or all_frames.")] = "davis",
+    subset: Annotated[str, typer.Option("--set", help="Name of the set in the CSV files of the DAVIS tool.")] = "val",
+    split: Annotated[Path | None, typer.Option(help="Text file with a sequence a line; none: all of the truth.")] = None,
+    decay: Annotated[str, typer.Option(help="intended, or official: as the DAVIS tool, wrong from 257 frames on.")] = "intended",
+    binary: Annotated[bool, typer.Option("--binary", help="Any non-zero value is object 1 (DAVIS 2016).")] = False,
+    rgb: Annotated[bool, typer.Option("--rgb", help="Read RGB predictions by the DAVIS palette.")] = False,
+    ignore_extra_ids: Annotated[bool, typer.Option("--ignore-extra-ids", help="Predicted ids that are no object are background.")] = False,
+    skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Leave out sequences without predictions.")] = False,
+    cell: Annotated[str | None, typer.Option(help="Training cell, for tracking; none: no tracking.")] = None,
+    preset: Annotated[str, typer.Option(help="Preset, for tracking.")] = "none",
+    summary: Annotated[Path | None, typer.Option(help="Training summary, for tracking.")] = None,
+    workers: Workers = 1,
+) -> None:
+    """Score predicted masks: J, F and J&F."""
+    from noisyvos.stages import score as stage
+
+    lenience = {"ignore_extra_ids": ignore_extra_ids, "skip_missing": skip_missing}
+    options = {"decay": decay, "binary": binary, "rgb": rgb, **lenience}
+    task = stage.Task(results, truth, out, protocol=protocol, subset=subset, split=split, workers=workers, options=options)
+    stage.run(task, stage.Tracking(cell, preset, summary))
+
+
 Cells = Annotated[Path, typer.Option("--cells", help="The generated grid.")]
 Results = Annotated[Path, typer.Option("--results", help="Folder of the preset's scores and training summaries.")]
 Predictions = Annotated[Path, typer.Option("--predictions", help="Folder of the preset's predicted masks.")]
@@ -302,6 +329,42 @@ def grid(
         module.require_fresh(params)
     else:
         module.write(preset, params)
+
+
+@app.command()
+def plan(
+    name: Annotated[str, typer.Argument(help="A preset of params/presets.")] = "demo",
+    params: Params = Path("params"),
+) -> None:
+    """Say what a preset would run, and about how much disk it takes; writes nothing."""
+    from noisyvos.plan import describe
+
+    print(describe(name, params))
+
+
+@app.command("check-params")
+def check_params(params: Params = Path("params")) -> None:
+    """Validate every parameter file and preset; all errors at once."""
+    from noisyvos.config import check
+
+    check(params)
+    print(f"{params}: all parameter files are valid")
+
+
+@app.command()
+def record() -> None:
+    """After `snakemake`: tell DVC which cells are up to date."""
+    from noisyvos import handshake
+
+    handshake.record()
+
+
+@app.command()
+def adopt() -> None:
+    """After `dvc pull` or `dvc repro`: tell Snakemake which cells are up to date."""
+    from noisyvos import handshake
+
+    handshake.adopt()
 
 
 def main() -> None:

@@ -1,0 +1,161 @@
+"""Stage `score`: predicted masks against true ones, as tables, as JSON and as the DAVIS tool's two CSV files."""
+
+import fnmatch
+import json
+import math
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from noisyvos.errors import UserError
+from noisyvos.io.atomic import atomic_directory, write_json, write_text
+from noisyvos.metrics import Scores, score
+
+_OWN_FILES = ("scores.json", "frames.csv", "objects.csv", "sequences.csv", "global_results-*.csv", "per-sequence_results-*.csv", ".*")
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where MLflow is told of the scores: the training cell they belong to, its preset and its summary.json; off without a cell."""
+
+    cell: str | None = None
+    preset: str = "none"
+    summary: Path | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to score and how; `options` are the keyword settings of `noisyvos.metrics.score`."""
+
+    results: Path
+    truth: Path
+    out: Path
+    protocol: str = "davis"
+    subset: str = "val"  # names the two CSV files of the DAVIS tool
+    split: Path | None = None  # a text file with a sequence a line, in the order of the tables
+    workers: int = 1
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def run(task: Task, tracking: Tracking | None = None) -> Scores:
+    """Score, write everything to `task.out` at once, print a short table; on bad input nothing is written."""
+    _check_outputs(task)
+    sequences = _read_split(task.split) if task.split is not None else None
+    show = _Progress()
+    try:
+        scores = score(
+            task.results, task.truth, task.protocol, sequences=sequences, workers=task.workers, progress=show.advance, **task.options
+        )
+    finally:
+        show.close()
+    with atomic_directory(task.out) as folder:
+        for name, text in scores.csv_files(task.subset).items():
+            write_text(folder / name, text)
+        write_json(folder / "scores.json", _facts(scores, task))
+    _print_table(scores)
+    print(f"{len(scores.items)} objects of {len(scores.scored_sequences)} sequences, protocol {scores.protocol}, in {task.out}")
+    if scores.skipped_sequences:
+        print(f"left out, without predictions: {', '.join(scores.skipped_sequences)}")
+    if tracking is not None and tracking.cell:
+        _track(scores, task, tracking)
+    return scores
+
+
+def _check_outputs(task: Task) -> None:
+    """Refuse a folder that holds anything but earlier scores: it is replaced as a whole, predictions in it would be lost."""
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", task.subset):
+        raise UserError(
+            f"{task.subset!r} cannot be the name of a set: it becomes part of file names. Use letters, digits, '-', '_' and '.'."
+        )
+    if task.out.exists() and not task.out.is_dir():
+        raise UserError(f"{task.out} is a file; scores are written to a folder. Give another --out.")
+    foreign = [path.name for path in task.out.iterdir() if not _is_own(path)] if task.out.is_dir() else []
+    if foreign:
+        raise UserError(f"{task.out} holds {min(foreign)!r}, which is no score and would be lost. Give a folder of its own as --out.")
+
+
+def _is_own(path: Path) -> bool:
+    return path.is_file() and any(fnmatch.fnmatch(path.name, pattern) for pattern in _OWN_FILES)
+
+
+def _read_split(path: Path) -> list[str]:
+    """Return the sequence names of a split file: a line each, blank ones passed over."""
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such split file.") from None
+    except (UnicodeDecodeError, IsADirectoryError):
+        raise UserError(f"{path}: a split file is text with a sequence name a line.") from None
+    if not names:
+        raise UserError(f"{path}: this split file names no sequence.")
+    return names
+
+
+def _facts(scores: Scores, task: Task) -> dict[str, Any]:
+    """Return what scores.json holds; a number that is undefined (NaN) is null."""
+    return {
+        "protocol": scores.protocol,
+        "set": task.subset,
+        "options": {"decay": scores.decay} | {name: value for name, value in sorted(task.options.items()) if name != "decay"},
+        "means": {name: None if math.isnan(value) else value for name, value in scores.means.items()},
+        "sequences": len(scores.scored_sequences),
+        "skipped_sequences": list(scores.skipped_sequences),
+        "objects": len(scores.items),
+        "object_frames": sum(len(item.frames) for item in scores.items),
+    }
+
+
+def _print_table(scores: Scores) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in scores.means:
+        table.add_column(name, justify="right")
+    table.add_row(*(f"{value:.3f}" for value in scores.means.values()))
+    Console().print(table)
+
+
+class _Progress:
+    """A progress line that appears only on a terminal and only for work that takes more than a moment."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def advance(self, sequence: str) -> None:
+        """Note that a sequence is done."""
+        if self._bar is None and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(desc="score", unit=" sequences", delay=1, leave=False)
+        if self._bar is not None:
+            self._bar.set_postfix_str(sequence, refresh=False)
+            self._bar.update()
+
+    def close(self) -> None:
+        """Take the line away."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _track(scores: Scores, task: Task, where: Tracking) -> None:
+    """Tell MLflow of the scores; whatever goes wrong there is one line of warning, the scores are written already."""
+    try:
+        from noisyvos import tracking
+
+        values = {"J": scores.means["J-Mean"], "F": scores.means["F-Mean"], "JF": scores.means["J&F-Mean"]}
+        with tracking.run(cell=where.cell, preset=where.preset, stage="score", params={}, tags=_tags(where.summary)) as track:
+            track.metrics(values, step=None)
+            track.artifact(task.out / "objects.csv")
+    except Exception as error:  # tracking is a view: it must not stop a stage
+        print(f"noisyvos: warning: these scores are not tracked ({type(error).__name__}: {error})", file=sys.stderr)
+
+
+def _tags(summary: Path | None) -> dict[str, Any]:
+    """Return the achieved noise of a training summary as tags, `noise.kind` and so on; empty without a summary."""
+    if summary is None or not summary.is_file():
+        return {}
+    noise = json.loads(summary.read_text(encoding="utf-8")).get("noise") or {}
+    return {f"noise.{name}": value for name, value in noise.items() if isinstance(value, str | int | float)}
