@@ -50,11 +50,15 @@ class Video:
 
 @dataclass
 class NoisyVideo:
-    """The noisy masks of one video, and which (frame index, object id) were touched and which were saved from vanishing."""
+    """The noisy masks of one video, which (frame index, object id) were touched and which were saved from vanishing.
+
+    `eligible` counts the object-frames that the noise could have touched; None: all.
+    """
 
     masks: list[np.ndarray]
     affected: set[tuple[int, int]] = field(default_factory=set)
     rescued: set[tuple[int, int]] = field(default_factory=set)
+    eligible: int | None = None
 
 
 def object_ids(mask: np.ndarray) -> list[int]:

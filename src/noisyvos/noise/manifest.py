@@ -29,6 +29,7 @@ class SequenceRecord:
     affected: list[bool]
     vanished: list[bool]
     rescued: list[bool]
+    eligible: int = 0  # object-frames that the kind could have touched
     pixels: int = 0
     labelled: int = 0
     lost: int = 0
@@ -55,15 +56,14 @@ def record(sequence: str, video: Video, noisy: NoisyVideo) -> SequenceRecord:
         row.lost += change.lost
         row.gained += change.gained
         row.swapped += change.swapped
+    row.eligible = len(row.frame) if noisy.eligible is None else noisy.eligible
     return row
 
 
 def boundary_f_of(clean: np.ndarray, noisy: np.ndarray) -> float:
     """Return the boundary F measure of a noisy object against its clean one."""
-    try:
-        from noisyvos.metrics import boundary_f
-    except ImportError:
-        return float("nan")
+    from noisyvos.metrics import boundary_f
+
     return float(boundary_f(noisy, clean))
 
 
@@ -81,12 +81,13 @@ def summarise(records: list[SequenceRecord]) -> dict[str, Any]:
     percentiles = np.percentile(iou, [10, 90]) if len(iou) else (1.0, 1.0)
     return {
         "object_frames": len(iou),
+        "eligible": sum(r.eligible for r in records),
         "affected": int(touched.sum()),
         "q_achieved": round(float(iou.mean()), 6) if len(iou) else 1.0,
         "q_achieved_p10": round(float(percentiles[0]), 6),
         "q_achieved_p90": round(float(percentiles[1]), 6),
         "q_affected": round(float(iou[touched].mean()), 6) if touched.any() else None,
-        "boundary_f": mean_f(records),
+        "boundary_f": round(float(np.mean([f for r in records for f in r.boundary_f])), 6) if len(iou) else 1.0,
         "flip_rate": round((total["lost"] + total["gained"] + total["swapped"]) / labelled, 6),
         "flip_rate_object_to_background": round(total["lost"] / labelled, 6),
         "flip_rate_background_to_object": round(total["gained"] / labelled, 6),
@@ -95,11 +96,6 @@ def summarise(records: list[SequenceRecord]) -> dict[str, Any]:
         "vanish_rate": round(counts["vanished"] / max(1, len(iou)), 6),
         "n_rescued": counts["rescued"],
     }
-
-
-def mean_f(records: list[SequenceRecord]) -> float | None:
-    values = [f for r in records for f in r.boundary_f if f == f]
-    return round(float(np.mean(values)), 6) if values else None
 
 
 def check_gate(where: str, settings: Settings, records: list[SequenceRecord], summary: dict[str, Any]) -> None:
