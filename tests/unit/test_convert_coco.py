@@ -119,6 +119,8 @@ BAD = {
     "a list": ([], r"holds `images` and `annotations` lists"),
     "no images": ({"images": [], "annotations": []}, r"lists no images"),
     "image without size": (changed(image_height=None), r"images\[0\] needs `id`, `file_name`, `height` and `width`"),
+    "size in words": (changed(image_height="40"), r"images\[0\] has the size 60 x '40', which is not in whole pixels"),
+    "points in pairs": (changed(segmentation=[[[1, 2], [3, 4]]]), r"\(id 1\) has a segmentation that is neither polygons"),
     "repeated image": ({**instances(), "images": instances()["images"][:1] * 2}, r"images\[1\] repeats the id 9"),
     "image outside": (changed(image_file_name="../b.jpg"), r"'\.\./b\.jpg', which leaves the folder of images"),
     "image missing": (changed(image_file_name="c.jpg"), r"c\.jpg: this image is listed in instances_train2017\.json but is not there"),

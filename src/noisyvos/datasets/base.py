@@ -25,11 +25,3 @@ class Conversion:
     raw: Path
     out: Path
     workers: int = 1
-
-
-def reduced_size(height: int, width: int, size: int | None) -> tuple[int, int]:
-    """Return (height, width) with the shorter side at `size`, the other truncated to whole pixels; unchanged if not larger."""
-    short = min(height, width)
-    if size is None or short <= size:
-        return height, width
-    return (size, int(width * size / height)) if height <= width else (int(height * size / width), size)

@@ -54,6 +54,14 @@ def link(source: Path, destination: Path) -> None:
     os.symlink(os.path.relpath(os.path.abspath(source), os.path.realpath(destination.parent)), destination)
 
 
+def reduced_size(height: int, width: int, size: int | None) -> tuple[int, int]:
+    """Return (height, width) with the shorter side at `size`, the other truncated to whole pixels; unchanged if not larger."""
+    short = min(height, width)
+    if size is None or short <= size:
+        return height, width
+    return (size, int(width * size / height)) if height <= width else (int(height * size / width), size)
+
+
 def resize_frame(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return an RGB frame reduced to (height, width) by area averaging, (H, W, 3) uint8."""
     return cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_AREA)

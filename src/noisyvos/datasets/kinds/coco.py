@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import Field
 
-from noisyvos.datasets.base import DATASETS, Conversion, DatasetSettings, reduced_size
-from noisyvos.datasets.files import checked_size, copy_reduced, link
+from noisyvos.datasets.base import DATASETS, Conversion, DatasetSettings
+from noisyvos.datasets.files import checked_size, copy_reduced, link, reduced_size
 from noisyvos.datasets.rle import resize_rle
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import write_json
@@ -87,6 +87,8 @@ def _image_problem(image: Any, seen: set[int]) -> str | None:
         return "needs `id`, `file_name`, `height` and `width`"
     if not isinstance(image["id"], int):
         return f"has the id {image['id']!r}, which is not an integer"
+    if not all(isinstance(image[side], int) and image[side] > 0 for side in ("height", "width")):
+        return f"has the size {image['width']!r} x {image['height']!r}, which is not in whole pixels"
     if image["id"] in seen:
         return f"repeats the id {image['id']}"
     name = PurePosixPath(str(image["file_name"]))
@@ -106,9 +108,13 @@ def _annotation_problem(entry: Any, images: set[int]) -> str | None:
     shape = entry["segmentation"]
     if isinstance(shape, dict):
         return None if "counts" in shape and "size" in shape else f"(id {entry['id']}) has a run-length mask without `counts` and `size`"
-    if not isinstance(shape, list) or not all(isinstance(part, list) and len(part) % 2 == 0 for part in shape):
+    if not isinstance(shape, list) or not all(_is_polygon(part) for part in shape):
         return f"(id {entry['id']}) has a segmentation that is neither polygons [[x, y, ...], ...] nor a run-length mask"
     return None
+
+
+def _is_polygon(part: Any) -> bool:
+    return isinstance(part, list) and len(part) % 2 == 0 and all(isinstance(value, int | float) for value in part[:2])
 
 
 def _stem(image: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Dataset kind `folder`: any DAVIS-style folder, JPEGImages[/<resolution>]/<sequence>/* and Annotations[/...]/<sequence>/*.png.
+"""Dataset kinds `folder` and `davis`: JPEGImages[/<resolution>]/<sequence>/* with Annotations[/<resolution>]/<sequence>/*.png.
 
 YouTube-VOS training folders and converted VISOR have the same form.
 """
@@ -6,12 +6,13 @@ YouTube-VOS training folders and converted VISOR have the same form.
 import functools
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from noisyvos.datasets.base import DATASETS, Conversion, DatasetSettings, reduced_size
-from noisyvos.datasets.files import checked_size, copy_reduced, image_files, link, resize_mask
+from noisyvos.datasets.base import DATASETS, Conversion, DatasetSettings
+from noisyvos.datasets.files import checked_size, copy_reduced, image_files, link, reduced_size, resize_mask
 from noisyvos.datasets.layout import Sequence, write_video_meta
 from noisyvos.errors import UserError, unknown_name
 from noisyvos.io.images import VOID, decode_mask, encode_mask
@@ -58,6 +59,31 @@ def convert_folder(job: Conversion, settings: FolderSettings) -> str:
     write_video_meta(job.out, job.name, sequences, settings=recorded)
     frame_count, mask_count, objects = (sum(map(len, part)) for part in zip(*((s.frames, s.masks, s.objects) for s in sequences)))
     return f"{len(sequences)} sequences, {frame_count} frames, {mask_count} masks, {objects} objects"
+
+
+class DavisSettings(DatasetSettings):
+    """A split of one year's DAVIS; the 2017 package also holds the 2016 split, with the objects kept apart in its masks."""
+
+    year: Literal[2016, 2017] = 2017
+    split: str = "train"
+    root: str = "."
+    resolution: str = "480p"
+
+
+@DATASETS.register("davis", DavisSettings)
+def convert_davis(job: Conversion, settings: DavisSettings) -> str:
+    """Convert one split: 2017 as it is, 2016 with all objects of a frame joined into one."""
+    return convert_folder(
+        job,
+        FolderSettings(
+            source=settings.source,
+            size=settings.size,
+            root=settings.root,
+            resolution=settings.resolution,
+            split=f"{settings.year}/{settings.split}",
+            one_object=settings.year == 2016,
+        ),
+    )
 
 
 def _resolution(root: Path, settings: FolderSettings) -> tuple[Path, Path]:
