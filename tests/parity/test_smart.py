@@ -1,7 +1,7 @@
 """SMART's terms, totals, gradients and quirks against values computed with the released code."""
 
-import importlib.util
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ CASES = {
 }
 ITERATIONS = (0, 19999, 20000, 45000, 70000, 90000)
 WEIGHTS = {"ce": 1.0, "reliability": 1e-4, "intersection": 1.0, "union": 1e-4}
-TOLERANCE = 5e-6  # relative, float32
+TOLERANCE = 2e-6  # relative; float32 on one machine reaches 3e-7
 
 
 class Case(NamedTuple):
@@ -37,14 +37,11 @@ class Case(NamedTuple):
         return zip(self.student, self.teacher, self.labels)
 
 
-def load(shared: Path, name: str) -> Case:
+def load(shared: Path, recipe: ModuleType, name: str) -> Case:
     """Rebuild the inputs of case `name` as the specification of the fixture says."""
-    spec = importlib.util.spec_from_file_location("parity_weights", shared / "parity" / "weights.py")
-    weights = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(weights)
     seed, length, height, width, objects = CASES[name]
     slots = max(objects)
-    labels = [[weights.mask(f"smart:{name}:{b}:{t}", n, height, width).long() for t in range(length)] for b, n in enumerate(objects)]
+    labels = [[recipe.mask(f"smart:{name}:{b}:{t}", n, height, width).long() for t in range(length)] for b, n in enumerate(objects)]
     labels = torch.stack([torch.stack(sample) for sample in labels])
     one_hot = (labels.unsqueeze(2) == torch.arange(slots + 1).view(1, 1, -1, 1, 1)).numpy().astype(np.float32)
     random = np.random.RandomState(seed)
@@ -60,8 +57,8 @@ def load(shared: Path, name: str) -> Case:
 
 
 @pytest.fixture(params=CASES)
-def case(shared: Path, request) -> Case:
-    return load(shared, request.param)
+def case(shared: Path, parity_weights: ModuleType, request) -> Case:
+    return load(shared, parity_weights, request.param)
 
 
 def run(case: Case, method, iteration: int):

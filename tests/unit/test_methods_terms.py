@@ -219,6 +219,20 @@ def test_co_teaching_learns_only_where_the_peer_has_small_losses():
             assert loss[b][group & used[b]].max() <= loss[b][group & ~used[b]].min()
 
 
+@pytest.mark.parametrize("name", ["coteach", "jocor"])
+def test_dice_is_confined_to_the_kept_pixels_too(name):
+    logits, labels = example(0)
+    peer = example(1)[0]
+    support = []
+    for weight in (0.0, 1.0):
+        leaf = logits.clone().requires_grad_()
+        method = methods.build(name, total_iterations=100, band=1.0, forgotten=0.5, dice=weight)
+        method.terms(leaf, labels, num_objects=NUM_OBJECTS, teacher_logits=peer, iteration=100)["total"].backward()
+        support.append(leaf.grad.abs().sum(1) > 0)
+    assert torch.equal(*support)
+    assert not support[0].all()
+
+
 def test_co_teaching_starts_with_everything():
     found, plain = run(methods.build("coteach"), iteration=0), run(methods.build("ce_plain"), iteration=0)
     torch.testing.assert_close(found["total"], plain["total"])
