@@ -12,12 +12,12 @@ SMALLEST = 1e-7
 
 
 def generalised_cross_entropy(frame: Frame, exponent: float) -> Tensor:
-    """Return (1 - p_y^q) / q: cross-entropy for q -> 0, 1 - p_y for q = 1 (Zhang and Sabuncu, 2018, eq. 6)."""
+    """Return (1 - p_y^q) / q: cross-entropy for q -> 0, 1 - p_y for q = 1 (Zhang and Sabuncu, 2018)."""
     return -torch.expm1(-exponent * frame.cross_entropy) / exponent
 
 
 def reverse_cross_entropy(frame: Frame) -> Tensor:
-    """Return -sum_k p_k log max(e_y, 1e-4)_k = 9.21 (1 - p_y) (Wang et al., 2019, eq. 6)."""
+    """Return -sum_k p_k log max(e_y, 1e-4)_k = 9.21 (1 - p_y) (Wang et al., 2019)."""
     return REVERSE_SCALE * (1 - frame.given_probability)
 
 
@@ -27,7 +27,7 @@ def mean_absolute_error(frame: Frame) -> Tensor:
 
 
 def normalised_cross_entropy(frame: Frame) -> Tensor:
-    """Return log p_y / sum_k log p_k over the used channels, p clamped to at least 1e-7 (Ma et al., 2020, eq. 6)."""
+    """Return log p_y / sum_k log p_k over the used channels, p clamped to at least 1e-7 (Ma et al., 2020)."""
     logs = frame.log_probabilities.clamp(min=math.log(SMALLEST))
     everything = torch.where(frame.used, logs, 0).sum(1)
     given = frame.cross_entropy.clamp(max=-math.log(SMALLEST))
@@ -35,12 +35,12 @@ def normalised_cross_entropy(frame: Frame) -> Tensor:
 
 
 def bootstrapped_soft(frame: Frame, trust: float) -> Tensor:
-    """Return -sum_k (b e_y + (1 - b) p)_k log p_k, no gradient through the target (Reed et al., 2015, eq. 6)."""
+    """Return -sum_k (b e_y + (1 - b) p)_k log p_k, no gradient through the target (Reed et al., 2015)."""
     own = soft_cross_entropy(frame.log_probabilities, frame.probabilities.detach())
     return trust * frame.cross_entropy + (1 - trust) * own
 
 
 def bootstrapped_hard(frame: Frame, trust: float) -> Tensor:
-    """Return -log of the given label weighed b and of the prediction's own label weighed 1 - b (Reed et al., 2015, eq. 7)."""
+    """Return -log of the given label weighed b and of the prediction's own label weighed 1 - b (Reed et al., 2015)."""
     own = frame.log_probabilities.max(dim=1).values.neg()
     return trust * frame.cross_entropy + (1 - trust) * own
