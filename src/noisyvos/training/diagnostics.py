@@ -8,6 +8,20 @@ from noisyvos.io.images import VOID
 from noisyvos.models.base import Clip, ClipOutput
 
 HARD_SHARE = 0.15  # the share of highest losses that top-p mining ends with
+_SHARES = {  # diagnostic: (pixels counted, pixels looked at)
+    "mislabelled": ("wrong", "seen"),
+    "memorised": ("memorised", "wrong"),
+    "corrected": ("corrected", "wrong"),
+    "memorised_added": ("added/memorised", "added/wrong"),
+    "memorised_lost": ("lost/memorised", "lost/wrong"),
+    "mislabelled_hard": ("hard wrong", "hard"),
+    "student_iou_clean": ("student clean/and", "student clean/or"),
+    "student_iou_given": ("student given/and", "student given/or"),
+    "given_iou_clean": ("given clean/and", "given clean/or"),
+    "teacher_iou_clean": ("teacher clean/and", "teacher clean/or"),
+    "teacher_iou_given": ("teacher given/and", "teacher given/or"),
+}
+COLUMNS = tuple(_SHARES)
 
 
 def _overlap(name: str, a: Tensor, b: Tensor) -> dict[str, Tensor]:
@@ -38,8 +52,6 @@ def _frame(logits: Tensor, given: Tensor, clean: Tensor, teacher: Tensor | None)
     if teacher is not None:
         guess = teacher.argmax(1).where(seen, 0)
         counts |= _overlap("teacher clean", guess, clean) | _overlap("teacher given", guess, given)
-        counts["sigma/and"] = 2 * ((guess > 0) & (given > 0)).sum()
-        counts["sigma/or"] = (guess > 0).sum() + (given > 0).sum()
     return counts
 
 
@@ -63,34 +75,4 @@ def shares(counts: dict[str, float]) -> dict[str, float]:
     memorised_added, memorised_lost: of background labelled object, of object labelled background; mislabelled_hard:
     share of wrong labels among the hardest pixels; *_iou_*: overlap of student, teacher and given labels.
     """
-    pairs = {
-        "mislabelled": ("wrong", "seen"),
-        "memorised": ("memorised", "wrong"),
-        "corrected": ("corrected", "wrong"),
-        "memorised_added": ("added/memorised", "added/wrong"),
-        "memorised_lost": ("lost/memorised", "lost/wrong"),
-        "mislabelled_hard": ("hard wrong", "hard"),
-        "student_iou_clean": ("student clean/and", "student clean/or"),
-        "student_iou_given": ("student given/and", "student given/or"),
-        "given_iou_clean": ("given clean/and", "given clean/or"),
-        "teacher_iou_clean": ("teacher clean/and", "teacher clean/or"),
-        "teacher_iou_given": ("teacher given/and", "teacher given/or"),
-        "sigma": ("sigma/and", "sigma/or"),
-    }
-    return {name: counts[over] / counts[under] for name, (over, under) in pairs.items() if counts.get(under)}
-
-
-COLUMNS = (
-    "mislabelled",
-    "memorised",
-    "corrected",
-    "memorised_added",
-    "memorised_lost",
-    "mislabelled_hard",
-    "student_iou_clean",
-    "student_iou_given",
-    "given_iou_clean",
-    "teacher_iou_clean",
-    "teacher_iou_given",
-    "sigma",
-)
+    return {name: counts[over] / counts[under] for name, (over, under) in _SHARES.items() if counts.get(under)}

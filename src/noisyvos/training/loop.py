@@ -71,6 +71,8 @@ def train(learner: Learner, source: ClipSource, *, name: str, scratch: Path, mar
 
 
 def _restore(learner: Learner, file: Path, mark: str) -> tuple[int, Curve]:
+    for leftover in file.parent.glob(f".{file.name}.*.tmp"):  # of a process that was killed while it wrote
+        leftover.unlink(missing_ok=True)
     state: dict[str, Any] | None = checkpoint.load(file, mark)
     if state is None:
         return 0, Curve()

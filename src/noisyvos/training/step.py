@@ -10,6 +10,7 @@ from torch import nn
 from noisyvos.methods.base import Method
 from noisyvos.models.base import Clip, ClipOutput, VideoModel
 from noisyvos.seeding import torch_generator
+from noisyvos.training.optimizer import Adam
 from noisyvos.training.schedule import Schedule, learning_rate
 
 PERTURBATION = 0.01  # share of each weight by which two networks that start alike are set apart
@@ -25,15 +26,14 @@ class Learner:
     schedule: Schedule
     seed: int
     device: torch.device
-    optimizer: torch.optim.Optimizer = field(init=False)
+    optimizer: Adam = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
 
     def __post_init__(self) -> None:
         self.half = self.schedule.amp and self.device.type == "cuda"
         self.weights = [weight for network in self.networks for weight in network.parameters() if weight.requires_grad]
         self.weights += self.method.parameters()
-        kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[self.schedule.optimizer]
-        self.optimizer = kind(self.weights, lr=self.schedule.learning_rate, weight_decay=self.schedule.weight_decay, fused=True)
+        self.optimizer = Adam(self.weights, kind=self.schedule.optimizer, weight_decay=self.schedule.weight_decay)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half)
 
     def state(self) -> dict[str, Any]:
@@ -103,9 +103,7 @@ class StepResult:
 def take_step(learner: Learner, clip: Clip, iteration: int) -> StepResult:
     """Train on one batch; the random choices of each network's pass follow from (seed, iteration)."""
     seed = learner.seed
-    rate = learning_rate(learner.schedule, iteration)
-    for group in learner.optimizer.param_groups:
-        group["lr"] = rate
+    learner.optimizer.rate = learning_rate(learner.schedule, iteration)
     with torch.autocast(learner.device.type, dtype=torch.float16, enabled=learner.half):
         guess = None
         if learner.teacher is not None:
@@ -121,7 +119,7 @@ def take_step(learner: Learner, clip: Clip, iteration: int) -> StepResult:
             for name, value in output.auxiliary.items():
                 loss = loss + value
                 terms[name] = terms[name] + value if name in terms else value
-    learner.optimizer.zero_grad(set_to_none=True)
+    learner.optimizer.zero_grad()
     learner.scaler.scale(loss).backward()
     if learner.schedule.gradient_clip is not None:
         learner.scaler.unscale_(learner.optimizer)

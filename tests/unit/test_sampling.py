@@ -1,0 +1,67 @@
+"""Frames and objects of training samples."""
+
+import numpy as np
+import pytest
+
+from noisyvos.datasets.sampling import choose_frames, choose_objects, relabel, unit_at, usable_objects
+from noisyvos.seeding import numpy_generator
+
+
+def draws(count: int = 200):
+    return [numpy_generator("test", index) for index in range(count)]
+
+
+def test_every_chosen_frame_is_within_the_jump_of_another_one():
+    for generator in draws():
+        chosen = sorted(choose_frames(30, 5, 3, 0.0, generator))
+        assert len(set(chosen)) == 5
+        assert chosen[0] >= 0
+        assert chosen[-1] < 30
+        assert max(np.diff(chosen)) <= 3
+
+
+def test_all_gaps_up_to_the_jump_occur():
+    gaps = {int(gap) for generator in draws() for gap in np.diff(choose_frames(30, 3, 3, 0.0, generator))}
+    assert gaps == {1, 2, 3}
+
+
+def test_reversal_follows_its_probability():
+    forwards = [choose_frames(9, 3, 2, 0.0, generator) for generator in draws(20)]
+    backwards = [choose_frames(9, 3, 2, 1.0, generator) for generator in draws(20)]
+    assert all(chosen == sorted(chosen) for chosen in forwards)
+    assert backwards == [chosen[::-1] for chosen in forwards]
+    half = [choose_frames(9, 2, 2, 0.5, g) for g in draws(400)]
+    assert 140 < sum(first > last for first, last in half) < 260
+
+
+def test_a_video_that_is_just_long_enough_gives_all_its_frames():
+    assert choose_frames(3, 3, 1, 0.0, numpy_generator(0)) == [0, 1, 2]
+    with pytest.raises(ValueError, match="2 frames holds no clip of 3"):
+        choose_frames(2, 3, 5, 0.0, numpy_generator(0))
+
+
+def test_an_epoch_visits_every_unit_once_in_an_order_of_its_own():
+    epochs = [[unit_at(epoch * 7 + place, 7, seed=0, name="toy") for place in range(7)] for epoch in range(3)]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+    assert epochs[0] != [unit_at(place, 7, seed=1, name="toy") for place in range(7)]
+
+
+def test_void_and_specks_are_no_objects():
+    mask = np.zeros((6, 6), np.uint8)
+    mask[0, :4], mask[1, 0], mask[2, :] = 7, 9, 255
+    assert usable_objects(mask) == [7, 9]
+    assert usable_objects(mask, min_area=2) == [7]
+    assert usable_objects(np.full((3, 3), 255, np.uint8)) == []
+
+
+def test_more_objects_than_slots_are_chosen_at_random():
+    assert choose_objects([2, 4], 2, numpy_generator(0)) == [2, 4]
+    seen = {tuple(choose_objects([2, 4, 6], 2, generator)) for generator in draws()}
+    assert seen == {(2, 4), (4, 2), (2, 6), (6, 2), (4, 6), (6, 4)}
+
+
+def test_relabelling_numbers_slots_and_keeps_void():
+    mask = np.array([[0, 2, 4, 6, 255]], np.uint8)
+    assert relabel(mask, [6, 2]).tolist() == [[0, 2, 0, 1, 255]]
+    assert relabel(mask, []).tolist() == [[0, 0, 0, 0, 255]]

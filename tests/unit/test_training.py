@@ -1,0 +1,364 @@
+"""Schedules, batches, steps, diagnostics and checkpoints of training."""
+
+import copy
+import json
+import os
+import signal
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from noisyvos.errors import UserError
+from noisyvos.methods.base import Method
+from noisyvos.models.base import Clip, ClipOutput
+from noisyvos.params import read_family
+from noisyvos.registry import Settings
+from noisyvos.training import checkpoint, diagnostics, loop
+from noisyvos.training.batches import check_sizes, feed, make_batch
+from noisyvos.training.curve import Curve
+from noisyvos.training.optimizer import Adam
+from noisyvos.training.schedule import Schedule, is_diagnosed, learning_rate, max_jump
+from noisyvos.training.sources import VideoSource
+from noisyvos.training.step import as_floats, make_learner, take_step
+from training_world import SCHEDULE, SIZE, make_world
+
+CPU = torch.device("cpu")
+
+
+class ToyNetwork(nn.Module):
+    """One convolution with batch normalisation; `factor` may spoil its logits."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.factor = factor
+        self.norm = nn.BatchNorm2d(3)
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.draws: list[float] = []
+
+    def forward_clip(self, clip: Clip, *, generator: torch.Generator) -> ClipOutput:
+        self.draws.append(float(torch.rand((), generator=generator)))
+        logits = tuple(self.conv(self.norm(clip.frames[:, t])) * self.factor for t in range(1, clip.frames.shape[1]))
+        return ClipOutput(logits, {"own": self.conv.bias.square().sum()})
+
+
+class ToyMethod(Method):
+    """Cross-entropy, with a learned scalar that a resumed training must find again."""
+
+    def __init__(self) -> None:
+        super().__init__(Settings(), None)
+        self.scalar = nn.Parameter(torch.zeros(()))
+
+    def terms(self, logits, target, *, num_objects, teacher_logits=None, iteration=0):
+        total = nn.functional.cross_entropy(logits, target, ignore_index=255) + (self.scalar - 1).square()
+        if teacher_logits is not None:
+            total = total + 0 * teacher_logits.sum()
+        return {"total": total, "ce": total.detach().repeat(len(target))}
+
+    def parameters(self):
+        return [self.scalar]
+
+
+class ToyTeacherMethod(ToyMethod):
+    teacher = True
+
+
+class ToyPairMethod(ToyMethod):
+    networks = 2
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def source(world):
+    return VideoSource(world / "data", world / "noisy.zip", 3)
+
+
+def schedule(**changes) -> Schedule:
+    return Schedule(**(SCHEDULE | changes))
+
+
+def run(source, tmp_path, method=None, network=None, mark="a", **changes):
+    learner = make_learner(network or ToyNetwork(), method or ToyMethod(), schedule(**changes), 0, CPU)
+    curve, _ = loop.train(learner, source, name="toy", scratch=tmp_path, mark=mark, watch=lambda row, step: None)
+    return learner, curve
+
+
+# ---- schedules
+
+
+def test_learning_rate_warms_up_and_decays():
+    cosine = schedule(iterations=10, warmup=2, decay="cosine", learning_rate=1.0)
+    assert [learning_rate(cosine, i) for i in (0, 1, 2)] == [0.5, 1.0, 1.0]
+    assert learning_rate(cosine, 6) == pytest.approx(0.5)
+    steps = schedule(iterations=10, warmup=0, decay="steps", drops=(4, 8), learning_rate=1.0)
+    assert [learning_rate(steps, i) for i in (3, 4, 8)] == pytest.approx([1.0, 0.1, 0.01])
+    assert learning_rate(schedule(warmup=0, decay="poly", iterations=10, learning_rate=1.0), 5) == pytest.approx(0.5**0.9)
+
+
+def test_published_jumps_of_xmem():
+    stage = Schedule(**read_family("params", "train")["xmem_stage3"])
+    assert [max_jump(stage, i) for i in (0, 9_999, 10_000, 30_000, 89_999, 90_000, 105_000)] == [5, 5, 10, 15, 15, 5, 5]
+    assert stage.total == 110_000
+    assert [learning_rate(stage, i) for i in (0, 79_999, 80_000)] == pytest.approx([1e-5, 1e-5, 1e-6])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"iterations": 0}, "greater than 0"),
+        ({"learning_rate": -1.0}, "greater than 0"),
+        ({"augmentation": "lite"}, "Did you mean 'light'"),
+        ({"drops": (3,)}, "need `decay: steps`"),
+        ({"warmup": 99}, "longer than the training"),
+        ({"max_jump": ((0.5, 3),)}, "start at share 0"),
+        ({"clip_lenght": 3}, "Extra inputs"),
+    ],
+)
+def test_wrong_schedules_are_refused(change, message):
+    with pytest.raises((ValidationError, UserError), match=message):
+        schedule(**change)
+
+
+def test_diagnosed_batches_are_the_last_of_each_period():
+    chosen = [i for i in range(40) if is_diagnosed(schedule(iterations=40, diagnostics=4, diagnosed_batches=2), i)]
+    assert chosen == [8, 9, 18, 19, 28, 29, 38, 39]
+
+
+# ---- data
+
+
+def test_batches_depend_on_seed_and_iteration_alone(source, world):
+    settings = schedule()
+    one, again = make_batch(source, settings, 0, 5), make_batch(VideoSource(world / "data", world / "noisy.zip", 3, 0), settings, 0, 5)
+    assert torch.equal(one.frames, again.frames)
+    assert torch.equal(one.masks, again.masks)
+    assert one.keys == again.keys
+    assert one.frames.shape == (2, 3, 3, *SIZE)
+    assert one.frames.dtype == torch.float32
+    assert one.masks.dtype == torch.int64
+    assert set(one.masks.unique().tolist()) <= {0, 1, 2}
+    assert one.num_objects.tolist() == [2, 2]
+    assert not torch.equal(one.frames, make_batch(source, settings, 1, 5).frames)
+
+
+def test_processes_that_read_ahead_change_nothing(source):
+    settings = schedule(iterations=5, diagnostics=1, diagnosed_batches=5)
+    here = list(feed(source, settings, 0, 2, 0))
+    ahead = list(feed(source, settings, 0, 2, 2))
+    assert len(here) == 3
+    for a, b in zip(here, ahead, strict=True):
+        assert torch.equal(a.frames, b.frames)
+        assert torch.equal(a.masks, b.masks)
+        assert torch.equal(a.clean, b.clean)
+
+
+def test_clean_labels_come_with_diagnosed_batches_only(source):
+    settings = schedule(iterations=8, diagnostics=1, diagnosed_batches=1)
+    assert make_batch(source, settings, 0, 0).clean is None
+    batch = make_batch(source, settings, 0, 7)
+    assert (batch.clean > 0).sum() < (batch.masks > 0).sum()  # the labels were dilated
+
+
+def test_one_slot_keeps_one_object(source):
+    batch = make_batch(source, schedule(objects=1), 0, 0)
+    assert batch.slots == 1
+    assert batch.masks.max() == 1
+    assert batch.num_objects.tolist() == [1, 1]
+
+
+def test_a_clip_without_objects_trains_as_background(source):
+    batch = make_batch(source, schedule(min_area=10_000), 0, 0)
+    assert batch.masks.max() == 0
+    assert batch.num_objects.tolist() == [1, 1]
+
+
+def test_labels_that_lack_a_frame_are_refused(world, tmp_path):
+    from noisyvos.io.masks import MaskCollection, write_mask_zip
+
+    full = MaskCollection(world / "noisy.zip")
+    rest = [(s, f, full.read(s, f)) for s in full.sequences() for f in full.frames(s) if (s, f) != ("seq1", "00002")]
+    write_mask_zip(tmp_path / "short.zip", rest)
+    with pytest.raises(UserError, match=r"1 masks of sequence 'seq1' are missing, the first is seq1/00002.png"):
+        VideoSource(world / "data", tmp_path / "short.zip", 3)
+
+
+def test_clips_longer_than_every_video_are_refused(world):
+    with pytest.raises(UserError, match="no video has 9 annotated frames"):
+        VideoSource(world / "data", world / "noisy.zip", 9)
+
+
+def test_a_crop_larger_than_the_videos_is_refused(source):
+    with pytest.raises(UserError, match="does not fit frames of"):
+        check_sizes(source, schedule(crop=64))
+
+
+# ---- steps
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adam"])
+def test_optimizer_equals_torch_optim(kind):
+    ours = [nn.Parameter(torch.randn(4, 3, generator=torch.Generator().manual_seed(s))) for s in range(3)]
+    theirs = [nn.Parameter(weight.detach().clone()) for weight in ours]
+    mine = Adam(ours, kind=kind, weight_decay=0.05)
+    reference = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[kind](theirs, lr=0.1, weight_decay=0.05)
+    for step in range(6):
+        mine.rate = reference.param_groups[0]["lr"] = 0.1 / (1 + step)
+        for group, optimizer in ((ours, mine), (theirs, reference)):
+            optimizer.zero_grad()
+            used = group[:2] if step == 2 else group  # a weight without a gradient keeps its moments
+            sum((weight * weight * (1 + step)).sum() for weight in used).backward()
+            optimizer.step()
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
+
+
+def test_auxiliary_losses_are_added_and_random_choices_follow_the_iteration(source):
+    learner = make_learner(ToyNetwork(), ToyMethod(), schedule(), 0, CPU)
+    clip = make_batch(source, learner.schedule, 0, 0)
+    own = learner.networks[0].conv.bias.square().sum().item()
+    values = as_floats(take_step(learner, clip, 3))
+    assert values["own"] == pytest.approx(own)
+    assert values["loss"] == pytest.approx(values["ce"] + own, rel=1e-5)
+    take_step(learner, clip, 4)
+    take_step(learner, clip, 3)
+    first, second, third = learner.networks[0].draws
+    assert first == third != second
+
+
+def test_running_statistics_stay_frozen_while_their_scale_learns(source, tmp_path):
+    learner, _ = run(source, tmp_path)
+    norm = learner.networks[0].norm
+    assert torch.equal(norm.running_mean, torch.zeros(3))
+    assert not torch.equal(norm.weight, torch.ones(3))
+
+
+def test_the_teacher_is_the_frozen_initial_student(source, tmp_path):
+    start = ToyNetwork()
+    before = copy.deepcopy(start.state_dict())
+    learner, _ = run(source, tmp_path, ToyTeacherMethod(), start)
+    assert all(torch.equal(value, before[name]) for name, value in learner.teacher.state_dict().items())
+    assert not any(weight.requires_grad for weight in learner.teacher.parameters())
+    assert not torch.equal(learner.networks[0].conv.weight, before["conv.weight"])
+
+
+def test_two_networks_start_apart(source):
+    learner = make_learner(ToyNetwork(), ToyPairMethod(), schedule(), 0, CPU)
+    a, b = (network.conv.weight for network in learner.networks)
+    assert not torch.equal(a, b)
+    torch.testing.assert_close(a, b, rtol=0.2, atol=1e-3)
+
+
+def test_a_loss_that_is_no_number_stops_the_training(source, tmp_path):
+    with pytest.raises(UserError, match=r"no longer a finite number at iteration 0 \(loss, ce\).*Lower `learning_rate`"):
+        run(source, tmp_path, network=ToyNetwork(factor=float("nan")))
+
+
+# ---- diagnostics and curve
+
+
+def test_diagnostics_count_what_happens_to_wrong_labels():
+    given = torch.tensor([[1, 1, 1, 0, 0, 255]])
+    clean = torch.tensor([[1, 1, 0, 1, 0, 0]])
+    predicted = torch.tensor([[1, 1, 1, 1, 0, 0]])
+    logits = 5.0 * nn.functional.one_hot(predicted, 2).permute(2, 0, 1)[None].float()  # (1, 2, 1, 6)
+    clip = Clip(torch.zeros(1, 2, 3, 1, 6), torch.stack([given, given])[None], torch.ones(1), 1, clean=torch.stack([clean, clean])[None])
+    found = diagnostics.shares(diagnostics.count(ClipOutput((logits,)), clip, ClipOutput((logits,))))
+    assert found["mislabelled"] == pytest.approx(2 / 5)
+    assert found["memorised"] == found["corrected"] == 0.5
+    assert (found["memorised_added"], found["memorised_lost"]) == (1.0, 0.0)
+    assert found["mislabelled_hard"] == 1.0  # the one hardest pixel: labelled background, predicted object
+    assert found["student_iou_clean"] == found["teacher_iou_clean"] == pytest.approx(3 / 4)
+    assert found["given_iou_clean"] == pytest.approx(2 / 4)
+
+
+def test_curve_rows_are_means_and_diagnostics_come_in_their_rows(source, tmp_path):
+    _, curve = run(source, tmp_path, iterations=8, diagnostics=2, diagnosed_batches=1, log_every=2)
+    lines = curve.csv().splitlines()
+    assert lines[0].startswith("iteration,learning_rate,loss,ce,own,mislabelled,")
+    assert [line.split(",")[0] for line in lines[1:]] == ["2", "4", "6", "8"]
+    assert [bool(line.split(",")[5]) for line in lines[1:]] == [False, True, False, True]
+    rows = Curve()
+    rows.add({"loss": 1.0})
+    rows.add({"loss": 2.0})
+    assert rows.close_row(2, 0.1, with_diagnostics=False) == {"iteration": 2, "learning_rate": 0.1, "loss": 1.5}
+
+
+# ---- checkpoints
+
+
+def stop_at(moment: int):
+    """Return a method that asks the process to end while it computes iteration `moment`."""
+
+    class Stopping(ToyTeacherMethod):
+        def terms(self, logits, target, *, iteration=0, **rest):
+            if iteration == moment:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().terms(logits, target, iteration=iteration, **rest)
+
+    return Stopping()
+
+
+@pytest.mark.parametrize("moment", [0, 6, 12])
+def test_asked_to_stop_it_saves_exits_143_and_resumes_to_the_same_bits(source, tmp_path, moment, capsys):
+    changes = {"log_every": 3, "checkpoint_every": 4}
+    whole, curve = run(source, tmp_path / "whole", ToyTeacherMethod(), **changes)
+    with pytest.raises(SystemExit) as stopped:
+        run(source, tmp_path / "parts", stop_at(moment), **changes)
+    assert stopped.value.code == 143
+    parts, resumed = run(source, tmp_path / "parts", ToyTeacherMethod(), **changes)
+    assert f"resuming at iteration {moment + 1} of 14" in capsys.readouterr().err
+    for name, value in whole.networks[0].state_dict().items():
+        assert torch.equal(value, parts.networks[0].state_dict()[name])
+    assert torch.equal(whole.method.scalar, parts.method.scalar)
+    assert curve.csv() == resumed.csv()
+
+
+def test_a_checkpoint_of_other_settings_is_discarded_with_a_line(source, tmp_path, capsys):
+    run(source, tmp_path, checkpoint_every=5)
+    capsys.readouterr()
+    fresh, _ = run(source, tmp_path, mark="b")
+    assert "is of other settings, inputs or code; starting over" in capsys.readouterr().err
+    untouched, _ = run(source, tmp_path / "elsewhere")
+    assert torch.equal(fresh.networks[0].conv.weight, untouched.networks[0].conv.weight)
+
+
+def test_a_damaged_checkpoint_is_discarded_with_a_line(tmp_path, capsys):
+    (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    assert checkpoint.load(tmp_path / "checkpoint.pt", "a") is None
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_full_disk_loses_no_older_checkpoint(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "checkpoint.pt"
+    checkpoint.save(file, "a", {"iteration": 1})
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    checkpoint.save(file, "a", {"iteration": 2})
+    assert "No space left" in capsys.readouterr().err
+    assert checkpoint.load(file, "a") == {"iteration": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_the_fingerprint_follows_settings_and_inputs(world, tmp_path):
+    file = tmp_path / "input"
+    file.write_text("one")
+    first = checkpoint.fingerprint({"a": 1}, {"file": file, "folder": world / "data"})
+    assert first == checkpoint.fingerprint({"a": 1}, {"file": file, "folder": world / "data"})
+    assert first != checkpoint.fingerprint({"a": 2}, {"file": file, "folder": world / "data"})
+    file.write_text("two")
+    assert first != checkpoint.fingerprint({"a": 1}, {"file": file, "folder": world / "data"})
+
+
+def test_settings_that_change_no_result_are_no_part_of_it():
+    one, two = schedule(checkpoint_every=1, workers=0), schedule(checkpoint_every=9, workers=3)
+    assert one.result_settings() == two.result_settings()
+    assert json.dumps(one.result_settings()) != json.dumps(schedule(batch=3).result_settings())

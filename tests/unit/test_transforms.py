@@ -1,0 +1,64 @@
+"""Augmentations keep frames, labels and clean labels on the same pixels."""
+
+import numpy as np
+import pytest
+
+from noisyvos.datasets.transforms import AUGMENTATIONS, Pictures, augment, random_crop
+from noisyvos.errors import UserError
+from noisyvos.seeding import numpy_generator
+
+
+def clip(height: int = 40, width: int = 56) -> Pictures:
+    """Frames that are bright exactly where object 1 is, and two sets of labels."""
+    masks = np.zeros((3, height, width), np.uint8)
+    for t in range(3):
+        masks[t, 8 + t : 30 + t, 10 + 2 * t : 34 + 2 * t] = 1
+    frames = np.where(masks[..., None] == 1, 230, 20).repeat(3, -1).astype(np.uint8)
+    return Pictures(frames, (masks, masks * 3))
+
+
+@pytest.mark.parametrize("crop", [None, (32, 40)])
+@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
+def test_frames_and_labels_stay_together(name, crop):
+    for draw in range(8):
+        done = augment(name, clip(), crop, rotate=True, generator=numpy_generator(draw))
+        size = crop or (40, 56)
+        assert done.frames.shape == (3, *size, 3)
+        assert done.frames.dtype == np.float32
+        assert done.frames.min() >= 0
+        assert done.frames.max() <= 1
+        first, second = done.masks
+        assert first.shape == (3, *size)
+        assert set(np.unique(first)) <= {0, 1}
+        assert np.array_equal(first * 3, second)
+        bright = done.frames.mean(-1) > 0.5
+        agree = (bright == (first == 1)).mean()
+        assert agree > (0.97 if name in ("none", "light", "still") else 0.85), (name, draw, agree)
+
+
+@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
+def test_the_same_generator_gives_the_same_clip(name):
+    one, two, other = (augment(name, clip(), (32, 32), rotate=True, generator=numpy_generator(key)) for key in (1, 1, 2))
+    assert np.array_equal(one.frames, two.frames)
+    assert np.array_equal(one.masks[0], two.masks[0])
+    assert not np.array_equal(one.frames, other.frames)
+
+
+def test_light_treats_all_frames_of_a_clip_alike():
+    still = Pictures(clip().frames[:1].repeat(3, 0), (clip().masks[0][:1].repeat(3, 0),))
+    done = augment("light", still, None, rotate=True, generator=numpy_generator(3))
+    assert np.array_equal(done.frames[0], done.frames[1])
+    assert np.array_equal(done.frames[0], done.frames[2])
+
+
+def test_video_moves_frames_apart_only_while_rotation_is_on():
+    still = Pictures(clip().frames[:1].repeat(3, 0), (clip().masks[0][:1].repeat(3, 0),))
+    moved = augment("video", still, None, rotate=True, generator=numpy_generator(3)).masks[0]
+    steady = augment("video", still, None, rotate=False, generator=numpy_generator(3)).masks[0]
+    assert not np.array_equal(moved[0], moved[1])
+    assert np.array_equal(steady[0], steady[1])
+
+
+def test_a_crop_larger_than_the_frames_is_refused():
+    with pytest.raises(UserError, match="64x64 does not fit frames of 40x56: lower `crop`"):
+        random_crop(clip(), (64, 64), numpy_generator(0))
