@@ -44,12 +44,18 @@ def _read_file(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of weights.")
     try:
-        if path.suffix == ".safetensors":
+        if _is_safetensors(path):
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{path}: this file cannot be read as a checkpoint of tensors ({reason[:200]}).") from None
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Return whether a file opens with a safetensors header: eight bytes of length, then JSON."""
+    with path.open("rb") as file:
+        return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:

@@ -15,7 +15,7 @@ class XMemTinySettings(XMemSettings):
 
     key_dim: int = Field(32, ge=1)
     value_dim: int = Field(64, ge=16)
-    hidden_dim: int = Field(16, ge=0)
+    hidden_dim: int = Field(0, ge=0)  # a sensory memory costs time and, in clips of three frames, learns nothing that helps
     width: int = Field(16, ge=8, multiple_of=8)  # channels at half resolution; doubled at each further halving
 
 
