@@ -56,7 +56,7 @@ def workspace(tmp_path: Path) -> Path:
             folder = tmp_path / "results/p/train" / key
             folder.mkdir(parents=True)
             (folder / "summary.json").write_text(json.dumps({"noise": facts, "fingerprint": "f00"}))
-            pd.DataFrame({"iteration": range(40), "total": np.linspace(2, 1, 40)}).to_csv(folder / "curve.csv", index=False)
+            pd.DataFrame({"iteration": range(40), "loss": np.linspace(2, 1, 40)}).to_csv(folder / "curve.csv", index=False)
     score["first_mask-val"] = {"role": "first_mask", "evaluation": "val"}
     score["pretrained-tiny-s0-val"] = {"role": "pretrained", "evaluation": "val", "model": "tiny", "seed": 0}
     for key, cell in score.items():

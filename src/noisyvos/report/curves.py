@@ -67,7 +67,7 @@ def training_curves(results: Results) -> plt.Figure:
             if not curves:
                 continue
             length = min(len(curve) for curve in curves)
-            total = np.mean([curve["total"].to_numpy()[:length] for curve in curves], axis=0)
+            total = np.mean([curve["loss"].to_numpy()[:length] for curve in curves], axis=0)
             window = max(1, length // 20)
             smooth = np.convolve(total, np.ones(window) / window, mode="valid")
             axis.plot(
