@@ -44,7 +44,7 @@ def test_markov_contour_equals_released_for_equal_draws(arrays: dict[str, np.nda
     def rounds(label, box):
         for _ in range(settings.rounds):
             free = legacy.rand(*mask.shape) < settings.p
-            yield free[box], legacy.rand() > 0.5
+            yield free[box].view(np.uint8), legacy.rand() > 0.5
 
     np.testing.assert_array_equal(released(mask, settings, rounds), arrays[f"markov{index}_seed0"])
 

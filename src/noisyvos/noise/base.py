@@ -6,7 +6,6 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from noisyvos.io.images import VOID
 from noisyvos.registry import Registry, Settings
 from noisyvos.seeding import numpy_generator
 
@@ -59,9 +58,3 @@ class NoisyVideo:
     affected: set[tuple[int, int]] = field(default_factory=set)
     rescued: set[tuple[int, int]] = field(default_factory=set)
     eligible: int | None = None
-
-
-def object_ids(mask: np.ndarray) -> list[int]:
-    """Return the object ids in an index mask, ascending, without background and void."""
-    present = np.flatnonzero(np.bincount(mask.ravel(), minlength=VOID + 1))
-    return [int(i) for i in present if 0 < i < VOID]

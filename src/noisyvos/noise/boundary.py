@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from noisyvos.noise.base import NOISE, GeometricSettings, NoisyVideo, Video, object_ids
+from noisyvos.noise.base import NOISE, GeometricSettings, NoisyVideo, Video
 from noisyvos.noise.calibration import with_strength
+from noisyvos.noise.distance import object_ids
 from noisyvos.noise.ranked import Plan, rank_frame
 from noisyvos.noise.temporal import affected_objects, normal_draws
 from noisyvos.seeding import seed_for

@@ -10,7 +10,6 @@ from math import ceil, pi, sqrt
 
 import cv2
 import numpy as np
-from scipy.ndimage import find_objects
 
 from noisyvos.io.images import VOID
 
@@ -34,10 +33,35 @@ class Patch:
         return sqrt(self.area)
 
 
+def histogram(mask: np.ndarray) -> np.ndarray:
+    """Return how many pixels have each of the 256 values, (256,) int64."""
+    if mask.size >= 1 << 24:  # beyond, OpenCV's 32-bit floats would not be exact
+        return np.bincount(mask.ravel(), minlength=256)
+    return cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel().astype(np.int64)
+
+
+def label_boxes(mask: np.ndarray) -> dict[int, Box]:
+    """Return the bounding box of every value but 0 in an index mask, void included, in ascending order."""
+    left, top, width, height = cv2.boundingRect(mask)
+    if not width:
+        return {}
+    crop = mask[top : top + height, left : left + width]
+    labels = np.flatnonzero(histogram(crop)[1:]) + 1
+    boxes = {}
+    for label in labels:
+        x, y, w, h = cv2.boundingRect((crop == label).view(np.uint8)) if len(labels) > 1 else (0, 0, width, height)
+        boxes[int(label)] = slice(top + y, top + y + h), slice(left + x, left + x + w)
+    return boxes
+
+
 def object_boxes(mask: np.ndarray) -> dict[int, Box]:
-    """Return the bounding box of every object id in an index mask."""
-    boxes = find_objects(mask, max_label=VOID - 1)
-    return {index + 1: box for index, box in enumerate(boxes) if box is not None}
+    """Return the bounding box of every object id in an index mask, in ascending order."""
+    return {label: box for label, box in label_boxes(mask).items() if label != VOID}
+
+
+def object_ids(mask: np.ndarray) -> list[int]:
+    """Return the object ids in an index mask, ascending, without background and void."""
+    return list(object_boxes(mask))
 
 
 def widen(box: Box, margin: int, size: tuple[int, ...]) -> Box:
@@ -57,14 +81,17 @@ def square_distance(inside: np.ndarray) -> np.ndarray:
     return np.rint(distance * distance).astype(np.int32)
 
 
-def cut_patch(mask: np.ndarray, object_id: int, box: Box, margin: int) -> Patch:
+def cut_patch(mask: np.ndarray, object_id: int, box: Box, margin: int, sides: str = "both") -> Patch:
     """Return the crop of `margin` >= 1 pixels around an object; its distances are those of the whole image.
 
     One pixel of margin is enough for inside distances (every way out crosses it), and outside distances end in the object.
+    `sides` may be "inside" or "outside" where the other distances are not needed; they are 0 then.
     """
     wide = widen(box, max(1, margin), mask.shape)
     inside = mask[wide] == object_id
-    score = square_distance(inside) - square_distance(~inside)
+    score = square_distance(inside) if sides != "outside" else np.zeros(inside.shape, np.int32)
+    if sides != "inside":
+        score -= square_distance(~inside)
     return Patch(object_id, wide, inside, score, int(np.count_nonzero(inside)))
 
 
@@ -91,15 +118,14 @@ def choose_most_inside(
     Equal scores are ordered by a hash of the pixel's position relative to `origin` (given in crop coordinates), so that
     sets of growing `count` are nested and no direction is preferred.
     """
-    rows, columns = np.nonzero(allowed)
-    if count >= len(rows):
-        return rows, columns
-    if count <= 0:
-        return rows[:0], columns[:0]
-    values = score[rows, columns]
-    border = np.partition(values, len(values) - count)[len(values) - count]
-    chosen = values > border
-    ties = np.flatnonzero(values == border)
-    order = np.argsort(hash_pixels(rows[ties] - origin[0], columns[ties] - origin[1], seed))
-    chosen[ties[order[: count - int(np.count_nonzero(chosen))]]] = True
-    return rows[chosen], columns[chosen]
+    places = np.flatnonzero(allowed)
+    width = allowed.shape[1]
+    if 0 < count < len(places):
+        values = score.ravel()[places]
+        border = np.partition(values, len(values) - count)[len(values) - count]
+        above, ties = places[values > border], places[values == border]
+        order = np.argsort(hash_pixels(ties // width - origin[0], ties % width - origin[1], seed))
+        places = np.concatenate([above, ties[order[: count - len(above)]]])
+    elif count <= 0:
+        places = places[:0]
+    return places // width, places % width

@@ -2,7 +2,8 @@
 
 from pydantic import Field
 
-from noisyvos.noise.base import NOISE, NoisyVideo, Video, object_ids
+from noisyvos.noise.base import NOISE, NoisyVideo, Video
+from noisyvos.noise.distance import object_ids
 from noisyvos.registry import Settings
 
 

@@ -6,8 +6,8 @@ from math import sqrt
 import numpy as np
 from pydantic import Field
 
-from noisyvos.noise.base import NOISE, GeometricSettings, NoisyVideo, Video, object_ids
-from noisyvos.noise.distance import Patch
+from noisyvos.noise.base import NOISE, GeometricSettings, NoisyVideo, Video
+from noisyvos.noise.distance import Patch, object_ids
 from noisyvos.noise.shapes import Shape, reshape_objects
 from noisyvos.noise.temporal import normal_draws
 

@@ -10,16 +10,14 @@ from typing import Literal
 import cv2
 import numpy as np
 from pydantic import Field
-from scipy.ndimage import gaussian_filter
 
 from noisyvos.io.images import VOID
-from noisyvos.noise.base import NOISE, NoiseSettings, NoisyVideo, Video, object_ids
-from noisyvos.noise.distance import Box, Patch, widen
-from noisyvos.noise.morph import whole_box
+from noisyvos.noise.base import NOISE, NoiseSettings, NoisyVideo, Video
+from noisyvos.noise.distance import Box, Patch, label_boxes, object_ids, widen
 from noisyvos.noise.shapes import reshape_once
 
 SQUARE = np.ones((3, 3), np.uint8)
-Rounds = Iterator[tuple[np.ndarray, bool]]  # per round: pixels that may change (h, w) bool, whether the band grows
+Rounds = Iterator[tuple[np.ndarray, bool]]  # per round: pixels that may change (h, w) uint8 0 or 1, whether the band grows
 
 
 class MarSettings(NoiseSettings):
@@ -43,8 +41,8 @@ def mar_smart(video: Video, settings: MarSettings) -> NoisyVideo:
 
     def rounds(t: int, label: int, size: tuple[int, ...]) -> Rounds:
         random = video.generator("band", label, video.frames[t])
-        for _ in range(settings.rounds):
-            yield below(random, size, settings.p), bool(random.random() > 0.5)
+        grows = random.random(settings.rounds) > 0.5
+        yield from zip(events(random, size, settings.p), grows.tolist())
 
     if settings.parity:
         masks = [
@@ -59,11 +57,15 @@ def mar_smart(video: Video, settings: MarSettings) -> NoisyVideo:
     return reshape_once(video, settings, make, lambda patch: settings.reach)
 
 
-def below(random: np.random.Generator, size: tuple[int, ...], p: float) -> np.ndarray:
-    """Return independent events of probability `p`; probabilities in 1/256 need only a byte a pixel."""
-    if p * 256 == round(p * 256):
-        return random.integers(0, 256, size, dtype=np.uint8) < p * 256
-    return random.random(size, dtype=np.float32) < p
+def events(random: np.random.Generator, size: tuple[int, ...], p: float) -> Iterator[np.ndarray]:
+    """Yield independent events of probability `p` for every pixel, (h, w) uint8 of 0 and 1, anew each time."""
+    while True:
+        if p != 0.5:
+            yield (random.random(size, dtype=np.float32) < p).view(np.uint8)
+            continue
+        coins = np.frombuffer(random.bytes(size[0] * size[1]), np.uint8).reshape(size)  # each byte holds eight of them
+        for bit in range(8):
+            yield (coins >> bit) & 1
 
 
 def perturb(inside: np.ndarray, rounds: Rounds, sigma: float) -> np.ndarray:
@@ -74,16 +76,23 @@ def perturb(inside: np.ndarray, rounds: Rounds, sigma: float) -> np.ndarray:
     for free, grow in rounds:
         change = cv2.dilate if grow else cv2.erode
         moved = change(band, SQUARE, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-        np.copyto(band, moved, where=free)
-    return gaussian_filter((picture | band).astype(np.float64), sigma) > 0.5
+        band ^= (band ^ moved) & free
+    return smooth(picture | band, sigma)
+
+
+def smooth(picture: np.ndarray, sigma: float) -> np.ndarray:
+    """Return where the Gaussian of a 0/1 picture, cut off at 4 sigma and reflected at the border, exceeds 1/2, (h, w) bool."""
+    radius = int(4 * sigma + 0.5)
+    weights = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
+    weights /= weights.sum()
+    return cv2.sepFilter2D(picture, cv2.CV_64F, weights, weights, borderType=cv2.BORDER_REFLECT) > 0.5
 
 
 def released(mask: np.ndarray, settings: MarSettings, rounds_for: Callable[[int, Box], Rounds]) -> np.ndarray:
     """Return what the released process makes of a mask, given the draws of each label on its crop `box`."""
     noisy = np.zeros_like(mask)
-    for label in np.flatnonzero(np.bincount(mask.ravel(), minlength=VOID + 1)):
-        if label:
-            box = widen(whole_box(mask == label), settings.reach, mask.shape)
-            noisy[box][perturb(mask[box] == label, rounds_for(int(label), box), settings.sigma)] = label
+    for label, tight in label_boxes(mask).items():
+        box = widen(tight, settings.reach, mask.shape)
+        noisy[box][perturb(mask[box] == label, rounds_for(label, box), settings.sigma)] = label
     noisy[noisy == VOID] = 0
     return noisy

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from noisyvos.io.images import VOID
 from noisyvos.noise.base import NoisyVideo, Video
+from noisyvos.noise.distance import histogram
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,11 @@ class FrameChange:
 
 def compare(clean: np.ndarray, noisy: np.ndarray) -> FrameChange:
     """Return what changed between two index masks (H, W) uint8; pixels that are void in the noisy mask count as unlabelled."""
-    changed = np.flatnonzero(clean != noisy)
-    before, after = clean.ravel()[changed], noisy.ravel()[changed]
-    area = np.bincount(clean.ravel(), minlength=VOID + 1)
+    changed = clean != noisy
+    left, top, width, height = cv2.boundingRect(changed.view(np.uint8))
+    box = slice(top, top + height), slice(left, left + width)
+    before, after = clean[box][changed[box]], noisy[box][changed[box]]
+    whole = area = histogram(clean)
     pixels = int(clean.size - area[VOID])
     unlabelled = int(np.count_nonzero(after == VOID))
     if unlabelled:
@@ -37,7 +41,6 @@ def compare(clean: np.ndarray, noisy: np.ndarray) -> FrameChange:
         before, after = before[after != VOID], after[after != VOID]
     away = np.bincount(before, minlength=VOID + 1)
     new = np.bincount(after, minlength=VOID + 1)
-    whole = np.bincount(clean.ravel(), minlength=VOID + 1) if unlabelled else area
     ids = [int(i) for i in np.flatnonzero(whole) if 0 < i < VOID]
     iou = {i: float((area[i] - away[i]) / (area[i] + new[i])) if area[i] + new[i] else 1.0 for i in ids}
     ratio = {i: float((area[i] - away[i] + new[i]) / area[i]) if area[i] else 1.0 for i in ids}

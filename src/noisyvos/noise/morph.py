@@ -11,9 +11,9 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from noisyvos.io.images import VOID
-from noisyvos.noise.base import NOISE, NoiseSettings, NoisyVideo, Video, object_ids
+from noisyvos.noise.base import NOISE, NoiseSettings, NoisyVideo, Video
 from noisyvos.noise.composite import Proposal, composite
-from noisyvos.noise.distance import cut_patch, object_boxes, widen
+from noisyvos.noise.distance import cut_patch, label_boxes, object_boxes, object_ids, widen
 from noisyvos.noise.temporal import affected_objects
 
 
@@ -79,18 +79,13 @@ def released(mask: np.ndarray, settings: MorphSettings) -> np.ndarray:
 
     A crop cuts background only, and is wide enough that neither step reaches its edge unless that is the image's edge.
     """
-    labels = np.flatnonzero(np.bincount(mask.ravel(), minlength=VOID + 1))[1:]
-    boxes = object_boxes(mask)
+    boxes = label_boxes(mask)
+    if boxes and mask.all():
+        del boxes[min(boxes)]
     noisy = np.zeros_like(mask)
-    for label in labels:
-        box = boxes.get(int(label)) or whole_box(mask == label)
+    for label, box in boxes.items():
         wide = widen(box, settings.reach + 1, mask.shape)
         noisy[wide][operate(mask[wide] == label, settings)] = label
-    noisy[noisy == VOID] = 0
+    if VOID in boxes:
+        noisy[noisy == VOID] = 0
     return noisy
-
-
-def whole_box(inside: np.ndarray) -> tuple[slice, slice]:
-    """Return the bounding box of the True pixels."""
-    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

@@ -40,7 +40,7 @@ def rank_frame(mask: np.ndarray, plans: dict[int, Plan]) -> tuple[np.ndarray, se
 
 def shrink(mask: np.ndarray, noisy: np.ndarray, object_id: int, box: Box, plan: Plan) -> bool:
     """Erode one object in `noisy`; return whether it would have vanished and was kept at its most inside pixels instead."""
-    patch = cut_patch(mask, object_id, box, 1)
+    patch = cut_patch(mask, object_id, box, 1, "inside")
     if plan.strength is None:
         target = floor(plan.q * patch.area + 0.5)
     else:
@@ -83,7 +83,7 @@ class Grower:
             radius = plan.strength * area**0.5
             self.limit = (radius + 1) ** 2
             self.reach = ceil(radius) + 2
-        self.patch: Patch = cut_patch(mask, object_id, box, self.reach)
+        self.patch: Patch = cut_patch(mask, object_id, box, self.reach, "outside")
         if self.limit is not None:
             self.extra = pixels_within(-self.patch.score[~self.patch.inside], radius)
 
@@ -95,11 +95,14 @@ class Grower:
             if self.limit is not None:
                 allowed &= patch.score >= -self.limit
                 break
-            within = np.count_nonzero(allowed & (patch.score >= -self.reach * self.reach))  # beyond, the crop is incomplete
-            if within >= self.extra or patch.inside.shape == self.mask.shape:
+            near = allowed & (patch.score >= -self.reach * self.reach)  # beyond, the crop is incomplete
+            if np.count_nonzero(near) >= self.extra:
+                allowed = near
+                break
+            if patch.inside.shape == self.mask.shape:
                 break
             self.reach *= 2
-            self.patch = cut_patch(self.mask, self.object_id, self.box, self.reach)
+            self.patch = cut_patch(self.mask, self.object_id, self.box, self.reach, "outside")
         rows, columns = choose_most_inside(patch.score, allowed, self.extra, self.plan.seed, crop_origin(patch.box, self.plan))
         return rows + patch.box[0].start, columns + patch.box[1].start
 

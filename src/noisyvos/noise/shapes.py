@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noisyvos.noise.base import GeometricSettings, NoiseSettings, NoisyVideo, Video, object_ids
+from noisyvos.noise.base import GeometricSettings, NoiseSettings, NoisyVideo, Video
 from noisyvos.noise.calibration import START, bisect, with_strength
 from noisyvos.noise.composite import Proposal, composite
-from noisyvos.noise.distance import Patch, cut_patch, object_boxes
+from noisyvos.noise.distance import Patch, cut_patch, object_boxes, object_ids
 from noisyvos.noise.temporal import affected_objects
 
 Shape = Callable[[float], np.ndarray]  # strength -> (h, w) bool on the patch

@@ -6,8 +6,8 @@ import numpy as np
 from pydantic import Field
 from scipy.ndimage import affine_transform
 
-from noisyvos.noise.base import NOISE, GeometricSettings, NoisyVideo, Video, object_ids
-from noisyvos.noise.distance import Patch
+from noisyvos.noise.base import NOISE, GeometricSettings, NoisyVideo, Video
+from noisyvos.noise.distance import Patch, object_ids
 from noisyvos.noise.jitter import centred, smooth_distance
 from noisyvos.noise.shapes import Shape, reshape_objects
 from noisyvos.noise.temporal import normal_draws, uniform

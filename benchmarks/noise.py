@@ -1,0 +1,137 @@
+"""Speed of label noise on real masks: against plain full-frame implementations of the same definitions, and against PNG.
+
+    python benchmarks/noise.py FOLDER_OF_MASKS [--every 8]
+
+FOLDER_OF_MASKS holds <sequence>/<frame>.png index masks, e.g. the DAVIS annotations at 480p. CPU time of one process and one
+thread; results of both sides are compared, so that nothing is timed that does not do the work.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import cv2
+import numpy as np
+from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_edt, gaussian_filter
+
+from noisyvos.io.images import decode_mask, encode_mask
+from noisyvos.io.masks import MaskCollection
+from noisyvos.noise import corrupt
+from noisyvos.noise.measure import object_ious
+
+TARGETS = {"dilate": 5, "erode": 5, "mix": 5, "morph": 3, "mar_smart": 10}
+Q = 0.8
+
+
+def plain_ranked(mask: np.ndarray, grows: Callable[[int], bool]) -> np.ndarray:
+    """Rank all pixels of the frame by signed distance for every object and give contested ones to the larger distance."""
+    noisy = np.where(mask == 255, 255, 0).astype(np.uint8)
+    best = np.full(mask.shape, -np.inf)
+    for i in [i for i in np.unique(mask) if 0 < i < 255]:
+        inside = mask == i
+        distance = distance_transform_edt(inside) - distance_transform_edt(~inside)
+        area = int(inside.sum())
+        count = round(area / Q) if grows(int(i)) else round(Q * area)
+        chosen = np.zeros(mask.size, bool)
+        chosen[np.argsort(-distance.ravel(), kind="stable")[:count]] = True
+        wins = chosen.reshape(mask.shape) & (distance > best) & (mask != 255)
+        noisy[wins], best[wins] = i, distance[wins]
+    return noisy
+
+
+def plain_morph(mask: np.ndarray, first: Callable, second: Callable | None, iterations: int) -> np.ndarray:
+    """Apply one operator to every label on the whole frame, as the released generator does."""
+    element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    noisy = np.zeros_like(mask)
+    for label in np.unique(mask)[1:]:
+        picture = first((mask == label).astype(np.uint8), element, iterations=iterations)
+        if second is not None:
+            picture = second(picture, element, iterations=iterations)
+        noisy[picture != 0] = label
+    noisy[noisy == 255] = 0
+    return noisy
+
+
+def plain_mar(mask: np.ndarray, random: np.random.RandomState) -> np.ndarray:
+    """Walk the boundary band on the whole frame, as the released generator does."""
+    noisy = np.zeros_like(mask)
+    square = np.ones((3, 3), bool)
+    for label in [i for i in np.unique(mask) if i]:
+        inside = mask == label
+        band = binary_dilation(inside, square) ^ binary_erosion(inside, square)
+        for _ in range(30):
+            free = random.rand(*mask.shape) < 0.5
+            change = binary_dilation if random.rand() > 0.5 else binary_erosion
+            band = np.where(free, change(band, square), band)
+        noisy[gaussian_filter(np.where(band, 1.0, inside), 3.0) > 0.5] = label
+    noisy[noisy == 255] = 0
+    return noisy
+
+
+def milliseconds(work: Callable[[int, np.ndarray], np.ndarray], masks: list[np.ndarray], rounds: int) -> tuple[float, list[np.ndarray]]:
+    """Return the CPU time per mask, the least of `rounds` passes, and the results."""
+    times = []
+    for _ in range(rounds):
+        start = time.process_time()
+        results = [work(k, mask) for k, mask in enumerate(masks)]
+        times.append(1e3 * (time.process_time() - start) / len(masks))
+    return min(times), results
+
+
+def pairs() -> dict[str, tuple[Callable, Callable]]:
+    """Return for every timed kind ours and the plain one, both as (index, mask) -> noisy mask."""
+    random = np.random.RandomState(0)
+    operators = {"D": (cv2.dilate, None), "E": (cv2.erode, None), "EAD": (cv2.dilate, cv2.erode), "DAE": (cv2.erode, cv2.dilate)}
+    table: dict[str, tuple[Callable, Callable]] = {
+        "dilate": (lambda k, m: corrupt(m, "dilate", q=Q, key=("x", k)), lambda k, m: plain_ranked(m, lambda i: True)),
+        "erode": (lambda k, m: corrupt(m, "erode", q=Q, key=("x", k)), lambda k, m: plain_ranked(m, lambda i: False)),
+        "mix": (lambda k, m: corrupt(m, "mix", q=Q, key=("x", k)), lambda k, m: plain_ranked(m, lambda i: (k + i) % 2 == 0)),
+    }
+    for name, (first, second) in operators.items():
+        table[f"morph {name}"] = (
+            lambda k, m, name=name: corrupt(m, "morph", operator=name, kernel=5, iterations=3, parity=True),
+            lambda k, m, first=first, second=second: plain_morph(m, first, second, 3),
+        )
+    table["mar_smart"] = (lambda k, m: corrupt(m, "mar_smart", parity=True, key=("x", k)), lambda k, m: plain_mar(m, random))
+    return table
+
+
+def check(name: str, masks: list[np.ndarray], ours: list[np.ndarray], plain: list[np.ndarray]) -> str:
+    """Return how the results of both sides compare, in a few words."""
+    if name.startswith("morph"):
+        equal = sum(np.array_equal(a, b) for a, b in zip(ours, plain))
+        return f"{equal} of {len(masks)} frames byte-equal"
+    means = [np.mean([iou for m, n in zip(masks, side) for iou in object_ious(m, n).values()]) for side in (ours, plain)]
+    return f"mean IoU {means[0]:.4f}, plain {means[1]:.4f}"
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("masks", nargs="+", help="folders of <sequence>/<frame>.png")
+    parser.add_argument("--every", type=int, default=8, help="use every n-th frame")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    masks = []
+    for folder in arguments.masks:
+        collection = MaskCollection(folder)
+        masks += [collection.read(s, f) for s in collection.sequences() for f in collection.frames(s)[:: arguments.every]]
+    encoded = [encode_mask(mask) for mask in masks]
+    coding = min(milliseconds(lambda k, m: decode_mask(encode_mask(decode_mask(encoded[k]))), masks, 3)[0] for _ in range(1))
+    decoding, _ = milliseconds(lambda k, m: decode_mask(encoded[k]), masks, 3)
+    png = coding - decoding  # one decode, one encode
+    print(f"{len(masks)} masks of {sorted({m.shape for m in masks})}; PNG decode + encode: {png:.2f} ms a mask\n")
+    print(f"{'kind':10} {'ours ms':>8} {'plain ms':>9} {'faster':>7} {'target':>7} {'x PNG':>6}   check")
+    for name, (ours, plain) in pairs().items():
+        fast, fast_results = milliseconds(ours, masks, 3)
+        slow, slow_results = milliseconds(plain, masks, 1)
+        target = TARGETS[name.split()[0]]
+        verdict = check(name, masks, fast_results, slow_results)
+        print(f"{name:10} {fast:8.2f} {slow:9.2f} {slow / fast:6.1f}x {target:6d}x {fast / png:6.2f}   {verdict}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
