@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import os
 import signal
 
@@ -10,12 +11,13 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from noisyvos import methods, models
 from noisyvos.errors import UserError
-from noisyvos.methods.base import Method
+from noisyvos.methods.base import METHODS, Method
 from noisyvos.models.base import Clip, ClipOutput
 from noisyvos.params import read_family
 from noisyvos.registry import Settings
-from noisyvos.training import checkpoint, diagnostics, loop
+from noisyvos.training import checkpoint, loop
 from noisyvos.training.batches import check_sizes, feed, make_batch
 from noisyvos.training.curve import Curve
 from noisyvos.training.optimizer import Adam
@@ -59,6 +61,10 @@ class ToyMethod(Method):
 
     def parameters(self):
         return [self.scalar]
+
+
+class ToyOwnRateMethod(ToyMethod):
+    scalar_learning_rate = 0.25
 
 
 class ToyTeacherMethod(ToyMethod):
@@ -247,6 +253,12 @@ def test_the_teacher_is_the_frozen_initial_student(source, tmp_path):
     assert not torch.equal(learner.networks[0].conv.weight, before["conv.weight"])
 
 
+def test_learned_scalars_of_a_method_may_have_a_rate_of_their_own(source):
+    learner = make_learner(ToyNetwork(), ToyOwnRateMethod(), schedule(), 0, CPU)
+    take_step(learner, make_batch(source, learner.schedule, 0, 0), 0)
+    assert learner.method.scalar.item() == pytest.approx(0.25, rel=1e-4)  # Adam's first step is as long as the rate
+
+
 def test_two_networks_start_apart(source):
     learner = make_learner(ToyNetwork(), ToyPairMethod(), schedule(), 0, CPU)
     a, b = (network.conv.weight for network in learner.networks)
@@ -262,31 +274,31 @@ def test_a_loss_that_is_no_number_stops_the_training(source, tmp_path):
 # ---- diagnostics and curve
 
 
-def test_diagnostics_count_what_happens_to_wrong_labels():
-    given = torch.tensor([[1, 1, 1, 0, 0, 255]])
-    clean = torch.tensor([[1, 1, 0, 1, 0, 0]])
-    predicted = torch.tensor([[1, 1, 1, 1, 0, 0]])
-    logits = 5.0 * nn.functional.one_hot(predicted, 2).permute(2, 0, 1)[None].float()  # (1, 2, 1, 6)
-    clip = Clip(torch.zeros(1, 2, 3, 1, 6), torch.stack([given, given])[None], torch.ones(1), 1, clean=torch.stack([clean, clean])[None])
-    found = diagnostics.shares(diagnostics.count(ClipOutput((logits,)), clip, ClipOutput((logits,))))
-    assert found["mislabelled"] == pytest.approx(2 / 5)
-    assert found["memorised"] == found["corrected"] == 0.5
-    assert (found["memorised_added"], found["memorised_lost"]) == (1.0, 0.0)
-    assert found["mislabelled_hard"] == 1.0  # the one hardest pixel: labelled background, predicted object
-    assert found["student_iou_clean"] == found["teacher_iou_clean"] == pytest.approx(3 / 4)
-    assert found["given_iou_clean"] == pytest.approx(2 / 4)
-
-
 def test_curve_rows_are_means_and_diagnostics_come_in_their_rows(source, tmp_path):
     _, curve = run(source, tmp_path, iterations=8, diagnostics=2, diagnosed_batches=1, log_every=2)
     lines = curve.csv().splitlines()
     assert lines[0].startswith("iteration,learning_rate,loss,ce,own,mislabelled,")
     assert [line.split(",")[0] for line in lines[1:]] == ["2", "4", "6", "8"]
     assert [bool(line.split(",")[5]) for line in lines[1:]] == [False, True, False, True]
+    assert 0 < curve.diagnostics["mislabelled"] < 1
+    assert set(curve.final()) == {"loss", "ce", "own"}
     rows = Curve()
-    rows.add({"loss": 1.0})
-    rows.add({"loss": 2.0})
+    rows.terms.add({"loss": 1.0})
+    rows.terms.add({"loss": 2.0})
     assert rows.close_row(2, 0.1, with_diagnostics=False) == {"iteration": 2, "learning_rate": 0.1, "loss": 1.5}
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_every_method_takes_steps_and_learns(source, name, world):
+    network = models.build("xmem_tiny", width=8, key_dim=8, value_dim=16, hidden_dim=8)
+    before = copy.deepcopy(network.state_dict())
+    method = methods.build(name, total_iterations=14)
+    learner = make_learner(network, method, schedule(), 0, CPU)
+    for iteration in range(2):
+        values = as_floats(take_step(learner, make_batch(source, learner.schedule, 0, iteration, clean=method.clean_labels), iteration))
+        assert math.isfinite(values["loss"])
+    assert not torch.equal(network.state_dict()["key_proj.key_proj.weight"], before["key_proj.key_proj.weight"])
+    assert all(weight.grad is not None for weight in method.parameters())
 
 
 # ---- checkpoints

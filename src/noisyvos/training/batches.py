@@ -28,7 +28,7 @@ def check_sizes(source: ClipSource, schedule: Schedule) -> None:
             raise UserError(f"{source.name}: a crop of {window} does not fit frames of {(height, width)}: lower `crop` in train.yaml.")
 
 
-def _sample(source: ClipSource, schedule: Schedule, seed: int, iteration: int, index: int) -> tuple[Pictures, int, Sample]:
+def _sample(source: ClipSource, schedule: Schedule, seed: int, iteration: int, index: int, clean: bool) -> tuple[Pictures, int, Sample]:
     """Return one augmented clip with its objects numbered 1..n, n (at least 1), and the clip as it was read."""
     unit = unit_at(iteration * schedule.batch + index, len(source), seed=seed, name=source.name)
     for trial in range(TRIALS):
@@ -38,7 +38,7 @@ def _sample(source: ClipSource, schedule: Schedule, seed: int, iteration: int, i
             length=schedule.clip_length,
             jump=max_jump(schedule, iteration),
             reverse=schedule.reverse,
-            clean=is_diagnosed(schedule, iteration),
+            clean=clean,
             generator=generator,
         )
         sets = (raw.masks,) if raw.clean is None else (raw.masks, raw.clean)
@@ -51,9 +51,10 @@ def _sample(source: ClipSource, schedule: Schedule, seed: int, iteration: int, i
     return Pictures(seen.frames, tuple(relabel(mask, objects) for mask in seen.masks)), max(1, len(objects)), raw
 
 
-def make_batch(source: ClipSource, schedule: Schedule, seed: int, iteration: int) -> Clip:
-    """Return the batch of `iteration`; it carries clean labels where diagnostics are due and the source has them."""
-    samples = [_sample(source, schedule, seed, iteration, index) for index in range(schedule.batch)]
+def make_batch(source: ClipSource, schedule: Schedule, seed: int, iteration: int, *, clean: bool = False) -> Clip:
+    """Return the batch of `iteration`; with `clean`, or where diagnostics are due, it carries clean labels if the source has them."""
+    clean = clean or is_diagnosed(schedule, iteration)
+    samples = [_sample(source, schedule, seed, iteration, index, clean) for index in range(schedule.batch)]
     frames = np.stack([pictures.frames for pictures, _, _ in samples])  # (B, T, H, W, 3)
     labels = [np.stack(each) for each in zip(*(pictures.masks for pictures, _, _ in samples), strict=True)]  # (B, T, H, W) each
     return Clip(
@@ -69,22 +70,23 @@ def make_batch(source: ClipSource, schedule: Schedule, seed: int, iteration: int
 class _Batches(torch.utils.data.Dataset):
     """The batches of a training by iteration, for processes that read ahead."""
 
-    def __init__(self, source: ClipSource, schedule: Schedule, seed: int) -> None:
+    def __init__(self, source: ClipSource, schedule: Schedule, seed: int, clean: bool) -> None:
         self._make = (source, schedule, seed)
+        self._clean = clean
 
     def __len__(self) -> int:
         return self._make[1].total
 
     def __getitem__(self, iteration: int) -> Clip:
-        return make_batch(*self._make, iteration)
+        return make_batch(*self._make, iteration, clean=self._clean)
 
 
-def feed(source: ClipSource, schedule: Schedule, seed: int, start: int, workers: int) -> Iterator[Clip]:
+def feed(source: ClipSource, schedule: Schedule, seed: int, start: int, workers: int, *, clean: bool = False) -> Iterator[Clip]:
     """Yield the batches from iteration `start` on, made here or by `workers` processes."""
     todo = range(start, schedule.total)
     if not workers:
-        yield from (make_batch(source, schedule, seed, iteration) for iteration in todo)
+        yield from (make_batch(source, schedule, seed, iteration, clean=clean) for iteration in todo)
         return
     yield from torch.utils.data.DataLoader(
-        _Batches(source, schedule, seed), sampler=todo, batch_size=None, num_workers=workers, prefetch_factor=4
+        _Batches(source, schedule, seed, clean), sampler=todo, batch_size=None, num_workers=workers, prefetch_factor=4
     )

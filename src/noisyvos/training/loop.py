@@ -12,7 +12,9 @@ from typing import Any
 import torch
 
 from noisyvos.errors import UserError
-from noisyvos.training import checkpoint, diagnostics
+from noisyvos.methods.diagnostics import diagnose
+from noisyvos.models.base import Clip
+from noisyvos.training import checkpoint
 from noisyvos.training.batches import feed
 from noisyvos.training.curve import Curve
 from noisyvos.training.progress import Progress
@@ -47,7 +49,7 @@ def train(learner: Learner, source: ClipSource, *, name: str, scratch: Path, mar
     file = scratch / "checkpoint.pt"
     start, curve = _restore(learner, file, mark)
     progress = Progress(name, start, schedule.total)
-    batches = feed(source, schedule, learner.seed, start, schedule.workers)
+    batches = feed(source, schedule, learner.seed, start, schedule.workers, clean=learner.method.clean_labels)
     with _stop_requests() as stop:
         for iteration in range(start, schedule.total):
             asked = time.monotonic()
@@ -57,7 +59,7 @@ def train(learner: Learner, source: ClipSource, *, name: str, scratch: Path, mar
             loss = _note(curve, result, clip, iteration, learner)
             done = iteration + 1
             if done % schedule.row_every == 0 or done == schedule.total:
-                due = bool(curve.counts) and (done == schedule.total or _diagnosis_ends(learner, done))
+                due = bool(curve.shares.counts) and (done == schedule.total or _diagnosis_ends(learner, done))
                 row = curve.close_row(done, learning_rate(schedule, iteration), with_diagnostics=due)
                 watch(row, done)
             progress.advance(loss)
@@ -78,10 +80,10 @@ def _restore(learner: Learner, file: Path, mark: str) -> tuple[int, Curve]:
         return 0, Curve()
     learner.load_state(state["learner"])
     print(f"noisyvos: resuming at iteration {state['iteration']} of {learner.schedule.total}.", file=sys.stderr)
-    return state["iteration"], Curve(**state["curve"])
+    return state["iteration"], Curve.from_state(state["curve"])
 
 
-def _note(curve: Curve, result: StepResult, clip: Any, iteration: int, learner: Learner) -> float:
+def _note(curve: Curve, result: StepResult, clip: Clip, iteration: int, learner: Learner) -> float:
     """Add a step to the curve and return its loss; UserError if that is not finite."""
     values = as_floats(result)
     if not math.isfinite(values["loss"]):
@@ -90,9 +92,12 @@ def _note(curve: Curve, result: StepResult, clip: Any, iteration: int, learner: 
             f"The loss is no longer a finite number at iteration {iteration} ({bad}). "
             "Lower `learning_rate` or set `gradient_clip` in train.yaml, or set `amp: false` if this is a GPU."
         )
-    curve.add(values)
+    curve.terms.add(values)
     if clip.clean is not None and is_diagnosed(learner.schedule, iteration):
-        curve.diagnose(diagnostics.count(result.output, clip, result.teacher))
+        for t, logits in enumerate(result.output.logits, start=1):
+            guess = None if result.teacher is None else result.teacher.logits[t - 1]
+            share = float(result.terms.get("top_p", 1.0))
+            curve.shares.add(diagnose(logits, clip.masks[:, t], clip.clean[:, t], clip.num_objects, guess, share))
     return values["loss"]
 
 

@@ -26,21 +26,22 @@ class Learner:
     schedule: Schedule
     seed: int
     device: torch.device
-    optimizer: Adam = field(init=False)
+    optimizers: list[Adam] = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
 
     def __post_init__(self) -> None:
         self.half = self.schedule.amp and self.device.type == "cuda"
         self.weights = [weight for network in self.networks for weight in network.parameters() if weight.requires_grad]
-        self.weights += self.method.parameters()
-        self.optimizer = Adam(self.weights, kind=self.schedule.optimizer, weight_decay=self.schedule.weight_decay)
+        self.optimizers = [Adam(self.weights, kind=self.schedule.optimizer, weight_decay=self.schedule.weight_decay)]
+        if self.method.parameters():
+            self.optimizers.append(Adam(self.method.parameters(), kind="adam", weight_decay=0.0))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half)
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps; the teacher is what training started from and is not among it."""
         return {
             "networks": [network.state_dict() for network in self.networks],
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "scaler": self.scaler.state_dict(),
             "method": self.method.state_dict(),
             "method parameters": [parameter.detach() for parameter in self.method.parameters()],
@@ -50,7 +51,8 @@ class Learner:
         """Take back what `state` returned."""
         for network, weights in zip(self.networks, state["networks"], strict=True):
             network.load_state_dict(weights)
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, moments in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(moments)
         self.scaler.load_state_dict(state["scaler"])
         self.method.load_state_dict(state["method"])
         with torch.no_grad():
@@ -103,7 +105,10 @@ class StepResult:
 def take_step(learner: Learner, clip: Clip, iteration: int) -> StepResult:
     """Train on one batch; the random choices of each network's pass follow from (seed, iteration)."""
     seed = learner.seed
-    learner.optimizer.rate = learning_rate(learner.schedule, iteration)
+    rate = learning_rate(learner.schedule, iteration)
+    for optimizer, own in zip(learner.optimizers, (None, learner.method.scalar_learning_rate)):
+        optimizer.rate = own or rate
+        optimizer.zero_grad()
     with torch.autocast(learner.device.type, dtype=torch.float16, enabled=learner.half):
         guess = None
         if learner.teacher is not None:
@@ -119,18 +124,18 @@ def take_step(learner: Learner, clip: Clip, iteration: int) -> StepResult:
             for name, value in output.auxiliary.items():
                 loss = loss + value
                 terms[name] = terms[name] + value if name in terms else value
-    learner.optimizer.zero_grad()
     learner.scaler.scale(loss).backward()
     if learner.schedule.gradient_clip is not None:
-        learner.scaler.unscale_(learner.optimizer)
+        learner.scaler.unscale_(learner.optimizers[0])
         nn.utils.clip_grad_norm_(learner.weights, learner.schedule.gradient_clip)
-    learner.scaler.step(learner.optimizer)
+    for optimizer in learner.optimizers:
+        learner.scaler.step(optimizer)
     learner.scaler.update()
     return StepResult(loss.detach(), terms, outputs[0], guess)
 
 
 def as_floats(result: StepResult) -> dict[str, float]:
-    """Return the loss and the mean of every term over the batch."""
+    """Return what was minimised (`loss`) and the mean of every term over the batch."""
     values = {"loss": float(result.loss)}
     for name, value in result.terms.items():
         values[name] = float(value.detach().float().mean()) if isinstance(value, torch.Tensor) else float(value)

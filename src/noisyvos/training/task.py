@@ -139,14 +139,12 @@ def carry_out(task: Task, make_source: Callable[[Schedule], "ClipSource"], input
 
 def _summary(task: Task, settings: dict[str, Any], curve: "Curve", model: "torch.nn.Module") -> dict[str, Any]:
     """Return what is worth knowing of a finished training: no times, no machine."""
-    last = {name: value for name, value in curve.rows[-1].items() if name not in ("iteration", "learning_rate")}
-    found = curve.last_diagnostics()
     return settings | {
         "cell": task.cell,
         "preset": task.preset,
         "parameters": sum(weight.numel() for weight in model.parameters()),
-        "final": {name: value for name, value in last.items() if name not in found},
-        "diagnostics": found,
+        "final": curve.final(),
+        "diagnostics": curve.diagnostics,
     }
 
 
