@@ -1,25 +1,30 @@
 """Stage `score` on small drawn collections: same bytes for any number of workers, refusals that leave nothing behind."""
 
+import errno
 import io
 import json
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from noisyvos import tracking
 from noisyvos.cli import app
 from noisyvos.errors import UserError
 from noisyvos.io.images import davis_palette, encode_mask
 from noisyvos.io.masks import write_mask_zip
 from noisyvos.metrics import score
-from noisyvos.stages.score import Task, run
+from noisyvos.stages import score as stage
+from noisyvos.stages.score import Task, Tracking, run
 
 FILES = {
     "scores.json",
@@ -213,6 +218,52 @@ def test_damaged_and_truncated_zips_are_refused(truth: Path, results: Path, tmp_
     archive.write_bytes(damaged)
     with pytest.raises(UserError, match=r"camel/00002\.png is damaged inside the zip"):
         score(archive, truth)
+
+
+def test_zip_names_that_lead_elsewhere_are_refused(truth: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "results.zip", "w") as archive:
+        archive.writestr("../bear/00001.png", encode_mask(draw(0)))
+    with pytest.raises(UserError, match=r"entry '\.\./bear/00001\.png' leads out of its folder"):
+        score(tmp_path / "results.zip", truth)
+
+
+def test_full_disk_leaves_the_earlier_scores(truth: Path, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(Task(results, truth, tmp_path / "out"))
+    before = contents(tmp_path / "out")
+    (results / FRAME).write_bytes(encode_mask(draw(0)))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(stage, "write_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(Task(results, truth, tmp_path / "out"))
+    assert contents(tmp_path / "out") == before
+    assert {path.name for path in tmp_path.iterdir()} == {"truth", "results", "out"}
+
+
+def test_tracking_is_told_and_its_failure_is_one_line(
+    truth: Path, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    told = []
+
+    @contextmanager
+    def remember(**facts: object) -> Iterator[SimpleNamespace]:
+        told.append(facts)
+        yield SimpleNamespace(metrics=lambda values, step: told.append(values), artifact=lambda path: told.append(path.name))
+
+    (tmp_path / "summary.json").write_text(json.dumps({"noise": {"kind": "dilate", "q_achieved": 0.8, "more": {}}}))
+    where = Tracking("a-b", "smoke", tmp_path / "summary.json")
+    monkeypatch.setattr(tracking, "run", remember)
+    means = run(Task(results, truth, tmp_path / "out"), where).means
+    tags = {"noise.kind": "dilate", "noise.q_achieved": 0.8}
+    values = {"J": means["J-Mean"], "F": means["F-Mean"], "JF": means["J&F-Mean"]}
+    assert told == [{"cell": "a-b", "preset": "smoke", "stage": "score", "params": {}, "tags": tags}, values, "objects.csv"]
+
+    monkeypatch.setattr(tracking, "run", lambda **_: 1 / 0)
+    capsys.readouterr()
+    run(Task(results, truth, tmp_path / "out"), where)
+    assert capsys.readouterr().err.splitlines() == ["noisyvos: warning: these scores are not tracked (ZeroDivisionError: division by zero)"]
 
 
 @pytest.mark.parametrize(

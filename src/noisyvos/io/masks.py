@@ -39,6 +39,8 @@ class MaskCollection:
             raise FileNotFoundError(f"{self.path}: no such folder or zip of masks.")
         for name in names:
             sequence, _, file = name.rpartition("/")
+            if name.startswith("/") or ".." in name.split("/"):
+                raise UserError(f"{self.path}: entry {name!r} leads out of its folder. Pack the masks again as <sequence>/<frame>.png.")
             if sequence and not file.startswith("."):
                 self._index.setdefault(sequence, {})[file.removesuffix(".png")] = name
         self._index = {sequence: dict(sorted(frames.items())) for sequence, frames in sorted(self._index.items())}
