@@ -161,16 +161,16 @@ def _add_evaluation(cells: Cells, catalogue: Catalogue, preset: Preset, evaluati
     """Add inference and scoring on one evaluation set: the two baselines, then every trained cell."""
     key = f"first_mask-{evaluation}"
     cells["baseline"][key] = {"dataset": evaluation}
-    cells["score"][key] = _score(preset, evaluation, "first_mask")
+    cells["score"][key] = _score(preset, evaluation, "first_mask", key)
     for pretrain_key, cell in cells["pretrain"].items():
         key = f"pretrained-{cell['model']}-s{cell['seed']}-{evaluation}"
         cells["infer"][key] = _infer(preset, cell, evaluation, f"pretrain/{pretrain_key}")
-        cells["score"][key] = _score(preset, evaluation, "pretrained") | {"model": cell["model"], "seed": cell["seed"]}
+        cells["score"][key] = _score(preset, evaluation, "pretrained", pretrain_key) | {"model": cell["model"], "seed": cell["seed"]}
     for train_key, cell in cells["train"].items():
         key = f"{train_key}-{evaluation}"
         cells["infer"][key] = _infer(preset, cell, evaluation, f"train/{train_key}")
         facts = {name: cell[name] for name in ("dataset", "noise", "method", "model", "seed")}
-        cells["score"][key] = _score(preset, evaluation, "trained") | {"train_key": train_key} | facts
+        cells["score"][key] = _score(preset, evaluation, "trained", train_key) | {"train_key": train_key} | facts
 
 
 def _infer(preset: Preset, cell: dict[str, Any], evaluation: str, weights: str) -> dict[str, Any]:
@@ -178,5 +178,5 @@ def _infer(preset: Preset, cell: dict[str, Any], evaluation: str, weights: str) 
     return facts | {"model_file": cell["model_file"]}
 
 
-def _score(preset: Preset, evaluation: str, role: str) -> dict[str, Any]:
-    return {"role": role, "evaluation": evaluation, "protocol": preset.protocol}
+def _score(preset: Preset, evaluation: str, role: str, run: str) -> dict[str, Any]:
+    return {"role": role, "evaluation": evaluation, "protocol": preset.protocol, "run": run}  # run: whose tracked run takes the scores

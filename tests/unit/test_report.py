@@ -52,7 +52,7 @@ def workspace(tmp_path: Path) -> Path:
                 "seed": seed,
             }
             score[f"{key}-val"] = {"role": "trained", "evaluation": "val", "train_key": key} | train[key]
-            facts = {"kind": noise, "q": 1.0 if noise == "clean" else 0.8, "q_achieved": 1.0 if noise == "clean" else 0.801}
+            facts = {"kind": noise, "q": None if noise == "clean" else 0.8, "q_achieved": 1.0 if noise == "clean" else 0.801}
             folder = tmp_path / "results/p/train" / key
             folder.mkdir(parents=True)
             (folder / "summary.json").write_text(json.dumps({"noise": facts, "fingerprint": "f00"}))

@@ -250,15 +250,17 @@ def test_tracking_is_told_and_its_failure_is_one_line(
     @contextmanager
     def remember(**facts: object) -> Iterator[SimpleNamespace]:
         told.append(facts)
-        yield SimpleNamespace(metrics=lambda values, step: told.append(values), artifact=lambda path: told.append(path.name))
+        yield SimpleNamespace(
+            metrics=lambda values, step: told.append(values), artifact=lambda path, folder: told.append((folder, path.name))
+        )
 
     (tmp_path / "summary.json").write_text(json.dumps({"noise": {"kind": "dilate", "q_achieved": 0.8, "more": {}}}))
     where = Tracking("a-b", "smoke", tmp_path / "summary.json")
     monkeypatch.setattr(tracking, "run", remember)
     means = run(Task(results, truth, tmp_path / "out"), where).means
     tags = {"noise.kind": "dilate", "noise.q_achieved": 0.8}
-    values = {"J": means["J-Mean"], "F": means["F-Mean"], "JF": means["J&F-Mean"]}
-    assert told == [{"cell": "a-b", "preset": "smoke", "stage": "score", "params": {}, "tags": tags}, values, "objects.csv"]
+    values = {"truth/J": means["J-Mean"], "truth/F": means["F-Mean"], "truth/JF": means["J&F-Mean"]}
+    assert told == [{"cell": "a-b", "preset": "smoke", "stage": "score", "params": {}, "tags": tags}, values, ("truth", "objects.csv")]
 
     monkeypatch.setattr(tracking, "run", lambda **_: 1 / 0)
     capsys.readouterr()

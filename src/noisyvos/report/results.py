@@ -95,7 +95,7 @@ class Results:
                     "method": cell.get("method", ""),
                     "noise": cell.get("noise", ""),
                     "kind": noise.get("kind", ""),
-                    "q": noise.get("q", np.nan),
+                    "q": np.nan if noise.get("q") is None else noise["q"],  # clean and uncalibrated noise have no target
                     "q_achieved": noise.get("q_achieved", np.nan),
                     "seed": cell.get("seed", 0),
                     "sequence": scored["sequence"],

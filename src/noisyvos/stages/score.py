@@ -145,10 +145,12 @@ def _track(scores: Scores, task: Task, where: Tracking) -> None:
     try:
         from noisyvos import tracking
 
-        values = {"J": scores.means["J-Mean"], "F": scores.means["F-Mean"], "JF": scores.means["J&F-Mean"]}
+        truth = task.truth.parent.name if task.truth.name == "masks" else task.truth.name  # one run may be scored on several sets
+        columns = {"J": "J-Mean", "F": "F-Mean", "JF": "J&F-Mean"}
+        values = {f"{truth}/{name}": scores.means[column] for name, column in columns.items()}
         with tracking.run(cell=where.cell, preset=where.preset, stage="score", params={}, tags=_tags(where.summary)) as track:
             track.metrics(values, step=None)
-            track.artifact(task.out / "objects.csv")
+            track.artifact(task.out / "objects.csv", truth)
     except Exception as error:  # tracking is a view: it must not stop a stage
         print(f"noisyvos: warning: these scores are not tracked ({type(error).__name__}: {error})", file=sys.stderr)
 

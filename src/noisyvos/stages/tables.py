@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from noisyvos import tracking
 from noisyvos.io.atomic import atomic_directory
 from noisyvos.report import tables as build
@@ -52,7 +54,9 @@ def sweep_points(results: Results) -> list[dict]:
                     {
                         "cell": results.score_cells[key]["train_key"],
                         "sweep": name,
-                        "q": float(first["q"]) if first["q"] == first["q"] else 1.0,
+                        "q": float(
+                            first["q_achieved"] if pd.isna(first["q"]) else first["q"]
+                        ),  # clean labels and some kinds have no target
                         "jf": float(group["JF"].mean()),
                         "j": float(group["J"].mean()),
                         "f": float(group["F"].mean()),
