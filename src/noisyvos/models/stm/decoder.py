@@ -1,0 +1,83 @@
+"""STM's decoder: what was read from memory to a mask, refined twice (Oh et al., ICCV 2019, section 3.3)."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from noisyvos.models.stm.encoders import Features, Trunk, pick
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions, each after a ReLU, and the identity; no normalisation."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to the same shape."""
+        return x + self.conv2(F.relu(self.conv1(F.relu(x))))
+
+
+class Refine(nn.Module):
+    """Skip features joined with twice enlarged decoder features."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.convFS = nn.Conv2d(inputs, width, 3, padding=1)
+        self.ResFS = ResidualBlock(width)
+        self.ResMM = ResidualBlock(width)
+
+    def skip(self, x: Tensor) -> Tensor:
+        """Map skip features (B, inputs, H, W) to (B, width, H, W); no object plays a part in it."""
+        return self.ResFS(self.convFS(x))
+
+    def forward(self, skip: Tensor, coarse: Tensor) -> Tensor:
+        """Join (N, width, H, W) from `skip` and (N, width, H / 2, W / 2)."""
+        return self.ResMM(skip + F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the decoder knows of B frames before it looks at an object."""
+
+    value: Tensor  # (B, width, h, w) share of the query's value in the first convolution
+    middle: Tensor  # (B, width, 2h, 2w)
+    fine: Tensor  # (B, width, 4h, 4w)
+
+    def at(self, index: int, clips: int) -> "Prepared":
+        """Return frame `index` of each of `clips` clips, given all their frames."""
+        return Prepared(*(x.unflatten(0, (clips, -1))[:, index] for x in (self.value, self.middle, self.fine)))
+
+
+class Decoder(nn.Module):
+    """One width throughout; two logits (not the object, the object) a pixel."""
+
+    def __init__(self, trunk: Trunk) -> None:
+        super().__init__()
+        width = trunk.decoder
+        self.convFM = nn.Conv2d(2 * trunk.value, width, 3, padding=1)
+        self.ResMM = ResidualBlock(width)
+        self.RF3 = Refine(trunk.features[1], width)
+        self.RF2 = Refine(trunk.features[2], width)
+        self.pred2 = nn.Conv2d(width, 2, 3, padding=1)
+        self.enlarge = trunk.stride // 4
+
+    def prepare(self, features: Features, value: Tensor) -> Prepared:
+        """Do once per frame what all its objects share; value (B, C_v, h, w) is the query's own.
+
+        The first convolution is linear in the concatenation of readout and query value, so its second half is done here.
+        """
+        shared = F.conv2d(value, self.convFM.weight[:, value.shape[1] :], self.convFM.bias, padding=1)
+        return Prepared(shared, self.RF3.skip(features.middle), self.RF2.skip(features.fine))
+
+    def forward(self, prepared: Prepared, read: Tensor, owner: Tensor) -> Tensor:
+        """Return logits (N, 2, H, W) float32 of N objects: read (N, C_v, h, w) from memory, owner (N,) the frame of each."""
+        own = F.conv2d(read, self.convFM.weight[:, : read.shape[1]], None, padding=1)
+        x = self.ResMM(own + pick(prepared.value, owner))
+        x = self.RF3(pick(prepared.middle, owner), x)
+        x = self.RF2(pick(prepared.fine, owner), x)
+        logits = self.pred2(F.relu(x))
+        return F.interpolate(logits.float(), scale_factor=self.enlarge, mode="bilinear", align_corners=False)

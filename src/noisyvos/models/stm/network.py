@@ -1,0 +1,97 @@
+"""The STM network (Oh et al., ICCV 2019) at the sizes trained on COCO and VISOR, with the published parameter names."""
+
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from noisyvos.models import resnet
+from noisyvos.models.base import MODELS, Clip, ClipOutput, Session, VideoModel
+from noisyvos.models.stm import clips
+from noisyvos.models.stm.decoder import Decoder, Prepared
+from noisyvos.models.stm.encoders import KeyValue, MemoryEncoder, QueryEncoder, Trunk
+from noisyvos.models.stm.settings import STMMemory, STMSettings
+from noisyvos.registry import Settings
+
+
+def resnet_trunk(block: type[resnet.BasicBlock] | type[resnet.Bottleneck], counts: tuple[int, int, int], key: int, value: int) -> Trunk:
+    """Return the first three stages of a ResNet with `counts` blocks."""
+    fine, middle, deep = (width * block.expansion for width in (64, 128, 256))
+    return Trunk(
+        stem=resnet.stem_convolution,
+        norm=resnet.FrozenStatisticsNorm,
+        pool=True,
+        stages=(
+            partial(resnet.stage, block, 64, 64, counts[0], 1),
+            partial(resnet.stage, block, fine, 128, counts[1], 2),
+            partial(resnet.stage, block, middle, 256, counts[2], 2),
+        ),
+        features=(deep, middle, fine),
+        stride=16,
+        key=key,
+        value=value,
+        decoder=256,
+    )
+
+
+@MODELS.register("stm", STMSettings)
+class STM(VideoModel):
+    """Two encoders, two key-value heads and a decoder; the memory lives outside.
+
+    `memorize`, `look` and `segment` take frames and masks that are padded already, and objects of all frames in one
+    batch: `owner` (N,) says which frame each of the N objects belongs to.
+    """
+
+    memory_settings = STMMemory
+    memory_format: ClassVar[torch.memory_format] = torch.contiguous_format  # of the frames the encoders see
+
+    def __init__(self, settings: STMSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        trunk = self.make_trunk(settings)
+        self.stride = trunk.stride
+        self.Encoder_M = MemoryEncoder(trunk)
+        self.Encoder_Q = QueryEncoder(trunk)
+        self.KV_M_r4 = KeyValue(trunk)
+        self.KV_Q_r4 = KeyValue(trunk)
+        self.Decoder = Decoder(trunk)
+
+    @staticmethod
+    def make_trunk(settings: STMSettings) -> Trunk:
+        """Return how the encoders are built."""
+        return resnet_trunk(resnet.Bottleneck, (3, 4, 6), 128, 512)
+
+    def memorize(self, frames: Tensor, own: Tensor, others: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
+        """Return keys (N, C_k, h, w) and values (N, C_v, h, w): frames (B, 3, H, W) RGB in [0, 1], masks (N, H, W) in [0, 1]."""
+        return self.KV_M_r4(self.Encoder_M(frames, own, others, owner))
+
+    def look(self, frames: Tensor) -> tuple[Tensor, Prepared]:
+        """Return the query key (B, C_k, h, w) of frames (B, 3, H, W) and all of the decoder's work that no object changes."""
+        features = self.Encoder_Q(frames)
+        key, value = self.KV_Q_r4(features.deep)
+        return key, self.Decoder.prepare(features, value)
+
+    def segment(self, prepared: Prepared, read: Tensor, owner: Tensor) -> Tensor:
+        """Return two logits per object, (N, 2, H, W), from what was read (N, C_v, h, w)."""
+        return self.Decoder(prepared, read, owner)
+
+    def forward_clip(self, clip: Clip, *, generator: torch.Generator) -> ClipOutput:
+        """Run the training pass: segment every frame after the first from all frames before it; nothing is left to chance."""
+        return ClipOutput(clips.run(self, clip, detach=self.settings.detach_memory))
+
+    def session(self, *, channels: int, memory: Settings, length: int | None) -> Session:
+        """Start a video; see `noisyvos.models.stm.session`."""
+        from noisyvos.models.stm.session import STMSession
+
+        return STMSession(self, channels=channels, kept=memory.kept_frames(length))
+
+
+@MODELS.register("stm_resnet18", STMSettings)
+class STMResNet18(STM):
+    """STM on ResNet-18, with a quarter of the key and value channels."""
+
+    @staticmethod
+    def make_trunk(settings: STMSettings) -> Trunk:
+        """Return how the encoders are built."""
+        return resnet_trunk(resnet.BasicBlock, (2, 2, 2), 32, 128)

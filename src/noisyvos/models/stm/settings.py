@@ -1,0 +1,48 @@
+"""The settings of STM: its training pass, its size, and which frames its memory keeps at inference."""
+
+from typing import Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from noisyvos.errors import UserError
+from noisyvos.registry import Settings
+
+
+class STMSettings(Settings):
+    """What the published networks leave open."""
+
+    detach_memory: bool = True  # no gradient through the masks that are memorised; the published training on still images has it
+    mask_channels: int = Field(11, ge=2)  # channels of the softmax at inference, background and unused ones included
+
+
+class STMMemory(Settings):
+    """Which frames stay in memory; the frame before the one to segment is always there (ICCV 2019, section 3.6)."""
+
+    every: int | None = Field(5, ge=1)  # frames 0, k, 2k, ...; None: frame 0 only
+    number: int | None = Field(None, ge=0)  # frame 0 and this many, spread evenly over the video
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        if self.number is not None and self.every is not None and "every" in self.model_fields_set:
+            raise ValueError("give `every` or `number`, not both")
+        return self
+
+    def kept_frames(self, length: int | None) -> "KeptFrames":
+        """Return which frames of a video of `length` frames stay in memory; UserError if `number` is set and the length unknown."""
+        if self.number is None:
+            return KeptFrames(self.every, frozenset({0}))
+        if length is None:
+            raise UserError("memory: `number` spreads frames over the whole video, so its length must be known. Use `every` instead.")
+        return KeptFrames(None, frozenset(int(frame) for frame in np.round(np.linspace(0, length, self.number + 2))[:-1]))
+
+
+class KeptFrames:
+    """A set of frame numbers, counted from the first annotated frame."""
+
+    def __init__(self, every: int | None, chosen: frozenset[int]) -> None:
+        self.every = every
+        self.chosen = chosen
+
+    def __contains__(self, frame: int) -> bool:
+        return frame in self.chosen or (self.every is not None and frame % self.every == 0)

@@ -1,0 +1,92 @@
+"""A small STM for CPU runs: the same memory and decoder around small encoders at stride 8."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from noisyvos.errors import UserError
+from noisyvos.models.base import MODELS
+from noisyvos.models.stm.encoders import Trunk
+from noisyvos.models.stm.network import STM
+from noisyvos.models.stm.settings import STMSettings
+
+
+class STMTinySettings(STMSettings):
+    """Size of the small network; trained from scratch."""
+
+    detach_memory: bool = False  # clips are short and a gradient through the second memory trains it too
+    key_dim: int = Field(32, ge=1)
+    value_dim: int = Field(64, ge=1)
+    width: int = Field(16, ge=8, multiple_of=8)  # channels at half resolution; doubled at each further halving
+    decoder_dim: int = Field(48, ge=1)
+
+
+def norm(channels: int) -> nn.GroupNorm:
+    """Return a normalisation that needs neither a pretrained trunk nor a large batch."""
+    return nn.GroupNorm(channels // 8, channels)
+
+
+class Block(nn.Module):
+    """Two normalised 3x3 convolutions and a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.norm1 = norm(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.norm2 = norm(outputs)
+        self.downsample = nn.Conv2d(inputs, outputs, 1, stride) if stride != 1 or inputs != outputs else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
+        y = F.relu(self.norm1(self.conv1(x)))
+        y = self.norm2(self.conv2(y))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+@MODELS.register("stm_tiny", STMTinySettings)
+class STMTiny(STM):
+    """STM's computation with about half a million parameters."""
+
+    memory_format = torch.channels_last
+
+    def __init__(self, settings: STMTinySettings) -> None:
+        super().__init__(settings)
+        self.to(memory_format=torch.channels_last)
+
+    @staticmethod
+    def make_trunk(settings: STMTinySettings) -> Trunk:
+        """Return how the encoders are built: the stem's own output is the finest skip, at half resolution."""
+        width = settings.width
+        return Trunk(
+            stem=lambda planes: nn.Conv2d(planes, width, 5, 2, 2, bias=False),
+            norm=norm,
+            pool=False,
+            stages=(
+                nn.Identity,
+                partial(Block, width, 2 * width, 2),
+                lambda: nn.Sequential(Block(2 * width, 4 * width, 2), Block(4 * width, 4 * width, 1)),
+            ),
+            features=(4 * width, 2 * width, width),
+            stride=8,
+            key=settings.key_dim,
+            value=settings.value_dim,
+            decoder=settings.decoder_dim,
+        )
+
+    @classmethod
+    def settings_from_official(cls, state: dict[str, Tensor]) -> dict[str, Any]:
+        """Read the sizes back from a state dict; UserError names an entry that is missing."""
+        try:
+            return {
+                "key_dim": state["KV_M_r4.Key.weight"].shape[0],
+                "value_dim": state["KV_M_r4.Value.weight"].shape[0],
+                "width": state["Encoder_Q.conv1.weight"].shape[0],
+                "decoder_dim": state["Decoder.pred2.weight"].shape[1],
+            }
+        except KeyError as error:
+            raise UserError(f"This is no STM checkpoint: the entry {error} is missing.") from None
