@@ -5,15 +5,17 @@ from collections.abc import Callable
 from noisyvos.noise.base import GeometricSettings, NoisyVideo, Video
 from noisyvos.noise.measure import mean_iou
 
-STEPS = 24  # bisections: the bracket shrinks to 6e-8 of its width
+STEPS = 24  # bisections at most
+FINE = 1e-4  # relative width of the bracket at which a search ends
 START, LIMIT = 0.05, 8.0  # first guess and largest strength, in units of an object's size
 ENOUGH = 5e-4  # of IoU: closer than this a search ends early
 
 
-def bisect(iou_at: Callable[[float], float], q: float, start: float, limit: float, enough: float = ENOUGH) -> float:
+def bisect(iou_at: Callable[[float], float], q: float, start: float, limit: float, step: float = 0.0) -> float:
     """Return the strength in (0, limit] whose IoU is nearest to `q`; `iou_at` falls from 1 at strength 0, not always strictly.
 
-    The bracket opens from `start` by doubling. If even `limit` leaves the IoU above q, `limit` is returned.
+    The bracket opens from `start` by doubling; strengths closer than `step` make no difference. If even `limit` leaves the
+    IoU above q, `limit` is returned.
     """
     low, high = 0.0, min(start, limit)
     best, best_error = low, 1 - q
@@ -21,11 +23,11 @@ def bisect(iou_at: Callable[[float], float], q: float, start: float, limit: floa
         value = iou_at(high)
         if abs(value - q) < best_error:
             best, best_error = high, abs(value - q)
-        if value <= q or high >= limit or best_error <= enough:
+        if value <= q or high >= limit or best_error <= ENOUGH:
             break
         low, high = high, min(2 * high, limit)
     for _ in range(STEPS):
-        if best_error <= enough:
+        if best_error <= ENOUGH or high - low <= max(step, FINE * high):
             break
         middle = (low + high) / 2
         value = iou_at(middle)

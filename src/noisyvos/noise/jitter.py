@@ -8,7 +8,7 @@ from pydantic import Field
 
 from noisyvos.noise.base import NOISE, GeometricSettings, NoisyVideo, Video
 from noisyvos.noise.distance import Patch, object_ids
-from noisyvos.noise.shapes import Shape, reshape_objects
+from noisyvos.noise.shapes import Search, Shape, reshape_objects
 from noisyvos.noise.temporal import normal_draws
 
 WAVES = 64  # plane waves per field
@@ -41,7 +41,7 @@ def jitter(video: Video, settings: JitterSettings) -> NoisyVideo:
         distance = smooth_distance(patch)
         return lambda strength: distance + strength * patch.scale * field > 0
 
-    return reshape_objects(video, settings, make, limit=2.0)
+    return reshape_objects(video, settings, make, Search(limit=2.0))
 
 
 def first_size(video: Video, object_id: int) -> float:

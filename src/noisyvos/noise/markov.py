@@ -11,7 +11,7 @@ from pydantic import Field
 
 from noisyvos.noise.base import NOISE, GeometricSettings, NoisyVideo, Video
 from noisyvos.noise.distance import Patch
-from noisyvos.noise.shapes import Shape, reshape_objects
+from noisyvos.noise.shapes import Search, Shape, reshape_objects
 
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 LONGEST = 4000  # steps
@@ -49,7 +49,7 @@ def wander(video: Video, settings: MarkovSettings, outward: float) -> NoisyVideo
         path = Path(patch.inside, outward, settings.flip, video.generator("steps", patch.object_id, video.frames[t]))
         return lambda strength: path.at(round(strength))
 
-    return reshape_objects(video, settings, make, limit=LONGEST, start=16)
+    return reshape_objects(video, settings, make, Search(limit=LONGEST, start=16, step=1))
 
 
 class Path:
@@ -74,7 +74,7 @@ class Path:
         """
         out = self.random.random() < self.outward
         ring = cv2.dilate(self.state, CROSS) - self.state if out else self.state - cv2.erode(self.state, CROSS)
-        places = np.flatnonzero(ring)
+        places = np.flatnonzero(ring.view(bool))
         flipped = places[self.random.random(len(places)) < self.flip]
         self.state.ravel()[flipped] = 1 if out else 0
         self.kept.append(np.packbits(self.state))

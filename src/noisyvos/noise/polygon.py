@@ -7,9 +7,10 @@ import numpy as np
 
 from noisyvos.noise.base import NOISE, GeometricSettings, NoisyVideo, Video
 from noisyvos.noise.distance import Patch
-from noisyvos.noise.shapes import Shape, reshape_objects
+from noisyvos.noise.shapes import Search, Shape, reshape_objects
 
 FINEST = 0.5  # pixels: contour points that stand out less are never vertices
+SLIDE = 2**0.5  # a vertex begins to slide at 1 / SLIDE of the tolerance at which it stands out, and ends at SLIDE of it
 SUBPIXEL = 4  # bits after the point in the vertices handed to the rasteriser
 
 
@@ -18,7 +19,7 @@ def polygon(video: Video, settings: GeometricSettings) -> NoisyVideo:
     """Simplify outer contours with the tolerance c sqrt(A), c bisected to q; nothing in it is random but `rate`.
 
     The vertices are those of Douglas and Peucker. So that the IoU does not jump when a vertex goes, one that stands out by s
-    slides onto its chord while the tolerance rises from s to 2 s. Holes are filled, as outer contours do not know them, and
+    slides onto its chord while the tolerance rises from 0.7 s to 1.4 s. Holes are filled, as outer contours do not know them, and
     a contour keeps its three farthest points.
     """
 
@@ -26,7 +27,7 @@ def polygon(video: Video, settings: GeometricSettings) -> NoisyVideo:
         outlines = [Outline.of(line) for line in outer_contours(patch.inside)]
         return lambda strength: fill(patch.inside.shape, [outline.at(strength * patch.scale) for outline in outlines], SUBPIXEL)
 
-    return reshape_objects(video, settings, make, limit=4.0, margin=0.0)
+    return reshape_objects(video, settings, make, Search(limit=4.0), margin=0.0)
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,10 @@ class Outline:
         place = {anchor: self.points[anchor].astype(np.float64) for anchor in self.anchors}
         place |= {anchor + count: point for anchor, point in place.items()}
         for vertex in self.vertices:
-            if 2 * vertex.height <= tolerance:
-                continue  # and so do all that refine it
-            slide = min(max(tolerance / vertex.height - 1, 0.0), 1.0)
+            slide = SLIDE * tolerance / vertex.height - 1
+            if slide >= 1:
+                continue  # it is gone, and so are all that refine it
+            slide = max(slide, 0.0)
             start, stop = place[vertex.first], place[vertex.last]
             here = self.points[vertex.index % count]
             place[vertex.index] = (1 - slide) * here + slide * (start + vertex.along * (stop - start))

@@ -21,6 +21,15 @@ SWEEPS = 4  # over the objects of a frame whose noisy shapes push each other
 CLOSE = 0.002  # of IoU, to call an object done when others have moved
 
 
+@dataclass(frozen=True)
+class Search:
+    """Where a kind's strength is sought: the first one tried, the largest, and the least difference that shows."""
+
+    limit: float
+    start: float = START
+    step: float = 0.0
+
+
 @dataclass
 class Candidate:
     """One object of a frame while its strength is sought."""
@@ -61,9 +70,9 @@ class Candidate:
         union = np.count_nonzero(final | self.patch.inside)
         return np.count_nonzero(final & self.patch.inside) / union
 
-    def settle(self, q: float, limit: float, start: float, kept: np.ndarray, others: list["Candidate"]) -> None:
+    def settle(self, q: float, search: "Search", kept: np.ndarray, others: list["Candidate"]) -> None:
         """Take the strength that brings the object nearest to IoU `q`."""
-        strength = bisect(lambda value: self.iou(value, kept, others), q, start, limit)
+        strength = bisect(lambda value: self.iou(value, kept, others), q, search.start, search.limit, search.step)
         self.noisy = self.reshape(strength) if strength > 0 else self.patch.inside
 
     def final_iou(self, kept: np.ndarray, others: list["Candidate"]) -> float:
@@ -104,10 +113,8 @@ def overlap(first: tuple[slice, slice], second: tuple[slice, slice]) -> tuple[tu
     return tuple(mine), tuple(theirs)
 
 
-def reshape_objects(
-    video: Video, settings: GeometricSettings, make: ShapeMaker, *, limit: float, start: float = START, margin: float = 0.25
-) -> NoisyVideo:
-    """Reshape every touched object to IoU q. `limit` is the largest strength, `start` the first one tried, `margin` of a patch in sizes."""
+def reshape_objects(video: Video, settings: GeometricSettings, make: ShapeMaker, search: Search, margin: float = 0.25) -> NoisyVideo:
+    """Reshape every touched object to IoU q; patches first have `margin` of the object's size around it."""
     objects = [object_ids(mask) for mask in video.masks]
     touched = affected_objects(video, settings, objects)
 
@@ -118,7 +125,7 @@ def reshape_objects(
                 noisy, rescued = mask.copy(), set()
             else:
                 candidates = start_candidates(mask, t, touched[t], make, margin)
-                calibrate(mask, candidates, settings.q, strength, limit, start)
+                calibrate(mask, candidates, settings.q, strength, search)
                 noisy, rescued = composite(mask, [Proposal(c.patch, c.noisy) for c in candidates])
             result.masks.append(noisy)
             result.affected |= {(t, i) for i in touched[t]}
@@ -140,7 +147,7 @@ def start_candidates(mask: np.ndarray, t: int, ids: list[int], make: ShapeMaker,
     return candidates
 
 
-def calibrate(mask: np.ndarray, candidates: list[Candidate], q: float, strength: float | None, limit: float, start: float) -> None:
+def calibrate(mask: np.ndarray, candidates: list[Candidate], q: float, strength: float | None, search: Search) -> None:
     """Find every object's shape, again for those that others have pushed off their IoU, a few times over."""
     kept = mask != 0
     for candidate in candidates:
@@ -155,7 +162,7 @@ def calibrate(mask: np.ndarray, candidates: list[Candidate], q: float, strength:
             others = [other for other in candidates if other is not candidate]
             if sweep and abs(candidate.final_iou(kept, others) - q) <= CLOSE:
                 continue
-            candidate.settle(q, limit, start, kept, others)
+            candidate.settle(q, search, kept, others)
             settled = False
         if settled or len(candidates) == 1:
             return

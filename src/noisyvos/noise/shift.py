@@ -9,7 +9,7 @@ from scipy.ndimage import affine_transform
 from noisyvos.noise.base import NOISE, GeometricSettings, NoisyVideo, Video
 from noisyvos.noise.distance import Patch, object_ids
 from noisyvos.noise.jitter import centred, smooth_distance
-from noisyvos.noise.shapes import Shape, reshape_objects
+from noisyvos.noise.shapes import Search, Shape, reshape_objects
 from noisyvos.noise.temporal import normal_draws, uniform
 
 FULL = 0.05  # shift from which on rotation and scale act in full; below they fade, so that strength 0 is the clean object
@@ -46,7 +46,7 @@ def shift(video: Video, settings: ShiftSettings) -> NoisyVideo:
 
         return shape
 
-    return reshape_objects(video, settings, make, limit=2.0)
+    return reshape_objects(video, settings, make, Search(limit=2.0))
 
 
 def moved(distance: np.ndarray, centre: np.ndarray, angle: float, scale: float, move: np.ndarray) -> np.ndarray:
