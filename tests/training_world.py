@@ -55,7 +55,7 @@ def make_world(root: Path, *, sequences: int = 3, frames: int = 4) -> Path:
     for family, content in {
         "models": {"small": small},
         "methods": {"plain": {"kind": "ce_plain"}, "smart": {"kind": "smart"}},
-        "train": {"short": SCHEDULE, "long": SCHEDULE | {"iterations": 30, "checkpoint_every": 3}},
+        "train": {"short": SCHEDULE, "long": SCHEDULE | {"iterations": 24, "batch": 1, "checkpoint_every": 3}},
     }.items():
         (root / "params" / f"{family}.yaml").write_text(yaml.safe_dump(content))
     return root

@@ -91,7 +91,7 @@ def schedule(**changes) -> Schedule:
 
 def run(source, tmp_path, method=None, network=None, mark="a", **changes):
     learner = make_learner(network or ToyNetwork(), method or ToyMethod(), schedule(**changes), 0, CPU)
-    curve, _ = loop.train(learner, source, name="toy", scratch=tmp_path, mark=mark, watch=lambda row, step: None)
+    curve, _ = loop.train(learner, source, name="toy", file=tmp_path / "checkpoint.pt", mark=mark, watch=lambda row, step: None)
     return learner, curve
 
 

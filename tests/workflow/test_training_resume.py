@@ -13,7 +13,7 @@ import pytest
 
 from training_world import make_world
 
-KILLS = 5
+KILLS = 4
 OUTPUTS = ("weights.safetensors", "curve.csv", "summary.json")
 
 
@@ -97,7 +97,7 @@ def test_kills_at_random_moments_change_no_byte(world, processes, tmp_path):
     assert kills > 0
     assert finish(processes, values)
     assert read(tmp_path / "killed") == read(tmp_path / "whole")
-    assert [path.name for path in (tmp_path / "killed" / "scratch" / "toy" / "cell").iterdir()] == ["checkpoint.pt"]
+    assert not (tmp_path / "killed" / "scratch" / "toy" / "cell").exists()  # a finished training needs no checkpoint
 
 
 def test_the_command_saves_and_exits_143_when_asked_to_stop(world, tmp_path):
@@ -105,7 +105,7 @@ def test_the_command_saves_and_exits_143_when_asked_to_stop(world, tmp_path):
     command = [str(Path(sys.executable).with_name("noisyvos"))]
     process = subprocess.Popen([*command, *arguments(values)], stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
-        if line.startswith("cell: 3/30"):
+        if line.startswith("cell: 3/24"):
             process.send_signal(signal.SIGUSR1)
             break
     rest = process.stderr.read()

@@ -66,6 +66,7 @@ def save(path: Path, mark: str, state: dict[str, Any]) -> None:
 
 def load(path: Path, mark: str) -> dict[str, Any] | None:
     """Return the state of the checkpoint at `path`, or None where there is none for this fingerprint (with a line that says why)."""
+    _remove_leftovers(path)
     if not path.is_file():
         return None
     try:
@@ -78,3 +79,17 @@ def load(path: Path, mark: str) -> dict[str, Any] | None:
         print(f"noisyvos: checkpoint {path} is of other settings, inputs or code; starting over.", file=sys.stderr)
         return None
     return found["state"]
+
+
+def discard(path: Path) -> None:
+    """Remove the checkpoint of a finished training, and its folder if nothing else is in it."""
+    path.unlink(missing_ok=True)
+    _remove_leftovers(path)
+    if path.parent.is_dir() and not any(path.parent.iterdir()):
+        path.parent.rmdir()
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what a process left that was killed while it wrote."""
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        leftover.unlink(missing_ok=True)

@@ -39,14 +39,13 @@ def _stop_requests() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def train(learner: Learner, source: ClipSource, *, name: str, scratch: Path, mark: str, watch: Watch) -> tuple[Curve, Progress]:
-    """Train to the end of the schedule and return the curve; resume from `scratch` if a checkpoint bears `mark`.
+def train(learner: Learner, source: ClipSource, *, name: str, file: Path, mark: str, watch: Watch) -> tuple[Curve, Progress]:
+    """Train to the end of the schedule and return the curve; resume from the checkpoint `file` if it bears `mark`.
 
     On a CPU the result is the same bit for bit whether or not it was interrupted. Raises UserError when the loss is no
     longer a finite number, and SystemExit 143 after a SIGTERM or SIGUSR1, with the state saved.
     """
     schedule = learner.schedule
-    file = scratch / "checkpoint.pt"
     start, curve = _restore(learner, file, mark)
     progress = Progress(name, start, schedule.total)
     batches = feed(source, schedule, learner.seed, start, schedule.workers, clean=learner.method.clean_labels)
@@ -73,8 +72,6 @@ def train(learner: Learner, source: ClipSource, *, name: str, scratch: Path, mar
 
 
 def _restore(learner: Learner, file: Path, mark: str) -> tuple[int, Curve]:
-    for leftover in file.parent.glob(f".{file.name}.*.tmp"):  # of a process that was killed while it wrote
-        leftover.unlink(missing_ok=True)
     state: dict[str, Any] | None = checkpoint.load(file, mark)
     if state is None:
         return 0, Curve()

@@ -36,7 +36,7 @@ class Schedule(Settings):
 
     diagnostics: PositiveInt = 20  # how often over the training noise diagnostics are measured
     diagnosed_batches: PositiveInt = 4  # batches each of them looks at
-    log_every: PositiveInt | None = None  # rows of the curve; None: a hundred in all
+    log_every: PositiveInt | None = None  # iterations between rows of the curve; None: fifty rows in all
     checkpoint_every: PositiveInt = 50  # never changes a result
     workers: int = Field(0, ge=0)  # processes that read ahead; never changes a result
 
@@ -67,7 +67,7 @@ class Schedule(Settings):
     @property
     def row_every(self) -> int:
         """Iterations between two rows of the curve."""
-        return self.log_every or max(1, self.total // 100)
+        return self.log_every or max(1, self.total // 50)
 
     def result_settings(self) -> dict[str, object]:
         """Return the settings that results depend on, as plain values."""

@@ -127,14 +127,14 @@ def carry_out(task: Task, make_source: Callable[[Schedule], "ClipSource"], input
     }
     mark = checkpoint.fingerprint(settings | {"threads": task.threads}, inputs)
     learner = make_learner(model, method, chosen.schedule, task.seed, device)
+    file = task.scratch / task.preset / task.cell / "checkpoint.pt"
     with _tracked(task, settings | facts) as watch:
-        curve, progress = loop.train(
-            learner, source, name=task.cell, scratch=task.scratch / task.preset / task.cell, mark=mark, watch=watch
-        )
+        curve, progress = loop.train(learner, source, name=task.cell, file=file, mark=mark, watch=watch)
         _report(task, progress, device, watch)
     models.save_weights(learner.networks[0], task.weights)
     write_text(task.curve, curve.csv())
     write_json(task.summary, _summary(task, settings | facts, curve, model))
+    checkpoint.discard(file)
 
 
 def _summary(task: Task, settings: dict[str, Any], curve: "Curve", model: "torch.nn.Module") -> dict[str, Any]:
@@ -169,6 +169,7 @@ def _tracked(task: Task, settings: dict[str, Any]) -> Iterator["Watch"]:
         yield lambda row, step: None
         return
     tags = {"method": task.method, "model": task.model, "schedule": task.schedule, "seed": task.seed}
+    tags |= {name: value for name, value in tracking.flatten(settings).items() if name.startswith(("noise.", "dataset", "clips"))}
     with tracking.run(cell=task.cell, preset=task.preset, stage=task.stage, params=settings, tags=tags) as track:
         prefix = f"{task.stage}/"
         yield lambda row, step: track.metrics(
