@@ -45,12 +45,19 @@ def download(
     source: Annotated[str, typer.Option(help="A source of sources.yaml.")],
     raw: Annotated[Path, typer.Option(help="Folder the raw files are in.")],
     out: Annotated[Path, typer.Option(help="Where to list what is there.")],
+    archives: Annotated[
+        Path | None, typer.Option(help="Where archives are kept; by default archives/SOURCE beside raw/.")
+    ] = None,
     params: Params = Path("params"),
+    workers: Annotated[int, typer.Option(min=1, max=16, help="Files fetched at a time.")] = 4,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", envvar="NOISYVOS_ACCEPT_LICENCE", help="Accept the licence of the source and fetch it.")
+    ] = False,
 ) -> None:
     """Fetch raw data, or check what was put there by hand and say what is missing."""
     from noisyvos.stages import download as stage
 
-    stage.run(source, raw=raw, out=out, params=params)
+    stage.run(source, raw=raw, out=out, params=params, archives=archives, workers=workers, accept_licence=accept_licence)
 
 
 app.add_typer(convert_app, name="convert")
@@ -301,6 +308,19 @@ def report(
     from noisyvos.stages import report as stage
 
     stage.run(cells=cells, results=results, predictions=predictions, converted=converted, figures=figures, out=out)
+
+
+@app.command()
+def track(
+    results: Results,
+    predictions: Predictions,
+    cells: Cells = Path("params/cells.yaml"),
+    converted: Converted = Path("data/converted"),
+) -> None:
+    """Bring MLflow in step with the results of a preset."""
+    from noisyvos.stages import track as stage
+
+    stage.run(cells=cells, results=results, predictions=predictions, converted=converted)
 
 
 @app.command()

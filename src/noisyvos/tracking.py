@@ -14,7 +14,8 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -187,33 +188,77 @@ def _close(track: Track, status: str) -> None:
             track._client.set_terminated(track._run_id, status)
 
 
-def record_sweeps(preset: str, points: list[dict[str, Any]]) -> None:
-    """Write the parent runs of a preset's sweeps.
+@dataclass(frozen=True)
+class Scored:
+    """A scored cell as its run shows it; `params`, `tags` and `curve` fill the run where training did not leave one."""
 
-    Each point is one scored cell: `cell`, `sweep` (the parent's name), `q` (target mean IoU), and the values `jf`,
-    `j`, `f`, `q_achieved`. A clean cell stands in several sweeps and so comes as several points.
-    """
+    cell: str
+    metrics: dict[str, float]
+    params: dict[str, Any] = field(default_factory=dict)
+    tags: dict[str, Any] = field(default_factory=dict)
+    curve: tuple[tuple[int, dict[str, float]], ...] = ()  # (iteration, values)
+    artifacts: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """One cell in a sweep; a clean cell stands in the sweeps of several noise kinds."""
+
+    cell: str
+    sweep: str  # the parent run's name
+    step: int  # noise in percent
+    metrics: dict[str, float]  # jf, j, f, q_achieved
+
+
+def record(preset: str, cells: list[Scored], points: list[SweepPoint]) -> None:
+    """Write the scores of cells to their runs, and the sweeps of a preset as parent runs; a warning is all that can go wrong."""
     if os.environ.get("NOISYVOS_TRACKING", "on") == "off":
         return
-    with _forgiving("the sweeps"), _lock():
-        from mlflow.entities import Metric
-
+    with _forgiving("the scores"), _lock():
         client = _connect()
         experiment = _experiment(client, preset)
-        now = int(time.time() * 1000)
-        for sweep in sorted({point["sweep"] for point in points}):
-            for old in _find(client, experiment, "sweep", sweep):  # scores may have changed: a sweep is always written whole
-                client.set_tag(old.info.run_id, "superseded", "yes")
-                client.delete_run(old.info.run_id)
-            parent = client.create_run(experiment, tags={"sweep": sweep, "preset": preset, "superseded": "no", _NAME: sweep})
-            metrics = []
-            for point in (p for p in points if p["sweep"] == sweep):
-                step = round(100 * (1 - point["q"]))
-                metrics += [
-                    Metric(f"sweep/{name}", float(point[name]), now, step) for name in ("jf", "j", "f", "q_achieved") if name in point
-                ]
-                for child in _find(client, experiment, "cell", point["cell"]):
-                    with suppress(KeyError):
-                        client.set_tag(child.info.run_id, _PARENT, parent.info.run_id)
-            client.log_batch(parent.info.run_id, metrics=metrics)
-            client.set_terminated(parent.info.run_id)
+        runs = {cell.cell: _scored_run(client, experiment, preset, cell) for cell in cells}
+        for sweep in dict.fromkeys(point.sweep for point in points):
+            _write_sweep(client, experiment, preset, sweep, [point for point in points if point.sweep == sweep], runs)
+
+
+def _scored_run(client: Any, experiment: str, preset: str, cell: Scored) -> str:
+    """Return the id of the cell's run with its scores in it; the run is made from the results if training left none."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    now = int(time.time() * 1000)
+    found = _find(client, experiment, "cell", cell.cell)
+    if found:
+        run_id, known = found[0].info.run_id, found[0].data.metrics
+    else:
+        tags = {"cell": cell.cell, "preset": preset, "superseded": "no", _NAME: cell.cell} | {k: str(v) for k, v in cell.tags.items()}
+        run_id, known = client.create_run(experiment, tags=tags).info.run_id, {}
+        params = [Param(name, str(value)[:500]) for name, value in flatten(cell.params).items()]
+        client.log_batch(run_id, params=params[:100], tags=[RunTag("rebuilt", "yes")])
+        curve = [Metric(name, value, now, step) for step, row in cell.curve for name, value in row.items()]
+        for start in range(0, len(curve), 1000):
+            client.log_batch(run_id, metrics=curve[start : start + 1000])
+    new = [Metric(name, value, now, 0) for name, value in cell.metrics.items() if known.get(name) != value]
+    if new or not found:
+        client.log_batch(run_id, metrics=new)
+        for path in cell.artifacts:
+            client.log_artifact(run_id, str(path), "scores")
+        client.set_terminated(run_id)
+    return run_id
+
+
+def _write_sweep(client: Any, experiment: str, preset: str, sweep: str, points: list[SweepPoint], runs: Mapping[str, str]) -> None:
+    """Make the parent run of a sweep anew: its scores may have changed, and a metric cannot be taken back."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    for old in _find(client, experiment, "sweep", sweep):
+        client.set_tag(old.info.run_id, "superseded", "yes")
+        client.delete_run(old.info.run_id)
+    parent = client.create_run(experiment, tags={"sweep": sweep, "preset": preset, "superseded": "no", _NAME: sweep}).info.run_id
+    metrics = [Metric(f"sweep/{name}", value, now, point.step) for point in points for name, value in point.metrics.items()]
+    client.log_batch(parent, metrics=metrics)
+    for point in points:
+        if point.cell in runs:
+            client.set_tag(runs[point.cell], _PARENT, parent)
+    client.set_terminated(parent)

@@ -15,7 +15,7 @@ from noisyvos.io.masks import write_mask_zip
 from noisyvos.report import tables as build
 from noisyvos.report.overlays import outline, overlay
 from noisyvos.report.results import load_results
-from noisyvos.stages import figures, report, tables
+from noisyvos.stages import figures, report, tables, track
 
 SCORES = {"first_mask-val": 0.3, "pretrained-tiny-s0-val": 0.5, "clean": 0.7, "dilate": 0.6}
 
@@ -135,9 +135,9 @@ def test_figures_are_the_same_bytes_on_every_run(workspace: Path) -> None:
 
 
 def test_sweep_points_open_with_the_clean_cell(workspace: Path) -> None:
-    points = tables.sweep_points(load_results(**places(workspace)))
-    seed0 = sorted((point["q"], round(point["jf"], 3)) for point in points if point["sweep"] == "gce|dilate|val|tiny|s0")
-    assert seed0 == [(0.8, 0.6), (1.0, 0.7)]
+    points = track.sweep_points(load_results(**places(workspace)))
+    seed0 = sorted((point.step, round(point.metrics["jf"], 3)) for point in points if point.sweep == "gce|dilate|val|tiny|s0")
+    assert seed0 == [(0, 0.7), (20, 0.6)]
 
 
 def test_a_folder_without_scores_is_refused(workspace: Path) -> None:

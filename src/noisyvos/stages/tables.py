@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import pandas as pd
-
-from noisyvos import tracking
 from noisyvos.io.atomic import atomic_directory
 from noisyvos.report import tables as build
-from noisyvos.report.results import Results, load_results
+from noisyvos.report.results import load_results
+from noisyvos.stages import track
 
 VIEWS = {
     "interval": "J&F in percent with its 95 % interval over videos (BCa bootstrap, seeds averaged)",
@@ -35,32 +33,4 @@ def run(*, cells: Path, results: Path, predictions: Path, converted: Path, out: 
             print(markdown[0])
     if loaded.missing:
         print(f"Missing, shown as such: {', '.join(loaded.missing)}")
-    tracking.record_sweeps(loaded.preset["name"], sweep_points(loaded))
-
-
-def sweep_points(results: Results) -> list[dict]:
-    """Return one point a trained cell and sweep; a clean cell opens the sweep of every noise kind it is compared with."""
-    points = []
-    for evaluation in results.evaluations:
-        trained = results.trained(evaluation)
-        kinds = [kind for kind in dict.fromkeys(trained["kind"]) if kind != "clean"]
-        for key, group in trained.groupby("key", sort=False):
-            first = group.iloc[0]
-            for kind in kinds if first["kind"] == "clean" else [first["kind"]]:
-                name = "|".join([first["method"], kind, first["dataset"], first["model"], f"s{first['seed']}"])
-                if len(results.evaluations) > 1:
-                    name += f"|{evaluation}"
-                points.append(
-                    {
-                        "cell": results.score_cells[key]["train_key"],
-                        "sweep": name,
-                        "q": float(
-                            first["q_achieved"] if pd.isna(first["q"]) else first["q"]
-                        ),  # clean labels and some kinds have no target
-                        "jf": float(group["JF"].mean()),
-                        "j": float(group["J"].mean()),
-                        "f": float(group["F"].mean()),
-                        "q_achieved": float(first["q_achieved"]),
-                    }
-                )
-    return points
+    track.record(loaded)
