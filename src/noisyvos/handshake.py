@@ -30,6 +30,7 @@ def record() -> None:
         raise UserError("Nothing is up to date yet, so there is nothing to record. Run `snakemake` first.")
     for names in _chunks([job.name for job in finished]):
         _run(["dvc", "commit", "--force", "--quiet", *names])
+    _touch(verified(pipeline, {job.name for job in waiting}))  # DVC moved the files into its cache and back: their times are new
     print(f"recorded {len(finished)} of {len(finished) + len(waiting)} cells in dvc.lock")
     if waiting:
         print(f"left out, because Snakemake would still run them: {_some(waiting)}")
@@ -42,13 +43,19 @@ def adopt() -> None:
     clean = verified(pipeline, stale)
     if not clean:
         raise UserError("DVC calls no cell up to date (`dvc status` says why), so there is nothing to adopt.")
-    for outs in _chunks([out for job in clean for out in job.outs]):
-        _run(["snakemake", "--touch", "--forceall", "--quiet", "all", "--", *outs], capture=True)
+    _touch(clean)
     total = sum(len(jobs) for jobs in pipeline.jobs.values())
     print(f"adopted {len(clean)} of {total} cells")
     if len(clean) < total:
         verified_names = {job.name for job in clean}
         print(f"left out, because DVC would still run them: {_some([job for job in pipeline if job.name not in verified_names])}")
+
+
+def _touch(jobs: list[Job]) -> None:
+    """Make Snakemake take these jobs, and with them all they depend on, as just made."""
+    outs = [out for job in jobs for out in job.outs]
+    if outs:
+        _run(["snakemake", "--touch", "--forceall", "--quiet", "all", "--", *outs], capture=True)
 
 
 def pending_outputs(summary: str) -> set[str]:
