@@ -140,6 +140,21 @@ def noise(
     stage.run(dataset, noise=noise, out=out, manifest=manifest, seed=seed, params=params, workers=workers)
 
 
+@app.command("noise-preview")
+def noise_preview(
+    dataset: Annotated[Path, typer.Option(help="A converted video dataset.")],
+    out: Annotated[Path, typer.Option("--out", help="The picture (PNG) to write.")],
+    noise: Annotated[list[str] | None, typer.Option("--noise", help="A noise setting; repeat for several. Default: all.")] = None,
+    frame: Annotated[str | None, typer.Option(help="<sequence>/<frame>. Default: the frame with most objects.")] = None,
+    seed: Seed = 0,
+    params: Params = Path("params"),
+) -> None:
+    """Show what label noise does to one frame."""
+    from noisyvos.stages import noise_preview as stage
+
+    stage.run(dataset, out=out, noises=noise or (), frame=frame, seed=seed, params=params)
+
+
 Model = Annotated[str, typer.Option(help="A network of models.yaml.")]
 MethodName = Annotated[str, typer.Option("--method", help="A method of methods.yaml.")]
 ScheduleName = Annotated[str, typer.Option("--schedule", help="A schedule of train.yaml.")]

@@ -8,8 +8,9 @@ import pytest
 
 from noisyvos.errors import UserError
 from noisyvos.noise import corrupt, corrupt_video, kinds
+from noisyvos.noise.contours import farthest_three, fill, outer_contours
 from noisyvos.noise.measure import compare, object_ious
-from noisyvos.noise.polygon import Outline, farthest_three, fill, outer_contours
+from noisyvos.noise.polygon import Outline
 from noisyvos.noise.sparse import skeleton
 
 

@@ -9,12 +9,13 @@ import pytest
 
 from noisyvos.datasets.layout import Sequence, write_video_meta
 from noisyvos.errors import UserError
-from noisyvos.io.images import encode_mask
+from noisyvos.io.images import encode_frame, encode_mask
 from noisyvos.io.masks import MaskCollection
 from noisyvos.noise import corrupt, kinds
 from noisyvos.noise.base import NOISE
 from noisyvos.noise.measure import compare
 from noisyvos.params import read_entry, read_family
+from noisyvos.stages import noise_preview
 from noisyvos.stages.noise import run
 
 NAMES = ("ant", "bee", "cow")
@@ -27,6 +28,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sequences = []
     for s, name in enumerate(NAMES):
         (root / "masks" / name).mkdir(parents=True)
+        (root / "frames" / name).mkdir(parents=True)
         frames = tuple(f"{t:05d}" for t in range(4))
         for t, frame in enumerate(frames):
             mask = np.zeros((48, 72), np.uint8)
@@ -35,6 +37,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if s == 1:
                 mask[:4] = 255
             (root / "masks" / name / f"{frame}.png").write_bytes(encode_mask(mask))
+            (root / "frames" / name / f"{frame}.jpg").write_bytes(encode_frame(np.repeat(60 * mask[:, :, None], 3, axis=2)))
         sequences.append(Sequence(name, frames, frames, (48, 72), (1, 2)))
     write_video_meta(root, "farm", sequences)
     return root
@@ -174,3 +177,23 @@ def test_every_named_noise_of_the_project_is_valid() -> None:
     entries = read_family(folder, "noise")
     kinds_used = {read_entry(folder, "noise", name, NOISE)[0].name for name in entries}
     assert kinds_used == set(kinds()), "every kind has a name to use it by"
+
+
+def test_preview_shows_every_asked_noise(dataset: Path, params: Path, tmp_path: Path) -> None:
+    sizes = []
+    for k, names in enumerate((["mix60"], ["mix60", "same60", "sparse", "tiny"])):
+        out = tmp_path / f"{k}.png"
+        noise_preview.run(dataset, out=out, noises=names, frame="bee/00001", params=params)
+        sizes.append(cv2.imread(str(out)).shape)
+    assert sizes[1] == (2 * sizes[0][0], sizes[0][1], 3), "four tiles a row, the first of them clean"
+    first = out.read_bytes()
+    noise_preview.run(dataset, out=out, noises=names, frame="bee/00001", params=params)
+    assert out.read_bytes() == first
+
+
+def test_preview_of_what_is_not_there_is_refused(dataset: Path, params: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no mask for frame 'bee/7'"):
+        noise_preview.run(dataset, out=tmp_path / "x.png", frame="bee/7", noises=["mix60"], params=params)
+    with pytest.raises(UserError, match=r"Unknown name in noise\.yaml"):
+        noise_preview.run(dataset, out=tmp_path / "x.png", noises=["mix61"], params=params)
+    assert not (tmp_path / "x.png").exists()

@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import Field
 
 from noisyvos.noise.base import NOISE, NoiseSettings, NoisyVideo, Video
+from noisyvos.noise.contours import fill, outer_contours, simplify
 from noisyvos.noise.distance import Patch
-from noisyvos.noise.polygon import fill, outer_contours, simplify
 from noisyvos.noise.shapes import reshape_once
 
 LEVELS = {  # probability of each error, Douglas-Peucker tolerance, vertex jitter, square kernel, all lengths in pixels

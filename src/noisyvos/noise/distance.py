@@ -5,6 +5,7 @@ Comparing them compares the signed Euclidean distances, without rounding: OpenCV
 squares are within 0.5 of the true whole number as long as distances stay under about 2000 pixels, far more than a crop holds.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil, pi, sqrt
 
@@ -93,6 +94,20 @@ def cut_patch(mask: np.ndarray, object_id: int, box: Box, margin: int, sides: st
     if sides != "inside":
         score -= square_distance(~inside)
     return Patch(object_id, wide, inside, score, int(np.count_nonzero(inside)))
+
+
+def smooth_distance(patch: Patch) -> np.ndarray:
+    """Return the signed distance to the boundary between pixels, (h, w) float64: half a pixel less than to the next pixel centre."""
+    distance = np.sqrt(np.abs(patch.score)) - 0.5
+    return np.where(patch.inside, distance, -distance)
+
+
+def centred(patch: Patch) -> Iterator[np.ndarray]:
+    """Yield row and column coordinates relative to the object's centre of mass, 1-D float64."""
+    for axis, span in enumerate(patch.box):
+        weights = np.count_nonzero(patch.inside, axis=1 - axis)
+        places = np.arange(span.start, span.stop)
+        yield places - float((weights * places).sum()) / patch.area
 
 
 def growth_margin(area: int, extra: int) -> int:

@@ -1,13 +1,12 @@
 """Smooth wobble of the boundary: the signed distance plus a Gaussian random field, as an unsteady annotator would draw it."""
 
-from collections.abc import Iterator
 from math import sqrt
 
 import numpy as np
 from pydantic import Field
 
 from noisyvos.noise.base import NOISE, GeometricSettings, NoisyVideo, Video
-from noisyvos.noise.distance import Patch, object_ids
+from noisyvos.noise.distance import Patch, centred, object_ids, smooth_distance
 from noisyvos.noise.shapes import Search, Shape, reshape_objects
 from noisyvos.noise.temporal import normal_draws
 
@@ -48,20 +47,6 @@ def first_size(video: Video, object_id: int) -> float:
     """Return the square root of an object's area in the first frame that shows it."""
     areas = (np.count_nonzero(mask == object_id) for mask in video.masks)
     return sqrt(next(area for area in areas if area))
-
-
-def smooth_distance(patch: Patch) -> np.ndarray:
-    """Return the signed distance to the boundary between pixels, (h, w) float64: half a pixel less than to the next pixel centre."""
-    distance = np.sqrt(np.abs(patch.score)) - 0.5
-    return np.where(patch.inside, distance, -distance)
-
-
-def centred(patch: Patch) -> Iterator[np.ndarray]:
-    """Yield row and column coordinates relative to the object's centre of mass, 1-D float64."""
-    for axis, span in enumerate(patch.box):
-        weights = np.count_nonzero(patch.inside, axis=1 - axis)
-        places = np.arange(span.start, span.stop)
-        yield places - float((weights * places).sum()) / patch.area
 
 
 def plane_waves(patch: Patch, waves: np.ndarray, amplitudes: np.ndarray, scale: float) -> np.ndarray:

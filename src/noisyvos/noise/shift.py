@@ -7,8 +7,7 @@ from pydantic import Field
 from scipy.ndimage import affine_transform
 
 from noisyvos.noise.base import NOISE, GeometricSettings, NoisyVideo, Video
-from noisyvos.noise.distance import Patch, object_ids
-from noisyvos.noise.jitter import centred, smooth_distance
+from noisyvos.noise.distance import Patch, centred, object_ids, smooth_distance
 from noisyvos.noise.shapes import Search, Shape, reshape_objects
 from noisyvos.noise.temporal import normal_draws, uniform
 
