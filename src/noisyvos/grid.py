@@ -99,7 +99,7 @@ def _datasets(preset: Preset) -> list[str]:
 
 def _add_dataset(cells: Cells, catalogue: Catalogue, name: str) -> None:
     source = catalogue.entries["datasets"].get(name, {}).get("source", name)  # only declared: a source of the same name
-    by_hand = catalogue.kind("sources", source) in ("", "by_hand")
+    by_hand = catalogue.kind("sources", source) in ("", "by_hand", "archives")
     stage = "download" if by_hand else "generate"
     cells[stage][source] = {"kind_file": catalogue.file("sources", source)}
     # what a person put in place is watched through its inventory, which holds the hash of every file

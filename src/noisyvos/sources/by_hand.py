@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from noisyvos.registry import Settings
 from noisyvos.sources.base import SOURCES, ManualSource
+from noisyvos.sources.facts import Facts
 
 _STRAY = {".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX"}
 
@@ -32,12 +33,9 @@ class Want(Settings):
         return f"{self.path}{number}{f'  ({self.about})' if self.about else ''}"
 
 
-class ByHandSettings(Settings):
+class ByHandSettings(Facts):
     """Settings of `by_hand`: `url` and `licence` may be empty when the material is the user's own."""
 
-    about: str
-    url: str = ""
-    licence: str = ""
     wants: tuple[Want, ...] = Field(min_length=1)
 
 
@@ -66,10 +64,7 @@ class ByHandSource(ManualSource):
 
     def instructions(self, raw: Path) -> str:
         """Return what the material is, where it comes from, what is wanted and the ways to put it at `raw`."""
-        lines = [f"What it is:  {self.settings.about}"]
-        lines += [f"Where from:  {self.settings.url}"] if self.settings.url else []
-        lines += [f"Licence:     {self.settings.licence}"] if self.settings.licence else []
-        lines += [f"Folder:      {raw.absolute()}", "Wanted in it:"]
+        lines = [*self.settings.lines(), f"Folder:      {raw.absolute()}", "Wanted in it:"]
         lines += [f"  {want}" for want in self.settings.wants]
         lines += ["Put the files there, or link the folder that holds them:", f"  ln -s /path/to/the/folder {raw}"]
         return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Stage `point`: make a folder that is already on this machine the raw material of a by-hand source."""
+"""Stage `point`: make a folder that is already on this machine the raw material of a published source."""
 
 import os
 from pathlib import Path
@@ -12,10 +12,8 @@ def run(source: str, *, to: Path, raw: Path, params: Path) -> None:
     sources = read_family(params, "sources")
     if source not in sources:
         raise unknown_name("source", source, sources)
-    if sources[source].get("kind") != "by_hand":
-        raise UserError(
-            f"{source}: this source is generated, not put there by hand. Choose a source of kind by_hand in {params}/sources.yaml."
-        )
+    if sources[source].get("kind") not in ("by_hand", "archives"):
+        raise UserError(f"{source}: this source is generated. Choose a source of kind by_hand or archives in {params}/sources.yaml.")
     if not to.is_dir():
         raise FileNotFoundError(f"{to}: no such folder. Give the folder that holds the material with --to.")
     link = raw / source
