@@ -374,3 +374,13 @@ def test_settings_that_change_no_result_are_no_part_of_it():
     one, two = schedule(checkpoint_every=1, workers=0), schedule(checkpoint_every=9, workers=3)
     assert one.result_settings() == two.result_settings()
     assert json.dumps(one.result_settings()) != json.dumps(schedule(batch=3).result_settings())
+
+
+def test_loss_scaling_changes_no_update(source):
+    clip = make_batch(source, schedule(), 0, 0)
+    plain, scaled = (make_learner(ToyNetwork(), ToyMethod(), schedule(gradient_clip=0.1), 0, CPU) for _ in range(2))
+    scaled.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    for learner in (plain, scaled):
+        take_step(learner, clip, 0)
+    torch.testing.assert_close(plain.networks[0].conv.weight, scaled.networks[0].conv.weight)
+    torch.testing.assert_close(plain.method.scalar, scaled.method.scalar)
