@@ -1,13 +1,16 @@
 """STM's encoders: a frame, alone or with masks, to features, keys and values (Oh et al., ICCV 2019, section 3.1)."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from noisyvos.models import resnet
+from noisyvos.models.folding import fold_stage
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB
 STD = (0.229, 0.224, 0.225)
@@ -53,6 +56,12 @@ class Encoder(nn.Module):
 
     def add_mask_planes(self, trunk: Trunk) -> None:
         """Create what a subclass needs before the first convolution, in the published order of names."""
+
+    def folded(self) -> Self:
+        """Return an encoder for inference that shares these weights but for the stages, whose normalisation is folded in."""
+        twin = copy.copy(self)
+        twin._modules = self._modules | {name: fold_stage(self._modules[name]) for name in ("res2", "res3", "res4")}
+        return twin
 
     def stem(self, frames: Tensor) -> Tensor:
         """Apply the first convolution to frames (B, 3, H, W), RGB in [0, 1] and padded."""

@@ -1,7 +1,8 @@
 """The STM network (Oh et al., ICCV 2019) at the sizes trained on COCO and VISOR, with the published parameter names."""
 
+import copy
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -44,7 +45,7 @@ class STM(VideoModel):
     """
 
     memory_settings = STMMemory
-    memory_format: ClassVar[torch.memory_format] = torch.contiguous_format  # of the frames the encoders see
+    memory_format: ClassVar[torch.memory_format] = torch.contiguous_format  # of frames and weights in training
 
     def __init__(self, settings: STMSettings) -> None:
         super().__init__()
@@ -61,6 +62,12 @@ class STM(VideoModel):
     def make_trunk(settings: STMSettings) -> Trunk:
         """Return how the encoders are built."""
         return resnet_trunk(resnet.Bottleneck, (3, 4, 6), 128, 512)
+
+    def for_inference(self) -> Self:
+        """Return a network with this one's present weights, shared or folded, that is faster and cannot be trained."""
+        twin = copy.copy(self)
+        twin._modules = self._modules | {name: self._modules[name].folded() for name in ("Encoder_M", "Encoder_Q")}
+        return twin
 
     def memorize(self, frames: Tensor, own: Tensor, others: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys (N, C_k, h, w) and values (N, C_v, h, w): frames (B, 3, H, W) RGB in [0, 1], masks (N, H, W) in [0, 1]."""

@@ -29,7 +29,7 @@ class STMSession(Session):
     """The memory of one video; objects are numbered within as they appear, so each frame's entry holds the first N of them."""
 
     def __init__(self, model: "STM", *, channels: int, kept: KeptFrames) -> None:
-        self.model = model
+        self.model = model.for_inference()
         self.channels = channels
         self.kept = kept
         self.order: list[int] = []  # the channel of each object, in order of appearance
@@ -47,7 +47,7 @@ class STMSession(Session):
             raise ValueError("the first frame of a session must give at least one object")
         height, width = frame.shape[-2:]
         pads = padding(height, width, self.model.stride)
-        image = F.pad(frame[None], pads).contiguous(memory_format=self.model.memory_format)
+        image = F.pad(frame[None], pads).contiguous(memory_format=torch.channels_last)
         result = frame.new_zeros(self.channels + 1, height, width)
         if known:
             left, _, top, _ = pads

@@ -50,7 +50,7 @@ class Block(nn.Module):
 
 @MODELS.register("stm_tiny", STMTinySettings)
 class STMTiny(STM):
-    """STM's computation with about half a million parameters."""
+    """STM's computation with about 0.7 million parameters."""
 
     memory_format = torch.channels_last
 
