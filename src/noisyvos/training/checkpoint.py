@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def discard(path: Path) -> None:
     """Remove the checkpoint of a finished training, and its folder if nothing else is in it."""
     path.unlink(missing_ok=True)
     _remove_leftovers(path)
-    if path.parent.is_dir() and not any(path.parent.iterdir()):
+    with suppress(OSError):
         path.parent.rmdir()
 
 

@@ -23,15 +23,18 @@ from noisyvos.training.sources import ClipSource
 from noisyvos.training.step import Learner, StepResult, as_floats, take_step
 
 STOPPED = 143  # exit code of a training that was asked to end and saved itself: 128 + SIGTERM
+INTERRUPTED = 130  # the same from the keyboard
+
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 Watch = Callable[[dict[str, float], int], None]  # takes a row of the curve and its iteration
 
 
 @contextmanager
 def _stop_requests() -> Iterator[list[int]]:
-    """Yield a list that receives SIGTERM and SIGUSR1 instead of the process being ended by them."""
+    """Yield a list that receives SIGTERM, SIGUSR1 and SIGINT instead of the process being ended by them."""
     received: list[int] = []
-    before = {number: signal.signal(number, lambda n, _: received.append(n)) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    before = {number: signal.signal(number, lambda n, _: received.append(n)) for number in _SIGNALS}
     try:
         yield received
     finally:
@@ -43,7 +46,7 @@ def train(learner: Learner, source: ClipSource, *, name: str, file: Path, mark: 
     """Train to the end of the schedule and return the curve; resume from the checkpoint `file` if it bears `mark`.
 
     On a CPU the result is the same bit for bit whether or not it was interrupted. Raises UserError when the loss is no
-    longer a finite number, and SystemExit 143 after a SIGTERM or SIGUSR1, with the state saved.
+    longer a finite number, and SystemExit after SIGTERM or SIGUSR1 (143) or Ctrl-C (130), with the state saved.
     """
     schedule = learner.schedule
     start, curve = _restore(learner, file, mark)
@@ -66,7 +69,7 @@ def train(learner: Learner, source: ClipSource, *, name: str, file: Path, mark: 
                 checkpoint.save(file, mark, {"iteration": done, "learner": learner.state(), "curve": curve.state()})
             if stop:
                 print(f"{name}: asked to stop, saved at iteration {done} of {schedule.total}.", file=sys.stderr)
-                raise SystemExit(STOPPED)
+                raise SystemExit(INTERRUPTED if stop[0] == signal.SIGINT else STOPPED)
     progress.close()
     return curve, progress
 
