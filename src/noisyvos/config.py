@@ -44,6 +44,11 @@ class Block(Settings):
     seed: tuple[NonNegativeInt, ...] = Field(min_length=1)
     dataset: str | None = None
     schedule: str | None = None
+    reference: str | None = None  # the method that the others of this block are compared with, in place of the preset's
+
+    def compared_with(self, reference: str | None) -> str:
+        """Return the method the others are compared with: the block's own, else the preset's if it is here, else the first."""
+        return self.reference or (reference if reference in self.method else self.method[0])
 
 
 class Preset(Settings):
@@ -58,6 +63,7 @@ class Preset(Settings):
     evaluate: tuple[str, ...] = Field(min_length=1)
     inference: str = "default"
     protocol: Literal["davis", "visor", "youtube_vos", "long_videos", "all_frames"] = "davis"
+    reference: str | None = None  # the method that the others are compared with; a block's first without it
     blocks: dict[str, Block] = Field(min_length=1)
 
 
@@ -220,10 +226,27 @@ def _check_preset(params: Path, name: str, entries: dict[str, dict[str, Any]]) -
         preset = read_preset(params, name)
     except (UserError, FileNotFoundError) as error:
         return [str(error)]
-    errors = _check_names(where, [name, *preset.blocks])
+    errors = _check_names(where, [name, *preset.blocks]) + _check_references(where, preset)
     for family, names in references(preset).items():
         errors += _check_names(where, names)
         if not preset.declared:
             known = entries.get(family, {})
             errors += [f"{where}: {unknown_name(FAMILIES[family].what, used, known)}" for used in names if used not in known]
     return errors
+
+
+def _check_references(where: str, preset: Preset) -> list[str]:
+    """Return an error for each method to compare with that is not run."""
+    run = list(dict.fromkeys(name for block in preset.blocks.values() for name in block.method))
+    errors = []
+    if _strange(preset.reference, run):
+        errors.append(f"{where}: reference: {unknown_name('method of this preset', str(preset.reference), run)}")
+    return errors + [
+        f"{where}: {name}: reference: {unknown_name('method of this block', str(block.reference), block.method)}"
+        for name, block in preset.blocks.items()
+        if _strange(block.reference, block.method)
+    ]
+
+
+def _strange(reference: str | None, run: Iterable[str]) -> bool:
+    return reference is not None and reference not in run

@@ -5,13 +5,14 @@ objects, and both the sum and the number of objects are resampled with them (a r
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap, t
 
-REPLICATES = 10_000
-_SEED = 20_240_601
+from noisyvos.report.resampling import REPLICATES, generator
+
 _FEWEST_FOR_BCA = 10  # below this many videos the jackknife of BCa is too coarse
 
 
@@ -23,6 +24,10 @@ class Interval:
     low: float
     high: float
 
+    def covers(self, value: float) -> bool:
+        """Return whether the interval holds `value`; an interval without bounds holds everything."""
+        return not (self.low > value or self.high < value)
+
 
 def sequence_interval(scores: pd.DataFrame, column: str = "JF") -> Interval:
     """Return the mean over objects and its 95 % interval over videos, conditional on the trained networks.
@@ -32,11 +37,20 @@ def sequence_interval(scores: pd.DataFrame, column: str = "JF") -> Interval:
     """
     objects = scores.groupby(["sequence", "object"], sort=True)[column].mean()
     grouped = objects.groupby(level="sequence").agg(["sum", "count"])
-    sums, counts = grouped["sum"].to_numpy(float), grouped["count"].to_numpy(float)
+    return cluster_interval(grouped["sum"].to_numpy(float), grouped["count"].to_numpy(float))
+
+
+def cluster_interval(sums: np.ndarray, counts: np.ndarray, method: Literal["BCa", "percentile"] = "BCa") -> Interval:
+    """Return sum(sums) / sum(counts) with its 95 % bootstrap interval over S clusters, both arrays (S,).
+
+    BCa (Efron 1987) takes its acceleration from the jackknife over clusters. Percentile bounds instead with fewer than 10
+    clusters, or where BCa is undefined because replicates hardly differ; the mean alone where all clusters agree.
+    """
     mean = float(sums.sum() / counts.sum())
-    means = sums / counts
-    if len(sums) < 2 or np.ptp(means) == 0:
+    if len(sums) < 2 or np.ptp(sums / counts) == 0:
         return Interval(mean, mean, mean)
+    if len(sums) < _FEWEST_FOR_BCA:
+        method = "percentile"
     result = bootstrap(
         (sums, counts),
         lambda total, count, axis=-1: total.sum(axis=axis) / count.sum(axis=axis),
@@ -44,12 +58,12 @@ def sequence_interval(scores: pd.DataFrame, column: str = "JF") -> Interval:
         vectorized=True,
         n_resamples=REPLICATES,
         batch=1000,
-        method="BCa" if len(sums) >= _FEWEST_FOR_BCA else "percentile",
-        rng=np.random.Generator(np.random.PCG64(_SEED)),
+        method=method,
+        rng=generator(),
     )
     low, high = (float(bound) for bound in result.confidence_interval)
-    if not (np.isfinite(low) and np.isfinite(high)):  # BCa is undefined where replicates hardly differ
-        return Interval(mean, mean, mean)
+    if method == "BCa" and not (np.isfinite(low) and np.isfinite(high)):
+        return cluster_interval(sums, counts, "percentile")
     return Interval(mean, low, high)
 
 
