@@ -19,21 +19,38 @@ def put_clip(raw: Path) -> None:
 
 
 def test_missing_folder_tells_all_there_is_to_do(tmp_path: Path) -> None:
+    raw, out = tmp_path / "long_videos", tmp_path / "long_videos.json"
+    with pytest.raises(UserError) as error:
+        download.run("long_videos", raw=raw, out=out, params=PARAMS)
+    text = str(error.value)
+    for part in (
+        f"{raw} does not exist yet",
+        "Long Videos",
+        "https://www.kaggle.com/gvclsu/long-videos",
+        "academic use",
+        "an account of Kaggle",
+        "JPEGImages/*, at least 3  (one folder of .jpg frames for each video)",
+        f"ln -s /path/to/the/folder {raw}",
+        f"noisyvos download --source long_videos --raw {raw} --out {out}",
+    ):
+        assert part in text
+    assert not out.exists()
+
+
+def test_fetching_waits_for_the_licence(tmp_path: Path) -> None:
     raw, out = tmp_path / "davis17", tmp_path / "davis17.json"
     with pytest.raises(UserError) as error:
         download.run("davis17", raw=raw, out=out, params=PARAMS)
     text = str(error.value)
     for part in (
-        f"{raw} does not exist yet",
-        "DAVIS 2017",
         "https://data.vision.ee.ethz.ch/csergi/share/davis/DAVIS-2017-trainval-480p.zip",
         "CC BY-NC 4.0",
         "ImageSets/2017/val.txt",
+        f"noisyvos download --source davis17 --raw {raw} --out {out} --accept-licence",
         f"ln -s /path/to/the/folder {raw}",
-        f"noisyvos download --source davis17 --raw {raw} --out {out}",
     ):
         assert part in text
-    assert not out.exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_incomplete_folder_names_what_lacks(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from noisyvos.download.archive import Limits, merge, unpack
+from noisyvos.download.partial import Partial
 from noisyvos.download.stream import Damaged, Patience, Remote, expecting, fetch, verify
 from noisyvos.download.watch import Stopped, Watch
 from noisyvos.errors import UserError
@@ -79,8 +80,11 @@ def obtain(
     places.archives.mkdir(parents=True, exist_ok=True)
     with _alone(places.archives), tqdm(desc="download", unit="B", unit_scale=True, unit_divisor=1000, disable=None, total=0) as bar:
         job.watch.bar = bar
-        _clear_leftovers(places.raw)
+        _clear_leftovers(places)
         wanted = [item for item in items if not _is_unpacked(item, places.raw)]
+        for item in items:
+            if not keep and item not in wanted:
+                (places.archives / item.name).unlink(missing_ok=True)
         pool = ThreadPoolExecutor(max_workers=min(workers, max(1, len(wanted))))
         try:
             futures = [pool.submit(_obtain_one, item, job) for item in wanted]
@@ -98,6 +102,7 @@ def _obtain_one(item: Item, job: _Job) -> None:
     known = _known(job.places.record, item)
     try:
         if archive.is_file():
+            Partial(archive).discard()
             facts = verify(archive, expecting(item.remote, known), str(archive))
         else:
             facts = fetch(expecting(item.remote, known), archive, job.patience, job.watch)
@@ -159,9 +164,17 @@ def _is_unpacked(item: Item, raw: Path) -> bool:
     return True
 
 
-def _clear_leftovers(raw: Path) -> None:
-    for staging in raw.glob(".unpacking-*"):
+def _clear_leftovers(places: Places) -> None:
+    """Remove what a killed command was just writing."""
+    for staging in places.raw.glob(".unpacking-*"):
         shutil.rmtree(staging, ignore_errors=True)
+    for folder, pattern in (
+        (places.raw / MARKS, ".*.tmp"),
+        (places.archives, ".*.tmp"),
+        (places.record.parent, f".{places.record.name}.*.tmp"),
+    ):
+        for file in folder.glob(pattern):
+            file.unlink()
 
 
 def _known(record: Path, item: Item) -> dict[str, Any]:

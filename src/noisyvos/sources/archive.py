@@ -89,6 +89,10 @@ class ArchiveSource(ByHandSource):
             return is_complete(self._items(), raw)
         return not self.missing(raw)
 
+    def is_fetched(self, raw: Path) -> bool:
+        """Whether the files in `raw` were fetched, or began to be, and not put there by a person."""
+        return is_started(raw)
+
     def fetch(self, places: Places, workers: int) -> None:
         """Fetch and unpack what is not there yet; see `noisyvos.download.plan.obtain`."""
         obtain(self._items(), places, workers=workers, keep=self.settings.keep_archives)

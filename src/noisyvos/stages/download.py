@@ -26,11 +26,13 @@ def run(
         return
     if raw.exists() and not raw.is_dir():
         raise UserError(f"{raw}: a folder is needed here, but this is a file.")
-    if isinstance(found, ArchiveSource) and not raw.is_symlink() and not found.is_here(raw):
-        if not accept_licence:
+    if isinstance(found, ArchiveSource) and not raw.is_symlink():
+        here = found.is_here(raw)
+        if not here and not accept_licence:
             raise UserError(_offer(found, raw, out))
-        places = Places(raw, archives or raw.absolute().parent.parent / "archives" / source, out.with_suffix(".archives.json"))
-        found.fetch(places, workers)
+        if not here or found.is_fetched(raw):  # also if all is there: a killed command may have left something to clear away
+            places = Places(raw, archives or raw.absolute().parent.parent / "archives" / source, out.with_suffix(".archives.json"))
+            found.fetch(places, workers)
     missing = found.missing(raw)
     if missing:
         raise UserError(_message(found, raw, out, missing))
