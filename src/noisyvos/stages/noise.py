@@ -55,6 +55,8 @@ def run(dataset: Path, *, noise: str, out: Path, manifest: Path, seed: int = 0, 
         f"{noise} on {data.meta['name']}: mean IoU {summary['q_achieved']:.4f} over {summary['object_frames']} object-frames, "
         f"{100 * summary['flip_rate']:.2f} % of pixels flipped, {summary['n_rescued']} rescued, in {out}"
     )
+    if item.name != "clean" and not summary["affected"] and summary["coverage"] == 1:
+        print(f"Note: {noise} touched nothing here (of {summary['eligible']} object-frames that it could): this is the clean dataset.")
 
 
 _JOB: tuple[VideoDataset, Item, Settings, int]
