@@ -1,10 +1,11 @@
-"""Residual trunks for inference: batch normalisation folded into the convolutions, ReLU and sums done where they arise.
+"""Convolutions for inference: batch normalisation folded into them, ReLU and sums done where they arise.
 
-Equal to the trained trunk but for rounding. On a CPU, oneDNN applies ReLU and the sum of a shortcut while it writes a
+Equal to the plain layers but for rounding. On a CPU, oneDNN applies ReLU and the sum of a shortcut while it writes a
 convolution's output, which plain calls cannot ask for; where that is not there, plain calls follow.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +19,17 @@ _FUSED = getattr(torch.ops.mkldnn, "_convolution_pointwise", None) if torch.back
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution with its normalisation folded in."""
+    """A convolution that may end with a sum and a ReLU; no gradient flows through it."""
 
     weight: Tensor
     bias: Tensor
     stride: tuple[int, int]
     padding: tuple[int, int]
+
+    @classmethod
+    def of(cls, convolution: nn.Conv2d) -> Self:
+        """Return a convolution without normalisation in this form."""
+        return cls(convolution.weight, convolution.bias, convolution.stride, convolution.padding)
 
     def __call__(self, x: Tensor, *, relu: bool = False, plus: Tensor | None = None) -> Tensor:
         """Map (N, C, H, W); add `plus` of the output's shape, then apply ReLU if asked to."""

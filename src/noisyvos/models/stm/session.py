@@ -77,7 +77,7 @@ class STMSession(Session):
             keys = torch.cat([entry.keys[first:stop] for entry in holding], 2)
             values = torch.cat([entry.values[first:stop] for entry in holding], 2)
             found.append(read(keys, values, query.flatten(2).expand(stop - first, -1, -1)))
-        readout = torch.cat(found).unflatten(2, query.shape[-2:])
+        readout = torch.cat(found).unflatten(2, query.shape[-2:]).contiguous(memory_format=torch.channels_last)
         owner = torch.zeros(known, dtype=torch.long, device=image.device)
         return object_probabilities(self.model.segment(prepared, readout, owner))
 
