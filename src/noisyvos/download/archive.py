@@ -1,5 +1,6 @@
 """Unpacking of archives nobody here made: names, links, sizes and room are checked, and nothing is written outside the folder."""
 
+import errno
 import lzma
 import os
 import re
@@ -67,6 +68,10 @@ def unpack(
         raise UserError(f"{path}: this archive is damaged ({error}). Remove it to fetch it again.") from None
     except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
         raise UserError(f"{path}: this archive uses one name for a file and for a folder ({Path(str(error.filename)).name}).") from None
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise UserError(f"{path}: the disk became full while this archive was unpacked. Make room and run the command again.") from None
+        raise
     if not written:
         raise UserError(f"{path}: this archive holds no files{f' below {root}' if root else ''}.")
     return written

@@ -37,6 +37,8 @@ def run(
     if missing:
         raise UserError(_message(found, raw, out, missing))
     entries = take_inventory(raw, found.files(raw))
+    for leftover in out.parent.glob(f".{out.name}.*.tmp"):  # of a command that was killed while it wrote the list
+        leftover.unlink()
     write_json(out, entries)
     print(f"{source}: {len(entries)} files, {sum(entry['size'] for entry in entries) / 1e6:.1f} MB in {raw}")
 
