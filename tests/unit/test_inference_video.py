@@ -133,3 +133,30 @@ def test_bad_frames(model, frames) -> None:
         segment_video(model, iter(()), {0: GOOD})
     with pytest.raises(ValueError, match="frames must be a float tensor"):
         segment_video(model, torch.from_numpy(frames), {0: GOOD})
+
+
+def test_scribbles_are_hints(frames) -> None:
+    class Scribbled(type(models.build("xmem_tiny"))):
+        background_label = 11
+
+        def session(self, *, channels, memory, length):
+            assert channels == 1  # the background scribble is no object
+            return Seen()
+
+    class Seen:
+        given: dict = {}  # noqa: RUF012
+
+        def step(self, frame, *, given, last):
+            self.given = given or self.given
+            probabilities = torch.zeros(2, HEIGHT, WIDTH)
+            probabilities[1] = 1
+            return probabilities
+
+        def memory_usage(self):
+            return {"channels": sorted(self.given)}
+
+    model = Scribbled(models.build("xmem_tiny").settings)
+    scribble = mask_with(o4=(5, 7, 5, 20), o11=(30, 32, 5, 50))
+    video = segment_video(model, list(frames), {0: scribble})
+    assert (video.masks == 4).all()  # also where background was scribbled: the result is the prediction
+    assert video.memory_usage[0] == {"channels": [0, 1]}

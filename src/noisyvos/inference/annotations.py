@@ -16,6 +16,7 @@ class Annotations:
     masks: dict[int, np.ndarray]  # (H, W) uint8, void turned into 0
     ids: tuple[int, ...]  # every object id of the video, ascending: id of channel 1, 2, ...
     size: tuple[int, int]
+    background_label: int | None = None  # of scribbles
 
     @property
     def first(self) -> int:
@@ -23,16 +24,22 @@ class Annotations:
         return min(self.masks)
 
     def given(self, index: int) -> dict[int, np.ndarray]:
-        """Return {channel: (H, W) bool} of the objects annotated in frame `index`."""
+        """Return {channel: (H, W) bool} of the objects annotated in frame `index`; channel 0 is a background scribble."""
         mask = self.masks.get(index)
         if mask is None:
             return {}
         present = np.unique(mask)
-        return {channel: mask == number for channel, number in enumerate(self.ids, 1) if number in present}
+        labels = dict(enumerate(self.ids, 1))
+        if self.background_label is not None:
+            labels[0] = self.background_label
+        return {channel: mask == number for channel, number in labels.items() if number in present}
 
 
-def check_annotations(annotations: Mapping[int, np.ndarray], length: int | None) -> Annotations:
-    """Return the annotations in one form; UserError says which frame's mask is unusable and why."""
+def check_annotations(annotations: Mapping[int, np.ndarray], length: int | None, background_label: int | None = None) -> Annotations:
+    """Return the annotations in one form; UserError says which frame's mask is unusable and why.
+
+    background_label: the label of a background scribble, which is no object.
+    """
     masks: dict[int, np.ndarray] = {}
     for index, mask in sorted(annotations.items()):
         mask = np.asarray(mask)
@@ -46,7 +53,7 @@ def check_annotations(annotations: Mapping[int, np.ndarray], length: int | None)
     if len(sizes) > 1:
         raise UserError(f"annotations: the masks have different sizes ({', '.join(map(str, sorted(sizes)))}).")
     masks = {index: mask for index, mask in masks.items() if mask.any()}
-    if not masks:
+    ids = sorted({int(number) for mask in masks.values() for number in np.unique(mask)} - {0, background_label})
+    if not ids:
         raise UserError("annotations: no mask names an object (ids 1..254). At least one frame must.")
-    ids = sorted({int(number) for mask in masks.values() for number in np.unique(mask)} - {0})
-    return Annotations(masks, tuple(ids), sizes.pop())
+    return Annotations(masks, tuple(ids), sizes.pop(), background_label)

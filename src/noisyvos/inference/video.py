@@ -31,7 +31,7 @@ class FrameResult:
     """One segmented frame."""
 
     mask: np.ndarray  # (H, W) uint8
-    probabilities: Tensor  # (K + 1, H, W) float32 on the CPU
+    probabilities: np.ndarray  # (K + 1, H, W) float32
     memory_usage: dict[str, Any]
 
 
@@ -58,7 +58,7 @@ def segment_video(
         masks.append(result.mask)
         usage.append(result.memory_usage)
         if keep_probabilities:
-            probabilities.append(result.probabilities.numpy())
+            probabilities.append(result.probabilities)
         if progress is not None:
             progress(len(masks), total)
     return Segmentation(np.stack(masks), np.stack(probabilities) if keep_probabilities else None, usage)
@@ -80,7 +80,7 @@ def iterate_video(
     length = len(frames) if hasattr(frames, "__len__") else None
     if length == 0:
         raise UserError("frames: the video is empty.")
-    checked = check_annotations(annotations, length)
+    checked = check_annotations(annotations, length, model.background_label)
     remaining = None if length is None else length - checked.first
     session = model.session(channels=len(checked.ids), memory=settings, length=remaining)
     return _walk(model, session, frames, checked, size)
@@ -94,18 +94,24 @@ def _walk(
     for index, (frame, last) in enumerate(_with_last(frames)):
         count = index + 1
         picture = _as_tensor(frame, index, annotations.size).to(device)
+        given = annotations.given(index)
         if index < annotations.first:
-            probabilities = torch.zeros(len(annotations.ids) + 1, *annotations.size)
+            probabilities = np.zeros((len(annotations.ids) + 1, *annotations.size), np.float32)
             probabilities[0] = 1
         else:
             with _evaluating(model), torch.inference_mode():
-                probabilities = _step(session, picture, annotations.given(index), index == annotations.first, last, size).cpu().float()
-        yield FrameResult(_to_mask(probabilities, annotations.ids), probabilities, session.memory_usage())
+                probabilities = _step(session, picture, given, last, size).float().cpu().numpy()
+        mask = np.array([0, *annotations.ids], np.uint8)[probabilities.argmax(0)]
+        if not model.takes_scribbles:
+            _hold(
+                given, annotations, mask, probabilities, first=index == annotations.first, resized=size not in (None, min(annotations.size))
+            )
+        yield FrameResult(mask, probabilities, session.memory_usage())
     if max(annotations.masks) >= count:
         raise UserError(f"annotations: frame {max(annotations.masks)} is annotated, but the video has only {count} frames.")
 
 
-def _step(session: Session, picture: Tensor, given: dict[int, np.ndarray], first: bool, last: bool, size: int | None) -> Tensor:
+def _step(session: Session, picture: Tensor, given: dict[int, np.ndarray], last: bool, size: int | None) -> Tensor:
     """Return the probabilities of one frame at its own size, working at shorter side `size`."""
     masks = {channel: torch.from_numpy(mask).to(picture.device) for channel, mask in given.items()}
     full = tuple(picture.shape[-2:])
@@ -115,19 +121,26 @@ def _step(session: Session, picture: Tensor, given: dict[int, np.ndarray], first
     small = F.interpolate(picture[None], working, mode="bilinear", align_corners=False, antialias=True)[0]
     small_masks = {channel: F.interpolate(mask[None, None].float(), working)[0, 0] > 0.5 for channel, mask in masks.items()}
     probabilities = session.step(small, given=small_masks, last=last)
-    probabilities = F.interpolate(probabilities[None], full, mode="bilinear", align_corners=False)[0]
-    if first:
-        probabilities = torch.zeros_like(probabilities)
+    return F.interpolate(probabilities[None], full, mode="bilinear", align_corners=False)[0]
+
+
+def _hold(
+    given: dict[int, np.ndarray], annotations: Annotations, mask: np.ndarray, probabilities: np.ndarray, *, first: bool, resized: bool
+) -> None:
+    """Write given masks into a frame's result: in the first annotated frame all of it, later the given pixels.
+
+    Where the network worked at another size its probabilities are replaced too, as they cannot be sharp there.
+    """
+    if first and given:
+        mask[:] = annotations.masks[annotations.first]
+    if first and resized:
+        probabilities[:] = 0
         probabilities[0] = 1
-    for channel, mask in masks.items():  # what was given holds at full resolution too
-        probabilities[:, mask] = 0
-        probabilities[channel, mask] = 1
-    return probabilities
-
-
-def _to_mask(probabilities: Tensor, ids: tuple[int, ...]) -> np.ndarray:
-    table = np.array([0, *ids], np.uint8)
-    return table[probabilities.argmax(0).numpy()]
+    for channel, pixels in given.items():
+        mask[pixels] = annotations.ids[channel - 1]
+        if resized:
+            probabilities[:, pixels] = 0
+            probabilities[channel, pixels] = 1
 
 
 def _with_last(frames: Tensor | Iterable[Any]) -> Iterator[tuple[Any, bool]]:

@@ -71,8 +71,8 @@ class Session(ABC):
         """Take the next frame and return probabilities (C+1, H, W) float32, background first.
 
         frame: (3, H, W) RGB in [0, 1] on the network's device. `given` maps channel (1..C) to a bool mask (H, W) for the
-        objects annotated in this frame; the first call must give at least one. Channels not given so far are 0. `last`
-        marks the final frame.
+        objects annotated in this frame (channel 0 is a background scribble, for networks that take scribbles); the first
+        call must give at least one. Channels not given so far are 0. `last` marks the final frame.
         """
 
     @abstractmethod
@@ -84,6 +84,12 @@ class VideoModel(nn.Module, ABC):
     """A network for semi-supervised video object segmentation."""
 
     memory_settings: ClassVar[type[Settings]]  # what `session` takes, with defaults
+    background_label: ClassVar[int | None] = None  # networks that take scribbles: the label of a background scribble
+
+    @property
+    def takes_scribbles(self) -> bool:
+        """Whether annotations are scribbles: hints only, so that annotated frames are predicted too, not masks that hold."""
+        return self.background_label is not None
 
     @classmethod
     def settings_from_official(cls, state: dict[str, Tensor]) -> dict[str, Any]:
