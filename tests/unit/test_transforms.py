@@ -59,6 +59,22 @@ def test_video_moves_frames_apart_only_while_rotation_is_on():
     assert np.array_equal(steady[0], steady[1])
 
 
+def test_video_stm_moves_frames_apart_and_keeps_the_objects_in_view():
+    still = Pictures(clip().frames[:1].repeat(3, 0), (clip().masks[0][:1].repeat(3, 0),))
+    done = augment("video_stm", still, None, rotate=True, generator=numpy_generator(3))
+    assert not np.array_equal(done.masks[0][0], done.masks[0][1])
+    assert done.frames.min() == 0  # black outside the picture
+    far = np.zeros((3, 200, 300), np.uint8)
+    far[:, 100:120, 160:190] = 1
+    far[:, :20, :20] = 255  # void is no object
+    seen = [
+        augment("video_stm", Pictures(far[..., None].repeat(3, -1), (far,)), (96, 96), rotate=True, generator=numpy_generator(draw))
+        for draw in range(20)
+    ]
+    assert all((picture == 1).any() for each in seen for picture in each.masks[0])
+    assert {tuple(each.masks[0][0].shape) for each in seen} == {(96, 96)}
+
+
 def test_a_crop_larger_than_the_frames_is_refused():
     with pytest.raises(UserError, match="64x64 does not fit frames of 40x56: lower `crop`"):
         random_crop(clip(), (64, 64), numpy_generator(0))

@@ -1,7 +1,8 @@
 """Augmentations of a training clip: geometry alike for frames and every mask set, labels always nearest.
 
-`light` is a few array operations for small clips on a CPU; `video` and `still` are the published recipes for videos and
-for still-image clips, done with Pillow exactly as torchvision's PIL backend does them (which costs seconds to import).
+`light` is a few array operations for small clips on a CPU; `video` and `still` are XMem's recipes for videos and for
+still-image clips, done with Pillow exactly as torchvision's PIL backend does them (which costs seconds to import);
+`video_stm` is STM's for videos.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from noisyvos.errors import UserError
+from noisyvos.io.images import VOID
 
 MEAN_COLOUR = (124, 116, 104)  # ImageNet's mean, the fill outside the picture
 
@@ -86,8 +88,8 @@ def _colour(image: Image.Image, brightness: float, contrast: float, saturation: 
     return image
 
 
-def _affine(size: tuple[int, int], degrees: float, shear: float, scale: float) -> tuple[float, ...]:
-    """Return Pillow's backward affine coefficients of rotation, x-shear (degrees) and scale about the centre of (width, height)."""
+def _affine(size: tuple[int, int], degrees: float, shear: float, scale: float | np.ndarray) -> tuple[float, ...]:
+    """Return Pillow's backward affine coefficients of rotation, x-shear (degrees) and scale (one, or x and y) about the middle."""
     turn, slant = np.deg2rad(degrees), np.deg2rad(shear)
     forward = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ np.array([[1, -np.tan(slant)], [0, 1]]) * scale
     back = np.linalg.inv(forward)
@@ -173,4 +175,68 @@ def still(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator:
     return Pictures(frames, clip.masks)
 
 
-AUGMENTATIONS: dict[str, Augmentation] = {"none": none, "light": light, "video": video, "still": still}
+def _random_moves(size: tuple[int, int], reach: float, rotate: bool, generator: np.random.Generator) -> list[tuple[float, ...]]:
+    """Return some of rotation, x-shear, translation and scale in random order, each as Pillow's affine coefficients."""
+    x, y = np.rint(generator.integers(-15, 15, 2, endpoint=True) * reach)
+    kinds = [
+        _affine(size, generator.uniform(-30, 30), 0, 1) if rotate else None,
+        _affine(size, 0, generator.uniform(-15, 15), 1) if rotate else None,
+        (1, 0, -x, 0, 1, -y),
+        _affine(size, 0, 0, generator.uniform(0.8, 1.2, 2)),
+    ]
+    chosen = generator.random(len(kinds)) < 0.5
+    return [kinds[index] for index in generator.permutation(len(kinds)) if chosen[index] and kinds[index] is not None]
+
+
+def _window_starts(labels: np.ndarray, window: tuple[int, int], reach: float, generator: np.random.Generator) -> list[tuple[int, int]]:
+    """Return (top, left) per frame of labels (T, H, W): of a window that holds all labels if it can, moved on in each frame."""
+    holds = ((labels != 0) & (labels != VOID)).any(0)
+    place, limits = [], [side - wanted for side, wanted in zip(holds.shape, window, strict=True)]
+    for axis, (wanted, limit) in enumerate(zip(window, limits, strict=True)):
+        filled = np.flatnonzero(holds.any(1 - axis))
+        low, high = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 0)
+        span = (low, high - wanted) if high - low > wanted else (max(0, high - wanted), min(low, limit))
+        place.append(int(generator.integers(*span, endpoint=True)))
+    starts = []
+    for _ in labels:
+        step = np.rint(generator.integers(-20, 20, 2, endpoint=True) * reach)
+        place = [int(np.clip(start + move, 0, limit)) for start, move, limit in zip(place, step, limits, strict=True)]
+        starts.append((place[0], place[1]))
+    return starts
+
+
+def video_stm(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator) -> Pictures:
+    """STM's augmentation of videos: flip alike in all frames, an affine map per frame, one scale, a crop near the objects per frame.
+
+    Per frame, each with probability 0.5 and in random order: rotation +-30 and x-shear +-15 degrees (left out unless
+    `rotate`), translation +-15 pixels, scale x and y 0.8..1.2; then all frames scaled by 0.8..1.1, and a window that
+    walks up to 20 pixels a frame. Pixels are those of a crop of 384. Black outside, no change of colour. Released code for VISOR.
+    """
+    height, width = clip.frames.shape[1:3]
+    out = crop or (height, width)
+    reach = min(out) / 384
+    if generator.random() < 0.5:
+        clip = flip(clip, 2)
+    clip = Pictures(np.ascontiguousarray(clip.frames), tuple(np.ascontiguousarray(mask) for mask in clip.masks))
+    moves = [_random_moves((width, height), reach, rotate, generator) for _ in clip.frames]
+    factor = generator.uniform(0.8, 1.1)
+    size = (max(out[1], int(width * factor)), max(out[0], int(height * factor)))
+
+    def change(t: int, image: Image.Image, resampling: Image.Resampling) -> Image.Image:
+        for move in moves[t]:
+            image = image.transform(image.size, Image.Transform.AFFINE, move, resampling)
+        return image.resize(size, resampling)
+
+    bilinear, nearest = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
+    clip = _per_image(clip, lambda t, image: change(t, image, bilinear), lambda t, image: change(t, image, nearest))
+    starts = _window_starts(clip.masks[0], out, reach, generator)
+
+    def cut(frames: np.ndarray) -> np.ndarray:
+        pairs = zip(frames, starts, strict=True)
+        return np.stack([frame[top : top + out[0], left : left + out[1]] for frame, (top, left) in pairs])
+
+    return Pictures(cut(clip.frames), tuple(cut(mask) for mask in clip.masks))
+
+
+AUGMENTATIONS: dict[str, Augmentation] = {"none": none, "light": light, "video": video, "video_stm": video_stm, "still": still}
+RESIZING = frozenset({"video", "video_stm"})  # those whose frames may be smaller than the crop

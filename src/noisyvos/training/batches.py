@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from noisyvos.datasets.sampling import choose_objects, relabel, unit_at, usable_objects
-from noisyvos.datasets.transforms import Pictures, augment
+from noisyvos.datasets.transforms import RESIZING, Pictures, augment
 from noisyvos.errors import UserError
 from noisyvos.models.base import Clip
 from noisyvos.seeding import numpy_generator
@@ -21,7 +21,7 @@ def check_sizes(source: ClipSource, schedule: Schedule) -> None:
     sizes, window = source.sizes(), schedule.window
     if window is None and len(sizes) > 1:
         raise UserError(f"{source.name}: frames come in {len(sizes)} sizes, so the schedule needs a `crop`.")
-    if window is None or schedule.augmentation == "video":  # which resizes what it cuts out
+    if window is None or schedule.augmentation in RESIZING:
         return
     for height, width in sorted(sizes):
         if window[0] > height or window[1] > width:

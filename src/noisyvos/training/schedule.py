@@ -34,6 +34,8 @@ class Schedule(Settings):
     augmentation: str = "light"
     crop: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None  # None: whole frames, all of one size
 
+    network: dict[str, bool | int | float | str] = Field(default_factory=dict)  # settings of the network for this training alone
+
     diagnostics: PositiveInt = 20  # how often over the training noise diagnostics are measured
     diagnosed_batches: PositiveInt = 4  # batches each of them looks at
     log_every: PositiveInt | None = None  # iterations between rows of the curve; None: fifty rows in all
@@ -71,7 +73,8 @@ class Schedule(Settings):
 
     def result_settings(self) -> dict[str, object]:
         """Return the settings that results depend on, as plain values."""
-        return self.model_dump(mode="json", exclude={"checkpoint_every", "workers"})
+        ineffective = {"checkpoint_every", "workers"} | (set() if self.network else {"network"})
+        return self.model_dump(mode="json", exclude=ineffective)
 
 
 def learning_rate(schedule: Schedule, iteration: int) -> float:

@@ -113,7 +113,7 @@ def carry_out(task: Task, make_source: Callable[[Schedule], "ClipSource"], input
     method = methods.from_settings(chosen.method["kind"], _without_kind(chosen.method), chosen.schedule.total)
     if method.teacher and task.init is None:
         raise UserError(f"Method {task.method!r} needs a trained network to start from, its teacher: give weights (--init).")
-    model = models.build(chosen.model["kind"], seed=task.seed, **_without_kind(chosen.model))
+    model = models.build(chosen.model["kind"], seed=task.seed, **(_without_kind(chosen.model) | chosen.schedule.network))
     if task.init is not None:
         models.load_weights(model, task.init)
         inputs = inputs | {"init": task.init}
