@@ -1,0 +1,112 @@
+"""Every fetched source of the registry, in miniature: served on loopback, downloaded with its own settings, converted."""
+
+import io
+import json
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from noisyvos.stages import convert, download, unify
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from loopback import Site, serve
+from miniatures import ARCHIVES, Members
+
+PARAMS = Path(__file__).resolve().parents[2] / "params"
+REGISTRY = yaml.safe_load((PARAMS / "sources.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        with serve() as running:
+            yield running
+
+
+def packed(name: str, members: Members) -> bytes:
+    buffer = io.BytesIO()
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for member, data in members.items():
+                archive.writestr(member, data)
+    else:
+        with tarfile.open(fileobj=buffer, mode="w") as bundle:
+            for member, data in members.items():
+                entry = tarfile.TarInfo(member)
+                entry.size = len(data)
+                bundle.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def fetch(name: str, site: Site, base: Path) -> Path:
+    """Serve the miniature of source `name`, download it with the settings of the registry, and return its raw folder.
+
+    Only the addresses, the published sizes and sums, and the counts of the real thing are replaced.
+    """
+    entry = json.loads(json.dumps(REGISTRY[name]))
+    for file in entry["files"]:
+        archive = file["url"].rpartition("/")[2]
+        file["url"] = site.url(f"{name}/{archive}", packed(archive, ARCHIVES[name]()[archive]))
+        for known in ("size", "md5", "sha256"):
+            file.pop(known, None)
+    for want in entry["wants"]:
+        want["count"] = min(want.get("count", 1), 2)
+    (base / "params").mkdir()
+    (base / "params" / "sources.yaml").write_text(yaml.safe_dump({name: entry}))
+    raw = base / "raw" / name
+    download.run(name, raw=raw, out=base / "sources" / f"{name}.json", params=base / "params", accept_licence=True)
+    return raw
+
+
+def test_there_is_a_miniature_of_every_fetched_source() -> None:
+    assert set(ARCHIVES) == {name for name, entry in REGISTRY.items() if entry["kind"] == "archives"}
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_what_is_wanted_comes_out_of_the_archives(name: str, site: Site, tmp_path: Path) -> None:
+    raw = fetch(name, site, tmp_path)
+    listed = {entry["path"] for entry in json.loads((tmp_path / "sources" / f"{name}.json").read_text())}
+    assert listed
+    assert all((raw / path).is_file() for path in listed)
+    assert not [path for path in raw.rglob("*") if path.name in (".DS_Store", "__MACOSX", "DAVIS", "VOCdevkit")]
+    images = sum(member.endswith((".jpg", ".png")) and "/." not in member for files in ARCHIVES[name]().values() for member in files)
+    assert len([path for path in raw.rglob("*") if path.suffix in (".jpg", ".png")]) == images
+
+
+@pytest.mark.parametrize(
+    ("source", "dataset", "facts"),
+    [
+        ("davis17", "davis17_train", {"bear", "boat"}),
+        ("davis17", "davis17_val", {"cows"}),
+        ("davis17", "davis16_val", {"cows"}),
+    ],
+)
+def test_davis_goes_on_to_the_common_layout(source: str, dataset: str, facts: set[str], site: Site, tmp_path: Path) -> None:
+    convert.run(dataset, raw=fetch(source, site, tmp_path), out=tmp_path / "converted", params=PARAMS)
+    meta = json.loads((tmp_path / "converted" / "meta.json").read_text())
+    assert set(meta["sequences"]) == facts
+
+
+def test_coco_goes_on_to_the_common_layout(site: Site, tmp_path: Path) -> None:
+    convert.run("coco_train", raw=fetch("coco", site, tmp_path), out=tmp_path / "converted", params=PARAMS)
+    meta = json.loads((tmp_path / "converted" / "meta.json").read_text())
+    assert (meta["images"], meta["instances"], meta["crowd"]) == (3, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [("msra10k", "MSRA10K"), ("ecssd", "ECSSD"), ("pascal_s", "PASCAL-S"), ("voc2012", "PASCALVOC2012"), ("coco", "COCO")],
+)
+def test_still_images_go_on_to_one_set(source: str, name: str, site: Site, tmp_path: Path) -> None:
+    unify.run(name, source=fetch(source, site, tmp_path), destination=tmp_path / "static")
+    images, masks = (
+        sorted(path.stem for path in (tmp_path / "static" / folder / name).iterdir()) for folder in ("JPEGImages", "Annotations")
+    )
+    assert images == masks
+    assert len(images) == (5 if name == "COCO" else 3)
