@@ -15,6 +15,7 @@ from noisyvos.report.resampling import percentiles, sign_patterns, two_way_means
 from noisyvos.report.statistics import Interval, cluster_interval, seed_interval
 
 MARGIN = 0.5  # points of J&F that are taken as no difference that matters
+_MOST_RANKED_EXACTLY = 50
 POINTS = 100.0  # scores are fractions, differences are spoken of in points
 
 
@@ -105,9 +106,13 @@ def sign_flip(sums: np.ndarray) -> float:
 
 
 def signed_ranks(means: np.ndarray) -> float:
-    """Return the p value of Wilcoxon's signed-rank test over sequence means (S,); 1 where nothing differs."""
+    """Return the p value of Wilcoxon's signed-rank test over sequence means (S,); 1 where nothing differs.
+
+    Exact up to 50 sequences that differ, by the normal approximation above that and with ties.
+    """
     moved = means[means != 0]
-    return float(wilcoxon(moved).pvalue) if len(moved) else 1.0
+    exact = len(moved) <= _MOST_RANKED_EXACTLY and len(np.unique(np.abs(moved))) == len(moved)
+    return float(wilcoxon(moved, method="exact" if exact else "asymptotic").pvalue) if len(moved) else 1.0
 
 
 def equivalence(replicates: np.ndarray, margin: float) -> float:

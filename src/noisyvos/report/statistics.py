@@ -28,6 +28,11 @@ class Interval:
         """Return whether the interval holds `value`; an interval without bounds holds everything."""
         return not (self.low > value or self.high < value)
 
+    def text(self) -> str:
+        """Return mean and bounds, signed, with one digit."""
+        mean, low, high = (f"{round(value, 1) + 0.0:+.1f}" for value in (self.mean, self.low, self.high))  # no -0.0
+        return f"{mean} [{low}, {high}]"
+
 
 def sequence_interval(scores: pd.DataFrame, column: str = "JF") -> Interval:
     """Return the mean over objects and its 95 % interval over videos, conditional on the trained networks.

@@ -1,10 +1,10 @@
-"""Stage `figures`: J&F against achieved noise, training curves, example videos, label noise."""
+"""Stage `figures`: J&F against achieved noise, training curves and diagnostics, example videos, label noise."""
 
 from pathlib import Path
 
 from noisyvos.io.atomic import atomic_directory
 from noisyvos.params import read_family
-from noisyvos.report import curves, examples
+from noisyvos.report import curves, diagnosis, examples
 from noisyvos.report.results import load_results
 
 
@@ -13,6 +13,10 @@ def run(*, cells: Path, results: Path, predictions: Path, converted: Path, param
     loaded = load_results(cells, results, predictions, converted)
     with atomic_directory(out) as folder:
         curves.save(curves.training_curves(loaded), folder / "training.png")
+        for name, draw in diagnosis.FIGURES.items():
+            figure = draw(loaded)
+            if figure is not None:
+                curves.save(figure, folder / f"{name}.png")
         for evaluation in loaded.evaluations:
             curves.save(curves.noise_curves(loaded, evaluation), folder / f"noise-curves-{evaluation}.png")
             for label, sequence in examples.ranked_sequences(loaded, evaluation).items():

@@ -5,9 +5,20 @@ from pathlib import Path
 import pandas as pd
 
 from noisyvos.report import tables as build
+from noisyvos.report.comparisons import Comparison, comparisons
 from noisyvos.report.page import Section, write_page
 from noisyvos.report.results import Results, load_results
 from noisyvos.stages.tables import VIEWS
+
+TITLES = {"differences": "Paired differences", "sweeps": "Loss under noise", "controls": "A/A control"}
+DIAGNOSES = {
+    "memorisation": "What networks predict, while they learn, on pixels whose label is wrong: the wrong label (memorised), the truth "
+    "(corrected), or something else. A robust method corrects more than it memorises.",
+    "hard-pixels": "Share of wrong labels among the pixels with the highest loss, those that mining trains on; dotted, the share among "
+    "all pixels. Above the dotted line mining picks out wrong labels.",
+    "teacher": "Overlap of the frozen teacher's masks with clean and with given labels, in methods that have a teacher. It helps as "
+    "long as it agrees with the clean labels more.",
+}
 
 
 def run(*, cells: Path, results: Path, predictions: Path, converted: Path, figures: Path, out: Path) -> None:
@@ -20,7 +31,9 @@ def run(*, cells: Path, results: Path, predictions: Path, converted: Path, figur
             pictures=_pictures(figures, "label-noise-*.png", "What the labels look like in training; validation labels are never touched."),
         ),
         Section(
-            "Training", pictures=_pictures(figures, "training.png", "Training loss of every method and noise setting, mean over seeds.")
+            "Training",
+            pictures=_pictures(figures, "training.png", "Training loss of every method and noise setting, mean over seeds.")
+            + tuple(picture for name, caption in DIAGNOSES.items() for picture in _pictures(figures, f"{name}.png", caption)),
         ),
         Section(
             "Every cell",
@@ -55,6 +68,7 @@ def _evaluation(results: Results, evaluation: str, figures: Path) -> list[Sectio
             ),
             anchor=f"scores-{evaluation}",
         ),
+        *(_comparison(comparison, evaluation) for comparison in comparisons(results, evaluation)),
         Section(
             f"Examples from {evaluation}",
             pictures=_pictures(
@@ -63,6 +77,15 @@ def _evaluation(results: Results, evaluation: str, figures: Path) -> list[Sectio
             anchor=f"examples-{evaluation}",
         ),
     ]
+
+
+def _comparison(comparison: Comparison, evaluation: str) -> Section:
+    return Section(
+        f"{TITLES[comparison.name]} on {evaluation}",
+        tuple(note for view in comparison.views for note in view.notes),
+        tables=tuple((view.caption, view.table) for view in comparison.views),
+        anchor=f"{comparison.name}-{evaluation}",
+    )
 
 
 def findings(table: pd.DataFrame) -> list[str]:
