@@ -5,6 +5,7 @@
 
 import io
 import json
+import zipfile
 from collections.abc import Callable
 
 import numpy as np
@@ -145,6 +146,34 @@ def _duts() -> dict[str, Members]:
     }
 
 
+def _visor() -> Members:
+    base = "2v6cgv1x04ol22qp9rm9x2j6a7"
+    files: Members = {f"{base}/frame_mapping.json": b"{}", f"{base}/Interpolations-DenseAnnotations/train/P01_01_interpolations.zip": b"x"}
+    for part, video, count in (("train", "P01_01", 3), ("val", "P02_03", 2)):
+        names = [f"{video}_frame_{index:010d}.jpg" for index in range(140, 140 + 7 * count, 7)]
+        square = [[100.0, 100.0], [900.0, 100.0], [900.0, 900.0], [100.0, 900.0]]
+        entries = [
+            {
+                "image": {"image_path": f"{video}/{name}", "name": name, "subsequence": f"{video}_seq_00001", "video": video},
+                "annotations": [{"id": "x", "name": "knife", "class_id": 4, "exhaustive": "y", "segments": [square]}],
+            }
+            for name in names
+        ]
+        sparse = f"{base}/GroundTruth-SparseAnnotations"
+        files[f"{sparse}/annotations/{part}/{video}.json"] = json.dumps({"info": {}, "video_annotations": entries}).encode()
+        files[f"{sparse}/rgb_frames/{part}/{video[:3]}/{video}.zip"] = zipped({name: frame(i) for i, name in enumerate(names)})
+    return files
+
+
+def zipped(members: Members) -> bytes:
+    """Return a zip of `members`, equal for equal members."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for member, data in members.items():
+            archive.writestr(zipfile.ZipInfo(member), data)
+    return buffer.getvalue()
+
+
 TRAINVAL = {"train": ["bear", "boat"], "val": ["cows"]}
 ARCHIVES: dict[str, Callable[[], dict[str, Members]]] = {
     "coco": _coco,
@@ -152,6 +181,7 @@ ARCHIVES: dict[str, Callable[[], dict[str, Members]]] = {
     "davis17": lambda: {"DAVIS-2017-trainval-480p.zip": _davis("480p", TRAINVAL)},
     "davis17_full": lambda: {"DAVIS-2017-trainval-Full-Resolution.zip": _davis("Full-Resolution", TRAINVAL)},
     "davis17_test_dev": lambda: {"DAVIS-2017-test-dev-480p.zip": _davis("480p", {"test-dev": ["aerobatics", "car-race"]}, first_only=True)},
+    "visor_raw": lambda: {"2v6cgv1x04ol22qp9rm9x2j6a7.zip": _visor()},
     "msra10k": lambda: {"MSRA10K_Imgs_GT.zip": _pairs("MSRA10K_Imgs_GT/Imgs", "MSRA10K_Imgs_GT/Imgs", _saliency)},
     "ecssd": _ecssd,
     "pascal_s": lambda: {"salObj.zip": _pairs("datasets/imgs/pascal", "datasets/masks/pascal", _saliency)},

@@ -191,6 +191,26 @@ def test_plain_files_and_folders_to_put_things_in(site: Site, world: World) -> N
     assert visible(world.raw) == {"ImageSets/list.txt": b"cat\n", "x/y/a.jpg": b"a"}
 
 
+def test_parts_of_one_archive_and_zips_inside_it(site: Site, world: World) -> None:
+    inner = {"P01_01.zip": zipped({"a.jpg": b"a"}), "P02_07.zip": zipped({"P02_07/b.jpg": b"b", "P02_07/._b.jpg": b""})}
+    members = {f"all/frames/{name[:3]}/{name}": data for name, data in inner.items()}
+    body = zipped(members | {"all/notes/x.json": b"{}", "all/notes/y.zip": zipped({"z": b"z"}), "all/other/big.bin": b"o" * 999})
+    parts = [{"root": "all/notes", "into": "notes"}, {"root": "all/frames", "into": "frames", "zips": True}]
+    world.describe([{"url": site.url("all.zip", body), "parts": parts}]).download()
+    assert set(visible(world.raw)) == {"frames/P01_01/a.jpg", "frames/P02_07/b.jpg", "notes/x.json", "notes/y.zip"}
+    before, asked = tree(world.base), site.requests.total()
+    world.download()
+    assert (tree(world.base), site.requests.total()) == (before, asked)
+
+
+def test_a_zip_inside_that_leads_out_is_refused(site: Site, world: World) -> None:
+    body = zipped({"v.zip": evil_zip("../../evil.jpg")})
+    world.describe([{"url": site.url("all.zip", body), "zips": True}])
+    with pytest.raises(UserError, match="leads out of its folder"):
+        world.download()
+    assert tree(world.raw) == {}
+
+
 def test_content_that_is_not_what_is_wanted_is_told(site: Site, world: World) -> None:
     world.describe([{"url": site.url("a.zip", zipped({"other/a.png": b"a"}))}])
     with pytest.raises(UserError, match=r"not complete(.|\n)*\*\*/\*\.jpg: none found"):
@@ -280,6 +300,7 @@ def test_merge_replaces_files_and_keeps_others(tmp_path: Path) -> None:
         ({"name": "../a.zip"}, "does not end in a file name"),
         ({"into": "../x"}, "a folder inside is needed"),
         ({"root": "/x"}, "a folder inside is needed"),
+        ({"parts": [{"root": "a"}], "into": "b"}, "belong into its entries"),
         ({"md5": "12"}, "md5: String should match"),
         ({"unpack": "rar"}, "unpack: Input should be 'zip', 'tar' or 'none'"),
     ],

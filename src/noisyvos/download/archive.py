@@ -52,7 +52,7 @@ def unpack(
     written: dict[str, int] = {}
     total = 0
     try:
-        for member in _members(path, kind, allowed, out, limits):
+        for member in _members(path, kind, below, allowed, out, limits):
             tick()
             parts = _safe_parts(path, member.name)
             total += member.size
@@ -77,16 +77,16 @@ def unpack(
     return written
 
 
-def _members(path: Path, kind: str, allowed: float, out: Path, limits: Limits) -> Iterator[_Member]:
+def _members(path: Path, kind: str, below: list[str], allowed: float, out: Path, limits: Limits) -> Iterator[_Member]:
     if not (zipfile.is_zipfile(path) if kind == "zip" else tarfile.is_tarfile(path)):
         raise UserError(f"{path}: this file is no {kind} archive; perhaps the server sent a page instead. Remove it to fetch it again.")
-    return _zip_members(path, allowed, out, limits) if kind == "zip" else _tar_members(path)
+    return _zip_members(path, below, allowed, out, limits) if kind == "zip" else _tar_members(path)
 
 
-def _zip_members(path: Path, allowed: float, out: Path, limits: Limits) -> Iterator[_Member]:
+def _zip_members(path: Path, below: list[str], allowed: float, out: Path, limits: Limits) -> Iterator[_Member]:
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
-        total = sum(entry.file_size for entry in entries)
+        total = sum(entry.file_size for entry in entries if entry.filename.split("/")[: len(below)] == below)
         if total <= allowed:  # a bomb is refused by the caller, in the order of the files
             _require_room(path, out, total, limits)
         for entry in entries:
@@ -146,6 +146,16 @@ def _write(path: Path, member: _Member, target: Path) -> None:
                 raise UserError(f"{path}: {member.name!r} in this archive is longer than it says; the archive is not unpacked.")
         if file.tell() != member.size:
             raise EOFError(f"{member.name!r} ends early")
+
+
+def holds_only(path: Path, folder: str) -> bool:
+    """Whether every file of the zip at `path` that counts lies below `folder`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [_safe_parts(path, entry.filename) for entry in archive.infolist() if not entry.is_dir()]
+    except _BROKEN:
+        return False  # unpacking it says so
+    return all(parts[0] == folder and len(parts) > 1 for parts in names if not _is_stray(parts))
 
 
 def merge(source: Path, target: Path) -> None:

@@ -5,14 +5,14 @@ import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from noisyvos.download.archive import Limits, merge, unpack
+from noisyvos.download.archive import Limits, holds_only, merge, unpack
 from noisyvos.download.partial import Partial
 from noisyvos.download.stream import Damaged, Patience, Remote, expecting, fetch, verify
 from noisyvos.download.watch import Stopped, Watch
@@ -23,14 +23,25 @@ MARKS = ".unpacked"  # folder in the raw folder: one note for each archive whose
 
 
 @dataclass(frozen=True)
+class Part:
+    """A folder of an archive (`root`, all of it if empty) and the folder of the raw folder its content goes to (`into`).
+
+    With `zips`, every zip in it is unpacked too, into a folder of the zip's name directly below `into`.
+    """
+
+    root: str = ""
+    into: str = ""
+    zips: bool = False
+
+
+@dataclass(frozen=True)
 class Item:
-    """One file of a source and what becomes of it: `root` of the archive goes to the folder `into` of the raw folder."""
+    """One file of a source and what becomes of it."""
 
     name: str
     remote: Remote
     unpack: Literal["zip", "tar", "none"]
-    root: str = ""
-    into: str = ""
+    parts: tuple[Part, ...] = (Part(),)
 
 
 @dataclass(frozen=True)
@@ -132,21 +143,41 @@ def _put_in_place(item: Item, archive: Path, job: _Job) -> None:
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
     try:
-        if item.unpack == "none":
-            job.watch.check()
-            shutil.copyfile(archive, staging / item.name)
-            sizes = {item.name: archive.stat().st_size}
-        else:
-            sizes = unpack(archive, staging, kind=item.unpack, root=item.root, limits=job.limits, tick=job.watch.check)
+        sizes: dict[str, int] = {}
+        for part in item.parts:
+            out = staging / part.into
+            out.mkdir(parents=True, exist_ok=True)
+            found = _take_out(item, part, archive, out, job)
+            sizes |= {(PurePosixPath(part.into) / name).as_posix(): size for name, size in found.items()}
         with job.watch.lock:  # two archives may share folders
-            merge(staging, raw / item.into)
+            merge(staging, raw)
             write_json(_mark(item, raw), _placement(item) | {"files": sizes})
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
+def _take_out(item: Item, part: Part, archive: Path, out: Path, job: _Job) -> dict[str, int]:
+    """Put the content of one part into the folder `out` and return the sizes of its files."""
+    if item.unpack == "none":
+        job.watch.check()
+        shutil.copyfile(archive, out / item.name)
+        return {item.name: archive.stat().st_size}
+    sizes = unpack(archive, out, kind=item.unpack, root=part.root, limits=job.limits, tick=job.watch.check)
+    inner = sorted(name for name in sizes if part.zips and name.lower().endswith(".zip"))
+    for name in inner:
+        stem = PurePosixPath(name).stem
+        folder = out / stem
+        folder.mkdir(exist_ok=True)
+        root = stem if holds_only(out / name, stem) else ""
+        found = unpack(out / name, folder, kind="zip", root=root, limits=job.limits, tick=job.watch.check)
+        (out / name).unlink()
+        sizes.pop(name)
+        sizes |= {f"{stem}/{file}": size for file, size in found.items()}
+    return sizes
+
+
 def _placement(item: Item) -> dict[str, Any]:
-    return {"url": item.remote.url, "unpack": item.unpack, "root": item.root, "into": item.into}
+    return {"url": item.remote.url, "unpack": item.unpack, "parts": [asdict(part) for part in item.parts]}
 
 
 def _mark(item: Item, raw: Path) -> Path:
@@ -158,7 +189,7 @@ def _is_unpacked(item: Item, raw: Path) -> bool:
     if {key: mark.get(key) for key in _placement(item)} != _placement(item):
         return False
     for name, size in mark.get("files", {}).items():
-        path = raw / item.into / name
+        path = raw / name
         if not path.is_file() or path.stat().st_size != size:
             return False
     return True

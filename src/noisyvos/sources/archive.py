@@ -2,12 +2,12 @@
 
 import re
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from noisyvos.download.plan import Item, Places, is_complete, is_started, obtain
+from noisyvos.download.plan import Item, Part, Places, is_complete, is_started, obtain
 from noisyvos.download.stream import Remote
 from noisyvos.download.web import SCHEMES
 from noisyvos.registry import Settings
@@ -17,7 +17,25 @@ from noisyvos.sources.by_hand import ByHandSettings, ByHandSource
 _SUFFIXES = {".zip": "zip", ".tar": "tar", ".tgz": "tar", ".tar.gz": "tar", ".tar.bz2": "tar", ".tar.xz": "tar"}
 
 
-class ArchiveFile(Settings):
+def _inside(value: str) -> str:
+    parts = PurePosixPath(value).parts
+    if value.startswith("/") or any(part.startswith(".") for part in parts):
+        raise ValueError("a folder inside is needed, without hidden folders and `..`")
+    return "/".join(parts)
+
+
+Folder = Annotated[str, AfterValidator(_inside)]
+
+
+class ArchivePart(Settings):
+    """A folder of an archive and where its content goes."""
+
+    root: Folder = Field("", description="Only this folder of the archive is wanted; its content goes to `into`.")
+    into: Folder = Field("", description="Folder below the raw folder; by default the raw folder itself.")
+    zips: bool = Field(False, description="Unpack every zip in it as well, into a folder of its name directly below `into`.")
+
+
+class ArchiveFile(ArchivePart):
     """One file to fetch. Give a size or a sum only as its publisher states it; others are recorded at the first transfer."""
 
     url: str
@@ -27,8 +45,7 @@ class ArchiveFile(Settings):
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     about: str = ""
     unpack: Literal["zip", "tar", "none"] | None = Field(None, description="By default after the end of the name.")
-    root: str = Field("", description="Only this folder of the archive is wanted; its content goes to `into`.")
-    into: str = Field("", description="Folder below the raw folder; by default the raw folder itself.")
+    parts: tuple[ArchivePart, ...] = Field((), description="Several folders, in place of `root`, `into` and `zips`.")
 
     @field_validator("url")
     @classmethod
@@ -37,18 +54,12 @@ class ArchiveFile(Settings):
             raise ValueError("an http, https or file address is needed")
         return value
 
-    @field_validator("root", "into")
-    @classmethod
-    def _stays_inside(cls, value: str) -> str:
-        parts = PurePosixPath(value).parts
-        if value.startswith("/") or any(part.startswith(".") for part in parts):
-            raise ValueError("a folder inside is needed, without hidden folders and `..`")
-        return "/".join(parts)
-
     @model_validator(mode="after")
     def _has_name(self) -> "ArchiveFile":
         if not re.fullmatch(r"[\w()+-][\w.()+-]*", self.file_name):
             raise ValueError("the url does not end in a file name: give `name`")
+        if self.parts and (self.root or self.into or self.zips):
+            raise ValueError("`parts` is given, so `root`, `into` and `zips` belong into its entries")
         return self
 
     @property
@@ -60,7 +71,8 @@ class ArchiveFile(Settings):
         """Return what the engine needs to fetch and unpack this file."""
         by_suffix = (kind for suffix, kind in _SUFFIXES.items() if self.file_name.lower().endswith(suffix))
         kind = self.unpack or next(by_suffix, "none")
-        return Item(self.file_name, Remote(self.url, self.size, self.md5, self.sha256), kind, self.root, self.into)
+        parts = tuple(Part(part.root, part.into, part.zips) for part in (self.parts or (self,)))
+        return Item(self.file_name, Remote(self.url, self.size, self.md5, self.sha256), kind, parts)
 
 
 class ArchiveSettings(ByHandSettings):
