@@ -13,6 +13,7 @@ from noisyvos.errors import UserError
 from noisyvos.io.images import encode_frame, encode_mask
 from noisyvos.io.masks import write_mask_zip
 from noisyvos.report import tables as build
+from noisyvos.report.diagnosis import mean_curves
 from noisyvos.report.overlays import outline, overlay
 from noisyvos.report.results import load_results
 from noisyvos.stages import figures, report, tables, track
@@ -56,7 +57,10 @@ def workspace(tmp_path: Path) -> Path:
             folder = tmp_path / "results/p/train" / key
             folder.mkdir(parents=True)
             (folder / "summary.json").write_text(json.dumps({"noise": facts, "fingerprint": "f00"}))
-            pd.DataFrame({"iteration": range(40), "loss": np.linspace(2, 1, 40)}).to_csv(folder / "curve.csv", index=False)
+            curve = pd.DataFrame({"iteration": range(40), "loss": np.linspace(2, 1, 40)})
+            if noise == "dilate":
+                curve = curve.assign(memorised=[0.25, np.nan] * 20, corrected=[0.5, np.nan] * 20, mislabelled=[0.1, np.nan] * 20)
+            curve.to_csv(folder / "curve.csv", index=False)
     score["first_mask-val"] = {"role": "first_mask", "evaluation": "val"}
     score["pretrained-tiny-s0-val"] = {"role": "pretrained", "evaluation": "val", "model": "tiny", "seed": 0}
     for key, cell in score.items():
@@ -116,12 +120,25 @@ def test_stages_write_tables_figures_and_a_page_that_says_synthetic(workspace: P
     names = {path.name for folder in ("tables", "figures") for path in (out / folder).iterdir()}
     assert {"scores-val.md", "scores-val.tex", "scores-val.csv", "cells.csv", "noise-curves-val.png", "training.png"} <= names
     assert {"example-val-best_1.png", "example-val-worst_1.png", "label-noise-val.png"} <= names
-    assert "(synthetic)" in (out / "tables/scores-val.md").read_text()
+    assert {"sweeps-val.md", "sweeps-val.tex", "sweeps-val.csv", "memorisation.png"} <= names
+    assert "teacher.png" not in names, "no method here has a teacher"
+    for name in ("scores", "sweeps"):
+        assert "(synthetic)" in (out / f"tables/{name}-val.md").read_text()
     page = (out / "report.html").read_text()
     assert "Synthetic" in page
     assert "first mask copied" in page
     assert page.count("<img") == len(list((out / "figures").iterdir()))
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_diagnostics_are_averaged_over_seeds_where_they_were_measured(workspace: Path) -> None:
+    path = workspace / "results/p/train/val-dilate-gce-tiny-s1/curve.csv"
+    pd.read_csv(path).assign(memorised=0.35).to_csv(path, index=False)
+    curve = mean_curves(load_results(**places(workspace)), "dilate80", "gce", ["memorised", "corrected", "other"])
+    assert list(curve.index) == list(range(0, 40, 2))
+    assert curve["memorised"].to_numpy() == pytest.approx(0.3)
+    assert list(curve.columns) == ["memorised", "corrected"]
+    assert mean_curves(load_results(**places(workspace)), "clean", "gce", ["memorised"]) is None
 
 
 def test_figures_are_the_same_bytes_on_every_run(workspace: Path) -> None:

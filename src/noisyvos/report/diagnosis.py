@@ -1,5 +1,6 @@
 """Figures of what networks do with wrong labels while they learn: the noise diagnostics of training, over iterations."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import matplotlib.pyplot as plt
@@ -59,9 +60,9 @@ def _figure(
     panels = {noise: curves for noise, curves in panels.items() if curves}
     if not panels:
         return None
-    columns = min(_COLUMNS, len(panels))
+    columns = len(panels) if len(panels) <= 3 else min(_COLUMNS, math.ceil(math.sqrt(len(panels))))
     rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(3.0 * columns + 1.2, 2.6 * rows), sharex=True, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(3.2 * columns + 1.2, 2.7 * rows), sharex=True, sharey=True, squeeze=False)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     for axis, (noise, curves) in zip(axes.flat, panels.items()):

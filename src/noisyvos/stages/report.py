@@ -15,7 +15,7 @@ DIAGNOSES = {
     "memorisation": "What networks predict, while they learn, on pixels whose label is wrong: the wrong label (memorised), the truth "
     "(corrected), or something else. A robust method corrects more than it memorises.",
     "hard-pixels": "Share of wrong labels among the pixels with the highest loss, those that mining trains on; dotted, the share among "
-    "all pixels. Above the dotted line mining picks out wrong labels.",
+    "all pixels. Above the dotted line mining picks out wrong labels; a method without mining keeps to that line.",
     "teacher": "Overlap of the frozen teacher's masks with clean and with given labels, in methods that have a teacher. It helps as "
     "long as it agrees with the clean labels more.",
 }
