@@ -4,11 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+from noisyvos import methods, models
 from noisyvos.datasets.layout import VideoDataset
 from noisyvos.io.masks import MaskCollection
+from noisyvos.models.base import Clip
 from noisyvos.stages import convert, generate, infer, noise, pretrain, synth, train
+from noisyvos.training.schedule import Schedule
+from noisyvos.training.step import make_learner, take_step
 from noisyvos.training.task import Task
 
 PARAMS = {
@@ -25,7 +30,15 @@ PARAMS = {
     "models": {"small": {"kind": "stm_tiny", "width": 8, "key_dim": 8, "value_dim": 16, "decoder_dim": 16}},
     "methods": {"ce": {"kind": "ce_plain", "dice": 0}},
     "train": {
-        "stills": {"iterations": 2, "batch": 2, "learning_rate": 1e-3, "optimizer": "adam", "weight_decay": 0, "augmentation": "none"},
+        "stills": {
+            "iterations": 2,
+            "batch": 2,
+            "parts": 2,
+            "learning_rate": 1e-3,
+            "optimizer": "adam",
+            "weight_decay": 0,
+            "augmentation": "none",
+        },
         "videos": {"iterations": 2, "batch": 2, "learning_rate": 1e-3, "augmentation": "video_stm", "crop": 40, "reverse": 0}
         | {"max_jump": [[0, 1], [0.5, 2]], "objects": 3, "network": {"detach_memory": True}},
         "wrong": {"iterations": 2, "learning_rate": 1e-3, "network": {"detach": True}},
@@ -77,6 +90,33 @@ def test_pretraining_training_and_inference(root) -> None:
     masks = MaskCollection(root / "masks.zip")
     assert masks.frames(sequence.name) == tuple(sorted(sequence.frames))
     assert masks.read(sequence.name, sequence.frames[0]).max() > 0
+
+
+def test_a_batch_in_parts_has_the_gradients_and_terms_of_the_whole() -> None:
+    frames = torch.rand(4, 3, 3, 32, 40, generator=torch.Generator().manual_seed(0))
+    masks = torch.zeros(4, 3, 32, 40, dtype=torch.long)
+    masks[:, :, 5:20, 6:25] = 1
+    masks[2:, :, 18:30, 20:36] = 2
+    clip = Clip(frames, masks, torch.tensor([1, 1, 2, 2]), slots=3, keys=tuple((str(row),) for row in range(4)), clean=masks)
+    found = {}
+    for parts in (1, 2, 4):
+        schedule = Schedule(iterations=2, batch=4, parts=parts, learning_rate=1e-3)
+        model = models.build("stm_tiny", width=8, key_dim=8, value_dim=16, decoder_dim=16)
+        learner = make_learner(model, methods.build("smart", preset="unit", total_iterations=2), schedule, 0, torch.device("cpu"))
+        result = take_step(learner, clip, 0)
+        gradients = [weight.grad for weight in learner.weights if weight.grad is not None]
+        values = (*gradients, result.loss, result.terms["ce"], *result.output.logits, *result.teacher.logits)
+        found[parts] = [value.detach() for value in values]
+        assert result.terms["ce"].shape == (4,)
+    for parts in (2, 4):
+        for one, other in zip(found[1], found[parts], strict=True):
+            assert torch.allclose(one, other, rtol=1e-3, atol=1e-5 * float(one.abs().max()) + 1e-7)
+
+
+def test_parts_must_divide_the_batch() -> None:
+    with pytest.raises(ValueError, match="multiple of `parts`"):
+        Schedule(iterations=2, batch=4, parts=3, learning_rate=1e-3)
+    assert "parts" not in Schedule(iterations=2, learning_rate=1e-3).result_settings()
 
 
 def test_an_unknown_setting_of_the_network_is_refused(root) -> None:

@@ -16,6 +16,7 @@ class Schedule(Settings):
     iterations: PositiveInt
     finetune: int = Field(0, ge=0)  # further iterations at the last jump, without rotation and shear
     batch: PositiveInt = 4
+    parts: PositiveInt = 1  # a batch passes through the network in so many parts, whose gradients are added
 
     learning_rate: PositiveFloat
     optimizer: Literal["adamw", "adam"] = "adamw"
@@ -48,6 +49,8 @@ class Schedule(Settings):
             raise unknown_name("augmentation", self.augmentation, AUGMENTATIONS)
         if self.drops and self.decay != "steps":
             raise ValueError("`drops` need `decay: steps`")
+        if self.batch % self.parts:
+            raise ValueError("`batch` must be a multiple of `parts`")
         if self.warmup > self.total:
             raise ValueError("`warmup` is longer than the training")
         if not isinstance(self.max_jump, int):
@@ -73,8 +76,8 @@ class Schedule(Settings):
 
     def result_settings(self) -> dict[str, object]:
         """Return the settings that results depend on, as plain values."""
-        ineffective = {"checkpoint_every", "workers"} | (set() if self.network else {"network"})
-        return self.model_dump(mode="json", exclude=ineffective)
+        unset = {name for name, value in (("network", {}), ("parts", 1)) if getattr(self, name) == value}
+        return self.model_dump(mode="json", exclude={"checkpoint_every", "workers"} | unset)
 
 
 def learning_rate(schedule: Schedule, iteration: int) -> float:

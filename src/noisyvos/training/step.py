@@ -103,20 +103,35 @@ class StepResult:
 
 
 def take_step(learner: Learner, clip: Clip, iteration: int) -> StepResult:
-    """Train on one batch; the random choices of each network's pass follow from (seed, iteration)."""
-    seed = learner.seed
+    """Train on one batch, in the schedule's number of parts; random choices of each network's pass follow from (seed, iteration)."""
     rate = learning_rate(learner.schedule, iteration)
     for optimizer, own in zip(learner.optimizers, (None, learner.method.scalar_learning_rate)):
         optimizer.rate = own or rate
         optimizer.zero_grad()
+    parts, key = learner.schedule.parts, (learner.seed, iteration)
+    if parts == 1:
+        result = _pass(learner, clip, iteration, key)
+    else:
+        size = len(clip.frames) // parts
+        result = _joined([_pass(learner, _rows(clip, part * size, size), iteration, (*key, part)) for part in range(parts)])
+    if learner.schedule.gradient_clip is not None:
+        learner.scaler.unscale_(learner.optimizers[0])
+        nn.utils.clip_grad_norm_(learner.weights, learner.schedule.gradient_clip)
+    for optimizer in learner.optimizers:
+        learner.scaler.step(optimizer)
+    learner.scaler.update()
+    return result
+
+
+def _pass(learner: Learner, clip: Clip, iteration: int, key: tuple[int, ...]) -> StepResult:
+    """Run all networks on a batch or a part of it and add its share of the gradients."""
     with torch.autocast(learner.device.type, dtype=torch.float16, enabled=learner.half):
         guess = None
         if learner.teacher is not None:
             with torch.no_grad():
-                guess = learner.teacher.forward_clip(clip, generator=torch_generator("teacher", seed, iteration))
+                guess = learner.teacher.forward_clip(clip, generator=torch_generator("teacher", *key))
         outputs = [
-            network.forward_clip(clip, generator=torch_generator("pass", seed, iteration, index))
-            for index, network in enumerate(learner.networks)
+            network.forward_clip(clip, generator=torch_generator("pass", *key, index)) for index, network in enumerate(learner.networks)
         ]
         terms = dict(learner.method.clip_loss(outputs, clip, teacher=guess, iteration=iteration))
         loss = terms.pop("total")
@@ -124,14 +139,36 @@ def take_step(learner: Learner, clip: Clip, iteration: int) -> StepResult:
             for name, value in output.auxiliary.items():
                 loss = loss + value
                 terms[name] = terms[name] + value if name in terms else value
-    learner.scaler.scale(loss).backward()
-    if learner.schedule.gradient_clip is not None:
-        learner.scaler.unscale_(learner.optimizers[0])
-        nn.utils.clip_grad_norm_(learner.weights, learner.schedule.gradient_clip)
-    for optimizer in learner.optimizers:
-        learner.scaler.step(optimizer)
-    learner.scaler.update()
+    learner.scaler.scale(loss / learner.schedule.parts).backward()
     return StepResult(loss.detach(), terms, outputs[0], guess)
+
+
+def _rows(clip: Clip, first: int, count: int) -> Clip:
+    """Return some samples of a batch."""
+    rows = slice(first, first + count)
+    clean = None if clip.clean is None else clip.clean[rows]
+    return Clip(clip.frames[rows], clip.masks[rows], clip.num_objects[rows], clip.slots, clip.keys[rows], clean)
+
+
+def _joined(parts: list[StepResult]) -> StepResult:
+    """Return the results of a batch's parts as those of the batch: rows one after the other, means of all else."""
+
+    def mean(values: list[Any]) -> Any:
+        return sum(values) / len(values)
+
+    def term(values: list[Any]) -> Any:
+        return torch.cat(values) if isinstance(values[0], torch.Tensor) and values[0].ndim else mean(values)
+
+    def output(outputs: list[ClipOutput]) -> ClipOutput:
+        logits = tuple(torch.cat([each.detach() for each in frame]) for frame in zip(*(one.logits for one in outputs), strict=True))
+        return ClipOutput(logits, {name: mean([one.auxiliary[name] for one in outputs]) for name in outputs[0].auxiliary})
+
+    return StepResult(
+        mean([part.loss for part in parts]),
+        {name: term([part.terms[name] for part in parts]) for name in parts[0].terms},
+        output([part.output for part in parts]),
+        None if parts[0].teacher is None else output([part.teacher for part in parts]),
+    )
 
 
 def as_floats(result: StepResult) -> dict[str, float]:
