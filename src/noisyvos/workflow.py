@@ -7,7 +7,7 @@ into stands for everything the cells write there.
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -19,6 +19,7 @@ from noisyvos.errors import UserError
 from noisyvos.grid import read_cells
 
 _PLACE = re.compile(r"\$\{\s*([\w.]+)\s*\}")
+ANY_KEY = "[a-z0-9_-]+"
 ONCE = "all"  # the key of a stage without cells
 
 
@@ -146,8 +147,19 @@ class Rule:
 
     @property
     def keys(self) -> str:
-        """A pattern that matches the active cells and nothing else."""
-        return "|".join(re.escape(key) for key in self.pipeline.jobs[self.stage]) or "(?!)"
+        """A pattern for the wildcard `key`: any key, except where two stages write alike (then exactly the cells of the smaller one).
+
+        Snakemake reads the pattern of an output thousands of times, so that thousands of cells must not be spelled out.
+        """
+        cells = self.pipeline.jobs[self.stage]
+        if not cells:
+            return "(?!)"  # matches nothing
+        rivals = [Rule(self.pipeline, name) for name in self.pipeline.stages if name != self.stage and self.pipeline.jobs[name]]
+        rivals = [rule for rule in rivals if set(rule.outs) & set(self.outs)]
+        others = {key for rule in rivals for key in self.pipeline.jobs[rule.stage]}
+        if not others:
+            return ANY_KEY
+        return _alternatives(cells) if len(cells) < len(others) else f"(?!(?:{_alternatives(others)})(?:[./]|$)){ANY_KEY}"
 
     @property
     def inputs(self) -> Callable[[Any], list[str]]:
@@ -190,6 +202,10 @@ def _look_up(context: dict[str, Any], path: str, stage: str) -> Any:
             )
         value = value[part]
     return value
+
+
+def _alternatives(keys: Iterable[str]) -> str:
+    return "|".join(re.escape(key) for key in sorted(keys))
 
 
 def _text(value: Any) -> str:

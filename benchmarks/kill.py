@@ -1,0 +1,144 @@
+"""Kill a run at random moments and start it again, until it ends: are the scores still the same bytes?
+
+`python benchmarks/kill.py --kills 20` copies the repository twice, runs preset `smoke` undisturbed in one copy, and in
+the other kills a random process of the run with SIGKILL (Snakemake itself, a stage, one of its workers), again and
+again; a run that ends before all kills are spent is thrown away and started anew. Exit code 1 if a byte differs.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+COPIED = ("src", "params", "workflow", "profiles", "Snakefile", "dvc.yaml", "environment.yml")
+MADE = ("data", "runs", "results", "scratch", "logs", ".snakemake")
+
+
+def copy_repository(target: Path) -> None:
+    """Copy what a run needs to the folder `target`."""
+    skip = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in COPIED:
+        source = ROOT / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, target / name, **({"symlinks": True, "ignore": skip} if source.is_dir() else {}))
+
+
+def environment(root: Path) -> dict[str, str]:
+    """Return the environment of a run in `root`: this Python, the copy's sources, no tracking, no GPU."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(root / "src"), "NOISYVOS_TRACKING": "off", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def start(root: Path, preset: str, cores: int) -> psutil.Popen:
+    """Start the run, as a person would after a crash: remove Snakemake's own lock, go on."""
+    env = environment(root)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(
+        [sys.executable, "-c", "from noisyvos.cli import main; main()", "grid", "--preset", preset], cwd=root, env=env, check=True
+    )
+    subprocess.run(["snakemake", "--unlock"], cwd=root, env=env, check=False, **quiet)
+    return psutil.Popen(["snakemake", "--cores", str(cores), "--quiet"], cwd=root, env=env, start_new_session=True, **quiet)
+
+
+def kill_one(run: psutil.Popen, stream: random.Random) -> str:
+    """Kill one process of the run and return what it was; empty if the run is over."""
+    try:
+        processes = [run, *run.children(recursive=True)]
+        victim = stream.choice(processes)
+        words = [Path(word).name for word in victim.cmdline()[:3] if not word.startswith("-")]
+        victim.kill()
+    except (psutil.NoSuchProcess, IndexError):
+        return ""
+    return " ".join(words)
+
+
+def end_orphans(root: Path) -> None:
+    """End the processes that outlived the run they belonged to: those whose working folder is `root`."""
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()) == root:
+                process.kill()
+                process.wait()
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+
+
+def hashes(root: Path, preset: str) -> dict[str, str]:
+    """Return the SHA-256 of every score, prediction and network of a run."""
+    files = [*(root / "results" / preset / "scores").rglob("*"), *(root / "runs" / preset).rglob("*")]
+    kept = sorted(path for path in files if path.is_file() and not path.name.startswith("."))
+    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
+
+
+def run_with_kills(root: Path, preset: str, kills: int, mean_seconds: float, cores: int, stream: random.Random) -> tuple[list[str], int]:
+    """Run until all kills are spent and the run has ended well; return what was killed and how often it was started."""
+    killed: list[str] = []
+    starts = 0
+    for _ in range(50 + 3 * kills):
+        run = start(root, preset, cores)
+        starts += 1
+        while run.poll() is None:
+            if len(killed) >= kills:
+                run.wait()
+                break
+            try:
+                run.wait(timeout=stream.expovariate(1 / mean_seconds))
+            except psutil.TimeoutExpired:
+                what = kill_one(run, stream)
+                if what:
+                    killed.append(what)
+                    print(f"kill {len(killed)}/{kills}: {what}", flush=True)
+        if run.returncode == 0:
+            end_orphans(root)
+            if len(killed) >= kills:
+                return killed, starts
+            for name in MADE:
+                shutil.rmtree(root / name, ignore_errors=True)
+    raise RuntimeError(f"the run did not end after {starts} starts and {len(killed)} kills")
+
+
+def main() -> int:
+    """Run both and compare."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--preset", default="smoke")
+    parser.add_argument("--mean-seconds", type=float, default=8.0, help="between two kills")
+    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="noisyvos-kill-") as folder:
+        calm, killed_root = Path(folder) / "calm", Path(folder) / "killed"
+        for root in (calm, killed_root):
+            root.mkdir()
+            copy_repository(root)
+        began = time.monotonic()
+        if start(calm, options.preset, options.cores).wait() != 0:
+            raise RuntimeError("the undisturbed run failed")
+        undisturbed = time.monotonic() - began
+        stream = random.Random(options.seed)
+        killed, starts = run_with_kills(killed_root, options.preset, options.kills, options.mean_seconds, options.cores, stream)
+        expected, found = hashes(calm, options.preset), hashes(killed_root, options.preset)
+    different = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    facts = {
+        "kills": len(killed),
+        "starts": starts,
+        "seconds_undisturbed": round(undisturbed, 1),
+        "files": len(expected),
+        "different": different,
+    }
+    print(json.dumps(facts))
+    return 1 if different or not expected else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Validation of the parameter files: every error is found, named and explained before a job starts."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from noisyvos.catalog import FAMILIES
+from noisyvos.config import check, check_once
+from noisyvos.errors import UserError
+from noisyvos.registry import Registry
+
+PARAMS = Path(__file__).resolve().parents[2] / "params"
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> Path:
+    """A copy of the parameter files."""
+    return Path(shutil.copytree(PARAMS, tmp_path / "params"))
+
+
+def append(params: Path, file: str, text: str) -> None:
+    path = params / file
+    path.write_text(path.read_text() + text)
+
+
+def test_the_files_here_are_valid() -> None:
+    check(PARAMS)
+
+
+BAD = {
+    "unknown kind": ("noise.yaml", "x: {kind: dilat, q: 0.8}\n", "noise.yaml: x: Unknown kind 'dilat'. Did you mean 'dilate'?"),
+    "no kind": ("models.yaml", "x: {size: 3}\n", "models.yaml: x: `kind` is missing"),
+    "q above 1": ("noise.yaml", "x: {kind: dilate, q: 1.2}\n", "noise.yaml: x: q: Input should be less than or equal to 1"),
+    "q of 0": ("noise.yaml", "x: {kind: dilate, q: 0}\n", "noise.yaml: x: q: Input should be greater than 0"),
+    "unknown key": ("methods.yaml", "x: {kind: gce, temperature: 1}\n", "methods.yaml: x: temperature: Extra inputs are not permitted"),
+    "negative seed": ("sources.yaml", "x: {kind: shapes, seed: -1}\n", "sources.yaml: x: seed: Input should be greater than or equal to 0"),
+    "dash in a name": ("noise.yaml", "dilate-80: {kind: dilate, q: 0.8}\n", "the name 'dilate-80' may have only lower-case letters"),
+    "capitals in a name": ("methods.yaml", "GCE: {kind: gce}\n", "the name 'GCE' may have only lower-case letters"),
+    "no settings": ("train.yaml", "x: 3\n", "train.yaml: x: expected settings, got 3"),
+    "no iterations": (
+        "train.yaml",
+        "x: {iterations: 0, learning_rate: 0.1}\n",
+        "train.yaml: x: iterations: Input should be greater than 0",
+    ),
+    "unknown source": ("datasets.yaml", "x: {kind: folder, source: shape}\n", "datasets.yaml: x: Unknown source 'shape'. Did you mean"),
+    "a key twice": ("noise.yaml", "clean: {kind: clean}\n", "noise.yaml: the key 'clean' stands twice"),
+    "broken YAML": ("noise.yaml", "x: {kind: clean\n", "noise.yaml: this file is not valid YAML"),
+    "unknown name in a preset": (
+        "presets/smoke.yaml",
+        "inference: defaults\n",
+        "Unknown evaluation setting 'defaults'. Did you mean 'default'?",
+    ),
+    "unknown key in a preset": ("presets/smoke.yaml", "methods: [xmem]\n", "smoke.yaml: methods: Extra inputs are not permitted"),
+    "unknown protocol": ("presets/smoke.yaml", "protocol: davos\n", "smoke.yaml: protocol: Input should be 'davis'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_parameters_are_explained(params: Path, case: str) -> None:
+    file, text, message = BAD[case]
+    append(params, file, text)
+    with pytest.raises(UserError) as caught:
+        check(params)
+    assert message in str(caught.value)
+
+
+def test_a_missing_file_is_named(params: Path) -> None:
+    (params / "noise.yaml").unlink()
+    with pytest.raises(UserError, match=r"noise\.yaml: no such parameter file"):
+        check(params)
+
+
+def test_all_errors_come_at_once(params: Path) -> None:
+    append(params, "noise.yaml", "x: {kind: nothing_like_it}\n")
+    append(params, "methods.yaml", "Bad-Name: {kind: gce}\n")
+    append(params, "presets/smoke.yaml", "inference: fast\n")
+    with pytest.raises(UserError) as caught:
+        check(params)
+    message = str(caught.value)
+    assert "3 errors" in message
+    assert all(part in message for part in ("nothing_like_it", "Bad-Name", "'fast'"))
+
+
+def test_kinds_read_from_the_source_are_those_registered() -> None:
+    for family in FAMILIES.values():
+        registry = family.load()
+        if isinstance(registry, Registry):
+            assert tuple(family.kinds()) == registry.names(), family.file
+
+
+def test_light_validation_imports_nothing_slow() -> None:
+    code = "import sys; from noisyvos.grid import render; from pathlib import Path; render('demo', Path(sys.argv[1]));"
+    code += "print([name for name in ('torch', 'mlflow', 'cv2', 'pandas', 'scipy') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code, str(PARAMS)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_slow_part_runs_again_only_after_a_change(params: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr("noisyvos.config.check", lambda folder: calls.append(folder))
+    stamp = tmp_path / "scratch" / "checked"
+    check_once(params, stamp)
+    check_once(params, stamp)
+    assert len(calls) == 1
+    append(params, "noise.yaml", "x: {kind: dilate, q: 0.5}\n")
+    check_once(params, stamp)
+    assert len(calls) == 2

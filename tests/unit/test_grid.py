@@ -1,0 +1,134 @@
+"""The grid: from presets to cells."""
+
+import copy
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from noisyvos import grid
+from noisyvos.config import Preset, read_preset
+from noisyvos.errors import UserError
+from noisyvos.plan import describe
+
+PARAMS = Path(__file__).resolve().parents[2] / "params"
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> Path:
+    """A copy of the parameter files."""
+    return Path(shutil.copytree(PARAMS, tmp_path / "params"))
+
+
+def cells_of(name: str) -> dict[str, Any]:
+    return grid.expand(read_preset(PARAMS, name), grid.Catalogue(PARAMS))
+
+
+@pytest.mark.parametrize(
+    ("preset", "training"), [("smoke", 4), ("demo", 30), ("sweep", 84), ("lite", 105), ("gpu_micro", 6), ("clips", 12), ("paper", 1212)]
+)
+def test_number_of_training_cells(preset: str, training: int) -> None:
+    assert len(cells_of(preset)["train"]) == training
+    assert f"training cells: {training}\n" in describe(preset, PARAMS) + "\n"
+
+
+def test_keys_name_every_axis() -> None:
+    cells = cells_of("smoke")
+    assert list(cells["train"])[:2] == ["shapes_smoke_train-clean-xmem-xmem_tiny-s0", "shapes_smoke_train-clean-smart_unit-xmem_tiny-s0"]
+    assert list(cells["noise"]) == ["shapes_smoke_train-clean", "shapes_smoke_train-dilate70-s0"]
+    assert list(cells["pretrain"]) == ["xmem_tiny-shapes_smoke_images-smoke-s0"]
+    assert cells["train"]["shapes_smoke_train-dilate70-xmem-xmem_tiny-s0"]["noise_key"] == "shapes_smoke_train-dilate70-s0"
+
+
+def test_clean_labels_are_shared_by_all_seeds() -> None:
+    cells = cells_of("demo")
+    used = {cell["noise_key"] for cell in cells["train"].values() if cell["noise"] == "clean"}
+    assert used == {"shapes_train-clean"}
+
+
+@pytest.mark.parametrize("preset", ["smoke", "demo", "sweep", "clips", "lite", "gpu_micro", "paper"])
+def test_baselines_stand_in_every_preset_and_every_cell_finds_what_it_needs(preset: str) -> None:
+    cells = cells_of(preset)
+    roles = [cell["role"] for cell in cells["score"].values()]
+    evaluations = {cell["evaluation"] for cell in cells["score"].values()}
+    assert roles.count("first_mask") == len(evaluations)
+    assert roles.count("pretrained") == len(evaluations) * len(cells["pretrain"])
+    assert roles.count("trained") == len(evaluations) * len(cells["train"])
+    assert set(cells["score"]) == set(cells["infer"]) | set(cells["baseline"])
+    for cell in cells["train"].values():
+        assert cell["noise_key"] in cells["noise"]
+        assert cell["pretrain_key"] in cells["pretrain"]
+        assert cell["dataset"] in cells["convert"]
+    for cell in cells["infer"].values():
+        stage, key = cell["weights"].split("/")
+        assert key in cells[stage]
+    for cell in cells["convert"].values():
+        assert (cell["source"] in cells["generate"]) != (cell["source"] in cells["download"])
+
+
+def test_dependencies_on_source_files_exist() -> None:
+    root = PARAMS.parent
+    for cells in cells_of("demo").values():
+        for cell in cells.values():
+            for name, value in cell.items():
+                if name.endswith("_file"):
+                    assert (root / value).exists(), value
+
+
+def test_a_cell_of_two_blocks_is_run_once() -> None:
+    values = read_preset(PARAMS, "smoke").model_dump()
+    values["blocks"]["again"] = copy.deepcopy(values["blocks"]["core"]) | {"noise": ("dilate70", "mix70")}
+    cells = grid.expand(Preset(**values), grid.Catalogue(PARAMS))
+    assert len(cells["train"]) == 6
+    assert cells["train"]["shapes_smoke_train-dilate70-xmem-xmem_tiny-s0"]["blocks"] == ["core", "again"]
+
+
+def test_blocks_that_train_one_cell_differently_are_refused() -> None:
+    values = read_preset(PARAMS, "smoke").model_dump()
+    values["blocks"]["again"] = copy.deepcopy(values["blocks"]["core"]) | {"schedule": "demo_main"}
+    with pytest.raises(UserError, match="different schedules"):
+        grid.expand(Preset(**values), grid.Catalogue(PARAMS))
+
+
+def test_grid_is_written_once_and_checked(params: Path) -> None:
+    grid.write("smoke", params)
+    before = (params / "cells.yaml").stat().st_mtime_ns
+    grid.write("smoke", params)
+    assert (params / "cells.yaml").stat().st_mtime_ns == before
+    grid.require_fresh(params)
+    preset = params / "presets" / "smoke.yaml"
+    preset.write_text(preset.read_text().replace("seed: [0]", "seed: [0, 1]"))
+    with pytest.raises(UserError, match="noisyvos grid --preset smoke"):
+        grid.require_fresh(params)
+
+
+def test_unknown_preset_changes_nothing(params: Path) -> None:
+    before = (params / "cells.yaml").read_bytes()
+    with pytest.raises(UserError, match=r"Unknown preset 'demmo'. Did you mean 'demo'\?"):
+        grid.write("demmo", params)
+    assert (params / "cells.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize("text", ["", "[]", "preset: {name: x}", yaml.safe_dump({"train": {}})])
+def test_a_file_that_is_no_grid_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "cells.yaml").write_text(text)
+    with pytest.raises(UserError, match="not a generated grid"):
+        grid.read_cells(tmp_path / "cells.yaml")
+
+
+def test_plan_of_the_full_grid_says_what_is_missing() -> None:
+    said = describe("paper", PARAMS)
+    assert "can only be dry-run" in said
+    assert "dataset: davis17_ytvos19_train, tao_train" in said
+    for block, count in {
+        "parity": 126,
+        "core": 429,
+        "realistic": 225,
+        "instance": 156,
+        "ablation": 126,
+        "real": 33,
+        "temporal": 54,
+    }.items():
+        assert f"  {block:<12} {count:>5} training cells" in said

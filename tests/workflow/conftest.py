@@ -1,0 +1,73 @@
+"""A copy of the repository in which stages are stand-ins: the workflow is what is tested here, not what the stages do."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIED = ("src", "params", "workflow", "profiles", "Snakefile", "dvc.yaml", ".dvcignore", ".gitignore", "environment.yml")
+
+# Writes every declared output with content that follows from the arguments alone. An output without a suffix is a folder.
+STAND_IN = """#!{python}
+import sys
+from pathlib import Path
+words = sys.argv[1:]
+outputs = ["--out", "--inventory", "--manifest", "--summary", "--curve"] + ["--weights"] * (words[0] != "infer")
+for option, value in zip(words, words[1:]):
+    if option in outputs:
+        path = Path(value)
+        path = path if path.suffix else path / "content"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(" ".join(words))
+"""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A copy of the repository, and how commands run in it."""
+
+    root: Path
+    path: str
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command here and return it with its output."""
+        environment = {**os.environ, "PATH": self.path, "PYTHONPATH": str(self.root / "src"), "OMP_NUM_THREADS": "1"}
+        environment |= {"CUDA_VISIBLE_DEVICES": "", "DVC_NO_ANALYTICS": "1"}
+        done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
+        if check:
+            assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        return done
+
+    def noisyvos(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run the real command line, not the stand-in."""
+        return self.run(sys.executable, "-c", "from noisyvos.cli import main; main()", *arguments, check=check)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A copy of the repository with the grid of preset `smoke`, run once from end to end by Snakemake with stand-ins."""
+    base = tmp_path_factory.mktemp("workflow")
+    root, tools = base / "repository", base / "tools"
+    root.mkdir()
+    tools.mkdir()
+    skip = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, root / name, symlinks=True, ignore=skip)
+        else:
+            shutil.copy(source, root / name)
+    (root / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc" / "config", root / ".dvc" / "config")
+    (tools / "noisyvos").write_text(STAND_IN.format(python=sys.executable))
+    (tools / "noisyvos").chmod(0o755)
+    space = Workspace(root, os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ["PATH"]]))
+    space.run("git", "init", "--quiet")
+    space.noisyvos("grid", "--preset", "smoke")
+    space.run("snakemake", "--cores", "2", "--quiet")
+    return space

@@ -1,0 +1,193 @@
+"""Snakemake and DVC run the same commands on the same files and call the same cells stale."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from noisyvos.handshake import pending_outputs, verified
+from noisyvos.workflow import Pipeline, load
+
+pytestmark = pytest.mark.xdist_group("agreement")
+
+_WRAPPED = re.compile(r"(?:NOISYVOS_WORKERS=\d+|python -m noisyvos\.gpus --need \d+ --) (.*) > logs/\S+ 2>&1")
+
+
+def pipeline(workspace: Any) -> Pipeline:
+    load.cache_clear()
+    return load(workspace.root)
+
+
+def snakemake_jobs(workspace: Any) -> dict[frozenset[str], tuple[str, frozenset[str]]]:
+    """Return outputs -> (command, inputs) of every job, as Snakemake itself lists them."""
+    table = workspace.run("snakemake", "--detailed-summary", "--forceall").stdout.splitlines()
+    head = next(index for index, line in enumerate(table) if line.startswith("output_file"))
+    columns = table[head].split("\t")
+    jobs: dict[tuple[str, str], set[str]] = {}
+    for line in table[head + 1 :]:
+        row = dict(zip(columns, line.split("\t")))
+        command = _WRAPPED.fullmatch(row["shellcmd"])
+        assert command, row["shellcmd"]
+        jobs.setdefault((command[1], row["input-file(s)"]), set()).add(row["output_file"])
+    return {frozenset(outs): (command, frozenset(inputs.split(","))) for (command, inputs), outs in jobs.items()}
+
+
+def dvc_jobs(workspace: Any) -> dict[frozenset[str], tuple[str, frozenset[str]]]:
+    """Return outputs -> (command, dependencies) of every stage, as DVC itself resolves them."""
+    from dvc.dependency import ParamsDependency
+    from dvc.repo import Repo
+
+    stages = {}
+    with Repo(str(workspace.root)) as repo:
+        for stage in repo.index.stages:
+            deps = frozenset(dep.def_path for dep in stage.deps if not isinstance(dep, ParamsDependency))
+            stages[frozenset(out.def_path for out in stage.outs)] = (stage.cmd, deps)
+    return stages
+
+
+def spelled_out(deps: frozenset[str], outputs: set[str], root: Path) -> frozenset[str]:
+    """Return dependencies with folders replaced by what is in them: outputs of cells, or source files."""
+    found: set[str] = set()
+    for dep in deps:
+        below = {out for out in outputs if out.startswith(f"{dep}/")}
+        if not below and dep.startswith("src/") and (root / dep).is_dir():
+            below = {path.relative_to(root).as_posix() for path in (root / dep).rglob("*.py")}
+        found |= below or {dep}
+    return frozenset(found)
+
+
+def stale_in_snakemake(workspace: Any) -> set[str]:
+    pending = pending_outputs(workspace.run("snakemake", "--summary").stdout)
+    return {job.name for job in pipeline(workspace) if pending & set(job.outs)}
+
+
+def stale_in_dvc(workspace: Any) -> set[str]:
+    """Return what DVC would run: the stages it calls changed, and all that follow from them."""
+    changed = set(json.loads(workspace.run("dvc", "status", "--json").stdout or "{}"))
+    current = pipeline(workspace)
+    return {job.name for job in current} - {job.name for job in verified(current, changed)}
+
+
+@contextmanager
+def edited(workspace: Any, edit: tuple[str, str, str]) -> Iterator[None]:
+    """Replace a text in a file for a while: (file, old text, new text)."""
+    file, old, new = edit
+    path = workspace.root / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    try:
+        yield
+    finally:
+        path.write_text(text)
+
+
+def test_every_job_has_the_command_inputs_and_outputs_of_its_stage(workspace: Any) -> None:
+    snakemake, dvc = snakemake_jobs(workspace), dvc_jobs(workspace)
+    outputs = set().union(*dvc)
+    assert len(dvc) == 27
+    assert set(snakemake) == set(dvc)
+    for outs, (command, deps) in dvc.items():
+        assert snakemake[outs] == (command, spelled_out(deps, outputs, workspace.root))
+
+
+def test_recorded_run_is_clean_in_both(workspace: Any) -> None:
+    said = workspace.noisyvos("record").stdout
+    assert "recorded 27 of 27 cells" in said
+    assert workspace.run("dvc", "status", "--json").stdout.strip() == "{}"
+    assert "up to date" in workspace.run("dvc", "repro").stdout
+    assert "Nothing to be done" in workspace.run("snakemake", "--dry-run").stdout
+
+
+SMART = ("params/methods.yaml", "smart_unit: {kind: smart, preset: unit}", "smart_unit: {kind: smart, preset: unit, dice: 0.5}")
+NOISE = ("params/noise.yaml", "dilate70: {kind: dilate, q: 0.7}", "dilate70: {kind: dilate, q: 0.65}")
+SOURCE = ("src/noisyvos/methods/smart.py", '"""SMART:', '"""The SMART method:')
+COMMAND = ("dvc.yaml", "noisyvos score --results", "noisyvos score --workers 1 --results")
+
+
+def trained(names: set[str]) -> set[str]:
+    """Return the training cells among job names, without what is common to all."""
+    return {name.removeprefix("train@shapes_smoke_train-").removesuffix("-xmem_tiny-s0") for name in names if name.startswith("train@")}
+
+
+def test_a_methods_weight_makes_its_own_cells_stale_in_both(workspace: Any) -> None:
+    with edited(workspace, SMART), edited(workspace, ("params/methods.yaml", "gce: {kind: gce}", "gce: {kind: gce, q: 0.5}")):
+        stale = stale_in_dvc(workspace)
+        assert trained(stale) == {"clean-smart_unit", "dilate70-smart_unit"}
+        assert stale_in_snakemake(workspace) == stale
+        said = workspace.noisyvos("record").stdout  # which must not bless what is stale
+        assert "recorded 18 of 27 cells" in said
+        assert stale_in_dvc(workspace) == stale
+    assert "adopted 27 of 27 cells" in workspace.noisyvos("adopt").stdout  # the edit is taken back: all is as recorded
+
+
+def test_source_and_command_edits_make_the_same_cells_stale_in_both(workspace: Any) -> None:
+    with edited(workspace, SOURCE):
+        stale = stale_in_dvc(workspace)
+        assert trained(stale) == {"clean-smart_unit", "dilate70-smart_unit"}
+        assert stale_in_snakemake(workspace) == stale
+    with edited(workspace, COMMAND):
+        stale = stale_in_dvc(workspace)
+        assert len([name for name in stale if name.startswith("score@")]) == 6
+        assert trained(stale) == set()
+        assert stale_in_snakemake(workspace) == stale
+
+
+def test_adopt_hands_over_exactly_what_dvc_verified(workspace: Any) -> None:
+    shutil.rmtree(workspace.root / ".snakemake" / "metadata")
+    for path in (workspace.root / "data").rglob("*"):
+        path.touch()  # as after a checkout: times say nothing
+    assert "adopted 27 of 27 cells" in workspace.noisyvos("adopt").stdout
+    with edited(workspace, NOISE):  # edits after the hand-over are seen
+        stale = stale_in_dvc(workspace)
+        assert trained(stale) == {"dilate70-xmem", "dilate70-smart_unit"}
+        assert stale_in_snakemake(workspace) == stale
+        assert "adopted 17 of 27 cells" in workspace.noisyvos("adopt").stdout
+
+
+def test_stale_grid_is_refused_before_any_job(workspace: Any) -> None:
+    with edited(workspace, ("params/presets/smoke.yaml", "seed: [0]", "seed: [0, 1]")):
+        done = workspace.run("snakemake", "--dry-run", check=False)
+    assert done.returncode != 0
+    assert "noisyvos grid --preset smoke" in done.stdout + done.stderr
+
+
+def test_wrong_parameters_are_refused_before_any_job(workspace: Any) -> None:
+    with edited(workspace, (*NOISE[:2], "dilate70: {kind: dilate, q: 1.7}")):
+        done = workspace.run("snakemake", "--dry-run", check=False)
+    assert done.returncode != 0
+    assert "noise.yaml: dilate70: q" in done.stdout + done.stderr
+
+
+def test_declared_preset_is_dry_run_only(workspace: Any) -> None:
+    text = (workspace.root / "params/cells.yaml").read_text()
+    try:
+        with edited(workspace, ("params/presets/smoke.yaml", "[xmem, smart_unit]", "[xmem, not_there_yet]")):
+            refused = workspace.noisyvos("grid", "--preset", "smoke", check=False)
+            assert refused.returncode == 1
+            assert "not_there_yet" in refused.stderr
+            with edited(workspace, ("params/presets/smoke.yaml", "synthetic: true", "synthetic: true\ndeclared: true")):
+                workspace.noisyvos("grid", "--preset", "smoke")
+                assert "total" in workspace.run("snakemake", "--dry-run").stdout
+                run = workspace.run("snakemake", "--cores", "1", check=False)
+                assert run.returncode != 0
+                assert "not_there_yet" in run.stdout + run.stderr
+    finally:
+        (workspace.root / "params/cells.yaml").write_text(text)
+
+
+def test_snakemakes_stamp_is_hidden_from_dvc() -> None:
+    ignored = (Path(__file__).resolve().parents[2] / ".dvcignore").read_text().splitlines()
+    assert ".snakemake_timestamp" in ignored
+
+
+def test_committed_grid_is_that_of_the_demo() -> None:
+    from noisyvos.grid import render
+
+    params = Path(__file__).resolve().parents[2] / "params"
+    assert (params / "cells.yaml").read_text() == render("demo", params)
