@@ -109,6 +109,31 @@ def convert_unify(
     stage.run(name, source=source, destination=destination, workers=workers)
 
 
+@app.command("check")
+def check_dataset(
+    dataset: Annotated[Path, typer.Option(help="A converted dataset, or a DAVIS-style folder.")],
+    expect: Annotated[Path, typer.Option(help="A sources.yaml with published counts.")] = Path("params/sources.yaml"),
+    workers: Workers = 1,
+) -> None:
+    """Read a whole dataset once and say what is in it; exit code 1 if it cannot be used as it is."""
+    from noisyvos.stages import check as stage
+
+    if not stage.run(dataset, expect=expect, workers=workers):
+        raise typer.Exit(1)
+
+
+@app.command()
+def describe(
+    dataset: Annotated[Path, typer.Option(help="A converted dataset, or clips made by `synth`.")],
+    out: Annotated[Path, typer.Option("--out", help="The picture (PNG) to write.")],
+    sequences: Annotated[int, typer.Option(min=1, max=100, help="Videos to show.")] = 6,
+) -> None:
+    """Draw a contact sheet of a dataset: frames under their masks."""
+    from noisyvos.stages import describe as stage
+
+    stage.run(dataset, out=out, sequences=sequences)
+
+
 @app.command()
 def synth(
     images: Annotated[Path, typer.Option(help="A converted image dataset.")],

@@ -1,5 +1,8 @@
 """Work spread over processes in a way that cannot change a result: items in, results out in the same order."""
 
+import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, TypeVar
@@ -8,6 +11,13 @@ from tqdm import tqdm
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def _start_worker(initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:  # a killed parent must not leave processes that go on writing
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    _single_threaded(initializer, arguments)
 
 
 def _single_threaded(initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
@@ -38,7 +48,7 @@ def ordered_map(
                 yield function(item)
                 bar.update()
             return
-        pool = ProcessPoolExecutor(min(workers, len(items)), initializer=_single_threaded, initargs=(initializer, arguments))
+        pool = ProcessPoolExecutor(min(workers, len(items)), initializer=_start_worker, initargs=(initializer, arguments))
         chunk = max(1, min(32, len(items) // (8 * workers)))
         try:
             for result in pool.map(function, items, chunksize=chunk):

@@ -62,8 +62,10 @@ def reduced_size(height: int, width: int, size: int | None) -> tuple[int, int]:
     return (size, int(width * size / height)) if height <= width else (int(height * size / width), size)
 
 
-def resize_frame(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return an RGB frame reduced to (height, width) by area averaging, (H, W, 3) uint8."""
+def resize_frame(frame: np.ndarray, size: tuple[int, int], filter: str = "area") -> np.ndarray:
+    """Return an RGB frame reduced to (height, width), (H, W, 3) uint8: by area averaging, or bicubic over the reduced pixel's support."""
+    if filter == "bicubic":
+        return np.array(Image.fromarray(frame).resize((size[1], size[0]), Image.Resampling.BICUBIC))
     return cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_AREA)
 
 
@@ -74,7 +76,7 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.ascontiguousarray(mask[rows[:, None], columns[None, :]])
 
 
-def copy_reduced(source: Path, destination: Path, size: tuple[int, int]) -> None:
-    """Write `source` reduced to (height, width) as JPEG."""
+def copy_reduced(source: Path, destination: Path, size: tuple[int, int], filter: str = "area") -> None:
+    """Write `source` reduced to (height, width) as JPEG; `filter` as in `resize_frame`."""
     destination.parent.mkdir(parents=True, exist_ok=True)
-    destination.write_bytes(encode_frame(resize_frame(read_frame(source), size)))
+    destination.write_bytes(encode_frame(resize_frame(read_frame(source), size, filter)))

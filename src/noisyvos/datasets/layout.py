@@ -6,7 +6,7 @@ A video dataset:            An image dataset:
     meta.json                   meta.json
 
 `meta.json` is written last: a folder without it is unfinished. Frames may be links. A mask may exist for only some
-frames of a video, and an object may appear first in a later mask.
+frames of a video, and an object may appear first in a later mask. A sequence name may hold a slash (<source>/<video>).
 """
 
 import json
@@ -33,6 +33,8 @@ class Sequence:
     size: tuple[int, int]  # height, width
     objects: tuple[int, ...]  # every id that occurs in a mask, ascending, without void
     suffix: str = ".jpg"  # of the frame files
+    required: tuple[str, ...] | None = None  # frames whose results a benchmark asks for; None: all
+    appears: dict[int, str] | None = None  # first frame of each object, recorded where a benchmark gives objects one by one
 
 
 class VideoDataset:
@@ -59,6 +61,8 @@ class VideoDataset:
                 (entry["size"][0], entry["size"][1]),
                 tuple(entry["objects"]),
                 entry.get("suffix", ".jpg"),
+                tuple(entry["required"]) if "required" in entry else None,
+                {int(number): frame for number, frame in entry["appears"].items()} if "appears" in entry else None,
             )
             for name, entry in sorted(self.meta["sequences"].items())
         }
@@ -82,17 +86,18 @@ class VideoDataset:
 
 def write_video_meta(root: str | Path, name: str, sequences: list[Sequence], **extra: Any) -> None:
     """Seal a video dataset by writing its meta.json; `extra` holds facts on how it was made (no times, no paths)."""
-    entries = {
-        s.name: {
-            "frames": list(s.frames),
-            "masks": list(s.masks),
-            "size": list(s.size),
-            "objects": list(s.objects),
-            "suffix": s.suffix,
-        }
-        for s in sequences
-    }
+    entries = {s.name: _entry(s) for s in sequences}
     write_json(Path(root) / "meta.json", {"kind": "video", "name": name, "sequences": entries, **extra})
+
+
+def _entry(s: Sequence) -> dict[str, Any]:
+    entry: dict[str, Any] = {"frames": list(s.frames), "masks": list(s.masks), "size": list(s.size), "objects": list(s.objects)}
+    entry["suffix"] = s.suffix
+    if s.required is not None:
+        entry["required"] = list(s.required)
+    if s.appears is not None:
+        entry["appears"] = {str(number): frame for number, frame in s.appears.items()}
+    return entry
 
 
 def read_meta(root: str | Path, kind: str, made_by: str = "convert") -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Writes that are either complete or absent: a temporary neighbour, then a rename."""
 
+import glob
 import json
 import os
 import shutil
@@ -11,6 +12,28 @@ from typing import Any
 
 def _neighbour(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """Remove what processes that were killed while they wrote `path` left beside it; those of running processes stay."""
+    path = Path(path)
+    for leftover in sorted(path.parent.glob(f".{glob.escape(path.name)}.*")):
+        process, _, kind = leftover.name.removeprefix(f".{path.name}.").partition(".")
+        if process.isdecimal() and kind in ("tmp", "old") and not _runs(int(process)):
+            if leftover.is_dir() and not leftover.is_symlink():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it runs and belongs to someone else
+        return True
+    return True
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from noisyvos.datasets.base import DATASETS, Conversion
-from noisyvos.io.atomic import atomic_directory
+from noisyvos.io.atomic import atomic_directory, remove_leftovers
 from noisyvos.params import read_entry
 
 
@@ -17,6 +17,7 @@ def run(name: str, *, raw: Path, out: Path, params: Path, workers: int = 1) -> N
         raise FileNotFoundError(
             f"{raw}: no such folder. Put the raw files of source {settings.source!r} there (a link will do)."  # type: ignore[attr-defined]
         )
+    remove_leftovers(out)
     with atomic_directory(out) as folder:
         summary = kind.build(Conversion(name, raw, folder, workers), settings)
     print(f"{name}: {summary} in {out}")

@@ -34,7 +34,7 @@ def run(
     device: str = "auto",
     threads: int = 1,
 ) -> None:
-    """Write the predicted masks of all frames of `dataset` to the zip `out`.
+    """Write the predicted masks of `dataset` to the zip `out`: of all frames, or of those its benchmark wants results for.
 
     Either `model` (of models.yaml) with `weights` (a file, or "none" for a fresh network), or `baseline`. Every object
     is given once, in the frame where it first appears. `settings` names an entry of eval.yaml. All names and files are
@@ -63,8 +63,10 @@ def _predict(videos: VideoDataset, segmenter: Segmenter) -> Iterator[tuple[str, 
             for mask in segmenter(sequence, first_masks(videos, sequence)):
                 masks.append(mask)
                 bar.update()
+            wanted = set(sequence.frames if sequence.required is None else sequence.required)
             for frame, mask in sorted(zip(sequence.frames, masks), key=lambda pair: pair[0]):
-                yield sequence.name, frame, mask
+                if frame in wanted:
+                    yield sequence.name, frame, mask
 
 
 def _baseline(name: str, model: str | None, weights: str | None) -> Segmenter:

@@ -1,22 +1,16 @@
 """Dataset kinds `folder` and `davis`: JPEGImages[/<resolution>]/<sequence>/* with Annotations[/<resolution>]/<sequence>/*.png.
 
-YouTube-VOS training folders and converted VISOR have the same form.
+BL30K and converted VISOR have the same form.
 """
 
-import functools
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
 from noisyvos.datasets.base import DATASETS, Conversion, DatasetSettings
-from noisyvos.datasets.files import checked_size, copy_reduced, image_files, link, reduced_size, resize_mask
-from noisyvos.datasets.layout import Sequence, write_video_meta
+from noisyvos.datasets.sequences import SequenceTask, convert_sequences
 from noisyvos.errors import UserError, unknown_name
-from noisyvos.io.images import VOID, decode_mask, encode_mask
-from noisyvos.parallel import ordered_map
 
 RESOLUTIONS = ("480p", "Full-Resolution", "1080p")
 SPLIT_FOLDERS = ("2017", "2016", "2022", "")
@@ -37,28 +31,14 @@ class FolderSettings(DatasetSettings):
     one_object: bool = Field(False, description="Join all ids into object 1 (DAVIS 2016); masks of 0 and 255 only are read as one object.")
 
 
-@dataclass(frozen=True)
-class _Task:
-    name: str
-    frames: Path
-    masks: Path
-    out: Path
-    size: int | None
-    one_object: bool
-
-
 @DATASETS.register("folder", FolderSettings)
 def convert_folder(job: Conversion, settings: FolderSettings) -> str:
     """Convert a DAVIS-style folder, say what was made; a missing, damaged or wrongly sized file is refused by its name."""
     root = job.raw / settings.root
-    frames, masks = _resolution(root, settings)
+    frames, masks = resolution_folders(root, settings)
     names = select_sequences(root, frames, settings)
-    tasks = [_Task(name, frames / name, masks / name, job.out, settings.size, settings.one_object) for name in names]
-    sequences = list(ordered_map(_convert_sequence, tasks, job.workers, job.name))
-    recorded = settings.model_dump(mode="json", exclude_defaults=True)
-    write_video_meta(job.out, job.name, sequences, settings=recorded)
-    frame_count, mask_count, objects = (sum(map(len, part)) for part in zip(*((s.frames, s.masks, s.objects) for s in sequences)))
-    return f"{len(sequences)} sequences, {frame_count} frames, {mask_count} masks, {objects} objects"
+    tasks = [SequenceTask(name, frames / name, masks / name, job.out, settings.size, settings.one_object) for name in names]
+    return convert_sequences(job, settings, tasks)
 
 
 class DavisSettings(DatasetSettings):
@@ -86,7 +66,8 @@ def convert_davis(job: Conversion, settings: DavisSettings) -> str:
     )
 
 
-def _resolution(root: Path, settings: FolderSettings) -> tuple[Path, Path]:
+def resolution_folders(root: Path, settings: FolderSettings) -> tuple[Path, Path]:
+    """Return the folders of frames and of masks; FileNotFoundError says which of them is not there."""
     images, annotations = root / settings.images, root / settings.annotations
     for folder in (images, annotations):
         if not folder.is_dir():
@@ -136,68 +117,3 @@ def read_split(root: Path, split: str) -> list[str]:
     if not names:
         raise UserError(f"{path}: this split names no sequence.")
     return list(dict.fromkeys(names))
-
-
-def _convert_sequence(task: _Task) -> Sequence:
-    frames = image_files(task.frames)
-    if not frames:
-        raise UserError(f"{task.frames}: this sequence has no frames (.jpg, .jpeg or .png).")
-    masks = {} if not task.masks.is_dir() else {f.stem: f for f in sorted(task.masks.glob("*.png")) if not f.name.startswith(".")}
-    if not masks:
-        raise UserError(f"{task.masks}: no masks for this sequence. Add at least one PNG mask, or put the sequence under `exclude`.")
-    for stem in masks:
-        if stem not in frames:
-            raise UserError(f"{masks[stem]}: there is no frame {stem} in {task.frames} for this mask.")
-    full = _common_size(frames)
-    size = reduced_size(*full, task.size)
-    objects = _convert_masks(task, masks, full, size)
-    suffix = ".jpg" if size != full else next(iter(frames.values())).suffix
-    for stem, file in frames.items():
-        destination = task.out / "frames" / task.name / f"{stem}{suffix}"
-        if size == full:
-            link(file, destination)
-        else:
-            copy_reduced(file, destination, size)
-    return Sequence(task.name, tuple(frames), tuple(masks), size, objects, suffix)
-
-
-def _common_size(frames: dict[str, Path]) -> tuple[int, int]:
-    first = next(iter(frames.values()))
-    size = checked_size(first)
-    for file in frames.values():
-        other = checked_size(file)
-        if other != size:
-            raise UserError(f"{file}: this frame is {other[1]}x{other[0]}, but {first.name} of the same sequence is {size[1]}x{size[0]}.")
-    return size
-
-
-def _convert_masks(task: _Task, files: dict[str, Path], full: tuple[int, int], size: tuple[int, int]) -> tuple[int, ...]:
-    """Write all masks of a sequence and return the object ids that occur after reduction."""
-    masks = {stem: decode_mask(file) for stem, file in files.items()}
-    for stem, mask in masks.items():
-        if mask.shape != full:
-            raise UserError(
-                f"{files[stem]}: this mask is {mask.shape[1]}x{mask.shape[0]}, but its frame is {full[1]}x{full[0]} (width x height)."
-            )
-    values = functools.reduce(np.union1d, (np.unique(mask) for mask in masks.values()))
-    if set(values.tolist()) <= {0, VOID}:
-        if not task.one_object:
-            what = "void (255)" if VOID in values else "background (0)"
-            raise UserError(
-                f"{task.masks}: these masks hold no object, only {what}. "
-                "If 255 marks one object here (as in DAVIS 2016), set `one_object: true` for the dataset."
-            )
-        masks = {stem: (mask > 0).astype(np.uint8) for stem, mask in masks.items()}
-    elif task.one_object:
-        masks = {stem: np.where(mask == VOID, mask, mask > 0).astype(np.uint8) for stem, mask in masks.items()}
-    folder = task.out / "masks" / task.name
-    folder.mkdir(parents=True)
-    seen: set[int] = set()
-    for stem, mask in masks.items():
-        reduced = mask if size == full else resize_mask(mask, size)
-        seen.update(np.unique(reduced).tolist())
-        (folder / f"{stem}.png").write_bytes(encode_mask(reduced))
-    objects = tuple(sorted(seen - {0, VOID}))
-    if not objects:
-        raise UserError(f"{task.masks}: no object is left in these masks at {size[1]}x{size[0]}. Raise `size` of the dataset.")
-    return objects

@@ -1,0 +1,249 @@
+"""Reading a whole dataset once and saying what is in it and what is wrong with it."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from noisyvos.datasets.files import checked_size, image_files
+from noisyvos.datasets.kinds.folder import FolderSettings, resolution_folders
+from noisyvos.datasets.layout import VideoDataset
+from noisyvos.datasets.rle import decode_rle
+from noisyvos.errors import UserError
+from noisyvos.io.images import VOID, decode_mask
+from noisyvos.parallel import ordered_map
+
+# what makes a dataset unusable, and what is only worth knowing
+PROBLEMS = {
+    "unreadable image": True,
+    "missing image": True,
+    "unreadable mask": True,
+    "missing mask": True,
+    "mask of colours (RGB), not of indices": True,
+    "size mismatch": True,
+    "sequence without a mask": True,
+    "id that meta.json does not list": True,
+    "id without pixels": True,
+    "wanted frame that is not there": True,
+    "mask without a frame": True,
+    "instance without a shape": True,
+    "box outside its image": False,
+    "grey, not palette, PNG": False,
+    "image without an instance": False,
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong (a key of PROBLEMS) and where."""
+
+    what: str
+    where: str
+
+
+@dataclass
+class Findings:
+    """Counts by name and problems of a whole dataset; `source` and `split` say which published counts apply."""
+
+    name: str
+    counts: dict[str, int]
+    problems: list[Problem] = field(default_factory=list)
+    source: str | None = None
+    split: str | None = None
+    reduced: bool = False  # small objects may be lost
+    folders: dict[str, int] = field(default_factory=dict)  # images of each folder of a collection of still images
+
+    @property
+    def usable(self) -> bool:
+        """Whether nothing was found that stands in the way of using the dataset."""
+        return not any(PROBLEMS[problem.what] for problem in self.problems)
+
+
+@dataclass(frozen=True)
+class _Video:
+    """A video to read: its files; size and ids are those of meta.json, or None where there is none."""
+
+    name: str
+    frames: tuple[Path, ...]
+    masks: tuple[Path, ...]
+    size: tuple[int, int] | None
+    objects: tuple[int, ...] | None
+    required: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Facts:
+    frames: int
+    masks: int
+    objects: int
+    void_masks: int
+    problems: tuple[Problem, ...]
+
+
+def check_dataset(root: Path, workers: int = 1) -> Findings:
+    """Read every image and mask of a converted dataset, or of a DAVIS-style folder, once; UserError if `root` is neither."""
+    meta = root / "meta.json"
+    if meta.is_file():
+        kind = json.loads(meta.read_text(encoding="utf-8")).get("kind")
+        if kind == "video":
+            return _check_converted(root, workers)
+        if kind == "images":
+            return _check_images(root, workers)
+        raise UserError(f"{root}: a dataset of kind {kind!r} cannot be checked; `video` and `images` can.")
+    if (root / "JPEGImages").is_dir():
+        return _check_folder(root, workers)
+    raise UserError(f"{root}: neither a converted dataset (no meta.json) nor a DAVIS-style folder (no JPEGImages/).")
+
+
+def _check_converted(root: Path, workers: int) -> Findings:
+    data = VideoDataset(root)
+    videos = []
+    for sequence in data.sequences.values():
+        frames = tuple(data.frame_path(sequence.name, frame) for frame in sequence.frames)
+        masks = tuple(root / "masks" / sequence.name / f"{frame}.png" for frame in sequence.masks)
+        videos.append(_Video(sequence.name, frames, masks, sequence.size, sequence.objects, sequence.required or ()))
+    settings = data.meta.get("settings", {})
+    findings = _read_videos(data.meta["name"], videos, workers)
+    categories = {category for objects in data.meta.get("categories", {}).values() for category in objects.values()}
+    if categories:
+        findings.counts["categories"] = len(categories)
+    if not ("sequences" in settings or "exclude" in settings):  # a part of a split has no published counts
+        findings.source, findings.split = settings.get("source"), data.meta.get("split", settings.get("split"))
+        findings.reduced = "size" in settings
+    return findings
+
+
+def _check_folder(root: Path, workers: int) -> Findings:
+    frames, masks = resolution_folders(root, FolderSettings(source="none"))
+    videos = []
+    for folder in sorted(path for path in frames.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        own = sorted(path for path in (masks / folder.name).glob("*.png") if not path.name.startswith("."))
+        videos.append(_Video(folder.name, tuple(image_files(folder).values()), tuple(own), None, None))
+    return _read_videos(root.name, videos, workers)
+
+
+def _read_videos(name: str, videos: list[_Video], workers: int) -> Findings:
+    if not videos:
+        raise UserError(f"{name}: there is no sequence to check.")
+    facts = list(ordered_map(_read_video, videos, workers, f"check {name}"))
+    counts = {
+        "sequences": len(videos),
+        "frames": sum(fact.frames for fact in facts),
+        "annotated_frames": sum(fact.masks for fact in facts),
+        "objects": sum(fact.objects for fact in facts),
+        "masks with void": sum(fact.void_masks for fact in facts),
+    }
+    if any(video.required for video in videos):
+        counts["wanted frames"] = sum(len(video.required) for video in videos)
+    return Findings(name, counts, [problem for fact in facts for problem in fact.problems])
+
+
+def _read_video(video: _Video) -> _Facts:
+    problems: list[Problem] = []
+    size = video.size
+    for path in video.frames:
+        found = _image_size(path, problems)
+        size = size or found
+        if found and found != size:
+            problems.append(Problem("size mismatch", f"{path} is {_text(found)}, its sequence {_text(size)}"))
+    if not video.masks:
+        problems.append(Problem("sequence without a mask", video.name))
+    stems = {path.stem for path in video.frames}
+    problems += [Problem("wanted frame that is not there", f"{video.name}/{frame}") for frame in video.required if frame not in stems]
+    values: set[int] = set()
+    void = 0
+    for path in video.masks:
+        if path.stem not in stems:
+            problems.append(Problem("mask without a frame", str(path)))
+        mask = _read_mask(path, problems)
+        if mask is None:
+            continue
+        if size and mask.shape != size:
+            problems.append(Problem("size mismatch", f"{path} is {_text(mask.shape)}, its frames {_text(size)}"))
+        present = set(np.unique(mask).tolist())
+        void += VOID in present
+        unknown = sorted(present - {0, VOID} - set(video.objects)) if video.objects is not None else []
+        problems += [Problem("id that meta.json does not list", f"{path}: {number}") for number in unknown]
+        values |= present
+    values -= {0, VOID}
+    problems += [Problem("id without pixels", f"{video.name}: {number}") for number in video.objects or () if number not in values]
+    return _Facts(len(video.frames), len(video.masks), len(values), void, tuple(problems))
+
+
+def _image_size(path: Path, problems: list[Problem]) -> tuple[int, int] | None:
+    try:
+        return checked_size(path)
+    except FileNotFoundError:
+        problems.append(Problem("missing image", str(path)))
+    except UserError as error:
+        problems.append(Problem("unreadable image", str(error)))
+    return None
+
+
+def _read_mask(path: Path, problems: list[Problem]) -> np.ndarray | None:
+    try:
+        with Image.open(path) as image:
+            mode = image.mode
+        if mode not in ("P", "L", "1"):
+            problems.append(Problem("mask of colours (RGB), not of indices", str(path)))
+            return None
+        if mode != "P":
+            problems.append(Problem("grey, not palette, PNG", str(path)))
+        return decode_mask(path)
+    except FileNotFoundError:
+        problems.append(Problem("missing mask", str(path)))
+    except (UserError, OSError, SyntaxError):
+        problems.append(Problem("unreadable mask", str(path)))
+    return None
+
+
+def _text(size: Iterable[int]) -> str:
+    return "x".join(str(side) for side in reversed(tuple(size)))
+
+
+def _check_images(root: Path, workers: int) -> Findings:
+    meta = json.loads((root / "meta.json").read_text(encoding="utf-8"))
+    content = json.loads((root / "instances.json").read_text(encoding="utf-8"))
+    by_image: dict[int, list[dict]] = {image["id"]: [] for image in content["images"]}
+    for entry in content["annotations"]:
+        by_image[entry["image_id"]].append(entry)
+    tasks = [
+        (root / "images" / image["file_name"], (image["height"], image["width"]), by_image[image["id"]]) for image in content["images"]
+    ]
+    problems = [problem for found in ordered_map(_read_image, tasks, workers, f"check {meta['name']}") for problem in found]
+    crowd = sum(entry.get("iscrowd", 0) for entry in content["annotations"])
+    counts = {"images": len(tasks), "instances": len(content["annotations"]), "crowd regions": crowd}
+    settings = meta.get("settings", {})
+    findings = Findings(meta["name"], counts, problems, settings.get("source"), folders=meta.get("folders", {}))
+    if not findings.folders:
+        counts["categories"] = len(content["categories"])
+        annotations = Path(settings.get("annotations", "annotations/instances_train2017.json")).stem
+        findings.split = annotations.removeprefix("instances_").removesuffix("2017")
+    return findings
+
+
+def _read_image(task: tuple[Path, tuple[int, int], list[dict]]) -> list[Problem]:
+    path, size, entries = task
+    problems: list[Problem] = []
+    found = _image_size(path, problems)
+    if found and found != size:
+        problems.append(Problem("size mismatch", f"{path} is {_text(found)}, instances.json says {_text(size)}"))
+    if not entries:
+        problems.append(Problem("image without an instance", str(path)))
+    for entry in entries:
+        shape = entry["segmentation"]
+        where = f"{path}: instance {entry['id']}"
+        if isinstance(shape, dict):
+            if tuple(shape["size"]) != size:
+                problems.append(Problem("size mismatch", where))
+            elif not decode_rle(shape).any():
+                problems.append(Problem("instance without a shape", where))
+        elif not any(shape):
+            problems.append(Problem("instance without a shape", where))
+        x, y, width, height = entry["bbox"]
+        if x < -1 or y < -1 or x + width > size[1] + 1 or y + height > size[0] + 1:
+            problems.append(Problem("box outside its image", where))
+    return problems

@@ -1,0 +1,93 @@
+"""Stage `check`: read a whole dataset once, show what is in it beside the published counts, and say whether it is usable."""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from noisyvos.datasets.check import PROBLEMS, Findings, check_dataset
+from noisyvos.params import read_family
+from noisyvos.sources.facts import Counts
+
+EXAMPLES = 3  # places shown of each kind of problem
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A count that was found, the published one, and how they compare; a recalled number is shown, never held against the data."""
+
+    what: str
+    found: int
+    published: int | None = None
+    verdict: Literal["", "equal", "DIFFERENT", "equal (recalled)", "different (recalled)", "fewer (reduced)"] = ""
+
+
+def run(dataset: Path, *, expect: Path | None = Path("params/sources.yaml"), workers: int = 1) -> bool:
+    """Print one table on `dataset` and return whether it is usable: nothing fatal found, no confirmed count missed.
+
+    `expect` is a sources.yaml with published counts, or None. UserError if `dataset` is no dataset at all.
+    """
+    findings = check_dataset(dataset, workers)
+    published = _published(findings, expect)
+    comparisons = compare(findings, published.get(_split(findings)))
+    for folder, images in findings.folders.items():
+        part = compare(Findings(folder, {"images": images}), published.get(folder))
+        comparisons += [replace(entry, what=f"images of {folder}") for entry in part if len(findings.folders) > 1]
+    usable = findings.usable and not any(entry.verdict == "DIFFERENT" for entry in comparisons)
+    _show(dataset, findings, comparisons, usable)
+    return usable
+
+
+def compare(findings: Findings, published: Counts | None) -> list[Comparison]:
+    """Return all counts found, each beside its published number where there is one."""
+    result = []
+    for what, found in findings.counts.items():
+        wanted = getattr(published, what, None)
+        if wanted is None:
+            result.append(Comparison(what, found))
+        elif what in published.recalled:  # type: ignore[union-attr]
+            result.append(Comparison(what, found, wanted, "equal (recalled)" if found == wanted else "different (recalled)"))
+        elif what == "objects" and findings.reduced and found < wanted:
+            result.append(Comparison(what, found, wanted, "fewer (reduced)"))
+        else:
+            result.append(Comparison(what, found, wanted, "equal" if found == wanted else "DIFFERENT"))
+    return result
+
+
+def _published(findings: Findings, expect: Path | None) -> dict[str, Counts]:
+    """Return the published counts by split of the source that the dataset was made of."""
+    if expect is None or findings.source is None or not expect.is_file():
+        return {}
+    entries = read_family(expect.parent, expect.stem).get(findings.source, {}).get("published", {})
+    return {split: Counts(**counts) for split, counts in entries.items()}
+
+
+def _split(findings: Findings) -> str:
+    """Return the name of the split in `published`; none of DAVIS 2017's counts is for the 2016 split that its package also holds."""
+    year, _, split = (findings.split or "all").rpartition("/")
+    return "2016/" + split if year == "2016" and findings.source != "davis16" else split
+
+
+def _show(dataset: Path, findings: Findings, comparisons: list[Comparison], usable: bool) -> None:
+    table = Table(title=f"{findings.name} ({dataset})", title_justify="left")
+    for heading, side in (("what", "left"), ("found", "right"), ("published", "right"), ("", "left")):
+        table.add_column(heading, justify=side, overflow="fold")  # type: ignore[arg-type]
+    for entry in comparisons:
+        published = "" if entry.published is None else f"{entry.published:,}"
+        style = "red" if entry.verdict == "DIFFERENT" else None
+        table.add_row(entry.what.replace("_", " "), f"{entry.found:,}", published, entry.verdict, style=style)
+    table.add_section()
+    tally = Counter(problem.what for problem in findings.problems)
+    for what, fatal in PROBLEMS.items():
+        if tally[what]:
+            places = [problem.where for problem in findings.problems if problem.what == what][:EXAMPLES]
+            more = f" and {tally[what] - EXAMPLES} more" if tally[what] > EXAMPLES else ""
+            table.add_row(what, f"{tally[what]:,}", "", "; ".join(places) + more, style="red" if fatal else "yellow")
+    if not tally:
+        table.add_row("problems", "0", "", "")
+    console = Console()
+    console.print(table)
+    console.print("usable" if usable else "NOT usable as it is", style="green" if usable else "red")
