@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from noisyvos.config import Block, read_preset
 from noisyvos.report.comparisons import comparisons
 from noisyvos.report.controls import control_notes, control_table
 from noisyvos.report.differences import difference_notes, difference_table
+from noisyvos.report.families import Scores
 from noisyvos.report.results import Results
 from noisyvos.report.sweeps import area_weights, degradation_table, ranking_table, recovery_table, slope_weights
 
@@ -18,7 +20,7 @@ NOISES = {"clean": ("clean", 1.0), "dilate80": ("dilate", 0.8), "dilate60": ("di
 PARAMS = Path(__file__).parents[2] / "params"
 
 
-def grid(
+def made_up(
     effects: dict[str, list[float]], *, seeds: int = 3, videos: int = 12, spread: float = 0.0, absent: tuple[str, ...] = ()
 ) -> Results:
     """Scores of methods at NOISES: base + effect (points) + noise of `spread` between seeds; `absent` keys have no scores."""
@@ -43,11 +45,16 @@ def grid(
     return results
 
 
+def grid(effects: dict[str, list[float]], **settings: Any) -> Scores:
+    """The scores of `made_up`."""
+    return Scores(made_up(effects, **settings), "val")
+
+
 TWO = {"plain": [0.0, -10, -20], "robust": [0.0, -5, -20]}
 
 
 def test_differences_are_to_the_reference_in_points() -> None:
-    table = difference_table(grid(TWO), "val").set_index("noise")
+    table = difference_table(grid(TWO)).set_index("noise")
     assert list(table.index) == list(NOISES)
     assert table["difference"].tolist() == pytest.approx([0, 5, 0])
     assert (table["reference"] == "plain").all()
@@ -58,13 +65,13 @@ def test_differences_are_to_the_reference_in_points() -> None:
 
 def test_equal_methods_are_said_to_be_equal_only_within_the_margin() -> None:
     same = {"plain": [0.0, 0, 0], "robust": [0.0, 0, 0]}
-    assert set(difference_table(grid(same), "val")["verdict"]) == {"no difference shown; equal within 0.5 points"}
-    assert set(difference_table(grid(same, spread=5), "val")["verdict"]) == {"no difference shown"}
+    assert set(difference_table(grid(same))["verdict"]) == {"no difference shown; equal within 0.5 points"}
+    assert set(difference_table(grid(same, spread=5))["verdict"]) == {"no difference shown"}
 
 
 def test_missing_cells_are_shown_and_too_many_withhold_every_p() -> None:
     gone = tuple(f"d-dilate60-robust-m-s{seed}" for seed in range(3))
-    table = difference_table(grid(TWO, absent=gone), "val").set_index("noise")
+    table = difference_table(grid(TWO, absent=gone)).set_index("noise")
     assert table.loc["dilate60", "verdict"] == "missing"
     assert math.isnan(table.loc["dilate60", "difference"])
     assert table.loc["dilate80", "difference"] == pytest.approx(5)
@@ -74,7 +81,7 @@ def test_missing_cells_are_shown_and_too_many_withhold_every_p() -> None:
 
 def test_few_missing_cells_leave_the_other_seeds() -> None:
     wide = {f"m{index}": [0.0, -10, -20] for index in range(8)}
-    table = difference_table(grid({"plain": [0.0, -10, -20]} | wide, absent=("d-dilate80-m3-m-s1",)), "val")
+    table = difference_table(grid({"plain": [0.0, -10, -20]} | wide, absent=("d-dilate80-m3-m-s1",)))
     row = table[(table["noise"] == "dilate80") & (table["method"] == "m3")].iloc[0]
     assert (row["seeds"], row["planned_seeds"]) == (2, 3)
     assert not math.isnan(row["p_sign_flip"])
@@ -93,50 +100,50 @@ def test_area_and_slope_by_hand() -> None:
 
 
 def test_degradation_of_a_grid_has_intervals_and_shows_what_is_missing() -> None:
-    table = degradation_table(grid(TWO, spread=1.0), "val").set_index("method")
+    table = degradation_table(grid(TWO, spread=1.0)).set_index("method")
     assert table.loc["plain", "area"] == pytest.approx(10, abs=1.5)
     assert table.loc["plain", "area_low"] < table.loc["plain", "area"] < table.loc["plain", "area_high"]
     assert table.loc["robust", "area"] < table.loc["plain", "area"]
     gone = tuple(f"d-clean-robust-m-s{seed}" for seed in range(3))
-    table = degradation_table(grid(TWO, absent=gone), "val").set_index("method")
+    table = degradation_table(grid(TWO, absent=gone)).set_index("method")
     assert math.isnan(table.loc["robust", "area"])
     assert table.loc["plain", "area"] == pytest.approx(10)
 
 
 def test_recovery_is_the_share_of_the_loss_and_suppressed_without_a_loss() -> None:
-    table = recovery_table(grid(TWO), "val").set_index("noise")
+    table = recovery_table(grid(TWO)).set_index("noise")
     assert table["recovery"].tolist() == pytest.approx([0.5, 0])
-    small = recovery_table(grid({"plain": [0.0, -0.9, -1.1], "robust": [0.0, 0, 0]}), "val").set_index("noise")
+    small = recovery_table(grid({"plain": [0.0, -0.9, -1.1], "robust": [0.0, 0, 0]})).set_index("noise")
     assert math.isnan(small.loc["dilate80", "recovery"])
     assert small.loc["dilate60", "recovery"] == pytest.approx(1)
 
 
 def test_ranking_uses_conditions_that_all_methods_have() -> None:
     effects = {"plain": [0.0, -10, -20], "robust": [-1.0, -5, -10], "worse": [-2.0, -20, -30]}
-    table = ranking_table(grid(effects), "val").set_index("method")
+    table = ranking_table(grid(effects)).set_index("method")
     assert table["rank"].to_dict() == pytest.approx({"plain": 5 / 3, "robust": 4 / 3, "worse": 3})
     gone = tuple(f"d-clean-worse-m-s{seed}" for seed in range(3))
-    table = ranking_table(grid(effects, absent=gone), "val").set_index("method")
+    table = ranking_table(grid(effects, absent=gone)).set_index("method")
     assert table["conditions"].tolist() == [2, 2, 2]
     assert table["p_friedman"].isna().all()
 
 
 def test_the_control_finds_a_test_that_takes_seeds_for_methods() -> None:
-    calm = control_table(grid({"plain": [0.0, 0, 0]}, seeds=6), "val")
+    calm = control_table(grid({"plain": [0.0, 0, 0]}, seeds=6))
     assert len(calm) == 30
     assert all("control passed" in note for note in control_notes(calm))
-    wild = grid({"plain": [0.0, 0, 0]}, seeds=6)
+    wild = made_up({"plain": [0.0, 0, 0]}, seeds=6)
     shift = wild.objects["seed"].map({0: 0.05, 1: 0.05, 2: 0.05}).fillna(0)
     wild.__dict__["objects"] = wild.objects.assign(JF=wild.objects["JF"] + shift)
-    assert all("control failed" in note for note in control_notes(control_table(wild, "val")))
+    assert all("control failed" in note for note in control_notes(control_table(Scores(wild, "val"))))
 
 
 def test_a_grid_gives_tables_marked_synthetic_and_one_method_gives_no_differences() -> None:
-    found = {comparison.name: comparison for comparison in comparisons(grid(TWO), "val")}
+    found = {comparison.name: comparison for comparison in comparisons(made_up(TWO), "val")}
     assert set(found) == {"differences", "sweeps"}
     assert all("(synthetic)" in view.caption for comparison in found.values() for view in comparison.views)
     assert set(found["sweeps"].numbers["measure"]) >= {"area", "slope", "rank", "recovery", "gap", "critical_difference"}
-    alone = {comparison.name for comparison in comparisons(grid({"plain": [0.0, -1, -2]}), "val")}
+    alone = {comparison.name for comparison in comparisons(made_up({"plain": [0.0, -1, -2]}), "val")}
     assert alone == {"sweeps"}
 
 

@@ -1,15 +1,19 @@
 """What is said of methods against each other, as people read it: titled tables with the sentences that explain them."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
 
 from noisyvos.report.controls import control_notes, control_table, control_view
 from noisyvos.report.differences import difference_notes, difference_table, difference_view
+from noisyvos.report.families import Scores
 from noisyvos.report.results import Results
 from noisyvos.report.statistics import Interval
 from noisyvos.report.sweeps import SMALLEST_GAP, degradation_table, ranking_table, recovery_table
+
+Heading = Callable[[str], str]  # adds the evaluation set, and whether its data are generated
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,13 @@ class Comparison:
 
 def comparisons(results: Results, evaluation: str) -> list[Comparison]:
     """Return differences, sweeps and the A/A control of one evaluation set: those that the preset has cells for."""
-    made = (_differences(results, evaluation), _sweeps(results, evaluation), _controls(results, evaluation))
+    scores = Scores(results, evaluation)
+    made = [make(scores, lambda text: results.heading(f"{evaluation}: {text}")) for make in (_differences, _sweeps, _controls)]
     return [comparison for comparison in made if comparison.views]
 
 
-def _differences(results: Results, evaluation: str) -> Comparison:
-    table = difference_table(results, evaluation)
+def _differences(scores: Scores, heading: Heading) -> Comparison:
+    table = difference_table(scores)
     if not len(table):
         return Comparison("differences", table, ())
     notes = (
@@ -47,39 +52,39 @@ def _differences(results: Results, evaluation: str) -> Comparison:
         "of comparisons in the block. Only where the interval leaves out 0 is a difference shown.",
         *difference_notes(table),
     )
-    caption = f"{evaluation}: difference in J&F points to the reference method, 95 % interval over videos and seeds"
-    return Comparison("differences", table, (View(results.heading(caption), difference_view(table), notes),))
+    caption = "difference in J&F points to the reference method, 95 % interval over videos and seeds"
+    return Comparison("differences", table, (View(heading(caption), difference_view(table), notes),))
 
 
-def _sweeps(results: Results, evaluation: str) -> Comparison:
-    losses, ranks, gains = (make(results, evaluation) for make in (degradation_table, ranking_table, recovery_table))
+def _sweeps(scores: Scores, heading: Heading) -> Comparison:
+    losses, ranks, gains = (make(scores) for make in (degradation_table, ranking_table, recovery_table))
     views = []
     if len(losses):
         notes = (
             "Area is the mean loss in J&F points over the range of noise; slope is the change in points for each 0.1 of IoU "
             "that the labels lose.",
         )
-        caption = f"{evaluation}: loss under label noise, 95 % intervals over videos and seeds"
-        views.append(View(results.heading(caption), degradation_view(losses), notes))
+        caption = "loss under label noise, 95 % intervals over videos and seeds"
+        views.append(View(heading(caption), degradation_view(losses), notes))
     if len(ranks):
         notes = ("Rank 1 is best. Conditions share videos and networks, so the ranks describe this grid; they do not prove more.",)
-        caption = f"{evaluation}: average rank over conditions, {ranking_text(ranks)}"
-        views.append(View(results.heading(caption), ranking_view(ranks), notes))
+        caption = f"average rank over conditions, {ranking_text(ranks)}"
+        views.append(View(heading(caption), ranking_view(ranks), notes))
     if len(gains):
         notes = (
             "Recovery is the share of the reference's loss that a method wins back: 1 is as good as clean labels, 0 no better than the "
             f"reference, below 0 worse. Where the reference lost less than {SMALLEST_GAP:g} point there is nothing to recover.",
         )
-        views.append(View(results.heading(f"{evaluation}: recovery"), recovery_view(gains), notes))
+        views.append(View(heading("recovery"), recovery_view(gains), notes))
     return Comparison("sweeps", _long(losses, ranks, gains), tuple(views))
 
 
-def _controls(results: Results, evaluation: str) -> Comparison:
-    table = control_table(results, evaluation)
+def _controls(scores: Scores, heading: Heading) -> Comparison:
+    table = control_table(scores)
     if not len(table):
         return Comparison("controls", table, ())
     notes = ("Six seeds of one method, three against three in all ten ways: nothing is different, so nothing should be found.",)
-    caption = results.heading(f"{evaluation}: A/A control")
+    caption = heading("A/A control")
     return Comparison("controls", table, (View(caption, control_view(table), (*notes, *control_notes(table))),))
 
 

@@ -4,9 +4,8 @@ import itertools
 
 import pandas as pd
 
-from noisyvos.report.families import Scores, families
+from noisyvos.report.families import Scores
 from noisyvos.report.paired import Sums, compare
-from noisyvos.report.results import Results
 from noisyvos.report.statistics import Interval
 
 _SEEDS = 6
@@ -14,13 +13,13 @@ _LEVEL = 0.05
 _MOST_SIGNIFICANT = 1  # of ten
 
 
-def control_table(results: Results, evaluation: str) -> pd.DataFrame:
+def control_table(scores: Scores) -> pd.DataFrame:
     """Return ten rows for each condition in which the reference method has six seeds: three against three, in points.
 
     The first of a half is paired with the first of the other, and so on; no seed is shared, so nothing but chance differs.
     """
-    scores, rows = Scores(results, evaluation), []
-    for family in families(results, evaluation):
+    rows = []
+    for family in scores.families:
         for setting, noise in family.conditions:
             table = scores.get(setting, noise, family.reference)
             if table is None or len(table) < _SEEDS:

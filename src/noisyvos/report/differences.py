@@ -4,10 +4,9 @@ import math
 
 import pandas as pd
 
-from noisyvos.report.families import Family, Scores, families
+from noisyvos.report.families import Family, Scores
 from noisyvos.report.paired import MARGIN, compare, holm, paired_differences
 from noisyvos.report.resampling import MOST_FOR_EXACT, REPLICATES
-from noisyvos.report.results import Results
 from noisyvos.report.statistics import Interval
 
 _FEW_SEEDS = 5  # below, resampling seeds shows too little of their spread
@@ -16,14 +15,13 @@ _NUMBERS = ("difference", *(f"{prefix}{side}" for prefix in ("", "sequences_", "
 _P_VALUES = ("p_sign_flip", "p_holm", "p_wilcoxon", "p_equivalence")
 
 
-def difference_table(results: Results, evaluation: str) -> pd.DataFrame:
+def difference_table(scores: Scores) -> pd.DataFrame:
     """Return a row per (block, setting, noise, method) with the difference to the reference method in J&F points.
 
     `low`, `high` bound the two-way 95 % interval (seeds and sequences resampled), `sequences_*` and `seeds_*` those over one
     of the two alone; NaN where a cell is missing, and in all p values of a family with more than 5 % of its cells missing.
     """
-    scores = Scores(results, evaluation)
-    tables = [_family_table(family, scores) for family in families(results, evaluation)]
+    tables = [_family_table(family, scores) for family in scores.families]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 

@@ -83,9 +83,14 @@ def setting_of(cell: dict[str, str]) -> Setting:
 
 
 class Scores:
-    """Tables of points a seed and object, by (setting, noise, method), of one evaluation set; absent where nothing is scored."""
+    """What is compared on one evaluation set: tables of points by (setting, noise, method), a row a seed, and the families.
+
+    A table is absent where nothing is scored. `clean` is the name of the setting without noise.
+    """
 
     def __init__(self, results: Results, evaluation: str) -> None:
+        self.train_cells, self.noises = results.train_cells, results.noises
+        self.families = families(results, evaluation)
         rows = results.trained(evaluation)
         cells = {key: results.train_cells[results.score_cells[key]["train_key"]] for key in dict.fromkeys(rows["key"])}
         places = rows["key"].map({key: (setting_of(cell), cell["noise"], cell["method"]) for key, cell in cells.items()})
@@ -95,6 +100,7 @@ class Scores:
             self.tables[place] = object_table(group)
             self.noise[place] = (str(group["kind"].iloc[0]), float(group.groupby("seed")["q_achieved"].first().mean()))
         self.kinds = {noise: kind for (_, noise, _), (kind, _) in self.noise.items()}
+        self.clean = next((noise for noise, kind in self.kinds.items() if kind == "clean"), "clean")
 
     def get(self, setting: Setting, noise: str, method: str) -> pd.DataFrame | None:
         """Return a row a seed, a column a (sequence, object), in points; None if the cell is missing."""
@@ -103,8 +109,3 @@ class Scores:
     def lines(self) -> Iterator[tuple[Setting, str]]:
         """Yield every (setting, method) with scores, in the grid's order."""
         yield from dict.fromkeys((setting, method) for setting, _, method in self.tables)
-
-
-def varying(settings: list[Setting]) -> list[str]:
-    """Return the names of the parts of a setting that differ between `settings`: the columns a table needs for them."""
-    return [name for name in ("dataset", "model", "schedule") if len({getattr(setting, name) for setting in settings}) > 1]

@@ -5,11 +5,10 @@ import math
 import numpy as np
 import pandas as pd
 
-from noisyvos.report.families import Scores, Setting, families, setting_of
+from noisyvos.report.families import Scores, Setting, setting_of
 from noisyvos.report.paired import Sums
 from noisyvos.report.ranks import rank_methods
 from noisyvos.report.resampling import percentiles, two_way_means
-from noisyvos.report.results import Results
 
 SMALLEST_GAP = 1.0  # J&F points; recovery divides by what the reference lost, and a smaller loss is no ground for a ratio
 
@@ -35,25 +34,23 @@ def slope_weights(noise: np.ndarray) -> np.ndarray:
     return centred / (centred @ centred)
 
 
-def degradation_table(results: Results, evaluation: str) -> pd.DataFrame:
+def degradation_table(scores: Scores) -> pd.DataFrame:
     """Return a row per (setting, method, noise kind) with `area` in points and `slope` in points per 0.1 of lost IoU.
 
     Both with two-way 95 % intervals; NaN where the clean cell or a level is missing, or the achieved IoU is unknown.
     """
-    scores = Scores(results, evaluation)
-    clean = next((noise for noise, kind in scores.kinds.items() if kind == "clean"), "clean")
     rows = []
-    for setting, method in scores.lines() if clean in results.noises else ():
-        for kind, levels in _planned_levels(results, scores, setting, method).items():
+    for setting, method in scores.lines() if scores.clean in scores.noises else ():
+        for kind, levels in _planned_levels(scores, setting, method).items():
             facts = {"dataset": setting.dataset, "model": setting.model, "schedule": setting.schedule, "method": method, "kind": kind}
-            rows.append(facts | _degradation(scores, [(setting, noise, method) for noise in [clean, *levels]]))
+            rows.append(facts | _degradation(scores, [(setting, noise, method) for noise in [scores.clean, *levels]]))
     return pd.DataFrame(rows)
 
 
-def _planned_levels(results: Results, scores: Scores, setting: Setting, method: str) -> dict[str, list[str]]:
+def _planned_levels(scores: Scores, setting: Setting, method: str) -> dict[str, list[str]]:
     """Return the noises planned for a line by kind, without clean; the kind of a noise is known once any cell was trained with it."""
     levels: dict[str, list[str]] = {}
-    for cell in results.train_cells.values():
+    for cell in scores.train_cells.values():
         kind = scores.kinds.get(cell["noise"], "clean")
         if kind != "clean" and (setting_of(cell), cell["method"]) == (setting, method):
             levels.setdefault(kind, []).append(cell["noise"])
@@ -80,20 +77,18 @@ def _degradation(scores: Scores, places: list[tuple[Setting, str, str]]) -> dict
     return found
 
 
-def recovery_table(results: Results, evaluation: str) -> pd.DataFrame:
+def recovery_table(scores: Scores) -> pd.DataFrame:
     """Return a row per (block, setting, noise, method): the share of the reference's loss that a method wins back.
 
     `recovery` = (S_method(q) - S_reference(q)) / (S_reference(clean) - S_reference(q)), over the seeds that all three have;
     NaN where a cell is missing, and where the reference lost (`gap`) less than one point.
     """
-    scores = Scores(results, evaluation)
-    clean = next((noise for noise, kind in scores.kinds.items() if kind == "clean"), "clean")
     rows = []
-    for family in families(results, evaluation):
+    for family in scores.families:
         for setting, noise in family.conditions:
-            for method in family.methods if noise != clean and clean in results.noises else ():
+            for method in family.methods if noise != scores.clean and scores.clean in scores.noises else ():
                 if (setting, noise, method) in family.planned:
-                    places = [(noise, method), (noise, family.reference), (clean, family.reference)]
+                    places = [(noise, method), (noise, family.reference), (scores.clean, family.reference)]
                     facts = {"block": family.block, "dataset": setting.dataset, "model": setting.model, "schedule": setting.schedule}
                     facts |= {"noise": noise, "method": method, "reference": family.reference}
                     rows.append(facts | _recovery([scores.get(setting, *place) for place in places]))
@@ -109,14 +104,13 @@ def _recovery(tables: list[pd.DataFrame | None]) -> dict[str, float]:
     return {"gap": gap, "recovery": (method - reference) / gap if gap >= SMALLEST_GAP else math.nan}
 
 
-def ranking_table(results: Results, evaluation: str) -> pd.DataFrame:
+def ranking_table(scores: Scores) -> pd.DataFrame:
     """Return a row per (block, method): its average rank over the conditions where every method of the block has scores.
 
     `conditions` counts them; `p_friedman` is NaN with fewer than three methods or with more than 5 % of the cells missing.
     """
-    scores = Scores(results, evaluation)
     rows = []
-    for family in families(results, evaluation):
+    for family in scores.families:
         methods = [family.reference, *family.methods]
         complete = [
             [table.to_numpy().mean() for table in tables]
