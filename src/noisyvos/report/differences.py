@@ -98,18 +98,20 @@ def difference_notes(table: pd.DataFrame) -> list[str]:
     """Return what a reader must know of this very table: few seeds, few videos, missing cells."""
     present = table[table["seeds"] > 0]
     notes = []
-    if len(present) and (present["seeds"] < _FEW_SEEDS).any():
-        fewest = int(present["seeds"].min())
-        text = "one seed says nothing of other seeds, so intervals cover the choice of videos only"
-        notes.append(
-            f"{fewest} seeds: intervals are anti-conservative in seeds (too narrow)." if fewest > 1 else f"{text[0].upper()}{text[1:]}."
-        )
     if len(present):
+        fewest, most = int(present["seeds"].min()), int(present["seeds"].max())
+        if fewest < _FEW_SEEDS:
+            count = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+            notes.append(
+                f"Seeds: {count}. With fewer than {_FEW_SEEDS} the intervals are anti-conservative (too narrow) in seeds"
+                + ("; with one they cover the choice of videos only." if fewest == 1 else ".")
+            )
         sequences = int(present["sequences"].min())
         least = 2 / 2**sequences if sequences <= MOST_FOR_EXACT else 1 / (1 + REPLICATES)
-        largest = present.groupby("block").size().max()
+        largest = int(present.groupby("block").size().max())
+        adjusted = min(1.0, least * largest)
         notes.append(
-            f"With {sequences} videos no p can be below {least:.2g}, with Holm over {largest} comparisons not below {least * largest:.2g}."
+            f"The smallest p that {sequences} videos allow is {least:.2g}; after Holm over {largest} comparisons it is {adjusted:.2g}."
         )
     for block, group in table.groupby("block", sort=False):
         share = group["missing_share"].iloc[0]

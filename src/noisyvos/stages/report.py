@@ -80,10 +80,12 @@ def _evaluation(results: Results, evaluation: str, figures: Path) -> list[Sectio
 
 
 def _comparison(comparison: Comparison, evaluation: str) -> Section:
+    alone = len(comparison.views) == 1  # explained above its table; several are explained each in its caption
+    captions = [view.caption if alone else f"{view.caption}. {' '.join(view.notes)}" for view in comparison.views]
     return Section(
         f"{TITLES[comparison.name]} on {evaluation}",
-        tuple(note for view in comparison.views for note in view.notes),
-        tables=tuple((view.caption, view.table) for view in comparison.views),
+        comparison.views[0].notes if alone else (),
+        tables=tuple((caption, view.table) for caption, view in zip(captions, comparison.views, strict=True)),
         anchor=f"{comparison.name}-{evaluation}",
     )
 
