@@ -21,6 +21,7 @@ class Behaviour:
     resets: bool = False  # end with a reset instead of an orderly close
     claims: int | None = None  # Content-Length of a full answer; None tells the truth
     silent: bool = False  # no Content-Length
+    chunked: bool = False  # no Content-Length, but an end that can be told
     refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)  # status and headers, before the first good answer
     pause: float = 0.0  # seconds between blocks of `block` bytes
     block: int = 2**14
@@ -81,6 +82,8 @@ def serve(on_block: Callable[[], None] = lambda: None) -> Iterator[Site]:
                 self.send_header("Content-Range", f"bytes {start}-{claims - 1}/{claims}")
             if page.silent:
                 self.close_connection = True
+            elif page.chunked:
+                self.send_header("Transfer-Encoding", "chunked")
             else:
                 self.send_header("Content-Length", str(claims - start))
             self.end_headers()
@@ -99,10 +102,13 @@ def serve(on_block: Callable[[], None] = lambda: None) -> Iterator[Site]:
             page.breaks -= ends
             data = data[: page.breaks_after] if ends else data
             for position in range(0, len(data), page.block):
-                self.wfile.write(data[position : position + page.block])
+                block = data[position : position + page.block]
+                self.wfile.write(f"{len(block):x}\r\n".encode() + block + b"\r\n" if page.chunked else block)
                 site.sent += page.block
                 on_block()
                 time.sleep(page.pause)
+            if page.chunked and not ends:
+                self.wfile.write(b"0\r\n\r\n")
             if ends or (page.claims or 0) > len(page.body):
                 self.close_connection = True
                 if page.resets:

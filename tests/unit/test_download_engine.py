@@ -258,6 +258,14 @@ def test_unknown_length_needs_something_to_check(site: Site, tmp_path: Path) -> 
     assert (tmp_path / "a.bin").read_bytes() == BODY
 
 
+@pytest.mark.parametrize(("etag", "continued"), [('"v1"', True), ("", False)])
+def test_chunked_answers_end_where_the_server_says_so(site: Site, tmp_path: Path, etag: str, continued: bool) -> None:
+    fetch(Remote(site.url("a.bin", BODY, chunked=True, breaks_after=100_000, breaks=1, etag=etag)), tmp_path / "a.bin", FAST)
+    assert (tmp_path / "a.bin").read_bytes() == BODY
+    assert site.requests.total() == 2
+    assert bool(site.ranges) == continued
+
+
 def test_no_room(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "RESERVE", 10**18)
     with pytest.raises(UserError, match=r"GB are needed in .* are free"):

@@ -47,8 +47,9 @@ class Partial:
             found = Version(**json.loads(self.note.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
+        known = found.length is not None or found.etag or found.modified
         fits = found.url == url and self.size > 0 and (found.length is None or self.size <= found.length)
-        return found if fits else None
+        return found if known and fits else None
 
     def begin(self, version: Version) -> None:
         """Forget what has arrived; the bytes that follow belong to `version`."""

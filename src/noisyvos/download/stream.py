@@ -140,8 +140,8 @@ def _placement(answer: Any, partial: Partial, version: Version | None) -> tuple[
     if answer.status == 206 and version is not None:
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
         total = int(found[2]) if found and found[2] != "*" else version.length
-        etag = answer.headers.get("ETag") or version.etag
-        if found is None or int(found[1]) != partial.size or total != version.length or (version.etag and etag != version.etag):
+        same = version.length in (None, total) and version.etag in ("", answer.headers.get("ETag", version.etag))
+        if found is None or int(found[1]) != partial.size or not same:
             partial.discard()
             raise Interrupted("the file on the server is another one now")
         return partial.size, total
