@@ -14,7 +14,7 @@ from noisyvos.stages import convert, download, unify, visor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from loopback import Site, serve
-from miniatures import ARCHIVES, Members, zipped
+from published_archives import ARCHIVES, Members, zipped
 
 PARAMS = Path(__file__).resolve().parents[2] / "params"
 REGISTRY = yaml.safe_load((PARAMS / "sources.yaml").read_text())
