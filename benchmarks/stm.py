@@ -19,9 +19,9 @@ from torch.nn import functional as F
 
 from noisyvos import models
 from noisyvos.inference import segment_video
+from noisyvos.models.matching import padding
 from noisyvos.models.stm.encoders import Encoder
 from noisyvos.models.stm.network import STM
-from noisyvos.models.xmem.matching import padding
 
 SIZE = (480, 854)
 MASK_CHANNELS = 11

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from noisyvos import models
 from noisyvos.models.base import Clip
+from noisyvos.models.matching import affinity, aggregate, padding, readout, similarity
 from noisyvos.models.xmem import clips
-from noisyvos.models.xmem.matching import affinity, aggregate, padding, readout, similarity
 
 
 def close(actual: Tensor, wanted: np.ndarray, tolerance: float = 1e-4) -> None:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from noisyvos.models.matching import affinity, aggregate, padding
 from noisyvos.models.xmem.clips import draw_choices
-from noisyvos.models.xmem.matching import affinity, aggregate, padding
 from noisyvos.models.xmem.memory import Memory
 from noisyvos.models.xmem.settings import XMemMemory
 

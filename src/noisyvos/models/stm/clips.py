@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from noisyvos.models.base import Clip
+from noisyvos.models.matching import aggregate, padding
 from noisyvos.models.stm.encoders import pick
 from noisyvos.models.stm.matching import object_probabilities, read
-from noisyvos.models.xmem.matching import aggregate, padding
 
 if TYPE_CHECKING:
     from noisyvos.models.stm.network import STM

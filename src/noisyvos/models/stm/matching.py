@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from noisyvos.models.xmem.matching import CLAMP, aggregate
+from noisyvos.models.matching import CLAMP, aggregate
 
 CHUNK = 2**22  # elements of the affinity that exist at a time when no gradient is wanted
 

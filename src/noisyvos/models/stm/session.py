@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from noisyvos.models.base import Session
+from noisyvos.models.matching import padding
 from noisyvos.models.stm.clips import own_and_others
 from noisyvos.models.stm.matching import combine, object_probabilities, read
 from noisyvos.models.stm.settings import KeptFrames
-from noisyvos.models.xmem.matching import padding
 
 if TYPE_CHECKING:
     from noisyvos.models.stm.network import STM

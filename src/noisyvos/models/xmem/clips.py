@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from noisyvos.models.base import Clip
-from noisyvos.models.xmem.matching import affinity, padding, readout, similarity
+from noisyvos.models.matching import affinity, padding, readout, similarity
 
 if TYPE_CHECKING:
     from noisyvos.models.xmem.network import XMem

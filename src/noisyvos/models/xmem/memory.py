@@ -9,7 +9,7 @@ keeps that pairing; `"fixed"` pairs every value with the key it was made with.
 import torch
 from torch import Tensor
 
-from noisyvos.models.xmem.matching import affinity, readout, similarity
+from noisyvos.models.matching import affinity, readout, similarity
 from noisyvos.models.xmem.settings import XMemMemory
 from noisyvos.models.xmem.store import Store
 

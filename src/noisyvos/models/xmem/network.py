@@ -8,10 +8,10 @@ from torch import Tensor
 
 from noisyvos.errors import UserError
 from noisyvos.models.base import MODELS, Clip, ClipOutput, Session, VideoModel
+from noisyvos.models.matching import aggregate
 from noisyvos.models.xmem import clips
 from noisyvos.models.xmem.decoder import Decoder
 from noisyvos.models.xmem.encoders import Features, KeyProjection, ResNetKeyEncoder, ResNetValueEncoder, ValueEncoder, Widths
-from noisyvos.models.xmem.matching import aggregate
 from noisyvos.models.xmem.settings import XMemMemory
 from noisyvos.registry import Settings
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from noisyvos.models.base import Session
-from noisyvos.models.xmem.matching import aggregate, padding
+from noisyvos.models.matching import aggregate, padding
 from noisyvos.models.xmem.memory import Memory
 from noisyvos.models.xmem.settings import XMemMemory
 
