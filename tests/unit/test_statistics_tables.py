@@ -13,7 +13,7 @@ from noisyvos.report.comparisons import comparisons
 from noisyvos.report.controls import control_notes, control_table
 from noisyvos.report.differences import difference_notes, difference_table
 from noisyvos.report.families import Scores
-from noisyvos.report.results import Results
+from noisyvos.report.results import Results, sweep_name
 from noisyvos.report.sweeps import area_weights, degradation_table, ranking_table, recovery_table, slope_weights
 
 NOISES = {"clean": ("clean", 1.0), "dilate80": ("dilate", 0.8), "dilate60": ("dilate", 0.6)}
@@ -97,6 +97,21 @@ def test_area_and_slope_by_hand() -> None:
     uneven = np.array([0.0, 0.1, 0.4])
     assert area_weights(uneven) @ scores == pytest.approx((0.1 * 5 + 0.3 * 15) / 0.4)
     assert slope_weights(uneven) @ scores == pytest.approx(np.polyfit(uneven, scores, 1)[0])
+
+
+@pytest.mark.parametrize(
+    ("noise", "kind", "sweep"),
+    [
+        ("dilate80", "dilate", "dilate"),
+        ("dilate70_ar1", "dilate", "dilate_ar1"),
+        ("morph_d_i3", "morph", "morph_d_i"),
+        ("dilate_alpha30_beta50", "dilate", "dilate_alpha_beta50"),
+        ("coco_n_hard", "coco_n", "coco_n"),
+        ("clean", "clean", "clean"),
+    ],
+)
+def test_levels_of_one_sweep_differ_in_the_first_number_only(noise: str, kind: str, sweep: str) -> None:
+    assert sweep_name(noise, kind) == sweep
 
 
 def test_degradation_of_a_grid_has_intervals_and_shows_what_is_missing() -> None:

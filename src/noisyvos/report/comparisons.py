@@ -89,13 +89,13 @@ def _controls(scores: Scores, heading: Heading) -> Comparison:
 
 
 def degradation_view(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a row a method, two columns a noise kind."""
+    """Return a row a method, two columns a sweep."""
     view: dict[str, dict[str, str]] = {}
     for row in table.itertuples():
         columns = view.setdefault(_line(table, row), {})
         for name in ("area", "slope"):
             value, low, high = (getattr(row, f"{name}{end}") for end in ("", "_low", "_high"))
-            columns[f"{row.kind}: {name}"] = "missing" if math.isnan(value) else Interval(value, low, high).text()
+            columns[f"{row.sweep}: {name}"] = "missing" if math.isnan(value) else Interval(value, low, high).text()
     return pd.DataFrame.from_dict(view, orient="index").fillna("-").rename_axis("method")
 
 
@@ -133,10 +133,10 @@ def _line(table: pd.DataFrame, row: object) -> str:
 
 
 def _long(losses: pd.DataFrame, ranks: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
-    """Return all sweep numbers in one table: a row a number, with what it is over (`over`: noise kind or noise)."""
+    """Return all sweep numbers in one table: a row a number, with what it is over (`over`: sweep or noise)."""
     rows = []
     for row in losses.to_dict("records"):
-        facts = {name: row[name] for name in ("dataset", "model", "schedule", "method", "seeds")} | {"over": row["kind"]}
+        facts = {name: row[name] for name in ("dataset", "model", "schedule", "method", "seeds")} | {"over": row["sweep"]}
         for name in ("area", "slope"):
             rows.append({"measure": name} | facts | {"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]})
     for row in ranks.to_dict("records"):

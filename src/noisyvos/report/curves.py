@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 
 from noisyvos.io.atomic import atomic_file
-from noisyvos.report.results import Results
+from noisyvos.report.results import Results, sweep_name
 from noisyvos.report.statistics import sequence_interval
 
 matplotlib.use("Agg")
@@ -25,13 +25,14 @@ def save(figure: plt.Figure, path: Path) -> None:
 
 
 def noise_curves(results: Results, evaluation: str) -> plt.Figure:
-    """Return one panel a noise kind: mean J&F in percent over objects and seeds against 1 - achieved IoU, with 95 % bands over videos."""
+    """Return one panel a sweep: mean J&F in percent over objects and seeds against 1 - achieved IoU, with 95 % bands over videos."""
     trained = results.trained(evaluation)
-    kinds = [kind for kind in dict.fromkeys(trained["kind"]) if kind != "clean"] or ["clean"]
-    figure, axes = plt.subplots(1, len(kinds), figsize=(3.4 * len(kinds) + 0.6, 3.4), sharey=True, squeeze=False)
-    for axis, kind in zip(axes[0], kinds):
+    trained = trained.assign(sweep=[sweep_name(*names) for names in zip(trained["noise"], trained["kind"])])
+    sweeps = [sweep for sweep in dict.fromkeys(trained["sweep"]) if sweep != "clean"] or ["clean"]
+    figure, axes = plt.subplots(1, len(sweeps), figsize=(3.4 * len(sweeps) + 0.6, 3.4), sharey=True, squeeze=False)
+    for axis, sweep in zip(axes[0], sweeps):
         for index, method in enumerate(dict.fromkeys(trained["method"])):
-            cells = trained[(trained["method"] == method) & trained["kind"].isin([kind, "clean"])]
+            cells = trained[(trained["method"] == method) & trained["sweep"].isin([sweep, "clean"])]
             points = []
             for _, group in cells.groupby("noise", sort=False):
                 interval = sequence_interval(group)
@@ -42,7 +43,7 @@ def noise_curves(results: Results, evaluation: str) -> plt.Figure:
             axis.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)
         for style, (label, rows) in zip(("--", ":"), results.baselines(evaluation).items()):
             axis.axhline(100 * sequence_interval(rows).mean, color="0.35", linestyle=style, linewidth=1.1, label=label)
-        axis.set_title(kind)
+        axis.set_title(sweep)
         axis.set_xlabel("label noise: 1 − achieved mean IoU (%)")
         axis.grid(axis="y", color="0.9", linewidth=0.6)
     axes[0][0].set_ylabel("J&F (%)")

@@ -7,7 +7,7 @@ from functools import cached_property
 import pandas as pd
 
 from noisyvos.report.paired import object_table
-from noisyvos.report.results import Results
+from noisyvos.report.results import Results, sweep_name
 
 MOST_MISSING = 0.05  # share of missing cells above which a family prints no p values
 
@@ -100,6 +100,7 @@ class Scores:
             self.tables[place] = object_table(group)
             self.noise[place] = (str(group["kind"].iloc[0]), float(group.groupby("seed")["q_achieved"].first().mean()))
         self.kinds = {noise: kind for (_, noise, _), (kind, _) in self.noise.items()}
+        self.sweeps = {noise: sweep_name(noise, kind) for noise, kind in self.kinds.items()}
         self.clean = next((noise for noise, kind in self.kinds.items() if kind == "clean"), "clean")
 
     def get(self, setting: Setting, noise: str, method: str) -> pd.DataFrame | None:

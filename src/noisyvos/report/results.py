@@ -1,6 +1,7 @@
 """Everything that the tables and figures of a preset are made from, read once and checked."""
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -150,6 +151,15 @@ class Results:
         """Return the noise manifests that exist among `keys`."""
         paths = {key: noisy / f"{key}.json" for key in keys}
         return {key: json.loads(path.read_text(encoding="utf-8")) for key, path in paths.items() if path.is_file()}
+
+
+def sweep_name(noise: str, kind: str) -> str:
+    """Return the sweep that a noise setting is a level of: its name without its first number, or its kind if it has no number.
+
+    The number is the level by convention (params/noise.yaml), so `dilate80` is a level of `dilate`, and `dilate70_ar1` of
+    another sweep, `dilate_ar1`, although both are of kind dilate.
+    """
+    return re.sub(r"\d+", "", noise, count=1) if kind != "clean" and re.search(r"\d", noise) else kind
 
 
 def load_results(cells: Path, results: Path, predictions: Path, converted: Path) -> Results:

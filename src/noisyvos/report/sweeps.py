@@ -35,26 +35,26 @@ def slope_weights(noise: np.ndarray) -> np.ndarray:
 
 
 def degradation_table(scores: Scores) -> pd.DataFrame:
-    """Return a row per (setting, method, noise kind) with `area` in points and `slope` in points per 0.1 of lost IoU.
+    """Return a row per (setting, method, sweep) with `area` in points and `slope` in points per 0.1 of lost IoU.
 
     Both with two-way 95 % intervals; NaN where the clean cell or a level is missing, or the achieved IoU is unknown.
     """
     rows = []
     for setting, method in scores.lines() if scores.clean in scores.noises else ():
-        for kind, levels in _planned_levels(scores, setting, method).items():
-            facts = {"dataset": setting.dataset, "model": setting.model, "schedule": setting.schedule, "method": method, "kind": kind}
+        for sweep, levels in _planned_levels(scores, setting, method).items():
+            facts = {"dataset": setting.dataset, "model": setting.model, "schedule": setting.schedule, "method": method, "sweep": sweep}
             rows.append(facts | _degradation(scores, [(setting, noise, method) for noise in [scores.clean, *levels]]))
     return pd.DataFrame(rows)
 
 
 def _planned_levels(scores: Scores, setting: Setting, method: str) -> dict[str, list[str]]:
-    """Return the noises planned for a line by kind, without clean; the kind of a noise is known once any cell was trained with it."""
+    """Return the noises planned for a line by sweep, without clean; a noise that no cell was trained with yet is left out."""
     levels: dict[str, list[str]] = {}
     for cell in scores.train_cells.values():
-        kind = scores.kinds.get(cell["noise"], "clean")
-        if kind != "clean" and (setting_of(cell), cell["method"]) == (setting, method):
-            levels.setdefault(kind, []).append(cell["noise"])
-    return {kind: list(dict.fromkeys(noises)) for kind, noises in levels.items()}
+        sweep = scores.sweeps.get(cell["noise"], "clean")
+        if sweep != "clean" and (setting_of(cell), cell["method"]) == (setting, method):
+            levels.setdefault(sweep, []).append(cell["noise"])
+    return {sweep: list(dict.fromkeys(noises)) for sweep, noises in levels.items()}
 
 
 def _degradation(scores: Scores, places: list[tuple[Setting, str, str]]) -> dict[str, float]:
