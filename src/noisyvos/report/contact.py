@@ -140,8 +140,8 @@ def draw(strips: list[Strip]) -> np.ndarray:
     for strip in strips:
         tiles = np.concatenate([_drawn(tile) for tile in strip.tiles], axis=1)
         if strip.title:
-            needed = cv2.getTextSize(strip.title, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)[0][0] + 2 * GAP
-            tiles = np.pad(tiles, ((0, 0), (0, max(0, needed - tiles.shape[1])), (0, 0)), constant_values=255)
+            missing = max(0, _text_width(strip.title, 0.45) - tiles.shape[1])
+            tiles = np.pad(tiles, ((0, 0), (0, missing), (0, 0)), constant_values=255)
             rows.append(_line(strip.title, tiles.shape[1], 20, 0.45))
         rows.append(tiles)
     width = max(row.shape[1] for row in rows)
@@ -157,8 +157,14 @@ def _drawn(tile: Tile) -> np.ndarray:
         if tile.mask.shape != (height, width):
             raise UserError(f"{tile.caption}: the mask is {tile.mask.shape}, the frame {(height, width)}. Run `noisyvos check`.")
         picture = overlay(picture, cv2.resize(tile.mask, size, interpolation=cv2.INTER_NEAREST_EXACT))
-    picture = np.concatenate([picture, _line(tile.caption, size[0], _CAPTION, 0.36)])
+    width = max(size[0], _text_width(tile.caption, 0.36))
+    picture = np.pad(picture, ((0, 0), (0, width - size[0]), (0, 0)), constant_values=255)
+    picture = np.concatenate([picture, _line(tile.caption, width, _CAPTION, 0.36)])
     return np.pad(picture, ((0, GAP), (0, GAP), (0, 0)), constant_values=255)
+
+
+def _text_width(text: str, scale: float) -> int:
+    return cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0] + GAP
 
 
 def _line(text: str, width: int, height: int, scale: float) -> np.ndarray:
