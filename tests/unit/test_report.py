@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +14,7 @@ from noisyvos.errors import UserError
 from noisyvos.io.images import encode_frame, encode_mask
 from noisyvos.io.masks import write_mask_zip
 from noisyvos.report import tables as build
-from noisyvos.report.diagnosis import mean_curves
+from noisyvos.report.diagnosis import mean_curves, memorisation
 from noisyvos.report.overlays import outline, overlay
 from noisyvos.report.results import load_results
 from noisyvos.stages import figures, report, tables, track
@@ -139,6 +140,17 @@ def test_diagnostics_are_averaged_over_seeds_where_they_were_measured(workspace:
     assert curve["memorised"].to_numpy() == pytest.approx(0.3)
     assert list(curve.columns) == ["memorised", "corrected"]
     assert mean_curves(load_results(**places(workspace)), "clean", "gce", ["memorised"]) is None
+
+
+def test_no_diagnostic_curve_is_cut_off(workspace: Path) -> None:
+    path = workspace / "results/p/train/val-clean-gce-tiny-s0/curve.csv"
+    pd.read_csv(path).assign(memorised=0.1, corrected=0.05).to_csv(path, index=False)
+    figure = memorisation(load_results(**places(workspace)))
+    for axis in figure.axes:
+        assert axis.get_ylim()[0] == 0
+        assert all(line.get_ydata().max() <= axis.get_ylim()[1] for line in axis.lines)
+    assert sum(bool(axis.lines) for axis in figure.axes) == 2
+    plt.close(figure)
 
 
 def test_figures_are_the_same_bytes_on_every_run(workspace: Path) -> None:

@@ -57,7 +57,7 @@ def _figure(
     for noise in results.noises:
         curves = {method: mean_curves(results, noise, method, list(styles)) for method in methods}
         panels[noise] = {method: curve for method, curve in curves.items() if curve is not None}
-    panels = {noise: curves for noise, curves in panels.items() if curves}
+    panels = {noise: curves for noise, curves in panels.items() if any((curve > 0).any(axis=None) for curve in curves.values())}
     if not panels:
         return None
     columns = len(panels) if len(panels) <= 3 else min(_COLUMNS, math.ceil(math.sqrt(len(panels))))
@@ -67,6 +67,7 @@ def _figure(
         axis.set_visible(False)
     for axis, (noise, curves) in zip(axes.flat, panels.items()):
         _panel(axis, noise, curves, methods, styles)
+    axes.flat[0].set_ylim(bottom=0)  # of all panels, and only now: a limit once set no longer follows what is drawn
     for axis in axes[:, 0]:
         axis.set_ylabel(axis_label)
     for axis in axes.flat[max(0, len(panels) - columns) : len(panels)]:
@@ -86,7 +87,6 @@ def _panel(axis: Axes, noise: str, curves: dict[str, pd.DataFrame], methods: lis
         for column, style in styles.items():
             if column in curve:
                 axis.plot(curve.index, curve[column], color=_colour(methods, method), linestyle=style, linewidth=1.4)
-    axis.set_ylim(bottom=0)
     axis.set_title(noise)
     axis.grid(axis="y", color="0.9", linewidth=0.6)
 
