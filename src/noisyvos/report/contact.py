@@ -81,7 +81,7 @@ def image_strips(root: Path, sequences: int) -> list[Strip]:
     tiles = []
     for image in chosen:
         mask = _instances_mask(entries[image["id"]], (image["height"], image["width"]))
-        caption = f"{Path(image['file_name']).name} {image['width']}x{image['height']}, {len(entries[image['id']])} instances"
+        caption = f"{image['file_name']} {image['width']}x{image['height']}, {len(entries[image['id']])} instances"
         tiles.append(Tile(read_frame(root / "images" / image["file_name"]), mask, caption))
     name = json.loads((root / "meta.json").read_text(encoding="utf-8"))["name"]
     total = f"{name}: {len(images)} images, {len(content['annotations'])} instances"

@@ -78,7 +78,7 @@ def _show(dataset: Path, findings: Findings, comparisons: list[Comparison], usab
     for entry in comparisons:
         published = "" if entry.published is None else f"{entry.published:,}"
         style = "red" if entry.verdict == "DIFFERENT" else None
-        table.add_row(entry.what.replace("_", " "), f"{entry.found:,}", published, entry.verdict, style=style)
+        table.add_row(entry.what.replace("annotated_frames", "masks"), f"{entry.found:,}", published, entry.verdict, style=style)
     table.add_section()
     tally = Counter(problem.what for problem in findings.problems)
     for what, fatal in PROBLEMS.items():
