@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from noisyvos import grid
-from noisyvos.config import Preset, read_preset
+from noisyvos.config import Preset, missing_names, read_preset
 from noisyvos.errors import UserError
 from noisyvos.plan import describe
 
@@ -121,7 +121,7 @@ def test_a_file_that_is_no_grid_is_refused(tmp_path: Path, text: str) -> None:
 def test_plan_of_the_full_grid_says_what_is_missing() -> None:
     said = describe("paper", PARAMS)
     assert "can only be dry-run" in said
-    assert "dataset: davis17_ytvos19_train, tao_train" in said
+    assert "dataset: davis17_ytvos19_train" in said
     for block, count in {
         "parity": 126,
         "core": 429,
