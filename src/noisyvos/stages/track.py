@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from noisyvos import tracking
-from noisyvos.report.results import Results, load_results
+from noisyvos.report.results import Results, load_results, sweep_name
 
 
 def run(*, cells: Path, results: Path, predictions: Path, converted: Path) -> None:
@@ -58,15 +58,16 @@ def _curve(results: Results, train_key: str | None) -> tuple[tuple[int, dict[str
 
 
 def sweep_points(results: Results) -> list[tracking.SweepPoint]:
-    """Return one point a trained cell and sweep; a clean cell opens the sweep of every noise kind it is compared with."""
+    """Return one point a trained cell and sweep; a clean cell opens every sweep it is compared with."""
     points = []
     for evaluation in results.evaluations:
         trained = results.trained(evaluation)
-        kinds = [kind for kind in dict.fromkeys(trained["kind"]) if kind != "clean"]
+        trained = trained.assign(sweep=[sweep_name(*names) for names in zip(trained["noise"], trained["kind"])])
+        sweeps = [sweep for sweep in dict.fromkeys(trained["sweep"]) if sweep != "clean"]
         for key, group in trained.groupby("key", sort=False):
             first = group.iloc[0]
-            for kind in kinds if first["kind"] == "clean" else [first["kind"]]:
-                name = [first["method"], kind, first["dataset"], first["model"], f"s{first['seed']}"]
+            for sweep in sweeps if first["kind"] == "clean" else [first["sweep"]]:
+                name = [first["method"], sweep, first["dataset"], first["model"], f"s{first['seed']}"]
                 name += [evaluation] if len(results.evaluations) > 1 else []
                 points.append(tracking.SweepPoint(results.score_cells[key]["train_key"], "|".join(name), _percent(first), _metrics(group)))
     return points
