@@ -79,6 +79,15 @@ def test_ids(sound: Path) -> None:
     }
 
 
+def test_listed_objects_that_no_mask_shows(tmp_path: Path) -> None:
+    raw = mini.youtube_vos(tmp_path / "raw")
+    wanted = {"1": {"frames": ["00000"]}, "2": {"frames": ["00010"]}, "5": {"frames": ["00010"]}}
+    mini.put(raw / "valid/meta.json", {"videos": {"77aa": {"objects": wanted}}})
+    root = mini.convert(tmp_path, "yt", raw, {"kind": "youtube_vos", "split": "valid"})
+    assert found(root) == {"listed object that no mask shows": ["77aa: 5"]}
+    assert check_dataset(root).usable
+
+
 def test_wanted_frames_and_strays(sound: Path) -> None:
     edit_meta(sound, required=["00000", "00015"], masks=["00000", "00010", "00099"])
     mini.put(sound / "masks/77aa/00099.png", mini.mask(1))

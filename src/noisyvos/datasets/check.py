@@ -30,6 +30,7 @@ PROBLEMS = {
     "wanted frame that is not there": True,
     "mask without a frame": True,
     "instance without a shape": True,
+    "listed object that no mask shows": False,
     "box outside its image": False,
     "grey, not palette, PNG": False,
     "image without an instance": False,
@@ -72,6 +73,7 @@ class _Video:
     size: tuple[int, int] | None
     objects: tuple[int, ...] | None
     required: tuple[str, ...] = ()
+    listed: tuple[int, ...] = ()  # objects that the published meta.json names
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,10 @@ def _check_converted(root: Path, workers: int) -> Findings:
     data = VideoDataset(root)
     videos = []
     for sequence in data.sequences.values():
+        listed = tuple(data.meta.get("listed_objects", {}).get(sequence.name, ()))
         frames = tuple(data.frame_path(sequence.name, frame) for frame in sequence.frames)
         masks = tuple(root / "masks" / sequence.name / f"{frame}.png" for frame in sequence.masks)
-        videos.append(_Video(sequence.name, frames, masks, sequence.size, sequence.objects, sequence.required or ()))
+        videos.append(_Video(sequence.name, frames, masks, sequence.size, sequence.objects, sequence.required or (), listed))
     settings = data.meta.get("settings", {})
     findings = _read_videos(data.meta["name"], videos, workers)
     categories = {category for objects in data.meta.get("categories", {}).values() for category in objects.values()}
@@ -170,6 +173,7 @@ def _read_video(video: _Video) -> _Facts:
         values |= present
     values -= {0, VOID}
     problems += [Problem("id without pixels", f"{video.name}: {number}") for number in video.objects or () if number not in values]
+    problems += [Problem("listed object that no mask shows", f"{video.name}: {number}") for number in video.listed if number not in values]
     return _Facts(len(video.frames), len(video.masks), len(values), void, tuple(problems))
 
 

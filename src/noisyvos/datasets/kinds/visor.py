@@ -1,6 +1,7 @@
 """Dataset kind `visor`: VISOR as published (polygons and sparse frames), converted as its VOS benchmark does, in one step."""
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -54,6 +55,9 @@ def convert_visor(job: Conversion, settings: VisorSettings) -> str:
     }
     summary = convert_sequences(job, settings, tasks, _convert, split=settings.split, object_names=names)
     shutil.rmtree(work, ignore_errors=True)
+    unsettled = [] if keep or settings.strict else [name for name, ids in names.items() if not ids]
+    for name in unsettled:
+        print(f"noisyvos: warning: {name} has no object in its first frame; its ids may change from frame to frame.", file=sys.stderr)
     return f"{summary}; {len(entries)} subsequences in the annotations"
 
 

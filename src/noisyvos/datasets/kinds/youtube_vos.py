@@ -57,7 +57,8 @@ def convert_youtube_vos(job: Conversion, settings: YouTubeSettings) -> str:
         name: {number: entry["category"] for number, entry in objects.items() if "category" in entry} for name, objects in videos.items()
     }
     extra: dict[str, Any] = {"categories": categories} if any(categories.values()) else {}
-    return convert_sequences(job, settings, tasks, split=settings.split, **extra)
+    listed = {name: sorted(int(number) for number in objects) for name, objects in videos.items()}
+    return convert_sequences(job, settings, tasks, split=settings.split, listed_objects=listed, **extra)
 
 
 def required_frames(objects: dict[str, Any]) -> tuple[str, ...]:
