@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from noisyvos import grid
-from noisyvos.config import Preset, missing_names, read_preset
+from noisyvos.config import Preset, read_preset
 from noisyvos.errors import UserError
 from noisyvos.plan import describe
 
