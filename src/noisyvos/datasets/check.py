@@ -173,7 +173,11 @@ def _read_video(video: _Video) -> _Facts:
         values |= present
     values -= {0, VOID}
     problems += [Problem("id without pixels", f"{video.name}: {number}") for number in video.objects or () if number not in values]
-    problems += [Problem("listed object that no mask shows", f"{video.name}: {number}") for number in video.listed if number not in values]
+    problems += [
+        Problem("listed object that no mask shows", f"{video.name}: {number}")
+        for number in video.listed
+        if number not in (video.objects or ())
+    ]
     return _Facts(len(video.frames), len(video.masks), len(values), void, tuple(problems))
 
 
