@@ -21,6 +21,7 @@ class Instances:
 
     folder: Path
     files: tuple[str, ...]  # by image
+    repeats: np.ndarray  # by image: how often it counts in sampling
     first: np.ndarray
     of_image: np.ndarray
     image: np.ndarray  # image of every instance
@@ -56,6 +57,7 @@ def read_instances(root: str | Path) -> Instances:
     return Instances(
         folder=root / "images",
         files=tuple(image["file_name"] for image in images),
+        repeats=np.array([image.get("repeat", 1) for image in images], np.int64),
         first=np.concatenate([[0], np.cumsum(np.bincount(image, minlength=len(images)))]),
         of_image=np.argsort(image, kind="stable"),
         image=image,

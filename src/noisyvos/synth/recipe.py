@@ -1,4 +1,4 @@
-"""Recipes of synthetic clips: their registry, and the settings of the published COCO recipe."""
+"""Recipes of synthetic clips: their registry, what all settings share, and those of the published COCO recipe."""
 
 from dataclasses import dataclass
 
@@ -23,18 +23,23 @@ class Lengths:
     motion: tuple[int, int]  # most a pasted object moves from frame to frame, x and y
 
 
-class ClipSettings(Settings):
+class SeriesSettings(Settings):
+    """What every recipe says of its clips, which have three frames."""
+
+    clips: int = Field(ge=1, description="Clips to write.")
+    crop: int = Field(PUBLISHED_CROP, ge=16, multiple_of=8, description="Side of the square frames in pixels.")
+    shard: int = Field(500, ge=1, description="Clips in one zip.")
+
+
+class ClipSettings(SeriesSettings):
     """Three-frame clips from COCO-format images (Xie et al., STM training; VISOR-VOS stage 1).
 
     At `crop` 384 every length is the published one; at another crop all scale with crop / 384, areas with its square.
     """
 
-    clips: int = Field(ge=1, description="Clips to write.")
-    crop: int = Field(PUBLISHED_CROP, ge=16, multiple_of=8, description="Side of the square frames in pixels.")
     max_objects: int = Field(5, ge=1, le=10, description="Most objects of a clip; more are sampled down.")
     max_instances: int = Field(19, ge=1, le=19, description="Most instances an image may bring itself; the published code fails at 20.")
     symmetric_motion: bool = Field(False, description="Let pasted objects move left and up as well; published: right and down only.")
-    shard: int = Field(500, ge=1, description="Clips in one zip.")
 
     def lengths(self) -> Lengths:
         """Return the lengths at this crop."""
