@@ -55,7 +55,7 @@ lint: $(VENV)/ready
 	yamllint -s params dvc.yaml environment.yml
 
 bench: $(VENV)/ready
-	python -m benchmarks.run --out docs/performance.md
+	python benchmarks/run.py --out docs/performance.md
 
 clean:
 	rm -rf runs results logs scratch .snakemake
