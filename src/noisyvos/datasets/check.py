@@ -176,7 +176,7 @@ def _read_video(video: _Video) -> _Facts:
     problems += [
         Problem("listed object that no mask shows", f"{video.name}: {number}")
         for number in video.listed
-        if number not in (video.objects or ())
+        if number not in values.union(video.objects or ())
     ]
     return _Facts(len(video.frames), len(video.masks), len(values), void, tuple(problems))
 
