@@ -198,7 +198,7 @@ Track = Annotated[bool, typer.Option("--track/--no-track", help="Write the curve
 @app.command()
 def pretrain(
     model: Model,
-    clips: Annotated[Path, typer.Option(help="Folder of still-image clips (`synth`).")],
+    clips: Annotated[Path, typer.Option(help="Folder of still-image clips (`synth`); with --recipe a converted image dataset.")],
     method: MethodName,
     schedule: ScheduleName,
     weights: WeightsOut,
@@ -208,6 +208,7 @@ def pretrain(
     preset: PresetName,
     seed: Seed = 0,
     init: Init = None,
+    recipe: Annotated[str | None, typer.Option(help="Make clips of this recipe of synth.yaml while training, none stored.")] = None,
     scratch: Scratch = Path("scratch"),
     params: Params = Path("params"),
     device: Device = "auto",
@@ -220,7 +221,7 @@ def pretrain(
     names = {"model": model, "method": method, "schedule": schedule, "seed": seed, "cell": cell, "preset": preset}
     outputs = {"weights": weights, "summary": summary, "curve": curve, "scratch": scratch}
     task = stage.Task(stage="pretrain", **names, **outputs, init=init, params=params, device=device, threads=threads, track=track)
-    stage.run(task, clips=clips)
+    stage.run(task, clips=clips, recipe=recipe)
 
 
 @app.command()

@@ -1,6 +1,5 @@
 """XMem's pseudo-videos: thin-plate splines against hand-computed values, and the recipe around them."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,34 +9,15 @@ import pytest
 import yaml
 from PIL import Image
 
-from noisyvos.io.images import encode_frame
 from noisyvos.params import read_family
 from noisyvos.stages import synth
 from noisyvos.synth.recipe import RECIPES
 from noisyvos.synth.shards import ClipShards
 from noisyvos.synth.static import StaticSettings, StaticSource, affine_coefficients, jitter
 from noisyvos.synth.thin_plate import CONTROL_POINTS, backward_map, evaluate, fit, kernel, random_map
+from still_images import write_images
 
 SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-
-
-def images(root: Path, shapes: dict[int, list[list[float]]], *, repeat: dict[int, int] | None = None) -> Path:
-    """Write three converted images of 60x80, dark, with bright squares (polygon corners) in them."""
-    (root / "images").mkdir(parents=True)
-    entries, annotations = [], []
-    for number in range(3):
-        frame = np.full((60, 80, 3), 40 + 10 * number, np.uint8)
-        for left, top, right, bottom in shapes.get(number, []):
-            frame[int(top) : int(bottom) + 1, int(left) : int(right) + 1] = 220
-            polygon = [left, top, right, top, right, bottom, left, bottom]
-            annotation = {"image_id": number, "segmentation": [polygon], "bbox": [left, top, right - left, bottom - top]}
-            annotations.append({"id": len(annotations)} | annotation)
-        (root / "images" / f"{number}.jpg").write_bytes(encode_frame(frame))
-        entry = {"id": number, "file_name": f"{number}.jpg", "height": 60, "width": 80}
-        entries.append(entry | ({"repeat": repeat[number]} if repeat and number in repeat else {}))
-    (root / "instances.json").write_text(json.dumps({"images": entries, "annotations": annotations}))
-    (root / "meta.json").write_text(json.dumps({"kind": "images"}))
-    return root
 
 
 def test_kernel_has_the_published_values() -> None:
@@ -117,7 +97,9 @@ def test_jitter_without_strength_changes_nothing_and_hue_keeps_greys() -> None:
 
 
 def test_labels_follow_the_bright_object_through_every_warp(tmp_path: Path) -> None:
-    source = StaticSource(images(tmp_path / "i", {n: [[24, 14, 56, 46]] for n in range(3)}), StaticSettings(clips=1, crop=64, thin_plate=1))
+    source = StaticSource(
+        write_images(tmp_path / "i", {n: [[24, 14, 56, 46]] for n in range(3)}), StaticSettings(clips=1, crop=64, thin_plate=1)
+    )
     for index in range(12):
         frames, masks = source.read(index)
         assert (frames.shape, masks.shape) == ((3, 64, 64, 3), (3, 64, 64))
@@ -129,7 +111,7 @@ def test_labels_follow_the_bright_object_through_every_warp(tmp_path: Path) -> N
 
 
 def test_one_object_by_default_more_on_request_numbered_by_the_first_frame(tmp_path: Path) -> None:
-    root = images(tmp_path / "i", {n: [[10, 20, 25, 40], [32, 20, 47, 40], [54, 20, 69, 40]] for n in range(3)})
+    root = write_images(tmp_path / "i", {n: [[10, 20, 25, 40], [32, 20, 47, 40], [54, 20, 69, 40]] for n in range(3)})
     one = StaticSource(root, StaticSettings(clips=1, crop=64))
     assert {int(one.read(index)[1].max()) for index in range(12)} == {1}
     three = StaticSource(root, StaticSettings(clips=1, crop=64, max_objects=3))
@@ -139,19 +121,19 @@ def test_one_object_by_default_more_on_request_numbered_by_the_first_frame(tmp_p
 
 
 def test_images_without_an_object_become_clips_without_one(tmp_path: Path) -> None:
-    source = StaticSource(images(tmp_path / "i", {0: [[24, 14, 56, 46]]}), StaticSettings(clips=1, crop=32))
+    source = StaticSource(write_images(tmp_path / "i", {0: [[24, 14, 56, 46]]}), StaticSettings(clips=1, crop=32))
     assert sorted(int(source.read(index)[1].max()) for index in range(3)) == [0, 0, 1]
 
 
 def test_repeated_images_come_as_often_as_they_say(tmp_path: Path) -> None:
-    root = images(tmp_path / "i", {0: [[24, 14, 56, 46]]}, repeat={0: 5})
+    root = write_images(tmp_path / "i", {0: [[24, 14, 56, 46]]}, repeat={0: 5})
     source = StaticSource(root, StaticSettings(clips=1, crop=32))
     for epoch in range(2):
         assert sum(int(source.read(index)[1].max()) for index in range(7 * epoch, 7 * epoch + 7)) == 5
 
 
 def test_shards_hold_the_clips_whatever_the_number_of_workers(tmp_path: Path) -> None:
-    root = images(tmp_path / "i", {n: [[24, 14, 56, 46]] for n in range(3)})
+    root = write_images(tmp_path / "i", {n: [[24, 14, 56, 46]] for n in range(3)})
     (tmp_path / "params").mkdir()
     (tmp_path / "params/synth.yaml").write_text(yaml.safe_dump({"own": {"kind": "xmem_static", "clips": 13, "crop": 48, "shard": 6}}))
     outs = [tmp_path / "one", tmp_path / "two"]

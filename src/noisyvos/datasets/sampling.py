@@ -17,10 +17,13 @@ def _order(count: int, seed: int, name: str, epoch: int) -> np.ndarray:
     return numpy_generator("order", seed, name, epoch).permutation(count)
 
 
-def unit_at(position: int, count: int, *, seed: int, name: str) -> int:
-    """Return which of `count` videos (or clips) stands at `position` of an endless walk that shuffles anew every epoch."""
+def unit_at(position: int, count: int, *, seed: int, name: str, endless: bool = False) -> int:
+    """Return which of `count` videos (or clips) stands at `position` of an endless walk that shuffles anew every epoch.
+
+    With `endless`, epoch e walks over numbers e x count to (e + 1) x count - 1, so that none ever comes twice.
+    """
     epoch, place = divmod(position, count)
-    return int(_order(count, seed, name, epoch)[place])
+    return int(_order(count, seed, name, epoch)[place]) + (epoch * count if endless else 0)
 
 
 def choose_frames(length: int, clip_length: int, max_jump: int, reverse: float, generator: np.random.Generator) -> list[int]:

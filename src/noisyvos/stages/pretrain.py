@@ -2,12 +2,21 @@
 
 from pathlib import Path
 
-from noisyvos.training.sources import StillSource
+from noisyvos.training.sources import LiveSource, StillSource
 from noisyvos.training.task import Task, carry_out
 
 
-def run(task: Task, *, clips: Path) -> None:
-    """Train on the clips of `synth` in `clips`; UserError or FileNotFoundError before the first step if anything is wrong."""
+def run(task: Task, *, clips: Path, recipe: str | None = None) -> None:
+    """Train on the clips of `synth` in `clips`; UserError or FileNotFoundError before the first step if anything is wrong.
+
+    With `recipe` (of synth.yaml), `clips` is a converted image dataset and the clips are made on the way: in the first
+    epoch those of seed 0, which `synth` would store; afterwards new ones.
+    """
     if not clips.exists():
-        raise FileNotFoundError(f"{clips}: no such clips. Make them with `noisyvos synth`.")
-    carry_out(task, lambda schedule: StillSource(clips, schedule.clip_length), {"clips": clips}, {"clips": clips.name})
+        raise FileNotFoundError(f"{clips}: no such {'images' if recipe else 'clips. Make them with `noisyvos synth`'}.")
+    if recipe is None:
+        carry_out(task, lambda schedule: StillSource(clips, schedule.clip_length), {"clips": clips}, {"clips": clips.name})
+        return
+    inputs = {"images": clips, "recipes": task.params / "synth.yaml"}
+    name = f"{clips.name}-{recipe}-s0"
+    carry_out(task, lambda schedule: LiveSource(clips, recipe, task.params, schedule.clip_length), inputs, {"clips": name})

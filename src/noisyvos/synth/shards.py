@@ -27,13 +27,26 @@ _LARGEST_PNG = 128
 def encode_clip(clip: Clip) -> tuple[bytes, bytes]:
     """Return a clip as (frame strip, mask strip) files; equal clips give equal bytes."""
     _, height, width, _ = clip.frames.shape
-    strip = clip.frames.reshape(3 * height, width, 3)
-    masks = encode_mask(clip.masks.reshape(3 * height, width))
-    if height > _LARGEST_PNG:
-        return encode_frame(strip), masks
+    return _encode_frames(clip.frames), encode_mask(clip.masks.reshape(3 * height, width))
+
+
+def as_stored(frames: np.ndarray) -> np.ndarray:
+    """Return frames (3, H, W, 3) as they come back from a shard: large ones have been JPEG."""
+    return _decode_frames(_encode_frames(frames), frames.shape[1]) if frames.shape[1] > _LARGEST_PNG else frames
+
+
+def _encode_frames(frames: np.ndarray) -> bytes:
+    strip = frames.reshape(-1, *frames.shape[2:])
+    if frames.shape[1] > _LARGEST_PNG:
+        return encode_frame(strip)
     buffer = io.BytesIO()
     Image.fromarray(strip).save(buffer, format="PNG", compress_level=6)
-    return buffer.getvalue(), masks
+    return buffer.getvalue()
+
+
+def _decode_frames(data: bytes, crop: int) -> np.ndarray:
+    with Image.open(io.BytesIO(data)) as image:
+        return np.array(image.convert("RGB")).reshape(3, crop, crop, 3)
 
 
 def shard_name(number: int) -> str:
@@ -90,7 +103,6 @@ class ClipShards:
         if not 0 <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
         archive = self._archive(index // self.meta["shard"])
-        with Image.open(io.BytesIO(archive.read(f"{index:07d}{frame_suffix(self.crop)}"))) as image:
-            frames = np.array(image.convert("RGB"))
+        frames = _decode_frames(archive.read(f"{index:07d}{frame_suffix(self.crop)}"), self.crop)
         masks = decode_mask(archive.read(f"{index:07d}.masks.png"))
-        return frames.reshape(3, self.crop, self.crop, 3), masks.reshape(3, self.crop, self.crop)
+        return frames, masks.reshape(3, self.crop, self.crop)

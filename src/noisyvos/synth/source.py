@@ -13,7 +13,7 @@ from noisyvos.synth.instances import Instances, read_instances
 from noisyvos.synth.recipe import RECIPES, ClipSettings, SeriesSettings
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=16)
 def _order(seed: int, epoch: int, images: int) -> np.ndarray:
     return numpy_generator("synth order", seed, epoch).permutation(images)
 

@@ -30,7 +30,7 @@ def check_sizes(source: ClipSource, schedule: Schedule) -> None:
 
 def _sample(source: ClipSource, schedule: Schedule, seed: int, iteration: int, index: int, clean: bool) -> tuple[Pictures, int, Sample]:
     """Return one augmented clip with its objects numbered 1..n, n (at least 1), and the clip as it was read."""
-    unit = unit_at(iteration * schedule.batch + index, len(source), seed=seed, name=source.name)
+    unit = unit_at(iteration * schedule.batch + index, len(source), seed=seed, name=source.name, endless=source.endless)
     for trial in range(TRIALS):
         generator = numpy_generator("clip", seed, source.name, iteration, index, trial)
         raw = source.clip(

@@ -1,4 +1,5 @@
-"""Where training clips come from: annotated videos (noisy masks joined to frames by name) or 3-frame clips of still images.
+"""Where training clips come from: annotated videos (noisy masks joined to frames by name) or 3-frame clips of still images,
+stored or made on demand.
 
 A source hands out whole clips by number; what is drawn from it is decided by `datasets.sampling`. Small data is kept
 decoded in memory, large data is read frame by frame.
@@ -17,6 +18,7 @@ from noisyvos.datasets.sampling import choose_frames
 from noisyvos.errors import UserError
 from noisyvos.io.masks import MaskCollection
 
+CLIP_FRAMES = 3  # of clips of still images
 CACHE_BYTES = 512 * 2**20  # decoded data up to this size stays in memory
 
 
@@ -34,8 +36,10 @@ class ClipSource(Protocol):
     """What the batches are made from."""
 
     name: str  # of the data, part of every random key
+    endless: bool  # whether every epoch has units of its own, numbered on from those of the epoch before
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Return the number of units of an epoch."""
 
     def clip(self, unit: int, *, length: int, jump: int, reverse: float, clean: bool, generator: np.random.Generator) -> Sample:
         """Return a clip of `length` frames of video (or still-image clip) number `unit`."""
@@ -46,6 +50,8 @@ class ClipSource(Protocol):
 
 class VideoSource:
     """Clips of annotated frames of a converted video dataset; `masks` replaces its own (clean) masks as labels."""
+
+    endless = False
 
     def __init__(self, root: Path, masks: Path | None, clip_length: int, cache_bytes: int = CACHE_BYTES) -> None:
         self.dataset = VideoDataset(root)
@@ -122,6 +128,8 @@ class VideoSource:
 class StillSource:
     """Ready-made clips of still images (`synth`)."""
 
+    endless = False
+
     def __init__(self, path: Path, clip_length: int, cache_bytes: int = CACHE_BYTES) -> None:
         from noisyvos.synth.shards import ClipShards
 
@@ -131,8 +139,7 @@ class StillSource:
         if not self._length:
             raise UserError(f"{path}: there is no clip in it.")
         frames, _ = self._read(0)
-        if clip_length > len(frames):
-            raise UserError(f"{path}: these clips have {len(frames)} frames, the schedule wants {clip_length}: lower `clip_length`.")
+        _check_length(path, len(frames), clip_length)
         self._size = frames.shape[1:3]
         self.in_memory = 4 * frames[..., 0].size * self._length <= cache_bytes
         self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -149,5 +156,43 @@ class StillSource:
         frames, masks = self._kept[unit] if unit in self._kept else self._read(unit)
         if self.in_memory:
             self._kept[unit] = (frames, masks)
-        key = (self.name, str(unit), *(str(t) for t in range(length)))
-        return Sample(frames[:length], masks[:length], None, key)
+        return _still_sample(self.name, unit, frames[:length], masks[:length])
+
+
+class LiveSource:
+    """Clips of still images made when they are asked for: in the first epoch those that `synth` stores, afterwards ever new ones."""
+
+    endless = True
+
+    def __init__(self, images: Path, recipe: str, params: Path, clip_length: int, seed: int = 0) -> None:
+        from noisyvos.params import read_entry
+        from noisyvos.synth.recipe import RECIPES
+
+        kind, settings = read_entry(params, "synth", recipe, RECIPES)
+        self.name = f"{images.name}-{recipe}-s{seed}"  # as the shards are called, because random keys hold it
+        self._series = kind.build(images, settings, seed)
+        self._length, self._crop = settings.clips, settings.crop  # type: ignore[attr-defined]
+        _check_length(images, CLIP_FRAMES, clip_length)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def sizes(self) -> set[tuple[int, int]]:
+        """Return the frame sizes (height, width) that occur."""
+        return {(self._crop, self._crop)}
+
+    def clip(self, unit: int, *, length: int, jump: int, reverse: float, clean: bool, generator: np.random.Generator) -> Sample:
+        """Return clip number `unit`, exactly as it would come out of a shard."""
+        from noisyvos.synth.shards import as_stored
+
+        frames, masks = self._series.read(unit)
+        return _still_sample(self.name, unit, as_stored(frames)[:length], masks[:length])
+
+
+def _still_sample(name: str, unit: int, frames: np.ndarray, masks: np.ndarray) -> Sample:
+    return Sample(frames, masks, None, (name, str(unit), *(str(t) for t in range(len(frames)))))
+
+
+def _check_length(path: Path, frames: int, clip_length: int) -> None:
+    if clip_length > frames:
+        raise UserError(f"{path}: these clips have {frames} frames, the schedule wants {clip_length}: lower `clip_length`.")
