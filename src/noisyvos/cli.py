@@ -329,11 +329,12 @@ def figures(
     cells: Cells = Path("params/cells.yaml"),
     converted: Converted = Path("data/converted"),
     params: Params = Path("params"),
+    clips: Annotated[Path, typer.Option(help="Folder of the sets of still-image clips.")] = Path("data/synth"),
 ) -> None:
     """Draw noise curves, training curves and example videos of a preset."""
     from noisyvos.stages import figures as stage
 
-    stage.run(cells=cells, results=results, predictions=predictions, converted=converted, params=params, out=out)
+    stage.run(cells=cells, results=results, predictions=predictions, converted=converted, params=params, clips=clips, out=out)
 
 
 @app.command()

@@ -14,10 +14,12 @@ from noisyvos.errors import UserError
 from noisyvos.io.images import encode_frame, encode_mask
 from noisyvos.io.masks import write_mask_zip
 from noisyvos.report import tables as build
+from noisyvos.report.clips import clips_figure
 from noisyvos.report.diagnosis import mean_curves, memorisation
 from noisyvos.report.overlays import outline, overlay
 from noisyvos.report.results import load_results
-from noisyvos.stages import figures, report, tables, track
+from noisyvos.stages import figures, report, synth, tables, track
+from still_images import write_images
 
 SCORES = {"first_mask-val": 0.3, "pretrained-tiny-s0-val": 0.5, "clean": 0.7, "dilate": 0.6}
 
@@ -88,6 +90,18 @@ def places(root: Path) -> dict[str, Path]:
     }
 
 
+def add_clips(root: Path) -> Path:
+    """Make clips of three images, give the grid a cell for them and one for clips that are not there; return their folder."""
+    out = root / "data/synth/stills-own-s0"
+    (root / "params/synth.yaml").write_text("own: {kind: xmem_static, clips: 9, crop: 48}\n")
+    synth.run(
+        write_images(root / "stills", {n: [[24, 14, 56, 46]] for n in range(3)}), recipe="own", out=out, seed=0, params=root / "params"
+    )
+    cells = yaml.safe_load((root / "cells.yaml").read_text()) | {"synth": {out.name: {}, "elsewhere-own-s0": {}}}
+    (root / "cells.yaml").write_text(yaml.safe_dump(cells, sort_keys=False))
+    return out
+
+
 def test_table_has_means_over_objects_and_seeds_baselines_first(workspace: Path) -> None:
     table = build.score_table(load_results(**places(workspace)), "val").set_index(["line", "noise"])
     assert list(table.index[:2]) == [("first mask copied", "-"), ("pretrained only", "-")]
@@ -114,14 +128,15 @@ def test_stages_write_tables_figures_and_a_page_that_says_synthetic(workspace: P
     monkeypatch.setenv("NOISYVOS_TRACKING", "off")
     (workspace / "params").mkdir()
     (workspace / "params/noise.yaml").write_text("clean: {kind: clean}\ndilate80: {kind: dilate, q: 0.8}\n")
+    add_clips(workspace)
     out = workspace / "results/p"
     tables.run(**places(workspace), out=out / "tables")
-    figures.run(**places(workspace), params=workspace / "params", out=out / "figures")
+    figures.run(**places(workspace), params=workspace / "params", clips=workspace / "data/synth", out=out / "figures")
     report.run(**places(workspace), figures=out / "figures", out=out / "report.html")
     names = {path.name for folder in ("tables", "figures") for path in (out / folder).iterdir()}
     assert {"scores-val.md", "scores-val.tex", "scores-val.csv", "cells.csv", "noise-curves-val.png", "training.png"} <= names
     assert {"example-val-best_1.png", "example-val-worst_1.png", "label-noise-val.png"} <= names
-    assert {"sweeps-val.md", "sweeps-val.tex", "sweeps-val.csv", "memorisation.png"} <= names
+    assert {"sweeps-val.md", "sweeps-val.tex", "sweeps-val.csv", "memorisation.png", "clips-stills-own-s0.png"} <= names
     assert "teacher.png" not in names, "no method here has a teacher"
     for name in ("scores", "sweeps"):
         assert "(synthetic)" in (out / f"tables/{name}-val.md").read_text()
@@ -130,6 +145,20 @@ def test_stages_write_tables_figures_and_a_page_that_says_synthetic(workspace: P
     assert "first mask copied" in page
     assert page.count("<img") == len(list((out / "figures").iterdir()))
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_clips_are_drawn_with_the_shares_of_their_statistics(workspace: Path) -> None:
+    (workspace / "params").mkdir()
+    root = add_clips(workspace)
+    figure = clips_figure(root, "title")
+    counts = json.loads((root / "meta.json").read_text())["statistics"]["objects_per_clip"]
+    objects, areas, motion, hidden, contact = figure.axes
+    assert [bar.get_height() for bar in objects.patches] == pytest.approx([100 * count / 9 for count in counts.values()])
+    for axis in (areas, motion):
+        assert sum(bar.get_height() for bar in axis.patches) == pytest.approx(100)
+    assert [bar.get_height() for bar in hidden.patches] == [0, 0, 0], "nothing is pasted in this recipe"
+    assert contact.images[0].get_array().shape == (3 * 148, 6 * 148 - 4, 3)
+    plt.close(figure)
 
 
 def test_diagnostics_are_averaged_over_seeds_where_they_were_measured(workspace: Path) -> None:
@@ -158,7 +187,7 @@ def test_figures_are_the_same_bytes_on_every_run(workspace: Path) -> None:
     (workspace / "params/noise.yaml").write_text("clean: {kind: clean}\ndilate80: {kind: dilate, q: 0.8}\n")
     pictures = []
     for name in ("one", "two"):
-        figures.run(**places(workspace), params=workspace / "params", out=workspace / name)
+        figures.run(**places(workspace), params=workspace / "params", clips=workspace / "data/synth", out=workspace / name)
         pictures.append({path.name: path.read_bytes() for path in (workspace / name).iterdir()})
     assert pictures[0] == pictures[1]
 

@@ -1,15 +1,19 @@
-"""Stage `figures`: J&F against achieved noise, training curves and diagnostics, example videos, label noise."""
+"""Stage `figures`: J&F against achieved noise, training curves and diagnostics, example videos, label noise, clips of pretraining."""
 
 from pathlib import Path
 
 from noisyvos.io.atomic import atomic_directory
 from noisyvos.params import read_family
 from noisyvos.report import curves, diagnosis, examples
+from noisyvos.report.clips import clips_figure
 from noisyvos.report.results import load_results
 
 
-def run(*, cells: Path, results: Path, predictions: Path, converted: Path, params: Path, out: Path) -> None:
-    """Draw the figures of the preset in `cells` into the folder `out`."""
+def run(*, cells: Path, results: Path, predictions: Path, converted: Path, params: Path, clips: Path, out: Path) -> None:
+    """Draw the figures of the preset in `cells` into the folder `out`.
+
+    `clips` holds the sets of clips by key; one that is not there (made elsewhere) has no figure.
+    """
     loaded = load_results(cells, results, predictions, converted)
     with atomic_directory(out) as folder:
         curves.save(curves.training_curves(loaded), folder / "training.png")
@@ -29,4 +33,7 @@ def run(*, cells: Path, results: Path, predictions: Path, converted: Path, param
             figure = examples.noise_figure(converted / dataset, shown, loaded.heading(f"Label noise on {dataset}"))
             if figure is not None:
                 curves.save(figure, folder / f"label-noise-{dataset}.png")
+        for key in loaded.cells.get("synth", {}):
+            if (clips / key).is_dir():
+                curves.save(clips_figure(clips / key, loaded.heading(key)), folder / f"clips-{key}.png")
         print(f"{out}: {len(list(folder.iterdir()))} figures")

@@ -31,6 +31,14 @@ def run(*, cells: Path, results: Path, predictions: Path, converted: Path, figur
             pictures=_pictures(figures, "label-noise-*.png", "What the labels look like in training; validation labels are never touched."),
         ),
         Section(
+            "Clips of pretraining",
+            pictures=_pictures(
+                figures,
+                "clips-*.png",
+                "Objects per clip, their area and motion from frame to frame, what pasted objects hide; below, six clips.",
+            ),
+        ),
+        Section(
             "Training",
             pictures=_pictures(figures, "training.png", "Training loss of every method and noise setting, mean over seeds.")
             + tuple(picture for name, caption in DIAGNOSES.items() for picture in _pictures(figures, f"{name}.png", caption)),
