@@ -5,7 +5,7 @@ import torch
 
 from noisyvos import methods
 from noisyvos.methods.base import METHODS
-from noisyvos.models.base import Clip, ClipOutput
+from noisyvos.models.base import Clip, ClipOutput, Origin
 
 BATCH, OBJECTS, HEIGHT, WIDTH = 3, 2, 12, 16
 NUM_OBJECTS = torch.tensor([2, 1, 2])
@@ -141,7 +141,9 @@ def test_teacher_changes_only_what_declares_it(name):
 def test_clip_total_is_a_scalar_that_reaches_every_trained_network(name):
     method = build(name)
     masks = torch.stack([labels(seed) for seed in (3, 4, 5)], dim=1)
-    clip = Clip(torch.zeros(BATCH, 3, 3, HEIGHT, WIDTH), masks, NUM_OBJECTS, OBJECTS, clean=masks.flip(1))
+    origin = Origin(torch.eye(2, 3).expand(BATCH, 3, 2, 3), ((HEIGHT, WIDTH),) * BATCH, ((3, 5), (1,), (2, 7)))
+    keys = tuple(("data", str(sample), "0", "1", "2") for sample in range(BATCH))
+    clip = Clip(torch.zeros(BATCH, 3, 3, HEIGHT, WIDTH), masks, NUM_OBJECTS, OBJECTS, keys, masks.flip(1), origin)
     leaves = [[scores(10 * net + t).requires_grad_() for t in (1, 2)] for net in range(method.networks)]
     teacher = ClipOutput((scores(31), scores(32))) if method.teacher else None
     found = method.clip_loss([ClipOutput(tuple(leaf)) for leaf in leaves], clip, teacher=teacher, iteration=50)

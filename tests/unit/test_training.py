@@ -331,6 +331,30 @@ def test_asked_to_stop_it_saves_exits_143_and_resumes_to_the_same_bits(source, t
     assert curve.csv() == resumed.csv()
 
 
+@pytest.mark.parametrize("name", [name for name in METHODS.names() if methods.build(name).state_dict()])
+def test_state_of_a_method_survives_being_stopped_to_the_same_bits(source, tmp_path, name):
+    def build(moment: int | None = None) -> Method:
+        method = methods.build(name, total_iterations=14)
+        compute = method.clip_loss
+
+        def stopping(*given, iteration, **rest):
+            if iteration == moment:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return compute(*given, iteration=iteration, **rest)
+
+        method.clip_loss = stopping
+        return method
+
+    whole, curve = run(source, tmp_path / "whole", build(), augmentation="video", crop=24, parts=2, batch=4)
+    with pytest.raises(SystemExit):
+        run(source, tmp_path / "parts", build(8), augmentation="video", crop=24, parts=2, batch=4)
+    parts, resumed = run(source, tmp_path / "parts", build(), augmentation="video", crop=24, parts=2, batch=4)
+    assert torch.equal(whole.networks[0].conv.weight, parts.networks[0].conv.weight)
+    for one, two in zip(whole.method.state_dict().values(), parts.method.state_dict().values(), strict=True):
+        assert torch.equal(one, two) if isinstance(one, torch.Tensor) else one == two
+    assert curve.csv() == resumed.csv()
+
+
 def test_a_checkpoint_of_other_settings_is_discarded_with_a_line(source, tmp_path, capsys):
     run(source, tmp_path, checkpoint_every=5)
     capsys.readouterr()

@@ -78,3 +78,34 @@ def test_video_stm_moves_frames_apart_and_keeps_the_objects_in_view():
 def test_a_crop_larger_than_the_frames_is_refused():
     with pytest.raises(UserError, match="64x64 does not fit frames of 40x56: lower `crop`"):
         random_crop(clip(), (64, 64), numpy_generator(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "crop", "off"),
+    [
+        ("none", (32, 40), 0),
+        ("light", (32, 40), 0),
+        ("still", (32, 40), 0),
+        ("video", (96, 96), 2),
+        ("video", None, 2),
+        ("video_stm", (32, 40), 4),
+    ],
+)
+def test_the_recorded_geometry_leads_every_pixel_back_to_its_source(name, crop, off):
+    """Labels that are their own coordinates, from 1; exact where pixels only move, as every further resampling rounds."""
+    y, x = (np.broadcast_to(axis, (3, 120, 180)).astype(np.uint8) for axis in np.ogrid[:1, 1:121, 1:181][1:])
+    for draw in range(6):
+        picture = Pictures(np.zeros((3, 120, 180, 3), np.uint8), (x, y))
+        done = augment(name, picture, crop, rotate=True, generator=numpy_generator(draw))
+        height, width = done.masks[0].shape[1:]
+        rows, columns = np.mgrid[:height, :width] + 0.5
+        points = np.stack([columns, rows, np.ones_like(rows)], -1)
+        for t in range(3):
+            there = points @ done.to_source[t].T
+            shown = done.masks[0][t] > 0  # not what was filled in outside the picture
+            found = np.stack([done.masks[0][t], done.masks[1][t]], -1) - 1.0
+            distance = np.abs(np.floor(there) - found)[shown]
+            assert shown.mean() > 0.3
+            assert distance.max() <= off, (name, draw, t)
+            inside = ((there > 0) & (there < (180, 120))).all(-1)
+            assert off or np.array_equal(inside, shown)

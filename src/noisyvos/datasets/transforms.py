@@ -5,8 +5,8 @@ still-image clips, done with Pillow exactly as torchvision's PIL backend does th
 `video_stm` is STM's for videos.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageEnhance
@@ -15,14 +15,26 @@ from noisyvos.errors import UserError
 from noisyvos.io.images import VOID
 
 MEAN_COLOUR = (124, 116, 104)  # ImageNet's mean, the fill outside the picture
+STILL = (1, 0, 0, 0, 1, 0)  # the map that moves nothing
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """A clip as arrays: frames (T, H, W, 3) uint8 or float32 in [0, 1], and mask sets (T, H, W) uint8 on the same pixels."""
+    """A clip as arrays: frames (T, H, W, 3) uint8 or float32 in [0, 1], and mask sets (T, H, W) uint8 on the same pixels.
+
+    to_source (T, 2, 3) maps points (x, y, 1) of each frame to the source image, pixel centres at halves; None is the identity.
+    """
 
     frames: np.ndarray
     masks: tuple[np.ndarray, ...]
+    to_source: np.ndarray | None = None
+
+    def moved(self, frames: np.ndarray, masks: tuple[np.ndarray, ...], maps: list[Sequence[float]]) -> "Pictures":
+        """Return new pixels; each frame's map (6 numbers, new points to old ones, as in Pillow) joins `to_source`."""
+        before = np.broadcast_to(np.eye(2, 3), (len(frames), 2, 3)) if self.to_source is None else self.to_source
+        step = np.zeros((len(frames), 3, 3))
+        step[:, :2], step[:, 2, 2] = np.reshape(maps, (-1, 2, 3)), 1
+        return Pictures(frames, masks, before @ step)
 
 
 Augmentation = Callable[[Pictures, tuple[int, int] | None, bool, np.random.Generator], Pictures]
@@ -32,13 +44,13 @@ def augment(name: str, clip: Pictures, crop: tuple[int, int] | None, *, rotate: 
     """Return `clip` under the augmentation `name`, frames as float32 in [0, 1]; `crop` (height, width) None keeps the size."""
     done = AUGMENTATIONS[name](clip, crop, rotate, generator)
     if done.frames.dtype == np.uint8:
-        done = Pictures(done.frames.astype(np.float32) / np.float32(255), done.masks)
+        done = replace(done, frames=done.frames.astype(np.float32) / np.float32(255))
     return done
 
 
 def _window(clip: Pictures, top: int, left: int, height: int, width: int) -> Pictures:
     place = (slice(None), slice(top, top + height), slice(left, left + width))
-    return Pictures(clip.frames[place], tuple(mask[place] for mask in clip.masks))
+    return clip.moved(clip.frames[place], tuple(mask[place] for mask in clip.masks), [(1, 0, left, 0, 1, top)] * len(clip.frames))
 
 
 def random_crop(clip: Pictures, crop: tuple[int, int] | None, generator: np.random.Generator) -> Pictures:
@@ -54,7 +66,18 @@ def random_crop(clip: Pictures, crop: tuple[int, int] | None, generator: np.rand
 
 def flip(clip: Pictures, axis: int) -> Pictures:
     """Return the clip mirrored along array axis 1 (vertically) or 2 (horizontally)."""
-    return Pictures(np.flip(clip.frames, axis), tuple(np.flip(mask, axis) for mask in clip.masks))
+    size = clip.frames.shape[axis]
+    mirrored = (1, 0, 0, 0, -1, size) if axis == 1 else (-1, 0, size, 0, 1, 0)
+    return clip.moved(np.flip(clip.frames, axis), tuple(np.flip(mask, axis) for mask in clip.masks), [mirrored] * len(clip.frames))
+
+
+def _contiguous(clip: Pictures) -> Pictures:
+    return replace(clip, frames=np.ascontiguousarray(clip.frames), masks=tuple(np.ascontiguousarray(mask) for mask in clip.masks))
+
+
+def _enlarged(size: tuple[int, int], box: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the map of a resize of `box` (left, top, right, bottom) to `size` (width, height)."""
+    return ((box[2] - box[0]) / size[0], 0, box[0], 0, (box[3] - box[1]) / size[1], box[1])
 
 
 def none(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator) -> Pictures:
@@ -72,7 +95,7 @@ def light(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator:
     gain, bias = generator.uniform(0.8, 1.2, 3), generator.uniform(-0.1, 0.1, 3)
     table = np.clip(np.arange(256)[:, None] / 255 * gain + bias, 0, 1).astype(np.float32)  # (256, 3)
     frames = np.stack([table[clip.frames[..., channel], place] for place, channel in enumerate(channels)], axis=-1)
-    return Pictures(frames, clip.masks)
+    return replace(clip, frames=frames)
 
 
 def _colour(image: Image.Image, brightness: float, contrast: float, saturation: float, generator: np.random.Generator) -> Image.Image:
@@ -113,11 +136,17 @@ def _resized_crop_box(height: int, width: int, area: tuple[float, float], genera
 
 
 def _per_image(
-    clip: Pictures, frame: Callable[[int, Image.Image], Image.Image], mask: Callable[[int, Image.Image], Image.Image]
+    clip: Pictures,
+    frame: Callable[[int, Image.Image], Image.Image],
+    mask: Callable[[int, Image.Image], Image.Image],
+    steps: list[list[tuple[float, ...]]],
 ) -> Pictures:
+    """Return the clip with every picture changed; `steps` are the maps, in the order in which they apply to a frame."""
     frames = np.stack([np.asarray(frame(t, Image.fromarray(array))) for t, array in enumerate(clip.frames)])
     masks = tuple(np.stack([np.asarray(mask(t, Image.fromarray(array))) for t, array in enumerate(each)]) for each in clip.masks)
-    return Pictures(frames, masks)
+    for maps in zip(*steps, strict=True):
+        clip = clip.moved(frames, masks, list(maps))
+    return replace(clip, frames=frames, masks=masks)
 
 
 def video(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator) -> Pictures:
@@ -131,7 +160,7 @@ def video(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator:
     size = (out[1], out[0])
     if generator.random() < 0.5:
         clip = flip(clip, 2)
-    clip = Pictures(np.ascontiguousarray(clip.frames), tuple(np.ascontiguousarray(mask) for mask in clip.masks))
+    clip = _contiguous(clip)
     box = _resized_crop_box(height, width, (0.36, 1.0), generator)
     shared = int(generator.integers(2**63))  # one stream for what all frames share
     grey = generator.random() < 0.05
@@ -155,7 +184,8 @@ def video(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator:
             image = image.transform(size, Image.Transform.AFFINE, moves[t], Image.Resampling.NEAREST, fillcolor=0)
         return image
 
-    return _per_image(clip, frame, mask)
+    resize = _enlarged(size, box)
+    return _per_image(clip, frame, mask, [[resize, *([move] if move is not None else [])] for move in moves])
 
 
 def still(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator) -> Pictures:
@@ -163,7 +193,7 @@ def still(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator:
     clip = random_crop(clip, crop, generator)
     if generator.random() < 0.5:
         clip = flip(clip, 2)
-    clip = Pictures(np.ascontiguousarray(clip.frames), clip.masks)
+    clip = _contiguous(clip)
     shared = int(generator.integers(2**63))
     grey = generator.random() < 0.05
 
@@ -171,8 +201,7 @@ def still(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator:
         image = _colour(image, 0.1, 0.05, 0.05, np.random.Generator(np.random.Philox(shared)))
         return image.convert("L").convert("RGB") if grey else image
 
-    frames = np.stack([np.asarray(frame(t, Image.fromarray(array))) for t, array in enumerate(clip.frames)])
-    return Pictures(frames, clip.masks)
+    return replace(clip, frames=np.stack([np.asarray(frame(t, Image.fromarray(array))) for t, array in enumerate(clip.frames)]))
 
 
 def _random_moves(size: tuple[int, int], reach: float, rotate: bool, generator: np.random.Generator) -> list[tuple[float, ...]]:
@@ -217,7 +246,7 @@ def video_stm(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, genera
     reach = min(out) / 384
     if generator.random() < 0.5:
         clip = flip(clip, 2)
-    clip = Pictures(np.ascontiguousarray(clip.frames), tuple(np.ascontiguousarray(mask) for mask in clip.masks))
+    clip = _contiguous(clip)
     moves = [_random_moves((width, height), reach, rotate, generator) for _ in clip.frames]
     factor = generator.uniform(0.8, 1.1)
     size = (max(out[1], int(width * factor)), max(out[0], int(height * factor)))
@@ -228,14 +257,18 @@ def video_stm(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, genera
         return image.resize(size, resampling)
 
     bilinear, nearest = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
-    clip = _per_image(clip, lambda t, image: change(t, image, bilinear), lambda t, image: change(t, image, nearest))
+    resize = _enlarged(size, (0, 0, width, height))
+    longest = max(len(each) for each in moves)
+    steps = [[*each, *[STILL] * (longest - len(each)), resize] for each in moves]
+    clip = _per_image(clip, lambda t, image: change(t, image, bilinear), lambda t, image: change(t, image, nearest), steps)
     starts = _window_starts(clip.masks[0], out, reach, generator)
 
     def cut(frames: np.ndarray) -> np.ndarray:
         pairs = zip(frames, starts, strict=True)
         return np.stack([frame[top : top + out[0], left : left + out[1]] for frame, (top, left) in pairs])
 
-    return Pictures(cut(clip.frames), tuple(cut(mask) for mask in clip.masks))
+    windows = [(1, 0, left, 0, 1, top) for top, left in starts]
+    return clip.moved(cut(clip.frames), tuple(cut(mask) for mask in clip.masks), windows)
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {"none": none, "light": light, "video": video, "video_stm": video_stm, "still": still}

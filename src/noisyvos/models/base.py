@@ -6,7 +6,7 @@ network's own affair.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -27,6 +27,23 @@ def choose_settings(kind: type[Settings], values: dict[str, Any], where: str) ->
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where the pixels and slots of a batch come from: what state in source-image coordinates is read and written with."""
+
+    to_source: Tensor  # (B, T, 2, 3) float32: points (x, y, 1) of a frame to points of its source image, pixel centres at halves
+    sizes: tuple[tuple[int, int], ...]  # per sample (height, width) of the source images
+    objects: tuple[tuple[int, ...], ...]  # per sample the object ids of slots 1..n; none where the clip trains as background
+
+    def to(self, device: torch.device | str) -> "Origin":
+        """Return the origin with its tensor on `device`."""
+        return replace(self, to_source=self.to_source.to(device, non_blocking=True))
+
+    def rows(self, rows: slice) -> "Origin":
+        """Return the origin of some samples."""
+        return Origin(self.to_source[rows], self.sizes[rows], self.objects[rows])
+
+
+@dataclass(frozen=True)
 class Clip:
     """A training batch of clips."""
 
@@ -36,6 +53,7 @@ class Clip:
     slots: int  # K, equal for all samples
     keys: tuple[tuple[str, ...], ...] = ()  # per sample (dataset, sequence, frame 0, ..., frame T-1): for state and logs
     clean: Tensor | None = None  # (B, T, H, W) int64 clean labels, for diagnostics and oracle methods: no other loss may read them
+    origin: Origin | None = None  # the recorded augmentation, for methods with state in source-image coordinates
 
     def to(self, device: torch.device | str) -> "Clip":
         """Return the clip with every tensor on `device`."""
@@ -47,6 +65,7 @@ class Clip:
             self.slots,
             self.keys,
             clean,
+            None if self.origin is None else self.origin.to(device),
         )
 
     def first_mask(self) -> Tensor:

@@ -1,6 +1,7 @@
 """Batches as a pure function of (seed, data, iteration): resuming and reading ahead cannot change what is trained on."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -8,7 +9,7 @@ import torch
 from noisyvos.datasets.sampling import choose_objects, relabel, unit_at, usable_objects
 from noisyvos.datasets.transforms import RESIZING, Pictures, augment
 from noisyvos.errors import UserError
-from noisyvos.models.base import Clip
+from noisyvos.models.base import Clip, Origin
 from noisyvos.seeding import numpy_generator
 from noisyvos.training.schedule import Schedule, is_diagnosed, max_jump
 from noisyvos.training.sources import ClipSource, Sample
@@ -28,8 +29,10 @@ def check_sizes(source: ClipSource, schedule: Schedule) -> None:
             raise UserError(f"{source.name}: a crop of {window} does not fit frames of {(height, width)}: lower `crop` in train.yaml.")
 
 
-def _sample(source: ClipSource, schedule: Schedule, seed: int, iteration: int, index: int, clean: bool) -> tuple[Pictures, int, Sample]:
-    """Return one augmented clip with its objects numbered 1..n, n (at least 1), and the clip as it was read."""
+def _sample(
+    source: ClipSource, schedule: Schedule, seed: int, iteration: int, index: int, clean: bool
+) -> tuple[Pictures, list[int], Sample]:
+    """Return one augmented clip with its objects numbered 1..n, the ids they had, and the clip as it was read."""
     unit = unit_at(iteration * schedule.batch + index, len(source), seed=seed, name=source.name, endless=source.endless)
     for trial in range(TRIALS):
         generator = numpy_generator("clip", seed, source.name, iteration, index, trial)
@@ -48,7 +51,18 @@ def _sample(source: ClipSource, schedule: Schedule, seed: int, iteration: int, i
         if usable:
             break
     objects = choose_objects(usable, schedule.objects, generator)
-    return Pictures(seen.frames, tuple(relabel(mask, objects) for mask in seen.masks)), max(1, len(objects)), raw
+    return replace(seen, masks=tuple(relabel(mask, objects) for mask in seen.masks)), objects, raw
+
+
+def _origin(samples: list[tuple[Pictures, list[int], Sample]]) -> Origin:
+    """Return where the pixels and slots of a batch come from."""
+    still = np.eye(2, 3)
+    maps = [
+        np.broadcast_to(still if pictures.to_source is None else pictures.to_source, (len(pictures.frames), 2, 3))
+        for pictures, _, _ in samples
+    ]
+    sizes = tuple((int(raw.masks.shape[1]), int(raw.masks.shape[2])) for _, _, raw in samples)
+    return Origin(torch.from_numpy(np.stack(maps).astype(np.float32)), sizes, tuple(tuple(objects) for _, objects, _ in samples))
 
 
 def make_batch(source: ClipSource, schedule: Schedule, seed: int, iteration: int, *, clean: bool = False) -> Clip:
@@ -60,10 +74,11 @@ def make_batch(source: ClipSource, schedule: Schedule, seed: int, iteration: int
     return Clip(
         frames=torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 1, 4, 2, 3))),
         masks=torch.from_numpy(labels[0].astype(np.int64)),
-        num_objects=torch.tensor([count for _, count, _ in samples]),
+        num_objects=torch.tensor([max(1, len(objects)) for _, objects, _ in samples]),
         slots=schedule.objects,
         keys=tuple(raw.key for _, _, raw in samples),
         clean=torch.from_numpy(labels[1].astype(np.int64)) if len(labels) > 1 else None,
+        origin=_origin(samples),
     )
 
 

@@ -147,7 +147,8 @@ def _rows(clip: Clip, first: int, count: int) -> Clip:
     """Return some samples of a batch."""
     rows = slice(first, first + count)
     clean = None if clip.clean is None else clip.clean[rows]
-    return Clip(clip.frames[rows], clip.masks[rows], clip.num_objects[rows], clip.slots, clip.keys[rows], clean)
+    origin = None if clip.origin is None else clip.origin.rows(rows)
+    return Clip(clip.frames[rows], clip.masks[rows], clip.num_objects[rows], clip.slots, clip.keys[rows], clean, origin)
 
 
 def _joined(parts: list[StepResult]) -> StepResult:

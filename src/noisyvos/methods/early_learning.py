@@ -1,0 +1,111 @@
+"""ELR: what the network said of a pixel early on, averaged over its visits, holds it back from memorising a wrong label later."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from noisyvos.losses.pixels import Frame, frame
+from noisyvos.losses.region import dice_loss
+from noisyvos.losses.selection import pixel_mean
+from noisyvos.methods.base import METHODS, Method
+from noisyvos.methods.source_state import Place, SourceState, pick, places, with_background
+from noisyvos.models.base import Clip, ClipOutput
+from noisyvos.registry import Settings
+
+SMALLEST = 1e-4  # probabilities are kept this far from 0 and 1
+
+
+class EarlyLearningSettings(Settings):
+    """Settings of `elr`; published momentum and weight: 0.7 and 3 (CIFAR-10), 0.9 and 7 (CIFAR-100), 0.9 and 1 (asymmetric noise)."""
+
+    momentum: float = Field(0.7, ge=0, lt=1)  # beta, of the running average
+    weight: float = Field(1.0, ge=0)  # lambda, of the regulariser
+    visits: int = Field(2, ge=1, le=255)  # of a pixel, the present one included, before its average is used
+    dice: float = Field(1.0, ge=0)
+
+
+def clamped(now: Frame) -> Tensor:
+    """Return probabilities (B, C, H, W) kept within 1e-4 of 0 and 1; 0 on unused channels."""
+    return now.probabilities.clamp(SMALLEST, 1 - SMALLEST) * now.used
+
+
+@METHODS.register("elr", EarlyLearningSettings)
+class EarlyLearning(Method):
+    """E[-log p_y] + weight E[log(1 - <average, p>)] + dice (Liu et al., "Early-Learning Regularization", NeurIPS 2020, eq. 6)."""
+
+    settings: EarlyLearningSettings
+    averaged = ("top_p", "remembered")
+
+    def __init__(self, settings: EarlyLearningSettings, total_iterations: int | None = None) -> None:
+        super().__init__(settings, total_iterations)
+        self.memory = SourceState()
+
+    def terms(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        *,
+        num_objects: Tensor,
+        teacher_logits: Tensor | None = None,
+        iteration: int = 0,
+        average: Tensor | None = None,
+    ) -> dict[str, Any]:
+        """Return `ce` (B,), `regulariser` (B,), `remembered` (B,) share of pixels with an average, `dice`, `top_p` = 1 and `total`.
+
+        average (B, K+1, H, W): the running average of every pixel, 0 where there is none yet; None: nowhere.
+        """
+        now = frame(logits, target, num_objects)
+        ce = pixel_mean(now.cross_entropy, now.valid)
+        average = torch.zeros_like(now.log_probabilities) if average is None else average.to(now.log_probabilities)
+        agreement = (average * clamped(now)).sum(1)
+        regulariser = pixel_mean(torch.log1p(-agreement), now.valid)
+        remembered = pixel_mean((average.sum(1) > 0).to(ce), now.valid)
+        total = (ce + self.settings.weight * regulariser).mean()
+        terms = {"total": total, "ce": ce, "regulariser": regulariser, "remembered": remembered, "top_p": 1.0}
+        if self.settings.dice:
+            terms["dice"] = dice_loss(now)
+            terms["total"] = total + self.settings.dice * terms["dice"]
+        return terms
+
+    def clip_loss(self, outputs: list[ClipOutput], clip: Clip, *, teacher: ClipOutput | None = None, iteration: int = 0) -> dict[str, Any]:
+        """Update the averages with a clip's predictions, then return its terms."""
+        frames = []
+        for time, logits in enumerate(outputs[0].logits, start=1):
+            target = clip.masks[:, time]
+            average = self.updated(logits.detach(), target, clip, time)
+            frames.append(self.terms(logits, target, num_objects=clip.num_objects, iteration=iteration, average=average))
+        return self.over_frames(frames)
+
+    @torch.no_grad()
+    def updated(self, logits: Tensor, target: Tensor, clip: Clip, time: int) -> Tensor:
+        """Add frame `time`'s predictions (B, K+1, H, W) to the averages and return these on its pixels; 0 before enough visits."""
+        probabilities = clamped(frame(logits, target, clip.num_objects))
+        probabilities = probabilities / probabilities.sum(1, keepdim=True)
+        average = torch.zeros_like(probabilities)
+        for place in places(clip, time, "elr"):
+            average[place.sample] = self._visit(place, probabilities[place.sample])
+        return average
+
+    def _visit(self, place: Place, probabilities: Tensor) -> Tensor:
+        """Return the averages (C, H, W) of one sample's frame after a visit with probabilities (C, H, W)."""
+        count, pixels, beta = len(place.keys), place.warp.pixels, np.float32(self.settings.momentum)
+        predicted = pick(probabilities[1 : count + 1].flatten(1), pixels).flatten(1).float().cpu().numpy()
+        seen = (pixels >= 0).flatten().cpu().numpy()
+        values, visits = self.memory.read(place.keys, pixels.numel())
+        values = np.where(seen, beta * values + (1 - beta) * predicted, values)
+        visits = np.minimum(visits + seen.astype(np.uint16), 255).astype(np.uint8)
+        self.memory.write(place.keys, values, visits)
+        least = visits.min(0)  # objects that were left out of a clip were visited less
+        mass = np.where(least >= self.settings.visits, 1 - beta ** least.astype(np.float32), np.float32(0))
+        device = probabilities.device
+        full = with_background(torch.from_numpy(values).to(device), torch.from_numpy(mass).to(device), len(probabilities))
+        return pick(full, place.warp.cells)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.memory.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.memory.load_state_dict(state)

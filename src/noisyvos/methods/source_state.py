@@ -1,0 +1,119 @@
+"""State of single pixels across visits, kept in source-image coordinates at stride 4: warped there and back by a clip's recorded origin."""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from noisyvos.errors import UserError
+from noisyvos.models.base import Clip
+
+STRIDE = 4
+CERTAIN = 255  # uint8 value of probability 1
+
+
+@dataclass(frozen=True)
+class Warp:
+    """One frame of one sample: which cell of the source a pixel shows, and which pixel shows a cell."""
+
+    cells: Tensor  # (H, W) int64, flat index into the source's grid; -1 outside the source
+    pixels: Tensor  # (h, w) int64, flat index into the frame; -1 where the frame does not show the cell
+
+
+def _floor_indices(points: Tensor, height: int, width: int, step: int) -> Tensor:
+    """Return flat indices (...) of the grid squares of side `step` that points (..., 2) (x, y) lie in; -1 outside height x width pixels."""
+    x, y = points.unbind(-1)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    columns = -(-width // step)
+    return torch.where(inside, (y / step).floor().long() * columns + (x / step).floor().long(), -1)
+
+
+def _centres(height: int, width: int, step: int, like: Tensor) -> Tensor:
+    """Return the middles of the grid squares of side `step` on height x width pixels, (h, w, 3) as (x, y, 1)."""
+    sides = [(torch.arange(0, side, step).to(like) + step / 2).clamp(max=side - 0.5) for side in (height, width)]
+    y, x = torch.meshgrid(*sides, indexing="ij")
+    return torch.stack([x, y, torch.ones_like(x)], dim=-1)
+
+
+def warp(to_source: Tensor, frame: tuple[int, int], source: tuple[int, int]) -> Warp:
+    """Return the warp of a frame (height, width) whose points `to_source` (2, 3) maps to the source (height, width); all nearest."""
+    matrix = torch.cat([to_source.double(), to_source.new_tensor([[0, 0, 1]]).double()])
+    there = _centres(*frame, 1, matrix) @ matrix[:2].T
+    back = _centres(*source, STRIDE, matrix) @ torch.linalg.inv(matrix)[:2].T
+    return Warp(_floor_indices(there, *source, STRIDE), _floor_indices(back, *frame, 1))
+
+
+def pick(values: Tensor, indices: Tensor, outside: float = 0) -> Tensor:
+    """Return values (C, N) at flat indices (h, w), (C, h, w); `outside` where the index is -1."""
+    found = values[:, indices.clamp(min=0).flatten()].view(len(values), *indices.shape)
+    return torch.where(indices >= 0, found, outside)
+
+
+class SourceState:
+    """Maps of objects in frames, by (dataset, sequence, frame, object): a probability and a number of visits for every cell.
+
+    Both are uint8 and lie compressed in memory, for most of a map is 0: 2 bytes an object and cell at most.
+    """
+
+    def __init__(self) -> None:
+        self._maps: dict[str, bytes] = {}
+
+    def read(self, keys: list[str], cells: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return values in 0..1 float32 and visits uint8 (saturated at 255), both (objects, cells); zeros for what was never written."""
+        both = np.zeros((len(keys), 2, cells), np.uint8)
+        for row, key in enumerate(keys):
+            if key in self._maps:
+                both[row] = np.frombuffer(zlib.decompress(self._maps[key]), np.uint8).reshape(2, cells)
+        return both[:, 0].astype(np.float32) / np.float32(CERTAIN), both[:, 1]
+
+    def write(self, keys: list[str], values: np.ndarray, visits: np.ndarray) -> None:
+        """Keep values in 0..1 and visits, both (objects, cells)."""
+        levels = np.rint(values * CERTAIN).astype(np.uint8)
+        for key, level, count in zip(keys, levels, visits, strict=True):
+            self._maps[key] = zlib.compress(np.stack([level, count]).tobytes(), 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all maps as one uint8 tensor with their keys and lengths."""
+        data = np.frombuffer(b"".join(self._maps.values()), np.uint8).copy()
+        return {"keys": list(self._maps), "lengths": [len(each) for each in self._maps.values()], "data": torch.from_numpy(data)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` returned."""
+        data, starts = state["data"].numpy().tobytes(), np.cumsum([0, *state["lengths"]])
+        self._maps = {key: data[first:last] for key, first, last in zip(state["keys"], starts[:-1], starts[1:], strict=True)}
+
+
+@dataclass(frozen=True)
+class Place:
+    """One frame of one sample of a batch, as source state sees it."""
+
+    sample: int
+    keys: list[str]  # of the objects in slots 1..n
+    warp: Warp
+
+
+def places(clip: Clip, time: int, method: str) -> Iterator[Place]:
+    """Yield where frame `time` of each sample lies in its source; samples without an object are left out. UserError without an origin."""
+    if clip.origin is None or not clip.keys:
+        raise UserError(f"Method {method!r} keeps state in source-image coordinates: its clips must carry their keys and their origin.")
+    for sample, (key, objects) in enumerate(zip(clip.keys, clip.origin.objects, strict=True)):
+        if objects:
+            keys = ["/".join([*key[:2], key[2 + time], str(label)]) for label in objects]
+            frame = (clip.frames.shape[-2], clip.frames.shape[-1])
+            yield Place(sample, keys, warp(clip.origin.to_source[sample, time], frame, clip.origin.sizes[sample]))
+
+
+def with_background(objects: Tensor, mass: Tensor, channels: int) -> Tensor:
+    """Return objects' values (n, ...) with the background's in front, and zeros for unused slots, (channels, ...).
+
+    Values of all labels sum to `mass` (...) <= 1, so the background's is the rest; rounding that goes above is scaled away.
+    """
+    total = objects.sum(0)
+    objects = objects * (mass / total.clamp(min=1e-9)).clamp(max=1)
+    background = (mass - total).clamp(min=0)
+    unused = objects.new_zeros(channels - 1 - len(objects), *objects.shape[1:])
+    return torch.cat([background[None], objects, unused])
