@@ -2,6 +2,7 @@
 
     python benchmarks/synth.py                              # 100 made-up 480x640 and 640x480 images with 0-8 polygons
     python benchmarks/synth.py --images data/converted/NAME # a converted image dataset
+    python benchmarks/synth.py --recipe xmem_static         # the other recipe
 
 One process, one thread, CPU time (the machine may be shared). The published code makes 16.6-17.6 samples per CPU
 second on images like the made-up ones, without its scan of all annotations and without writing anything.
@@ -19,9 +20,9 @@ import numpy as np
 from noisyvos.io.images import encode_frame, read_frame
 from noisyvos.synth import clip as clip_module
 from noisyvos.synth import paste as paste_module
-from noisyvos.synth.recipe import ClipSettings
+from noisyvos.synth import static as static_module
+from noisyvos.synth.recipe import RECIPES
 from noisyvos.synth.shards import encode_clip
-from noisyvos.synth.source import ClipSource
 
 
 def made_up_images(root: Path, count: int = 100) -> None:
@@ -51,17 +52,18 @@ def _polygon(generator: np.random.Generator, identity: int, image: int, height: 
     return {"id": identity, "image_id": image, "segmentation": [points.reshape(-1).tolist()], "bbox": [*low.tolist(), *extent.tolist()]}
 
 
-def measure(root: Path, clips: int, crop: int) -> dict[str, float]:
+def measure(root: Path, recipe: str, clips: int, crop: int) -> dict[str, float]:
     """Return CPU milliseconds per clip for making, making and encoding, and decoding the source JPEGs alone."""
     cv2.setNumThreads(1)
-    source = ClipSource(root, ClipSettings(clips=clips, crop=crop))
+    kind = RECIPES.get(recipe)
+    source = kind.build(root, kind.validate({"clips": clips, "crop": crop}, recipe))
     decoded: list[Path] = []
 
     def noting(path: Path) -> np.ndarray:
         decoded.append(path)
         return read_frame(path)
 
-    clip_module.read_frame = paste_module.read_frame = noting
+    clip_module.read_frame = paste_module.read_frame = static_module.read_frame = noting
     made = [source.clip(index) for index in range(10)]  # warm up
     decoded.clear()
     start = time.process_time()
@@ -89,6 +91,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Clips per CPU second.")
     parser.add_argument("--images", type=Path, help="a converted image dataset; made-up images without it")
+    parser.add_argument("--recipe", default="coco_clips", help="a recipe kind")
     parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--crop", type=int, default=384)
     options = parser.parse_args()
@@ -96,7 +99,7 @@ def main() -> None:
         root = options.images or Path(folder) / "images"
         if options.images is None:
             made_up_images(root)
-        result = measure(root, options.clips, options.crop)
+        result = measure(root, options.recipe, options.clips, options.crop)
     for name in ("making", "making and encoding"):
         print(f"{name:20s} {1000 / result[name]:6.1f} clips per CPU second ({result[name]:.1f} ms each)")
     print(f"{'decoding sources':20s} {result['decoding sources']:6.1f} ms for {result['sources']:.2f} images a clip")

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from noisyvos.datasets.base import DATASETS, Conversion
 from noisyvos.params import read_family
 from noisyvos.stages import synth
 from noisyvos.synth.recipe import RECIPES
@@ -146,6 +147,17 @@ def test_shards_hold_the_clips_whatever_the_number_of_workers(tmp_path: Path) ->
     for index in (12, 0, 6):
         for read, made in zip(shards.read(index), source.read(index)):
             np.testing.assert_array_equal(read, made)
+
+
+def test_real_images_become_clips_of_one_object(shared: Path, tmp_path: Path) -> None:
+    kind, out = DATASETS.get("coco"), tmp_path / "sample"
+    out.mkdir()
+    kind.build(Conversion("sample", shared / "data" / "coco-sample", out), kind.validate({"source": "sample"}, "test"))
+    source = StaticSource(out, StaticSettings(clips=1, crop=96))
+    seen = [source.read(index) for index in range(12)]
+    assert all(masks.max() <= 1 for _, masks in seen)
+    assert sum(int(masks[0].max()) for _, masks in seen) > 6, "most objects stay in the first crop"
+    assert all(frames.std() > 10 for frames, _ in seen)
 
 
 def test_committed_recipes_are_published_sized() -> None:

@@ -23,7 +23,7 @@ def clips_figure(root: Path, title: str) -> plt.Figure:
     facts = [clip_facts(Clip(*clips.read(number), pasted=0, hidden=(0, 0, 0))) for number in numbers]
     picture, centres = _contact(clips)
     figure = plt.figure(figsize=(9, 2.9 + 8.2 * picture.shape[0] / picture.shape[1]))
-    grid = figure.add_gridspec(2, 4, height_ratios=(2, 8.2 * picture.shape[0] / picture.shape[1]), hspace=0.35, wspace=0.45)
+    grid = figure.add_gridspec(2, 4, height_ratios=(2, 8.2 * picture.shape[0] / picture.shape[1]), hspace=0.3, wspace=0.55)
     statistics, axes = clips.meta["statistics"], [figure.add_subplot(grid[0, column]) for column in range(4)]
     counts = {int(number): count for number, count in statistics["objects_per_clip"].items()}
     axes[0].bar(list(counts), [100 * count / len(clips) for count in counts.values()], color=COLOURS[0])
@@ -32,13 +32,14 @@ def clips_figure(root: Path, title: str) -> plt.Figure:
     _histogram(axes[2], [step for fact in facts for step in fact.motion])
     axes[3].bar([1, 2, 3], [100 * share for share in statistics["hidden_share_per_frame"]], color=COLOURS[0])
     axes[3].set_xticks([1, 2, 3])
+    axes[3].set_ylim(0, max(1, axes[3].get_ylim()[1]))  # also where nothing is hidden
     labels = ("objects of a clip", "area (% of frame)", "motion (% of side)", "frame")
     for axis, label, name in zip(axes, labels, ("clips (%)", "objects (%)", "steps (%)", "own area hidden (%)")):
         axis.set_xlabel(label, fontsize=8)
         axis.set_ylabel(name, fontsize=8)
         axis.tick_params(labelsize=7)
     _show(figure.add_subplot(grid[1, :]), picture, centres)
-    figure.suptitle(f"{title}: {len(clips)} clips of {clips.crop} pixels", y=0.97)
+    figure.suptitle(f"{title}: {len(clips)} clips of {clips.crop} pixels", y=0.94)
     return figure
 
 
