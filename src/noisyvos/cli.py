@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from noisyvos import cli_outside
 from noisyvos.errors import UserError
 
 app = typer.Typer(
@@ -45,9 +46,7 @@ def download(
     source: Annotated[str, typer.Option(help="A source of sources.yaml.")],
     raw: Annotated[Path, typer.Option(help="Folder the raw files are in.")],
     out: Annotated[Path, typer.Option(help="Where to list what is there.")],
-    archives: Annotated[
-        Path | None, typer.Option(help="Where archives are kept; by default archives/SOURCE beside raw/.")
-    ] = None,
+    archives: Annotated[Path | None, typer.Option(help="Where archives are kept; by default archives/SOURCE beside raw/.")] = None,
     params: Params = Path("params"),
     workers: Annotated[int, typer.Option(min=1, max=16, help="Files fetched at a time.")] = 4,
     accept_licence: Annotated[
@@ -256,22 +255,40 @@ def train(
 
 @app.command()
 def infer(
-    dataset: Annotated[Path, typer.Option(help="A converted video dataset.")],
-    out: Annotated[Path, typer.Option("--out", help="The mask collection (zip) to write.")],
+    out: Annotated[Path, typer.Option("--out", help="The mask collection (zip) to write; with --video a folder.")],
+    dataset: Annotated[Path | None, typer.Option(help="A converted video dataset.")] = None,
     model: Annotated[str | None, typer.Option(help="A network of models.yaml.")] = None,
     weights: Annotated[str | None, typer.Option(help="Its weights (safetensors); none: an untrained network.")] = None,
     baseline: Annotated[str | None, typer.Option(help="Instead of a network: first_mask copies the first mask.")] = None,
+    video: Annotated[Path | None, typer.Option(help="Instead of a dataset: a clip of your own, as with `segment`.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="With --video: the mask of its first frame.")] = None,
+    movie: Annotated[Path | None, typer.Option(help="With --video: an MP4 with the masks drawn on the frames.")] = None,
     settings: Annotated[str, typer.Option(help="An entry of eval.yaml.")] = "default",
     params: Params = Path("params"),
     device: Device = "auto",
     threads: Threads = 1,
 ) -> None:
-    """Segment every video of a dataset from its first masks."""
-    from noisyvos.stages import infer as stage
+    """Segment every video of a dataset from its first masks, or (--video, --mask) one clip."""
+    common = {"settings": settings, "params": params, "device": device, "threads": threads}
+    if (dataset is None) == (video is None):
+        raise UserError("Give --dataset for a converted dataset, or --video with --mask for a clip of your own.")
+    if video is None:
+        if mask is not None or movie is not None:
+            raise UserError("--mask and --movie belong to --video; the masks of a dataset lie in it.")
+        from noisyvos.stages import infer as stage
 
-    stage.run(
-        dataset, out=out, model=model, weights=weights, baseline=baseline, settings=settings, params=params, device=device, threads=threads
-    )
+        stage.run(dataset, out=out, model=model, weights=weights, baseline=baseline, **common)
+        return
+    if mask is None or model is None or weights is None or baseline is not None:
+        raise UserError("--video goes with --mask, --model and --weights, and without --baseline.")
+    from noisyvos.stages import segment as own
+
+    own.run(video, mask, out=out, model=model, weights=weights, movie=movie, **common)
+
+
+app.command("segment")(cli_outside.segment)
+app.command("check-submission")(cli_outside.check_submission)
+app.command("start-weights")(cli_outside.start_weights)
 
 
 @app.command()

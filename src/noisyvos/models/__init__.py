@@ -1,15 +1,15 @@
-"""Networks for video object segmentation: `available`, `build`, `load_official`, `save_weights`, `load_weights`."""
+"""Networks for video object segmentation: `available`, `build`, `load_official`, `load_trunks`, `save_weights`, `load_weights`."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from noisyvos.models.base import VideoModel
 
-__all__ = ["available", "build", "load_official", "load_weights", "save_weights"]
+__all__ = ["available", "build", "load_official", "load_trunks", "load_weights", "save_weights"]
 
 
 def available() -> tuple[str, ...]:
@@ -36,22 +36,45 @@ def build(name: str, *, seed: int = 0, **overrides: Any) -> "VideoModel":
         return item.build(settings)
 
 
-def load_official(name: str, source: "str | Path | Mapping[str, Tensor]") -> "VideoModel":
+def load_official(
+    name: str, source: "str | Path | Mapping[str, Tensor]", *, extra_plane: Literal["zero", "random"] | None = None, seed: int = 0
+) -> "VideoModel":
     """Return network `name` with published weights, in the size that the weights tell.
 
     `source` is a checkpoint file (.pth as published, or .safetensors) or a {published name: tensor} mapping. A `module.`
     prefix and the wrappers {"state_dict": ...} and {"model": ...} are taken off. A missing, extra or wrongly shaped
-    entry raises UserError that names it. Nothing in a file is executed.
+    entry raises UserError that names it. Nothing in a file is executed. `extra_plane` turns XMem's network of still-image
+    training into that of the later stages: the mask plane it lacks is zero (to evaluate) or random (to train, by `seed`).
     """
     from noisyvos.models.base import MODELS
     from noisyvos.models.weights import load_strictly, read_state
 
     item = MODELS.get(name)
     state = read_state(source)
+    if extra_plane is not None:
+        from noisyvos.models.pretrained import add_plane
+
+        state = add_plane(state, extra_plane, seed)
     where = str(source) if isinstance(source, str | Path) else f"the given weights of {name!r}"
     model = build(name, **item.build.settings_from_official(state))
     load_strictly(model, item.build.convert_official(state), where)
     return model
+
+
+def load_trunks(
+    model: "VideoModel",
+    *,
+    resnet50: "str | Path | Mapping[str, Tensor] | None" = None,
+    resnet18: "str | Path | Mapping[str, Tensor] | None" = None,
+    seed: int = 0,
+) -> None:
+    """Put ImageNet weights of torchvision's ResNets, given as files or mappings, into the encoders of `xmem` or an `stm`.
+
+    See `noisyvos.models.pretrained.load_trunks`.
+    """
+    from noisyvos.models import pretrained
+
+    pretrained.load_trunks(model, resnet50=resnet50, resnet18=resnet18, seed=seed)
 
 
 def save_weights(model: "VideoModel", path: str | Path) -> None:

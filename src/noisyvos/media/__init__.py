@@ -1,0 +1,1 @@
+"""A person's own clips: reading movies and folders of frames one frame at a time, writing overlay movies."""

@@ -1,0 +1,30 @@
+"""Command `check-submission`: is a zip of masks what a benchmark's server takes?"""
+
+from pathlib import Path
+
+from noisyvos.datasets.layout import VideoDataset
+from noisyvos.submission import pack, problems, wanted_frames
+
+_SHOWN = 20  # problems listed before "and N more"
+
+
+def run(zip: Path, *, dataset: Path, rules: str, out: Path | None = None) -> bool:
+    """Say everything that is wrong with a submission, pack it for the server into `out` if nothing is; return whether nothing is.
+
+    UserError or FileNotFoundError if the zip, the dataset or the rules cannot be used.
+    """
+    videos = VideoDataset(dataset)
+    found = problems(zip, videos, rules)
+    for sentence in found[:_SHOWN]:
+        print(sentence)
+    if len(found) > _SHOWN:
+        print(f"and {len(found) - _SHOWN} more")
+    if found:
+        print(f"{zip}: not fit for submission by the rules of {rules} ({len(found)} problems)")
+        return False
+    frames = sum(len(wanted_frames(sequence)) for sequence in videos.sequences.values())
+    print(f"{zip}: {len(videos.sequences)} sequences, {frames} masks, fit for submission by the rules of {rules}")
+    if out is not None:
+        pack(zip, videos, rules, out)
+        print(f"packed in {out}")
+    return True

@@ -1,0 +1,40 @@
+"""Command `start-weights`: weights to start a training from, out of ImageNet trunks or a published checkpoint."""
+
+from pathlib import Path
+
+from noisyvos.errors import UserError, unknown_name
+from noisyvos.params import read_family
+
+
+def run(
+    model: str,
+    *,
+    out: Path,
+    checkpoint: Path | None = None,
+    resnet50: Path | None = None,
+    resnet18: Path | None = None,
+    seed: int = 0,
+    params: Path = Path("params"),
+) -> None:
+    """Write what `pretrain --init` and `train --init` read for `model` (of models.yaml).
+
+    Either from a published checkpoint, to which a 4-plane one of XMem's still-image stage gets a random plane for the
+    other objects where the network has one, or a fresh network of `seed` with ImageNet trunks.
+    """
+    kinds = read_family(params, "models")
+    if model not in kinds:
+        raise unknown_name("model of models.yaml", model, kinds)
+    if (checkpoint is None) == (resnet50 is None and resnet18 is None):
+        raise UserError("Give either --checkpoint, or --resnet50 and --resnet18 (one or both).")
+    from noisyvos import models
+    from noisyvos.models.pretrained import add_plane, lacks_plane, load_trunks
+    from noisyvos.models.weights import load_strictly, read_state
+
+    network = models.build(kinds[model]["kind"], seed=seed, **{key: value for key, value in kinds[model].items() if key != "kind"})
+    if checkpoint is None:
+        load_trunks(network, resnet50=resnet50, resnet18=resnet18, seed=seed)
+    else:
+        state = network.convert_official(read_state(checkpoint))
+        load_strictly(network, add_plane(state, "random", seed) if lacks_plane(network, state) else state, str(checkpoint))
+    models.save_weights(network, out)
+    print(f"{model}: weights to start from in {out}")
