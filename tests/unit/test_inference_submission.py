@@ -6,7 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from noisyvos.cli import app
 from noisyvos.datasets.layout import Sequence, VideoDataset, write_video_meta
 from noisyvos.io.images import encode_frame, encode_mask
 from noisyvos.io.masks import MaskCollection, write_mask_zip
@@ -126,3 +128,15 @@ def test_unusable_requests(davis, tmp_path) -> None:
         problems(davis.root / "meta.json", davis, "davis")
     with pytest.raises(ValueError, match="reduced"):
         problems(tmp_path / "a.zip", make(tmp_path / "reduced", None, settings={"size": 480}), "davis")
+
+
+def test_command(davis, tmp_path) -> None:
+    arguments = ["check-submission", "--dataset", str(davis.root), "--rules", "davis", "--zip"]
+    right = packed(tmp_path / "right.zip", entries())
+    wrong_zip = packed(tmp_path / "wrong.zip", entries(FRAMES[1:]))
+    assert CliRunner().invoke(app, [*arguments, str(right)]).exit_code == 0
+    refused = CliRunner().invoke(app, [*arguments, str(wrong_zip), "--out", str(tmp_path / "packed.zip")])
+    assert refused.exit_code == 1
+    assert "cat/00000.png: missing" in refused.output
+    assert "(2 problems)" in refused.output
+    assert not (tmp_path / "packed.zip").exists()
