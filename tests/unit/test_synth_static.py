@@ -121,6 +121,14 @@ def test_one_object_by_default_more_on_request_numbered_by_the_first_frame(tmp_p
     assert all(ids == set(range(1, len(ids) + 1)) for ids in seen)
 
 
+def test_instances_below_the_least_area_are_no_objects(tmp_path: Path) -> None:
+    root = write_images(tmp_path / "i", {n: [[2, 2, 5, 5], [24, 14, 56, 46]] for n in range(3)})  # 16 and 1089 of 4800 pixels
+    shares = [StaticSource(root, StaticSettings(clips=1, crop=64, min_area=least)) for least in (0, 0.1, 0.5)]
+    areas = [[int((source.read(index)[1][0] > 0).sum()) for index in range(12)] for source in shares]
+    assert min(areas[0]) < 100 < 300 < min(areas[1])
+    assert set(areas[2]) == {0}
+
+
 def test_images_without_an_object_become_clips_without_one(tmp_path: Path) -> None:
     source = StaticSource(write_images(tmp_path / "i", {0: [[24, 14, 56, 46]]}), StaticSettings(clips=1, crop=32))
     assert sorted(int(source.read(index)[1].max()) for index in range(3)) == [0, 0, 1]
@@ -153,7 +161,7 @@ def test_real_images_become_clips_of_one_object(shared: Path, tmp_path: Path) ->
     kind, out = DATASETS.get("coco"), tmp_path / "sample"
     out.mkdir()
     kind.build(Conversion("sample", shared / "data" / "coco-sample", out), kind.validate({"source": "sample"}, "test"))
-    source = StaticSource(out, StaticSettings(clips=1, crop=96))
+    source = StaticSource(out, StaticSettings(clips=1, crop=96, min_area=0.01))
     seen = [source.read(index) for index in range(12)]
     assert all(masks.max() <= 1 for _, masks in seen)
     assert sum(int(masks[0].max()) for _, masks in seen) > 6, "most objects stay in the first crop"

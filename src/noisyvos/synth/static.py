@@ -27,6 +27,7 @@ class StaticSettings(SeriesSettings):
     """Three warped views of one image; everything scales with `crop`, which the shorter side of the image becomes."""
 
     max_objects: int = Field(1, ge=1, le=10, description="Most objects of a clip, drawn from the instances of the image; published: 1.")
+    min_area: float = Field(0, ge=0, lt=1, description="Least share of the image that an instance must cover to be an object.")
     thin_plate: float = Field(0.33, ge=0, le=1, description="Probability of a thin-plate warp, per frame.")
 
 
@@ -40,7 +41,7 @@ class _View:
 
 def make_static_clip(instances: Instances, image: int, settings: StaticSettings, generator: np.random.Generator) -> Clip:
     """Return a clip of image number `image`: objects 1..n are those to be seen in its first frame."""
-    base = _base(_still(instances, image, settings.max_objects, generator), generator)
+    base = _base(_still(instances, image, settings, generator), generator)
     views = [_frame(base, settings, generator) for _ in range(3)]
     masks = np.stack([labels for _, labels in views])
     table = np.zeros(256, np.uint8)
@@ -56,16 +57,21 @@ class StaticSource(ClipSource):
     make = staticmethod(make_static_clip)
 
 
-def _still(instances: Instances, image: int, most: int, generator: np.random.Generator) -> _View:
+def _still(instances: Instances, image: int, settings: StaticSettings, generator: np.random.Generator) -> _View:
     frame = read_frame(instances.folder / instances.files[image])
-    shapes = [shape for instance in instances.in_image(image) if (shape := instances.shape(instance))]
-    if len(shapes) > most:
-        shapes = [shapes[index] for index in generator.choice(len(shapes), most, replace=False)]
     labels = np.zeros(frame.shape[:2], np.uint8)
-    for number in range(len(shapes), 0, -1):  # where objects overlap the earlier one wins
-        left, top, right, bottom = window = extent(shapes[number - 1], *labels.shape)
+    objects = []
+    for shape in filter(None, map(instances.shape, instances.in_image(image))):
+        left, top, right, bottom = window = extent(shape, *labels.shape)
         if right > left and bottom > top:
-            labels[top:bottom, left:right][fill(shapes[number - 1], window) != 0] = number
+            mask = fill(shape, window)
+            if cv2.countNonZero(mask) >= settings.min_area * labels.size:
+                objects.append((mask, (slice(top, bottom), slice(left, right))))
+    if len(objects) > settings.max_objects:
+        objects = [objects[index] for index in generator.choice(len(objects), settings.max_objects, replace=False)]
+    for number in range(len(objects), 0, -1):  # where objects overlap the earlier one wins
+        mask, place = objects[number - 1]
+        labels[place][mask != 0] = number
     return _View(Image.fromarray(frame), Image.fromarray(labels))
 
 
