@@ -25,6 +25,7 @@ class Method(ABC):
     networks: ClassVar[int] = 1  # trained networks; of two, the loop sets the starts a little apart
     teacher: ClassVar[bool] = False  # a frozen second network, equal to the initial student
     clean_labels: ClassVar[bool] = False  # learns from `Clip.clean`: an oracle, the only kind of method that may read it
+    extra_scales: tuple[float, ...] = ()  # the clip also goes through the network at these; outputs in the clip's size follow the networks'
     scalar_learning_rate: float | None = None  # of `parameters`; None: the networks'
     averaged: ClassVar[tuple[str, ...]] = ("top_p", "sigma")  # terms that a clip averages over its frames; losses are summed
 

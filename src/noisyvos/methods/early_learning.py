@@ -11,7 +11,7 @@ from noisyvos.losses.pixels import Frame, frame
 from noisyvos.losses.region import dice_loss
 from noisyvos.losses.selection import pixel_mean
 from noisyvos.methods.base import METHODS, Method
-from noisyvos.methods.source_state import Place, SourceState, pick, places, with_background
+from noisyvos.methods.source_state import Place, SourceState, on_frame, places
 from noisyvos.models.base import Clip, ClipOutput
 from noisyvos.registry import Settings
 
@@ -91,18 +91,11 @@ class EarlyLearning(Method):
 
     def _visit(self, place: Place, probabilities: Tensor) -> Tensor:
         """Return the averages (C, H, W) of one sample's frame after a visit with probabilities (C, H, W)."""
-        count, pixels, beta = len(place.keys), place.warp.pixels, np.float32(self.settings.momentum)
-        predicted = pick(probabilities[1 : count + 1].flatten(1), pixels).flatten(1).float().cpu().numpy()
-        seen = (pixels >= 0).flatten().cpu().numpy()
-        values, visits = self.memory.read(place.keys, pixels.numel())
-        values = np.where(seen, beta * values + (1 - beta) * predicted, values)
-        visits = np.minimum(visits + seen.astype(np.uint16), 255).astype(np.uint8)
-        self.memory.write(place.keys, values, visits)
+        values, visits = self.memory.add(place, probabilities, self.settings.momentum)
         least = visits.min(0)  # objects that were left out of a clip were visited less
-        mass = np.where(least >= self.settings.visits, 1 - beta ** least.astype(np.float32), np.float32(0))
-        device = probabilities.device
-        full = with_background(torch.from_numpy(values).to(device), torch.from_numpy(mass).to(device), len(probabilities))
-        return pick(full, place.warp.cells)
+        share = 1 - np.float32(self.settings.momentum) ** least.astype(np.float32)
+        mass = np.where(least >= self.settings.visits, share, np.float32(0))
+        return on_frame(place, values, mass, probabilities)
 
     def state_dict(self) -> dict[str, Any]:
         return self.memory.state_dict()

@@ -53,6 +53,15 @@ def pick(values: Tensor, indices: Tensor, outside: float = 0) -> Tensor:
     return torch.where(indices >= 0, found, outside)
 
 
+@dataclass(frozen=True)
+class Place:
+    """One frame of one sample of a batch, as source state sees it."""
+
+    sample: int
+    keys: list[str]  # of the objects in slots 1..n
+    warp: Warp
+
+
 class SourceState:
     """Maps of objects in frames, by (dataset, sequence, frame, object): a probability and a number of visits for every cell.
 
@@ -76,6 +85,17 @@ class SourceState:
         for key, level, count in zip(keys, levels, visits, strict=True):
             self._maps[key] = zlib.compress(np.stack([level, count]).tobytes(), 1)
 
+    def add(self, place: Place, probabilities: Tensor, momentum: float) -> tuple[np.ndarray, np.ndarray]:
+        """Average a frame's probabilities (C, H, W) into its cells (`momentum` is the old value's weight) and return `read`'s arrays."""
+        pixels, beta = place.warp.pixels, np.float32(momentum)
+        predicted = pick(probabilities[1 : len(place.keys) + 1].flatten(1), pixels).flatten(1).float().cpu().numpy()
+        seen = (pixels >= 0).flatten().cpu().numpy()
+        values, visits = self.read(place.keys, pixels.numel())
+        values = np.where(seen, beta * values + (1 - beta) * predicted, values)
+        visits = np.minimum(visits + seen.astype(np.uint16), 255).astype(np.uint8)
+        self.write(place.keys, values, visits)
+        return values, visits
+
     def state_dict(self) -> dict[str, Any]:
         """Return all maps as one uint8 tensor with their keys and lengths."""
         data = np.frombuffer(b"".join(self._maps.values()), np.uint8).copy()
@@ -85,15 +105,6 @@ class SourceState:
         """Take back what `state_dict` returned."""
         data, starts = state["data"].numpy().tobytes(), np.cumsum([0, *state["lengths"]])
         self._maps = {key: data[first:last] for key, first, last in zip(state["keys"], starts[:-1], starts[1:], strict=True)}
-
-
-@dataclass(frozen=True)
-class Place:
-    """One frame of one sample of a batch, as source state sees it."""
-
-    sample: int
-    keys: list[str]  # of the objects in slots 1..n
-    warp: Warp
 
 
 def places(clip: Clip, time: int, method: str) -> Iterator[Place]:
@@ -117,3 +128,9 @@ def with_background(objects: Tensor, mass: Tensor, channels: int) -> Tensor:
     background = (mass - total).clamp(min=0)
     unused = objects.new_zeros(channels - 1 - len(objects), *objects.shape[1:])
     return torch.cat([background[None], objects, unused])
+
+
+def on_frame(place: Place, values: np.ndarray, mass: np.ndarray, like: Tensor) -> Tensor:
+    """Return objects' values (n, cells) with the background's on a frame's pixels, (C, H, W) as `like`; 0 outside the source."""
+    full = with_background(torch.from_numpy(values).to(like.device), torch.from_numpy(mass).to(like.device), len(like))
+    return pick(full, place.warp.cells)

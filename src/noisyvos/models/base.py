@@ -68,6 +68,14 @@ class Clip:
             None if self.origin is None else self.origin.to(device),
         )
 
+    def resized(self, scale: float) -> "Clip":
+        """Return what a network needs of the clip at another scale: frames bilinear, labels nearest, no clean labels and no origin."""
+        samples, times, colours, height, width = self.frames.shape
+        size = (max(1, round(height * scale)), max(1, round(width * scale)))
+        frames = nn.functional.interpolate(self.frames.flatten(0, 1), size, mode="bilinear", align_corners=False)
+        masks = nn.functional.interpolate(self.masks.float(), size, mode="nearest").to(self.masks)
+        return Clip(frames.view(samples, times, colours, *size), masks, self.num_objects, self.slots, self.keys)
+
     def first_mask(self) -> Tensor:
         """Return the prompt as one binary plane a slot, (B, K, H, W) float32."""
         ids = torch.arange(1, self.slots + 1, device=self.masks.device).view(1, -1, 1, 1)
@@ -80,6 +88,12 @@ class ClipOutput:
 
     logits: tuple[Tensor, ...]  # for t = 1..T-1 (B, K+1, H, W) float32 aggregated logits, channel 0 background
     auxiliary: dict[str, Tensor] = field(default_factory=dict)  # scalar losses of the network's own, weights included
+
+
+def resized_output(output: ClipOutput, size: tuple[int, int]) -> ClipOutput:
+    """Return the logits at another size (height, width), bilinear, without auxiliary losses."""
+    logits = (nn.functional.interpolate(each, size, mode="bilinear", align_corners=False) for each in output.logits)
+    return ClipOutput(tuple(logits))
 
 
 class Session(ABC):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from noisyvos.methods.base import Method
-from noisyvos.models.base import Clip, ClipOutput, VideoModel
+from noisyvos.models.base import Clip, ClipOutput, VideoModel, resized_output
 from noisyvos.seeding import torch_generator
 from noisyvos.training.optimizer import Adam
 from noisyvos.training.schedule import Schedule, learning_rate
@@ -133,6 +133,9 @@ def _pass(learner: Learner, clip: Clip, iteration: int, key: tuple[int, ...]) ->
         outputs = [
             network.forward_clip(clip, generator=torch_generator("pass", *key, index)) for index, network in enumerate(learner.networks)
         ]
+        for scale in learner.method.extra_scales:
+            other = learner.networks[0].forward_clip(clip.resized(scale), generator=torch_generator("pass", *key, 0))
+            outputs.append(resized_output(other, (clip.frames.shape[-2], clip.frames.shape[-1])))
         terms = dict(learner.method.clip_loss(outputs, clip, teacher=guess, iteration=iteration))
         loss = terms.pop("total")
         for output in outputs:
