@@ -21,6 +21,7 @@ from typing import Any
 
 _BATCH = 100  # points a request: a request per point would cost more than the training step it describes
 _STORE = "sqlite:///mlflow.db"  # what `mlflow ui` opens when it is told nothing
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on its pages for language models
 _PARENT = "mlflow.parentRunId"
 _NAME = "mlflow.runName"
 
@@ -122,7 +123,7 @@ def _lock() -> Iterator[None]:
 def _experiment(client: Any, preset: str) -> str:
     name = f"grid/{preset}"
     found = client.get_experiment_by_name(name)
-    return found.experiment_id if found is not None else client.create_experiment(name)
+    return found.experiment_id if found is not None else client.create_experiment(name, tags=_KIND)
 
 
 def _find(client: Any, experiment: str, tag: str, value: str) -> list[Any]:
