@@ -91,6 +91,14 @@ class VideoSource:
             raise UserError(f"{path}: {sequence.name}/{frame}.png is {mask.shape}, its frames are {sequence.size} (height, width).")
         return mask
 
+    def labels(self, sequence: Sequence, frame: str) -> np.ndarray:
+        """Return the given labels of a frame, (H, W) uint8."""
+        return self._read_mask(self.masks_path, sequence, frame)
+
+    def with_labels(self, masks: Path, clip_length: int) -> "VideoSource":
+        """Return the same videos with other labels."""
+        return VideoSource(self.dataset.root, masks, clip_length)
+
     def _read_frame(self, sequence: Sequence, frame: str) -> np.ndarray:
         picture = self.dataset.read_frame(sequence.name, frame)
         if picture.shape[:2] != sequence.size:

@@ -103,19 +103,31 @@ def carry_out(task: Task, make_source: Callable[[Schedule], "ClipSource"], input
     import torch
 
     from noisyvos import methods, models
+    from noisyvos.losses.boundary_bias import LEAST_BIAS
     from noisyvos.training import checkpoint, loop
     from noisyvos.training.batches import check_sizes
-    from noisyvos.training.step import make_learner
+    from noisyvos.training.relabel import kept_bias, relabel
+    from noisyvos.training.sources import VideoSource
+    from noisyvos.training.step import Learner, make_learner
 
     check_sizes(source, chosen.schedule)
     device = _device(task.device)
     torch.set_num_threads(task.threads)
-    method = methods.from_settings(chosen.method["kind"], _without_kind(chosen.method), chosen.schedule.total)
+
+    def start() -> "Learner":
+        method = methods.from_settings(chosen.method["kind"], _without_kind(chosen.method), chosen.schedule.total)
+        model = models.build(chosen.model["kind"], seed=task.seed, **(_without_kind(chosen.model) | chosen.schedule.network))
+        if task.init is not None:
+            models.load_weights(model, task.init)
+        return make_learner(model, method, chosen.schedule, task.seed, device)
+
+    learner = start()
+    method = learner.method
     if method.teacher and task.init is None:
         raise UserError(f"Method {task.method!r} needs a trained network to start from, its teacher: give weights (--init).")
-    model = models.build(chosen.model["kind"], seed=task.seed, **(_without_kind(chosen.model) | chosen.schedule.network))
+    if method.relabelling is not None and not isinstance(source, VideoSource):
+        raise UserError(f"Method {task.method!r} relabels videos: it cannot be used in `noisyvos pretrain`.")
     if task.init is not None:
-        models.load_weights(model, task.init)
         inputs = inputs | {"init": task.init}
     settings = {
         "stage": task.stage,
@@ -126,14 +138,31 @@ def carry_out(task: Task, make_source: Callable[[Schedule], "ClipSource"], input
         "device": device.type,
     }
     mark = checkpoint.fingerprint(settings | {"threads": task.threads}, inputs)
-    learner = make_learner(model, method, chosen.schedule, task.seed, device)
     file = task.scratch / task.preset / task.cell / "checkpoint.pt"
     with _tracked(task, settings | facts) as watch:
-        curve, progress = loop.train(learner, source, name=task.cell, file=file, mark=mark, watch=watch)
-        _report(task, progress, device, watch)
+        biases: list[float] = []
+        while True:
+            labels, own_mark = file.with_name(f"labels-{len(biases)}.zip"), f"{mark}-{len(biases)}" if biases else mark
+            bias = kept_bias(labels, own_mark)
+            if bias is None:
+                curve, progress = loop.train(learner, source, name=task.cell, file=file, mark=own_mark, watch=watch)
+                _report(task, progress, device, watch)
+                if method.relabelling is None or len(biases) == method.relabelling.rounds:
+                    break
+                bias = relabel(learner.networks[0], source, method.relabelling, task.seed, labels, own_mark)
+            biases.append(bias)
+            if abs(bias) < LEAST_BIAS:
+                break
+            checkpoint.discard(file)
+            source, learner = source.with_labels(labels, chosen.schedule.clip_length), start()
+    if method.relabelling is not None:
+        facts = facts | {"relabelling": {"clean_masks": method.relabelling.clean_masks, "bias": biases}}
     models.save_weights(learner.networks[0], task.weights)
     write_text(task.curve, curve.csv())
-    write_json(task.summary, _summary(task, settings | facts, curve, model))
+    write_json(task.summary, _summary(task, settings | facts, curve, learner.networks[0]))
+    for index in range(len(biases)):
+        for suffix in (".zip", ".json"):
+            file.with_name(f"labels-{index}{suffix}").unlink(missing_ok=True)
     checkpoint.discard(file)
 
 

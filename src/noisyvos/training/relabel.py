@@ -1,0 +1,113 @@
+"""Labels that a trained network corrects by its own boundary bias: measured on a few clean masks, applied to the training videos."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from noisyvos.datasets.layout import Sequence
+from noisyvos.inference.video import iterate_video
+from noisyvos.io.atomic import write_json
+from noisyvos.io.images import VOID
+from noisyvos.io.masks import write_mask_zip
+from noisyvos.losses.boundary_bias import LEAST_BIAS, boundary_offsets, corrected_logits
+from noisyvos.models.base import VideoModel
+from noisyvos.seeding import numpy_generator
+from noisyvos.training.sources import VideoSource
+
+SMALLEST = 1e-6  # probabilities are kept this far from 0 and 1
+
+
+class Relabelling(Protocol):
+    """What a method says of it."""
+
+    clean_masks: int
+    share: float
+    rounds: int
+
+
+def _given(source: VideoSource, video: Sequence) -> list[np.ndarray]:
+    return [source.labels(video, frame) for frame in video.masks]
+
+
+def _prompts(given: list[np.ndarray]) -> dict[int, np.ndarray]:
+    """Return {frame index: mask} with every object where its given labels first show it."""
+    prompts: dict[int, np.ndarray] = {}
+    known = {0, VOID}
+    for index, mask in enumerate(given):
+        new = {int(label) for label in np.unique(mask)} - known
+        if new:
+            prompts[index] = np.where(np.isin(mask, sorted(new)), mask, 0).astype(np.uint8)
+            known |= new
+    return prompts
+
+
+def _predictions(network: VideoModel, source: VideoSource, video: Sequence) -> Iterator[tuple[int, list[int], np.ndarray]]:
+    """Yield index, object ids and probabilities (K+1, H, W) of the annotated frames that are no prompt."""
+    prompts = _prompts(_given(source, video))
+    if not prompts:
+        return
+    ids = sorted({int(label) for mask in prompts.values() for label in np.unique(mask)} - {0, VOID})
+    frames = (source.dataset.read_frame(video.name, frame) for frame in video.masks)
+    for index, result in enumerate(iterate_video(network, frames, prompts)):
+        if index > min(prompts) and index not in prompts:
+            yield index, ids, result.probabilities
+
+
+def measure_bias(network: VideoModel, source: VideoSource, clean_masks: int, seed: int) -> float:
+    """Return the mean boundary offset in pixels over all objects of `clean_masks` frames drawn by `seed`; 0 without a boundary."""
+    places = [(video, index) for video in source.videos for index in range(1, len(video.masks))]
+    order = numpy_generator("clean masks", seed, source.name).permutation(len(places))[:clean_masks]
+    chosen: dict[str, list[int]] = {}
+    for place in order:
+        chosen.setdefault(places[place][0].name, []).append(places[place][1])
+    offsets = []
+    for video in source.videos:
+        if video.name not in chosen:
+            continue
+        for index, ids, probabilities in _predictions(network, source, video):
+            if index in chosen[video.name]:
+                true = source.dataset.read_mask(video.name, video.masks[index])
+                predicted = np.array([0, *ids])[probabilities.argmax(0)]
+                offsets += [boundary_offsets(predicted == label, true == label) for label in ids]
+    every = np.concatenate(offsets) if offsets else np.zeros(0)
+    return float(every.mean()) if len(every) else 0.0
+
+
+def corrected_mask(probabilities: np.ndarray, ids: list[int], bias: float) -> np.ndarray:
+    """Return the labels (H, W) uint8 of probabilities (K+1, H, W) after each object's logits are corrected by `bias` pixels."""
+    inside = probabilities[1:].astype(np.float64).clip(SMALLEST, 1 - SMALLEST)
+    logits = np.stack([corrected_logits(np.log(each) - np.log1p(-each), bias) for each in inside])
+    return np.where(logits.max(0) > 0, np.array(ids)[logits.argmax(0)], 0).astype(np.uint8)
+
+
+def _relabelled(network: VideoModel, source: VideoSource, bias: float) -> Iterator[tuple[str, str, np.ndarray]]:
+    for video in source.videos:
+        masks = _given(source, video)
+        for index, ids, probabilities in _predictions(network, source, video):
+            masks[index] = np.where(masks[index] == VOID, VOID, corrected_mask(probabilities, ids, bias))
+        yield from ((video.name, frame, mask) for frame, mask in zip(video.masks, masks, strict=True))
+    rest = [video for video in source.dataset.sequences.values() if video not in source.videos]  # too short to train on
+    for video in rest:
+        yield from ((video.name, frame, mask) for frame, mask in zip(video.masks, _given(source, video), strict=True))
+
+
+def kept_bias(out: Path, mark: str) -> float | None:
+    """Return the bias that labels at `out` were corrected by, or None where there are none for this `mark`."""
+    note = out.with_suffix(".json")
+    found = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+    return float(found["bias"]) if found.get("mark") == mark else None
+
+
+def relabel(network: VideoModel, source: VideoSource, wanted: Relabelling, seed: int, out: Path, mark: str) -> float:
+    """Measure the bias, return the share of it to correct and, unless that is less than a pixel, write the corrected labels to `out`.
+
+    A .json beside them, written last, holds the bias and `mark`, by which `kept_bias` finds them.
+    """
+    bias = wanted.share * measure_bias(network, source, wanted.clean_masks, seed)
+    if abs(bias) >= LEAST_BIAS:
+        write_mask_zip(out, _relabelled(network, source, bias))
+        write_json(out.with_suffix(".json"), {"bias": bias, "mark": mark})
+    return bias
