@@ -192,6 +192,9 @@ Init = Annotated[Path | None, typer.Option("--init", help="Weights to start from
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads of torch.")]
 Track = Annotated[bool, typer.Option("--track/--no-track", help="Write the curve to MLflow as well.")]
+Processes = Annotated[int | None, typer.Option("--processes", min=1, help="That share each batch. Default: one a GPU of the job, else 1.")]
+Profile = Annotated[Path | None, typer.Option("--profile", help="Where to write a trace of iterations 5 to 10 (JSON).")]
+Deterministic = Annotated[bool, typer.Option("--deterministic", help="On a GPU: the same bits each time, slower.")]
 
 
 @app.command()
@@ -213,13 +216,17 @@ def pretrain(
     device: Device = "auto",
     threads: Threads = 1,
     track: Track = True,
+    processes: Processes = None,
+    profile: Profile = None,
+    deterministic: Deterministic = False,
 ) -> None:
     """Train a network on still-image clips, once for all cells that start from it."""
     from noisyvos.stages import pretrain as stage
 
     names = {"model": model, "method": method, "schedule": schedule, "seed": seed, "cell": cell, "preset": preset}
     outputs = {"weights": weights, "summary": summary, "curve": curve, "scratch": scratch}
-    task = stage.Task(stage="pretrain", **names, **outputs, init=init, params=params, device=device, threads=threads, track=track)
+    machine = {"device": device, "threads": threads, "processes": processes, "deterministic": deterministic}
+    task = stage.Task(stage="pretrain", **names, **outputs, **machine, init=init, params=params, track=track, profile=profile)
     stage.run(task, clips=clips, recipe=recipe)
 
 
@@ -243,13 +250,17 @@ def train(
     device: Device = "auto",
     threads: Threads = 1,
     track: Track = True,
+    processes: Processes = None,
+    profile: Profile = None,
+    deterministic: Deterministic = False,
 ) -> None:
     """Train a network on videos with (noisy) labels: one cell of the grid."""
     from noisyvos.stages import train as stage
 
     names = {"model": model, "method": method, "schedule": schedule, "seed": seed, "cell": cell, "preset": preset}
     outputs = {"weights": weights, "summary": summary, "curve": curve, "scratch": scratch}
-    task = stage.Task(stage="train", **names, **outputs, init=init, params=params, device=device, threads=threads, track=track)
+    machine = {"device": device, "threads": threads, "processes": processes, "deterministic": deterministic}
+    task = stage.Task(stage="train", **names, **outputs, **machine, init=init, params=params, track=track, profile=profile)
     stage.run(task, dataset=dataset, masks=masks, manifest=noise_manifest)
 
 

@@ -26,6 +26,7 @@ class Method(ABC):
     teacher: ClassVar[bool] = False  # a frozen second network, equal to the initial student
     clean_labels: ClassVar[bool] = False  # learns from `Clip.clean`: an oracle, the only kind of method that may read it
     extra_scales: tuple[float, ...] = ()  # the clip also goes through the network at these; outputs in the clip's size follow the networks'
+    separable: bool = True  # a batch's loss is the mean of its samples' losses, so that it may be computed in pieces
     scalar_learning_rate: float | None = None  # of `parameters`; None: the networks'
     relabelling: Any = None  # settings of relabelling and training anew after the training (`training.relabel`), if there is any
     averaged: ClassVar[tuple[str, ...]] = ("top_p", "sigma")  # terms that a clip averages over its frames; losses are summed

@@ -34,6 +34,7 @@ class CrossEntropy(Method):
         super().__init__(settings, total_iterations)
         self.limits = selection.schedule_limits(total_iterations, self.settings.parity)
         self.accumulate = "faithful" if self.settings.parity else "mean"
+        self.separable = not self.settings.parity
         self.dice_weight = getattr(settings, "dice", 0.0)
 
     def terms(

@@ -33,6 +33,7 @@ class CleanOracle(Method):
         self.inner: Method = from_settings(settings.method, settings.settings, total_iterations)
         if self.inner.networks != 1 or self.inner.teacher or self.inner.clean_labels:
             raise UserError(f"Method 'oracle_clean' takes a method with one network and no teacher, not {settings.method!r}.")
+        self.separable = self.inner.separable
         self.scalar_learning_rate = self.inner.scalar_learning_rate
 
     def terms(

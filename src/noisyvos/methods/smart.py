@@ -55,6 +55,7 @@ class Smart(Method):
         self.weights = settings.term_weights()
         self.score = settings.reliability_score or ("labels" if settings.parity else "foreground")
         self.accumulate = settings.accumulate or ("faithful" if settings.parity else "mean")
+        self.separable = self.accumulate == "mean"
 
     def terms(
         self, logits: Tensor, target: Tensor, *, num_objects: Tensor, teacher_logits: Tensor | None = None, iteration: int = 0

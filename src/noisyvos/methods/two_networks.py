@@ -120,6 +120,7 @@ class FrameCoTeaching(CoTeaching):
     """Whole frames are kept or dropped, as in ActiSeg-NL; expected to fail where every frame is noisy."""
 
     settings: FrameSettings
+    separable = False
 
     def keep(self, peer: Frame, iteration: int) -> tuple[Tensor, float]:
         share = self.settings.first - self.settings.fall * min(iteration / self.length(), 1.0)

@@ -54,6 +54,7 @@ class Clip:
     keys: tuple[tuple[str, ...], ...] = ()  # per sample (dataset, sequence, frame 0, ..., frame T-1): for state and logs
     clean: Tensor | None = None  # (B, T, H, W) int64 clean labels, for diagnostics and oracle methods: no other loss may read them
     origin: Origin | None = None  # the recorded augmentation, for methods with state in source-image coordinates
+    part_of: tuple[int, int] | None = None  # (index of the first sample, B) in the batch these are samples of; None: a whole batch
 
     def to(self, device: torch.device | str) -> "Clip":
         """Return the clip with every tensor on `device`."""
@@ -66,6 +67,7 @@ class Clip:
             self.keys,
             clean,
             None if self.origin is None else self.origin.to(device),
+            self.part_of,
         )
 
     def resized(self, scale: float) -> "Clip":
@@ -74,7 +76,20 @@ class Clip:
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
         frames = nn.functional.interpolate(self.frames.flatten(0, 1), size, mode="bilinear", align_corners=False)
         masks = nn.functional.interpolate(self.masks.float(), size, mode="nearest").to(self.masks)
-        return Clip(frames.view(samples, times, colours, *size), masks, self.num_objects, self.slots, self.keys)
+        return Clip(frames.view(samples, times, colours, *size), masks, self.num_objects, self.slots, self.keys, part_of=self.part_of)
+
+    def rows(self, first: int, count: int) -> "Clip":
+        """Return `count` samples from `first` on, as a batch of their own."""
+        rows = slice(first, first + count)
+        clean = None if self.clean is None else self.clean[rows]
+        origin = None if self.origin is None else self.origin.rows(rows)
+        tensors = (self.frames[rows], self.masks[rows], self.num_objects[rows])
+        return Clip(*tensors, self.slots, self.keys[rows], clean, origin, self.place(first))
+
+    def place(self, first: int = 0) -> tuple[int, int]:
+        """Return where sample `first` lies in the whole batch, and how many samples that has."""
+        start, whole = self.part_of or (0, len(self.frames))
+        return start + first, whole
 
     def first_mask(self) -> Tensor:
         """Return the prompt as one binary plane a slot, (B, K, H, W) float32."""
@@ -136,7 +151,11 @@ class VideoModel(nn.Module, ABC):
 
     @abstractmethod
     def forward_clip(self, clip: Clip, *, generator: torch.Generator) -> ClipOutput:
-        """Run the training pass on a batch of clips; every random choice comes from `generator` (a CPU generator)."""
+        """Run the training pass on a batch of clips; every random choice comes from `generator` (a CPU generator).
+
+        Choices for single samples are drawn for the whole batch that `clip.part_of` tells of, so that samples meet the same
+        chance with whatever others they are computed.
+        """
 
     @abstractmethod
     def session(self, *, channels: int, memory: Settings, length: int | None) -> Session:

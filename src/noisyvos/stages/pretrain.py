@@ -1,7 +1,9 @@
 """Stage `pretrain`: train a network on clips made from still images, once for all cells that start from it."""
 
+from functools import partial
 from pathlib import Path
 
+from noisyvos.training.schedule import Schedule
 from noisyvos.training.sources import LiveSource, StillSource
 from noisyvos.training.task import Task, carry_out
 
@@ -15,8 +17,15 @@ def run(task: Task, *, clips: Path, recipe: str | None = None) -> None:
     if not clips.exists():
         raise FileNotFoundError(f"{clips}: no such {'images' if recipe else 'clips. Make them with `noisyvos synth`'}.")
     if recipe is None:
-        carry_out(task, lambda schedule: StillSource(clips, schedule.clip_length), {"clips": clips}, {"clips": clips.name})
+        carry_out(task, partial(_stored, clips), {"clips": clips}, {"clips": clips.name})
         return
     inputs = {"images": clips, "recipes": task.params / "synth.yaml"}
-    name = f"{clips.name}-{recipe}-s0"
-    carry_out(task, lambda schedule: LiveSource(clips, recipe, task.params, schedule.clip_length), inputs, {"clips": name})
+    carry_out(task, partial(_live, clips, recipe, task.params), inputs, {"clips": f"{clips.name}-{recipe}-s0"})
+
+
+def _stored(clips: Path, schedule: Schedule) -> StillSource:
+    return StillSource(clips, schedule.clip_length)
+
+
+def _live(images: Path, recipe: str, params: Path, schedule: Schedule) -> LiveSource:
+    return LiveSource(images, recipe, params, schedule.clip_length)

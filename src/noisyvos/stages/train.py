@@ -1,10 +1,12 @@
 """Stage `train`: main training of one grid cell on videos with (noisy) labels."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from noisyvos.errors import UserError
+from noisyvos.training.schedule import Schedule
 from noisyvos.training.sources import VideoSource
 from noisyvos.training.task import Task, carry_out
 
@@ -19,10 +21,14 @@ def run(task: Task, *, dataset: Path, masks: Path, manifest: Path) -> None:
         raise FileNotFoundError(f"{masks}: no such labels. Make them with `noisyvos noise`.")
     carry_out(
         task,
-        lambda schedule: VideoSource(dataset, masks, schedule.clip_length),
+        partial(_source, dataset, masks),
         {"masks": masks, "dataset": dataset},
         {"dataset": dataset.name, "noise": noise},
     )
+
+
+def _source(dataset: Path, masks: Path, schedule: Schedule) -> VideoSource:
+    return VideoSource(dataset, masks, schedule.clip_length)
 
 
 def read_noise(manifest: Path) -> dict[str, Any]:

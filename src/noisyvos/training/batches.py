@@ -11,6 +11,7 @@ from noisyvos.datasets.transforms import RESIZING, Pictures, augment
 from noisyvos.errors import UserError
 from noisyvos.models.base import Clip, Origin
 from noisyvos.seeding import numpy_generator
+from noisyvos.training.group import ALONE, Group
 from noisyvos.training.schedule import Schedule, is_diagnosed, max_jump
 from noisyvos.training.sources import ClipSource, Sample
 
@@ -65,10 +66,14 @@ def _origin(samples: list[tuple[Pictures, list[int], Sample]]) -> Origin:
     return Origin(torch.from_numpy(np.stack(maps).astype(np.float32)), sizes, tuple(tuple(objects) for _, objects, _ in samples))
 
 
-def make_batch(source: ClipSource, schedule: Schedule, seed: int, iteration: int, *, clean: bool = False) -> Clip:
-    """Return the batch of `iteration`; with `clean`, or where diagnostics are due, it carries clean labels if the source has them."""
+def make_batch(source: ClipSource, schedule: Schedule, seed: int, iteration: int, *, clean: bool = False, group: Group = ALONE) -> Clip:
+    """Return the batch of `iteration`, of several processes this one's samples.
+
+    With `clean`, or where diagnostics are due, it carries clean labels if the source has them.
+    """
+    rows = group.rows(schedule.batch)
     clean = clean or is_diagnosed(schedule, iteration)
-    samples = [_sample(source, schedule, seed, iteration, index, clean) for index in range(schedule.batch)]
+    samples = [_sample(source, schedule, seed, iteration, index, clean) for index in rows]
     frames = np.stack([pictures.frames for pictures, _, _ in samples])  # (B, T, H, W, 3)
     labels = [np.stack(each) for each in zip(*(pictures.masks for pictures, _, _ in samples), strict=True)]  # (B, T, H, W) each
     return Clip(
@@ -79,29 +84,32 @@ def make_batch(source: ClipSource, schedule: Schedule, seed: int, iteration: int
         keys=tuple(raw.key for _, _, raw in samples),
         clean=torch.from_numpy(labels[1].astype(np.int64)) if len(labels) > 1 else None,
         origin=_origin(samples),
+        part_of=(rows.start, schedule.batch),
     )
 
 
 class _Batches(torch.utils.data.Dataset):
     """The batches of a training by iteration, for processes that read ahead."""
 
-    def __init__(self, source: ClipSource, schedule: Schedule, seed: int, clean: bool) -> None:
+    def __init__(self, source: ClipSource, schedule: Schedule, seed: int, clean: bool, group: Group) -> None:
         self._make = (source, schedule, seed)
-        self._clean = clean
+        self._how = {"clean": clean, "group": group}
 
     def __len__(self) -> int:
         return self._make[1].total
 
     def __getitem__(self, iteration: int) -> Clip:
-        return make_batch(*self._make, iteration, clean=self._clean)
+        return make_batch(*self._make, iteration, **self._how)
 
 
-def feed(source: ClipSource, schedule: Schedule, seed: int, start: int, workers: int, *, clean: bool = False) -> Iterator[Clip]:
-    """Yield the batches from iteration `start` on, made here or by `workers` processes."""
+def feed(
+    source: ClipSource, schedule: Schedule, seed: int, start: int, workers: int, *, clean: bool = False, group: Group = ALONE
+) -> Iterator[Clip]:
+    """Yield the batches (this process's samples of them) from iteration `start` on, made here or by `workers` processes."""
     todo = range(start, schedule.total)
     if not workers:
-        yield from (make_batch(source, schedule, seed, iteration, clean=clean) for iteration in todo)
+        yield from (make_batch(source, schedule, seed, iteration, clean=clean, group=group) for iteration in todo)
         return
     yield from torch.utils.data.DataLoader(
-        _Batches(source, schedule, seed, clean), sampler=todo, batch_size=None, num_workers=workers, prefetch_factor=4
+        _Batches(source, schedule, seed, clean, group), sampler=todo, batch_size=None, num_workers=workers, prefetch_factor=4
     )

@@ -17,10 +17,12 @@ from noisyvos.models.base import Clip
 from noisyvos.training import checkpoint
 from noisyvos.training.batches import feed
 from noisyvos.training.curve import Curve
+from noisyvos.training.group import ALONE, Group
 from noisyvos.training.progress import Progress
 from noisyvos.training.schedule import is_diagnosed, learning_rate
 from noisyvos.training.sources import ClipSource
 from noisyvos.training.step import Learner, StepResult, as_floats, take_step
+from noisyvos.training.trace import Trace
 
 STOPPED = 143  # exit code of a training that was asked to end and saved itself: 128 + SIGTERM
 INTERRUPTED = 130  # the same from the keyboard
@@ -42,63 +44,133 @@ def _stop_requests() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def train(learner: Learner, source: ClipSource, *, name: str, file: Path, mark: str, watch: Watch) -> tuple[Curve, Progress]:
+def train(
+    learner: Learner,
+    source: ClipSource,
+    *,
+    name: str,
+    file: Path,
+    mark: str,
+    watch: Watch,
+    group: Group = ALONE,
+    trace: Path | None = None,
+) -> tuple[Curve, Progress]:
     """Train to the end of the schedule and return the curve; resume from the checkpoint `file` if it bears `mark`.
 
-    On a CPU the result is the same bit for bit whether or not it was interrupted. Raises UserError when the loss is no
-    longer a finite number, and SystemExit after SIGTERM or SIGUSR1 (143) or Ctrl-C (130), with the state saved.
+    On a CPU the result is the same bit for bit whether or not it was interrupted, for as many processes as `group` has.
+    trace: where to write a profile of a few iterations. Raises UserError when the loss is no longer a finite number or
+    memory runs out, and SystemExit after SIGTERM or SIGUSR1 (143) or Ctrl-C (130), with the state saved.
     """
     schedule = learner.schedule
-    start, curve = _restore(learner, file, mark)
-    progress = Progress(name, start, schedule.total)
-    batches = feed(source, schedule, learner.seed, start, schedule.workers, clean=learner.method.clean_labels)
+    start, curve = _restore(learner, file, mark, group)
+    progress = Progress(name, start, schedule.total, shown=group.leads)
+    tracer, saved = Trace(trace if group.leads else None), start
+    batches = feed(source, schedule, learner.seed, start, schedule.workers, clean=learner.method.clean_labels, group=group)
     with _stop_requests() as stop:
         for iteration in range(start, schedule.total):
+            tracer.before()
             asked = time.monotonic()
             clip = next(batches).to(learner.device)
             progress.waited += time.monotonic() - asked
-            result = take_step(learner, clip, iteration)
-            loss = _note(curve, result, clip, iteration, learner)
+            with _memory_advice(iteration):
+                result = take_step(learner, clip, iteration, group)
+            values = _note(curve, result, clip, iteration, learner, group, saved)
             done = iteration + 1
+            progress.norms.add({"gradient/norm": result.norm})
             if done % schedule.row_every == 0 or done == schedule.total:
                 due = bool(curve.shares.counts) and (done == schedule.total or _diagnosis_ends(learner, done))
                 row = curve.close_row(done, learning_rate(schedule, iteration), with_diagnostics=due)
-                watch(row, done)
-            progress.advance(loss)
-            if stop or (done % schedule.checkpoint_every == 0 and done < schedule.total):
-                checkpoint.save(file, mark, {"iteration": done, "learner": learner.state(), "curve": curve.state()})
-            if stop:
-                print(f"{name}: asked to stop, saved at iteration {done} of {schedule.total}.", file=sys.stderr)
-                raise SystemExit(INTERRUPTED if stop[0] == signal.SIGINT else STOPPED)
+                watch(row | progress.norms.take(), done)
+            progress.advance(values["loss"])
+            tracer.after(last=done == schedule.total)
+            leave = _agreed(stop, group)
+            if leave or (done % schedule.checkpoint_every == 0 and done < schedule.total):
+                if group.leads:
+                    checkpoint.save(file, mark, {"iteration": done, "learner": learner.state(), "curve": curve.state()})
+                saved = done
+            if leave:
+                if group.leads:
+                    print(f"{name}: asked to stop, saved at iteration {done} of {schedule.total}.", file=sys.stderr)
+                raise SystemExit(INTERRUPTED if leave == signal.SIGINT else STOPPED)
     progress.close()
     return curve, progress
 
 
-def _restore(learner: Learner, file: Path, mark: str) -> tuple[int, Curve]:
-    state: dict[str, Any] | None = checkpoint.load(file, mark)
-    if state is None:
+def _agreed(stop: list[int], group: Group) -> int:
+    """Return the signal to stop for, 0 for none: what reached one process holds for all, after the same iteration."""
+    asked = group.sums([float(signal.SIGINT in stop[:1]), float(bool(stop))])
+    if not asked[1]:
+        return 0
+    return signal.SIGINT if asked[0] else signal.SIGTERM
+
+
+@contextmanager
+def _memory_advice(iteration: int) -> Iterator[None]:
+    """Turn what torch raises when memory runs out into a sentence that names the settings that need less."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+            raise
+        raise UserError(
+            f"Memory ran out at iteration {iteration} ({str(error).splitlines()[0]}). In train.yaml, raise `parts` (same result, "
+            "a smaller piece of the batch at a time), lower `crop`, `batch`, `clip_length` or `objects`, or set `amp: true` on a GPU; "
+            "or train in more processes (--processes)."
+        ) from error
+
+
+def _restore(learner: Learner, file: Path, mark: str, group: Group) -> tuple[int, Curve]:
+    state: dict[str, Any] | None = checkpoint.load(file, mark) if group.leads else None
+    if not group.told(state is not None):
         return 0, Curve()
+    if not group.leads:
+        state = checkpoint.load(file, mark)
+    if state is None:
+        raise UserError(f"{file}: not every process can read this checkpoint. Its folder must be the same for all.")
     learner.load_state(state["learner"])
-    print(f"noisyvos: resuming at iteration {state['iteration']} of {learner.schedule.total}.", file=sys.stderr)
+    if group.leads:
+        print(f"noisyvos: resuming at iteration {state['iteration']} of {learner.schedule.total}.", file=sys.stderr)
     return state["iteration"], Curve.from_state(state["curve"])
 
 
-def _note(curve: Curve, result: StepResult, clip: Clip, iteration: int, learner: Learner) -> float:
-    """Add a step to the curve and return its loss; UserError if that is not finite."""
-    values = as_floats(result)
-    if not math.isfinite(values["loss"]):
-        bad = ", ".join(name for name, value in values.items() if not math.isfinite(value))
+def _note(curve: Curve, result: StepResult, clip: Clip, iteration: int, learner: Learner, group: Group, saved: int) -> dict[str, float]:
+    """Add a step to the curve and return its values; UserError if the loss, or in full precision the gradient, is not finite."""
+    values = as_floats(result, len(clip.frames) / clip.place()[1], group)
+    bad = [name for name, value in values.items() if not math.isfinite(value)]
+    if not bad and not learner.half and not math.isfinite(result.norm):  # half precision leaves such steps out
+        bad = ["its gradient"]
+    if "loss" in bad or "its gradient" in bad:
+        kept = f" The state of iteration {saved} is kept." if saved else ""
         raise UserError(
-            f"The loss is no longer a finite number at iteration {iteration} ({bad}). "
-            "Lower `learning_rate` or set `gradient_clip` in train.yaml, or set `amp: false` if this is a GPU."
+            f"The loss is no longer a finite number at iteration {iteration} ({', '.join(bad)}). "
+            "Lower `learning_rate` or set `gradient_clip` in train.yaml, or set `amp: false` if this is a GPU." + kept
         )
     curve.terms.add(values)
-    if clip.clean is not None and is_diagnosed(learner.schedule, iteration):
-        for t, logits in enumerate(result.output.logits, start=1):
-            guess = None if result.teacher is None else result.teacher.logits[t - 1]
-            share = float(result.terms.get("top_p", 1.0))
-            curve.shares.add(diagnose(logits, clip.masks[:, t], clip.clean[:, t], clip.num_objects, guess, share))
-    return values["loss"]
+    if is_diagnosed(learner.schedule, iteration):
+        for shares in _diagnoses(result, clip, group):
+            curve.shares.add(shares)
+    return values
+
+
+def _diagnoses(result: StepResult, clip: Clip, group: Group) -> list[dict[str, float]]:
+    """Return the diagnostics of every frame of the whole batch, to the leading process; none where clean labels are not known."""
+    if clip.clean is None:
+        return []
+    guesses = () if result.teacher is None else result.teacher.logits
+    here = ([result.output.logits, guesses], [clip.masks, clip.clean, clip.num_objects])
+    if group.size > 1:
+        here = ([[each.detach().cpu() for each in logits] for logits in here[0]], [each.cpu() for each in here[1]])
+    pieces = group.gathered(here)
+    if not pieces:
+        return []
+    masks, clean, count = (torch.cat(each) for each in zip(*(labels for _, labels in pieces), strict=True))
+    seen, guessed = (
+        [torch.cat(frame) for frame in zip(*each, strict=True)] for each in zip(*(logits for logits, _ in pieces), strict=True)
+    )
+    share = float(result.terms.get("top_p", 1.0))
+    return [
+        diagnose(logits, masks[:, t], clean[:, t], count, guessed[t - 1] if guessed else None, share) for t, logits in enumerate(seen, 1)
+    ]
 
 
 def _diagnosis_ends(learner: Learner, done: int) -> bool:

@@ -3,16 +3,20 @@
 import sys
 import time
 
+from noisyvos.training.curve import Mean
+
 
 class Progress:
-    """Counts iterations and the time spent waiting for data; nothing of it goes into an output."""
+    """Counts iterations and the time spent waiting for data, keeps gradient norms; nothing of it goes into an output."""
 
-    def __init__(self, name: str, start: int, total: int) -> None:
+    def __init__(self, name: str, start: int, total: int, *, shown: bool = True) -> None:
         self.name, self.start, self.total, self.done = name, start, total, start
         self.began = time.monotonic()
         self.waited = 0.0
+        self.norms = Mean()
+        self.shown = shown  # of several processes, one shows its progress
         self._bar = None
-        if sys.stderr.isatty():
+        if shown and sys.stderr.isatty():
             from tqdm import tqdm
 
             self._bar = tqdm(total=total, initial=start, desc=name, unit="it", dynamic_ncols=True)
@@ -23,7 +27,7 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
             self._bar.update()
-        elif self.done * 10 // self.total > (self.done - 1) * 10 // self.total:
+        elif self.shown and self.done * 10 // self.total > (self.done - 1) * 10 // self.total:
             left = (self.total - self.done) / max(self.speed(), 1e-9)
             print(f"{self.name}: {self.done}/{self.total}, {self.speed():.2f} it/s, loss {loss:.4f}, {left:.0f} s left", file=sys.stderr)
 

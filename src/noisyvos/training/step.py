@@ -1,7 +1,7 @@
 """What is trained, and one optimisation step of it: networks, teacher, method, optimiser and loss scaling."""
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import nn
 from noisyvos.methods.base import Method
 from noisyvos.models.base import Clip, ClipOutput, VideoModel, resized_output
 from noisyvos.seeding import torch_generator
+from noisyvos.training.group import ALONE, Group
 from noisyvos.training.optimizer import Adam
 from noisyvos.training.schedule import Schedule, learning_rate
 
@@ -94,37 +95,41 @@ def _training_mode(network: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step computed, still on the device."""
+    """What one step computed, still on the device; of several processes, on this one's samples."""
 
     loss: torch.Tensor  # what was minimised
     terms: dict[str, Any]  # the method's terms and the networks' auxiliary losses
     output: ClipOutput  # of the first network
     teacher: ClipOutput | None
+    norm: float = 0.0  # of the whole batch's gradient, before clipping
 
 
-def take_step(learner: Learner, clip: Clip, iteration: int) -> StepResult:
-    """Train on one batch, in the schedule's number of parts; random choices of each network's pass follow from (seed, iteration)."""
+def take_step(learner: Learner, clip: Clip, iteration: int, group: Group = ALONE) -> StepResult:
+    """Train on one batch, in pieces where the schedule has parts; random choices of each network's pass follow from (seed, iteration).
+
+    clip: this process's samples of the batch. The update is that of the whole batch.
+    """
     rate = learning_rate(learner.schedule, iteration)
     for optimizer, own in zip(learner.optimizers, (None, learner.method.scalar_learning_rate)):
         optimizer.rate = own or rate
         optimizer.zero_grad()
-    parts, key = learner.schedule.parts, (learner.seed, iteration)
-    if parts == 1:
-        result = _pass(learner, clip, iteration, key)
-    else:
-        size = len(clip.frames) // parts
-        result = _joined([_pass(learner, _rows(clip, part * size, size), iteration, (*key, part)) for part in range(parts)])
+    size = learner.schedule.batch // learner.schedule.parts
+    pieces = [clip] if len(clip.frames) <= size else [clip.rows(first, size) for first in range(0, len(clip.frames), size)]
+    result = _joined([_pass(learner, piece, iteration) for piece in pieces])
+    group.add_gradients([*learner.weights, *learner.method.parameters()])
+    learner.scaler.unscale_(learner.optimizers[0])
+    norm = nn.utils.get_total_norm([weight.grad for weight in learner.weights if weight.grad is not None])
     if learner.schedule.gradient_clip is not None:
-        learner.scaler.unscale_(learner.optimizers[0])
-        nn.utils.clip_grad_norm_(learner.weights, learner.schedule.gradient_clip)
+        nn.utils.clip_grads_with_norm_(learner.weights, learner.schedule.gradient_clip, norm)
     for optimizer in learner.optimizers:
         learner.scaler.step(optimizer)
     learner.scaler.update()
-    return result
+    return replace(result, norm=float(norm))
 
 
-def _pass(learner: Learner, clip: Clip, iteration: int, key: tuple[int, ...]) -> StepResult:
+def _pass(learner: Learner, clip: Clip, iteration: int) -> StepResult:
     """Run all networks on a batch or a part of it and add its share of the gradients."""
+    key = (learner.seed, iteration)
     with torch.autocast(learner.device.type, dtype=torch.float16, enabled=learner.half):
         guess = None
         if learner.teacher is not None:
@@ -142,23 +147,18 @@ def _pass(learner: Learner, clip: Clip, iteration: int, key: tuple[int, ...]) ->
             for name, value in output.auxiliary.items():
                 loss = loss + value
                 terms[name] = terms[name] + value if name in terms else value
-    learner.scaler.scale(loss / learner.schedule.parts).backward()
+    learner.scaler.scale(loss * (len(clip.frames) / clip.place()[1])).backward()
     return StepResult(loss.detach(), terms, outputs[0], guess)
 
 
-def _rows(clip: Clip, first: int, count: int) -> Clip:
-    """Return some samples of a batch."""
-    rows = slice(first, first + count)
-    clean = None if clip.clean is None else clip.clean[rows]
-    origin = None if clip.origin is None else clip.origin.rows(rows)
-    return Clip(clip.frames[rows], clip.masks[rows], clip.num_objects[rows], clip.slots, clip.keys[rows], clean, origin)
-
-
 def _joined(parts: list[StepResult]) -> StepResult:
-    """Return the results of a batch's parts as those of the batch: rows one after the other, means of all else."""
+    """Return the results of pieces of a batch as one: rows one after the other, means over the samples of all else."""
+    if len(parts) == 1:
+        return parts[0]
+    counts = [len(part.output.logits[0]) for part in parts]
 
     def mean(values: list[Any]) -> Any:
-        return sum(values) / len(values)
+        return sum(value * count for value, count in zip(values, counts, strict=True)) / sum(counts)
 
     def term(values: list[Any]) -> Any:
         return torch.cat(values) if isinstance(values[0], torch.Tensor) and values[0].ndim else mean(values)
@@ -175,9 +175,11 @@ def _joined(parts: list[StepResult]) -> StepResult:
     )
 
 
-def as_floats(result: StepResult) -> dict[str, float]:
-    """Return what was minimised (`loss`) and the mean of every term over the batch."""
+def as_floats(result: StepResult, share: float = 1.0, group: Group = ALONE) -> dict[str, float]:
+    """Return what was minimised (`loss`) and the mean of every term over the batch, of which `share` is this process's."""
     values = {"loss": float(result.loss)}
     for name, value in result.terms.items():
         values[name] = float(value.detach().float().mean()) if isinstance(value, torch.Tensor) else float(value)
-    return values
+    if group.size == 1:
+        return values
+    return dict(zip(values, group.sums([value * share for value in values.values()]), strict=True))

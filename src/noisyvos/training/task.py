@@ -1,9 +1,10 @@
 """One training as a stage sees it: inputs checked, network and method built, trained, and the three outputs written."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from noisyvos.training.curve import Curve
+    from noisyvos.training.group import Group
     from noisyvos.training.loop import Watch
     from noisyvos.training.progress import Progress
     from noisyvos.training.sources import ClipSource
@@ -41,6 +43,9 @@ class Task:
     device: str = "auto"
     threads: int = 1
     track: bool = True
+    processes: int | None = None  # that share each batch; None: one for every GPU granted to this job, else 1
+    profile: Path | None = None  # where to write a trace of a few iterations
+    deterministic: bool = False  # on a GPU: only algorithms that give the same bits each time
 
 
 @dataclass(frozen=True)
@@ -76,14 +81,32 @@ def choose(task: Task) -> Chosen:
     return Chosen(_entry(task.params, "models", task.model), _entry(task.params, "methods", task.method), schedule)
 
 
-def _device(name: str) -> "torch.device":
+def _device(name: str, rank: int) -> "torch.device":
     import torch
 
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
+    if name not in ("auto", "cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
         raise UserError(f"Device {name!r} is not here. Use auto, cpu, or cuda where there is a GPU.")
-    return torch.device(name)
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", rank)
+
+
+def _check_division(chosen: Chosen, name: str, count: int) -> None:
+    """Refuse what several processes cannot do."""
+    from noisyvos import methods
+
+    if count == 1:
+        return
+    batch = chosen.schedule.batch
+    if batch < count:
+        raise UserError(
+            f"A batch of {batch} cannot be shared by {count} processes: take at most {batch} (--processes, or GPUs of the job)."
+        )
+    if not methods.from_settings(chosen.method["kind"], _without_kind(chosen.method), chosen.schedule.total).separable:
+        raise UserError(
+            f"Method {name!r} compares the samples of a batch, which therefore cannot be shared by {count} processes: "
+            "train it with --processes 1, on one GPU."
+        )
 
 
 def _without_kind(entry: dict[str, Any]) -> dict[str, Any]:
@@ -91,14 +114,30 @@ def _without_kind(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def carry_out(task: Task, make_source: Callable[[Schedule], "ClipSource"], inputs: dict[str, Path], facts: dict[str, Any]) -> None:
-    """Train `task` and write weights, summary and curve.
+    """Train `task`, in several processes where it says so or this job holds several GPUs, and write weights, summary and curve.
 
-    make_source: opens the clips; inputs: files and folders the result depends on, by role; facts: what the summary adds
+    make_source: opens the clips (it must pickle); inputs: files and folders the result depends on, by role; facts: what the summary adds
     (the data, the noise achieved). All of it is checked before the first step.
     """
     chosen = choose(task)
     if task.init is not None and not task.init.is_file():
         raise FileNotFoundError(f"{task.init}: no such weights to start from. Train them with `noisyvos pretrain`.")
+    from noisyvos.training.processes import choose_count, run_together
+
+    count = choose_count(task.processes, task.device)
+    _check_division(chosen, task.method, count)
+    run_together(_train, (task, chosen, make_source, inputs, facts), count)
+
+
+def _train(
+    task: Task,
+    chosen: Chosen,
+    make_source: Callable[[Schedule], "ClipSource"],
+    inputs: dict[str, Path],
+    facts: dict[str, Any],
+    group: "Group",
+) -> None:
+    """Be one of the processes of a training, or its only one."""
     source = make_source(chosen.schedule)
     import torch
 
@@ -111,8 +150,11 @@ def carry_out(task: Task, make_source: Callable[[Schedule], "ClipSource"], input
     from noisyvos.training.step import Learner, make_learner
 
     check_sizes(source, chosen.schedule)
-    device = _device(task.device)
+    device = _device(task.device, group.rank)
     torch.set_num_threads(task.threads)
+    if task.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
+        torch.use_deterministic_algorithms(True)
 
     def start() -> "Learner":
         method = methods.from_settings(chosen.method["kind"], _without_kind(chosen.method), chosen.schedule.total)
@@ -137,29 +179,39 @@ def carry_out(task: Task, make_source: Callable[[Schedule], "ClipSource"], input
         "seed": task.seed,
         "device": device.type,
     }
-    mark = checkpoint.fingerprint(settings | {"threads": task.threads}, inputs)
+    settings |= {"deterministic": True} if task.deterministic else {}
+    # Not how many processes there are: a training goes on in another number of them.
+    mark = group.told(checkpoint.fingerprint(settings | {"threads": task.threads}, inputs) if group.leads else None)
     file = task.scratch / task.preset / task.cell / "checkpoint.pt"
-    with _tracked(task, settings | facts) as watch:
+    with _tracked(task if group.leads else replace(task, track=False), settings | facts) as watch:
         biases: list[float] = []
         while True:
             labels, own_mark = file.with_name(f"labels-{len(biases)}.zip"), f"{mark}-{len(biases)}" if biases else mark
-            bias = kept_bias(labels, own_mark)
+            bias = group.told(kept_bias(labels, own_mark) if group.leads else None)
             if bias is None:
-                curve, progress = loop.train(learner, source, name=task.cell, file=file, mark=own_mark, watch=watch)
-                _report(task, progress, device, watch)
+                how = {"watch": watch, "group": group, "trace": task.profile}
+                curve, progress = loop.train(learner, source, name=task.cell, file=file, mark=own_mark, **how)
+                if group.leads:
+                    _report(task, progress, device, watch)
                 if method.relabelling is None or len(biases) == method.relabelling.rounds:
                     break
-                bias = relabel(learner.networks[0], source, method.relabelling, task.seed, labels, own_mark)
+                if group.leads:
+                    bias = relabel(learner.networks[0], source, method.relabelling, task.seed, labels, own_mark)
+                bias = group.told(bias)
             biases.append(bias)
             if abs(bias) < LEAST_BIAS:
                 break
-            checkpoint.discard(file)
+            if group.leads:
+                checkpoint.discard(file)
             source, learner = source.with_labels(labels, chosen.schedule.clip_length), start()
+    if not group.leads:
+        return
     if method.relabelling is not None:
         facts = facts | {"relabelling": {"clean_masks": method.relabelling.clean_masks, "bias": biases}}
     models.save_weights(learner.networks[0], task.weights)
     write_text(task.curve, curve.csv())
-    write_json(task.summary, _summary(task, settings | facts, curve, learner.networks[0]))
+    shared = {"processes": group.size} if group.size > 1 else {}
+    write_json(task.summary, _summary(task, settings | shared | facts, curve, learner.networks[0]))
     for index in range(len(biases)):
         for suffix in (".zip", ".json"):
             file.with_name(f"labels-{index}{suffix}").unlink(missing_ok=True)

@@ -21,6 +21,11 @@ class Choices:
     references: tuple[Tensor | None, ...]  # for t = 1..T-1: (B, R) indices of the memory frames, None = all frames before t
     deep_updates: tuple[bool, ...]  # for t = 1..T-2
 
+    def rows(self, first: int, count: int) -> "Choices":
+        """Return the choices for some samples of the batch."""
+        references = tuple(None if each is None else each[first : first + count] for each in self.references)
+        return Choices(references, self.deep_updates)
+
 
 @dataclass(frozen=True)
 class Pass:

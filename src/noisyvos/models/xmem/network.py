@@ -126,9 +126,10 @@ class XMem(VideoModel):
 
     def forward_clip(self, clip: Clip, *, generator: torch.Generator) -> ClipOutput:
         """Run the training pass (section 3.4) on a batch of clips; memory frames and deep updates come from `generator`."""
-        batch, length = clip.frames.shape[:2]
-        choices = clips.draw_choices(batch, length, self.settings.reference_frames, self.settings.deep_update_probability, generator)
-        return ClipOutput(clips.run(self, clip, choices).logits)
+        first, whole = clip.place()
+        length, settings = clip.frames.shape[1], self.settings
+        choices = clips.draw_choices(whole, length, settings.reference_frames, settings.deep_update_probability, generator)
+        return ClipOutput(clips.run(self, clip, choices.rows(first, len(clip.frames))).logits)
 
     def session(self, *, channels: int, memory: Settings, length: int | None) -> Session:
         """Start a video; see `noisyvos.models.xmem.session`."""
