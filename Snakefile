@@ -13,6 +13,7 @@ PIPELINE = stages.load()
 PRESET = PIPELINE.cells["preset"]
 # A network of the demo's size gains nothing from more threads, and cells run side by side on a CPU; a GPU waits for data.
 TRAIN_THREADS, TRAIN_MEMORY = (4, 24000) if gpus.visible_gpus() else (1, 1500)
+GPUS_PER_TRAINING = int(workflow.config.get("gpus_per_training", 1))
 
 
 wildcard_constraints:

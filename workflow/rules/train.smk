@@ -17,7 +17,7 @@ rule pretrain:
         "../envs/noisyvos.yaml"
     threads: TRAIN_THREADS
     resources:
-        gpu=1,
+        gpu=GPUS_PER_TRAINING,
         mem_mb=TRAIN_MEMORY,
         runtime=2880,
     params:
@@ -43,7 +43,7 @@ rule train:
         "../envs/noisyvos.yaml"
     threads: TRAIN_THREADS
     resources:
-        gpu=1,
+        gpu=GPUS_PER_TRAINING,
         mem_mb=TRAIN_MEMORY,
         runtime=1440,
     params:
