@@ -178,7 +178,7 @@ def test_an_error_for_the_user_comes_through():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "sums", "processes": 2}, "'sums' compares the samples of a batch.*--processes 1"),
+        ({"method": "sums", "processes": 2}, "'sums' needs all samples of a batch in one place.*--processes 1"),
         ({"processes": 6}, "A batch of 5 cannot be shared by 6 processes: take at most 5"),
     ],
 )

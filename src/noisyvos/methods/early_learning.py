@@ -38,6 +38,7 @@ class EarlyLearning(Method):
 
     settings: EarlyLearningSettings
     averaged = ("top_p", "remembered")
+    separable = False  # the averages live in one process
 
     def __init__(self, settings: EarlyLearningSettings, total_iterations: int | None = None) -> None:
         super().__init__(settings, total_iterations)

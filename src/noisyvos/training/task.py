@@ -104,8 +104,8 @@ def _check_division(chosen: Chosen, name: str, count: int) -> None:
         )
     if not methods.from_settings(chosen.method["kind"], _without_kind(chosen.method), chosen.schedule.total).separable:
         raise UserError(
-            f"Method {name!r} compares the samples of a batch, which therefore cannot be shared by {count} processes: "
-            "train it with --processes 1, on one GPU."
+            f"Method {name!r} needs all samples of a batch in one place (it compares them, or keeps something from one to the next), "
+            f"so {count} processes cannot share it: train it with --processes 1, on one GPU."
         )
 
 
