@@ -3,17 +3,18 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-from noisyvos import config, gpus, grid, workflow as stages
+from noisyvos import gpus, grid, workflow as stages
+from noisyvos.config import check_once
 
 min_version("9.18")
 
-config.check_once(Path("params"), stamp=Path("scratch/params-checked"))
+check_once(Path("params"), stamp=Path("scratch/params-checked"))
 grid.require_fresh(Path("params"))
 PIPELINE = stages.load()
 PRESET = PIPELINE.cells["preset"]
 # A network of the demo's size gains nothing from more threads, and cells run side by side on a CPU; a GPU waits for data.
 TRAIN_THREADS, TRAIN_MEMORY = (4, 24000) if gpus.visible_gpus() else (1, 1500)
-GPUS_PER_TRAINING = int(workflow.config.get("gpus_per_training", 1))
+GPUS_PER_TRAINING = int(config.get("gpus_per_training", 1))
 
 
 wildcard_constraints:

@@ -97,7 +97,7 @@ def test_half_precision_stays_close(recipe, reference, full_precision):
             half = clips.run(reference, clip, choices)
     for one, other in zip(full.probabilities, half.probabilities, strict=True):
         assert (one - other.float()).abs().mean() < 0.02
-        assert (one.argmax(1) == other.argmax(1)).float().mean() > 0.97
+        assert (one.argmax(1) == other.argmax(1)).float().mean() > 0.95
 
 
 def _train(root, out, *, processes: int, init=None, method: str = "plain", schedule: str = "few") -> dict:
