@@ -50,6 +50,7 @@ class LabelCorrection(Method):
 
     settings: LabelCorrectionSettings
     averaged = ("top_p", "relabelled", "given_iou")
+    separable = False  # predictions and labels are remembered in one process
 
     def __init__(self, settings: LabelCorrectionSettings, total_iterations: int | None = None) -> None:
         super().__init__(settings, total_iterations)
