@@ -30,7 +30,7 @@ SCHEDULES = {
     "often": {"iterations": 4, "checkpoint_every": 1},
     "traced": {"iterations": 8, "batch": 1},
     "uneven": {"iterations": 3, "batch": 5, "warmup": 0, "clip_length": 4},
-    "parts": {"iterations": 3, "batch": 6, "parts": 3, "warmup": 0},
+    "parts": {"iterations": 3, "batch": 6, "parts": 3, "warmup": 0, "workers": 1},
 }
 
 

@@ -46,11 +46,12 @@ def run_together(work: Callable[..., None], arguments: tuple[Any, ...], count: i
     if count == 1:
         work(*arguments, ALONE)
         return
-    context = multiprocessing.get_context("spawn")
+    context, own = multiprocessing.get_context("spawn"), multiprocessing.get_start_method()
     with tempfile.TemporaryDirectory(prefix="noisyvos-") as meeting:
         pipes = [context.Pipe(duplex=False) for _ in range(count)]
         processes = [
-            context.Process(target=_member, args=(work, arguments, Group(rank, count), meeting, pipe[1])) for rank, pipe in enumerate(pipes)
+            context.Process(target=_member, args=(work, arguments, Group(rank, count), meeting, pipe[1], own))
+            for rank, pipe in enumerate(pipes)
         ]
         before = {number: signal.signal(number, lambda n, _: _pass_on(processes, n)) for number in STOP_SIGNALS}
         try:
@@ -112,8 +113,11 @@ def _judge(codes: list[int], pipes: list[connection.Connection]) -> None:
         )
 
 
-def _member(work: Callable[..., None], arguments: tuple[Any, ...], group: Group, meeting: str, pipe: connection.Connection) -> None:
-    """Be one of the processes."""
+def _member(
+    work: Callable[..., None], arguments: tuple[Any, ...], group: Group, meeting: str, pipe: connection.Connection, own: str
+) -> None:
+    """Be one of the processes; `own` is how it starts those that read ahead for it."""
+    multiprocessing.set_start_method(own, force=True)
     for number in STOP_SIGNALS:  # until the training takes over, a request to stop just ends the process
         signal.signal(number, lambda n, _: os._exit(128 + n if n == signal.SIGINT else 128 + signal.SIGTERM))
     threading.Thread(target=_follow_parent, daemon=True).start()
