@@ -46,7 +46,7 @@ test-fast: $(VENV)/ready
 	python -m pytest -n 2 --dist loadgroup -m "not slow"
 
 test-gpu: $(VENV)/ready
-	python -m pytest -m gpu
+	python -m pytest tests/gpu
 
 lint: $(VENV)/ready
 	ruff check src tests workflow benchmarks
