@@ -61,7 +61,7 @@ def measure(source: VideoSource, schedule: Schedule, seconds: float) -> tuple[fl
     make_batch(source, schedule, 0, 0)
     if source.in_memory:
         for unit in range(len(source)):  # a training reads everything once
-            source.clip(unit, length=schedule.clip_length, jump=1, reverse=0, clean=False, generator=numpy_generator(unit))
+            source.clip(unit, length=schedule.clip_length, jump=1, reverse=0, sampler="near", clean=False, generator=numpy_generator(unit))
     keys, start = [], time.process_time()
     while time.process_time() - start < seconds:
         keys += make_batch(source, schedule, 0, 1 + len(keys) // schedule.batch).keys

@@ -59,7 +59,7 @@ def workspace(tmp_path: Path) -> Path:
             facts = {"kind": noise, "q": None if noise == "clean" else 0.8, "q_achieved": 1.0 if noise == "clean" else 0.801}
             folder = tmp_path / "results/p/train" / key
             folder.mkdir(parents=True)
-            (folder / "summary.json").write_text(json.dumps({"noise": facts, "fingerprint": "f00"}))
+            (folder / "summary.json").write_text(json.dumps({"noise": facts, "inputs": {"masks": "f00" * 20}, "code": "c0de" * 16}))
             curve = pd.DataFrame({"iteration": range(40), "loss": np.linspace(2, 1, 40)})
             if noise == "dilate":
                 curve = curve.assign(memorised=[0.25, np.nan] * 20, corrected=[0.5, np.nan] * 20, mislabelled=[0.1, np.nan] * 20)
@@ -140,6 +140,8 @@ def test_stages_write_tables_figures_and_a_page_that_says_synthetic(workspace: P
     assert "teacher.png" not in names, "no method here has a teacher"
     for name in ("scores", "sweeps"):
         assert "(synthetic)" in (out / f"tables/{name}-val.md").read_text()
+    cells = pd.read_csv(out / "tables/cells.csv", dtype=str).set_index("cell")
+    assert cells.loc["val-clean-gce-tiny-s0-val", "masks"] == "f00f00f00f00", "a number can be traced to its labels"
     page = (out / "report.html").read_text()
     assert "Synthetic" in page
     assert "first mask copied" in page

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from noisyvos.datasets.sampling import choose_frames, choose_objects, relabel, unit_at, usable_objects
+from noisyvos.datasets.sampling import choose_forward, choose_frames, choose_objects, relabel, unit_at, usable_objects
 from noisyvos.seeding import numpy_generator
 
 
@@ -38,6 +38,18 @@ def test_a_video_that_is_just_long_enough_gives_all_its_frames():
     assert choose_frames(3, 3, 1, 0.0, numpy_generator(0)) == [0, 1, 2]
     with pytest.raises(ValueError, match="2 frames holds no clip of 3"):
         choose_frames(2, 3, 5, 0.0, numpy_generator(0))
+
+
+def test_forward_clips_start_where_there_is_room_and_go_on_by_at_most_the_jump():
+    clips = [choose_forward(6, 3, 2, 0.0, generator) for generator in draws(400)]
+    assert {clip[0] for clip in clips} == {0, 1, 2, 3}
+    assert {int(gap) for clip in clips for gap in np.diff(clip)} == {1, 2}
+    assert all(clip[1] <= 4 and clip[2] <= 5 for clip in clips), "room for the rest is kept"
+    consecutive = [choose_forward(6, 3, 1, 0.0, generator) for generator in draws(50)]
+    assert all(list(np.diff(clip)) == [1, 1] for clip in consecutive)
+    assert choose_forward(3, 3, 9, 1.0, numpy_generator(0)) == [2, 1, 0]
+    with pytest.raises(ValueError, match="2 frames holds no clip of 3"):
+        choose_forward(2, 3, 5, 0.0, numpy_generator(0))
 
 
 def test_an_epoch_visits_every_unit_once_in_an_order_of_its_own():

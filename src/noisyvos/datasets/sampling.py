@@ -46,6 +46,24 @@ def choose_frames(length: int, clip_length: int, max_jump: int, reverse: float, 
     return chosen[::-1] if generator.random() < reverse else chosen
 
 
+def choose_forward(length: int, clip_length: int, max_jump: int, reverse: float, generator: np.random.Generator) -> list[int]:
+    """Return `clip_length` frame numbers in time order, each 1 to `max_jump` after the one before (STM's sampler, Oh et al. 2019).
+
+    The first is uniform among those that leave room for the rest; a later one is uniform between its predecessor and the
+    last that leaves room. Reversed with probability `reverse`. A video shorter than the clip raises ValueError.
+    """
+    if length < clip_length:
+        raise ValueError(f"a video of {length} frames holds no clip of {clip_length}")
+    chosen = [int(generator.integers(length - clip_length + 1))]
+    for left in range(clip_length - 2, -1, -1):
+        last = min(length - 1 - left, chosen[-1] + max_jump)
+        chosen.append(int(generator.integers(chosen[-1] + 1, last + 1)))
+    return chosen[::-1] if generator.random() < reverse else chosen
+
+
+SAMPLERS = {"near": choose_frames, "forward": choose_forward}
+
+
 def usable_objects(mask: np.ndarray, min_area: int = 1) -> list[int]:
     """Return the object ids with at least `min_area` pixels in an index mask (H, W) uint8, ascending; void is no object."""
     areas = np.bincount(mask.ravel(), minlength=256)

@@ -85,7 +85,8 @@ def cell_table(results: Results) -> pd.DataFrame:
             "J": scored["J"].mean() if len(scored) else math.nan,
             "F": scored["F"].mean() if len(scored) else math.nan,
             "objects": len(scored),
-            "fingerprint": summary.get("fingerprint", ""),
+            **{role: digest[:12] for role, digest in summary.get("inputs", {}).items()},
+            "code": summary.get("code", "")[:12],
         }
         rows.append(row)
     return pd.DataFrame(rows)

@@ -42,6 +42,7 @@ def _sample(
             length=schedule.clip_length,
             jump=max_jump(schedule, iteration),
             reverse=schedule.reverse,
+            sampler=schedule.sampler,
             clean=clean,
             generator=generator,
         )

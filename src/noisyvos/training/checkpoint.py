@@ -25,7 +25,7 @@ def input_hash(path: Path) -> str:
     """Return a hash of a file, or of a folder: by content, or by names and sizes and meta.json where the folder is large."""
     if path.is_file():
         return file_hash(path)
-    files = sorted(file for file in path.rglob("*") if file.is_file())
+    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))  # engines leave stamps
     sizes = [file.stat().st_size for file in files]
     whole = sum(sizes) <= _WHOLE
     digest = hashlib.sha256()
@@ -45,15 +45,18 @@ def _code_hash() -> str:
     return digest.hexdigest()
 
 
-def fingerprint(settings: dict[str, Any], inputs: dict[str, Path]) -> str:
-    """Return the hash of all that a training's result depends on: settings, input files, code and the torch release."""
-    facts = {
-        "settings": settings,
+def provenance(inputs: dict[str, Path]) -> dict[str, Any]:
+    """Return hashes of the input files, by role, and of the code, and the torch release: what a result can be traced to."""
+    return {
         "inputs": {name: input_hash(path) for name, path in inputs.items()},
         "code": _code_hash(),
         "torch": torch.__version__,
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def fingerprint(settings: dict[str, Any], origin: dict[str, Any]) -> str:
+    """Return the hash of all that a training's result depends on: its settings and its provenance."""
+    return hashlib.sha256(json.dumps({"settings": settings} | origin, sort_keys=True).encode()).hexdigest()
 
 
 def save(path: Path, mark: str, state: dict[str, Any]) -> None:

@@ -28,6 +28,7 @@ class Schedule(Settings):
     amp: bool = True  # half precision, on a GPU only
 
     clip_length: int = Field(3, ge=2)
+    sampler: Literal["near", "forward"] = "near"  # XMem's: within `max_jump` of a chosen frame; STM's: at most that far ahead each time
     max_jump: PositiveInt | tuple[tuple[float, PositiveInt], ...] = 2  # annotated frames; or (share of `iterations`, jump) steps
     reverse: float = Field(0.5, ge=0, le=1)  # probability of showing a clip backwards
     objects: PositiveInt = 2  # slots K

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from noisyvos.datasets.layout import Sequence, VideoDataset
-from noisyvos.datasets.sampling import choose_frames
+from noisyvos.datasets.sampling import SAMPLERS
 from noisyvos.errors import UserError
 from noisyvos.io.masks import MaskCollection
 
@@ -41,7 +41,7 @@ class ClipSource(Protocol):
     def __len__(self) -> int:
         """Return the number of units of an epoch."""
 
-    def clip(self, unit: int, *, length: int, jump: int, reverse: float, clean: bool, generator: np.random.Generator) -> Sample:
+    def clip(self, unit: int, *, length: int, jump: int, reverse: float, sampler: str, clean: bool, generator: np.random.Generator) -> Sample:
         """Return a clip of `length` frames of video (or still-image clip) number `unit`."""
 
     def sizes(self) -> set[tuple[int, int]]:
@@ -119,10 +119,10 @@ class VideoSource:
         """Return the frame sizes (height, width) that occur."""
         return {video.size for video in self.videos}
 
-    def clip(self, unit: int, *, length: int, jump: int, reverse: float, clean: bool, generator: np.random.Generator) -> Sample:
+    def clip(self, unit: int, *, length: int, jump: int, reverse: float, sampler: str, clean: bool, generator: np.random.Generator) -> Sample:
         """Return a clip of `length` annotated frames of video number `unit`."""
         video = self.videos[unit]
-        chosen = choose_frames(len(video.masks), length, jump, reverse, generator)
+        chosen = SAMPLERS[sampler](len(video.masks), length, jump, reverse, generator)
         names = [video.masks[index] for index in chosen]
         if not self.in_memory:
             frames, masks, truth = self._read(video, names, clean)
@@ -159,7 +159,7 @@ class StillSource:
         """Return the frame sizes (height, width) that occur."""
         return {self._size}
 
-    def clip(self, unit: int, *, length: int, jump: int, reverse: float, clean: bool, generator: np.random.Generator) -> Sample:
+    def clip(self, unit: int, *, length: int, jump: int, reverse: float, sampler: str, clean: bool, generator: np.random.Generator) -> Sample:
         """Return clip number `unit`; its order of time is part of its making and stays, its labels are the only ones there are."""
         frames, masks = self._kept[unit] if unit in self._kept else self._read(unit)
         if self.in_memory:
@@ -189,7 +189,7 @@ class LiveSource:
         """Return the frame sizes (height, width) that occur."""
         return {(self._crop, self._crop)}
 
-    def clip(self, unit: int, *, length: int, jump: int, reverse: float, clean: bool, generator: np.random.Generator) -> Sample:
+    def clip(self, unit: int, *, length: int, jump: int, reverse: float, sampler: str, clean: bool, generator: np.random.Generator) -> Sample:
         """Return clip number `unit`, exactly as it would come out of a shard."""
         from noisyvos.synth.shards import as_stored
 

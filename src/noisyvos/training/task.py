@@ -181,7 +181,8 @@ def _train(
     }
     settings |= {"deterministic": True} if task.deterministic else {}
     # Not how many processes there are: a training goes on in another number of them.
-    mark = group.told(checkpoint.fingerprint(settings | {"threads": task.threads}, inputs) if group.leads else None)
+    origin = checkpoint.provenance(inputs) if group.leads else {}
+    mark = group.told(checkpoint.fingerprint(settings | {"threads": task.threads}, origin) if group.leads else None)
     file = task.scratch / task.preset / task.cell / "checkpoint.pt"
     with _tracked(task if group.leads else replace(task, track=False), settings | facts) as watch:
         biases: list[float] = []
@@ -211,7 +212,7 @@ def _train(
     models.save_weights(learner.networks[0], task.weights)
     write_text(task.curve, curve.csv())
     shared = {"processes": group.size} if group.size > 1 else {}
-    write_json(task.summary, _summary(task, settings | shared | facts, curve, learner.networks[0]))
+    write_json(task.summary, _summary(task, settings | shared | facts | origin, curve, learner.networks[0]))
     for index in range(len(biases)):
         for suffix in (".zip", ".json"):
             file.with_name(f"labels-{index}{suffix}").unlink(missing_ok=True)

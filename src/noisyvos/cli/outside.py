@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
+from noisyvos.cli.app import Params, Seed, app
+
 Model = Annotated[str, typer.Option(help="A network of models.yaml.")]
-Params = Annotated[Path, typer.Option("--params", help="Folder of the parameter files.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads of torch.")]
-Seed = Annotated[int, typer.Option("--seed", min=0)]
 
 
+@app.command()
 def segment(
     video: Annotated[Path, typer.Option(help="A movie file or a folder of frames.")],
     mask: Annotated[Path, typer.Option(help="Index mask (PNG) of the first frame, or a folder of masks named as their frames.")],
@@ -33,6 +34,7 @@ def segment(
     stage.run(video, mask, out=out, movie=movie, overlays=overlays, size=size, device=device, threads=threads, **names)
 
 
+@app.command("check-submission")
 def check_submission(
     collection: Annotated[Path, typer.Option("--zip", help="The zip of masks, as `infer` writes it.")],
     dataset: Annotated[Path, typer.Option(help="The converted dataset it belongs to.")],
@@ -46,6 +48,7 @@ def check_submission(
         raise typer.Exit(1)
 
 
+@app.command("start-weights")
 def start_weights(
     model: Model,
     out: Annotated[Path, typer.Option("--out", help="The weights (safetensors) to write, for --init of a training.")],

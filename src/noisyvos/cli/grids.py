@@ -1,0 +1,59 @@
+"""Commands around the grid: presets, checks of the parameters, hand-over between Snakemake and DVC."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from noisyvos.cli.app import Params, app
+
+
+@app.command()
+def grid(
+    preset: Annotated[str, typer.Option(help="A preset of params/presets.")] = "demo",
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the grid is not what its preset gives.")] = False,
+    params: Params = Path("params"),
+) -> None:
+    """Write the generated grid that Snakemake and DVC both read."""
+    from noisyvos import grid as module
+
+    if check:
+        module.require_fresh(params)
+    else:
+        module.write(preset, params)
+
+
+@app.command()
+def plan(
+    name: Annotated[str, typer.Argument(help="A preset of params/presets.")] = "demo",
+    params: Params = Path("params"),
+) -> None:
+    """Say what a preset would run, and about how much disk it takes; writes nothing."""
+    from noisyvos.plan import describe
+
+    print(describe(name, params))
+
+
+@app.command("check-params")
+def check_params(params: Params = Path("params")) -> None:
+    """Validate every parameter file and preset; all errors at once."""
+    from noisyvos.config import check
+
+    check(params)
+    print(f"{params}: all parameter files are valid")
+
+
+@app.command()
+def record() -> None:
+    """After `snakemake`: tell DVC which cells are up to date."""
+    from noisyvos import handshake
+
+    handshake.record()
+
+
+@app.command()
+def adopt() -> None:
+    """After `dvc pull` or `dvc repro`: tell Snakemake which cells are up to date."""
+    from noisyvos import handshake
+
+    handshake.adopt()

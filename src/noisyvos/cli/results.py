@@ -1,0 +1,71 @@
+"""Commands from scores to tables, figures, the report and MLflow."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from noisyvos.cli.app import Out, Params, app
+
+Cells = Annotated[Path, typer.Option("--cells", help="The generated grid.")]
+Results = Annotated[Path, typer.Option("--results", help="Folder of the preset's scores and training summaries.")]
+Predictions = Annotated[Path, typer.Option("--predictions", help="Folder of the preset's predicted masks.")]
+Converted = Annotated[Path, typer.Option("--converted", help="Folder of the converted datasets.")]
+
+
+@app.command()
+def tables(
+    results: Results,
+    predictions: Predictions,
+    out: Out,
+    cells: Cells = Path("params/cells.yaml"),
+    converted: Converted = Path("data/converted"),
+) -> None:
+    """Write the tables of a preset as Markdown, LaTeX and CSV."""
+    from noisyvos.stages import tables as stage
+
+    stage.run(cells=cells, results=results, predictions=predictions, converted=converted, out=out)
+
+
+@app.command()
+def figures(
+    results: Results,
+    predictions: Predictions,
+    out: Out,
+    cells: Cells = Path("params/cells.yaml"),
+    converted: Converted = Path("data/converted"),
+    params: Params = Path("params"),
+    clips: Annotated[Path, typer.Option(help="Folder of the sets of still-image clips.")] = Path("data/synth"),
+) -> None:
+    """Draw noise curves, training curves and example videos of a preset."""
+    from noisyvos.stages import figures as stage
+
+    stage.run(cells=cells, results=results, predictions=predictions, converted=converted, params=params, clips=clips, out=out)
+
+
+@app.command()
+def report(
+    results: Results,
+    predictions: Predictions,
+    figures: Annotated[Path, typer.Option(help="Folder of the preset's figures.")],
+    out: Out,
+    cells: Cells = Path("params/cells.yaml"),
+    converted: Converted = Path("data/converted"),
+) -> None:
+    """Write the self-contained report page of a preset."""
+    from noisyvos.stages import report as stage
+
+    stage.run(cells=cells, results=results, predictions=predictions, converted=converted, figures=figures, out=out)
+
+
+@app.command()
+def track(
+    results: Results,
+    predictions: Predictions,
+    cells: Cells = Path("params/cells.yaml"),
+    converted: Converted = Path("data/converted"),
+) -> None:
+    """Bring MLflow in step with the results of a preset."""
+    from noisyvos.stages import track as stage
+
+    stage.run(cells=cells, results=results, predictions=predictions, converted=converted)
