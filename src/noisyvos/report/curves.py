@@ -17,10 +17,10 @@ MARKERS = "osD^vPX*"
 plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "noisyvos", "figure.dpi": 110})
 
 
-def save(figure: plt.Figure, path: Path) -> None:
-    """Write a figure as PNG without a date, so that equal results give equal bytes."""
+def save(figure: plt.Figure, path: Path, dots: int = 150) -> None:
+    """Write a figure as PNG with `dots` per inch and without a date, so that equal results give equal bytes."""
     with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight", metadata={"Software": None})
+        figure.savefig(temporary, format="png", dpi=dots, bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
 
 

@@ -26,14 +26,14 @@ def run(*, cells: Path, results: Path, predictions: Path, converted: Path, param
             for label, sequence in examples.ranked_sequences(loaded, evaluation).items():
                 title = loaded.heading(f"{label.replace('_', ' ')}: {sequence}")
                 figure = examples.sequence_figure(loaded, evaluation, sequence, title)
-                curves.save(figure, folder / f"example-{evaluation}-{label}.png")
+                curves.save(figure, folder / f"example-{evaluation}-{label}.png", dots=100)
         settings = read_family(params, "noise")
         for dataset in dict.fromkeys(cell["dataset"] for cell in loaded.train_cells.values()):
             shown = {name: settings[name] for name in loaded.noises}
             figure = examples.noise_figure(converted / dataset, shown, loaded.heading(f"Label noise on {dataset}"))
             if figure is not None:
-                curves.save(figure, folder / f"label-noise-{dataset}.png")
+                curves.save(figure, folder / f"label-noise-{dataset}.png", dots=100)
         for key in loaded.cells.get("synth", {}):
             if (clips / key).is_dir():
-                curves.save(clips_figure(clips / key, loaded.heading(key)), folder / f"clips-{key}.png")
+                curves.save(clips_figure(clips / key, loaded.heading(key)), folder / f"clips-{key}.png", dots=100)
         print(f"{out}: {len(list(folder.iterdir()))} figures")

@@ -45,7 +45,9 @@ def run(*, cells: Path, results: Path, predictions: Path, converted: Path, figur
         ),
         Section(
             "Every cell",
-            ("A row a scored cell, with the first digits of the SHA-256 of its labels, data, initial weights and code; its summary.json, under results, has all.",),
+            (
+                "A row a scored cell, with the first digits of the SHA-256 of its labels, data, initial weights and code; its summary.json, under results, has all.",
+            ),
             tables=(("Scores as fractions of 1.", build.cell_table(loaded)),),
             folded=True,
         ),
@@ -66,7 +68,7 @@ def _evaluation(results: Results, evaluation: str, figures: Path) -> list[Sectio
         Section(
             f"Scores on {evaluation}",
             (
-                "`first mask copied` repeats the given mask in every frame; `pretrained only` had no main training. "
+                "First mask copied repeats the given mask in every frame; pretrained only had no main training. "
                 "A method that stays near the second one was not robust, it hardly learnt.",
                 *findings(table),
             ),
@@ -113,10 +115,8 @@ def findings(table: pd.DataFrame) -> list[str]:
         if len(pretrained):
             above = int((group["JF"] > pretrained["JF"].iloc[0]).sum())
             text += f"; {above} of {len(group)} methods end above pretrained only"
-        overlapping = best["low"] <= worst["high"]
-        text += "; their intervals overlap, so no difference is shown." if overlapping and len(group) > 1 else "."
-        sentences.append(text)
-    return sentences
+        sentences.append(text + ".")
+    return [*sentences, "Intervals of single cells say little about differences: the paired comparison below does."]
 
 
 def _pictures(figures: Path, pattern: str, caption: str) -> tuple[tuple[str, Path], ...]:
