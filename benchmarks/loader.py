@@ -22,7 +22,7 @@ from noisyvos.params import read_family
 from noisyvos.seeding import numpy_generator
 from noisyvos.training.batches import make_batch
 from noisyvos.training.schedule import Schedule
-from noisyvos.training.sources import CACHE_BYTES, VideoSource
+from noisyvos.training.sources import CACHE_BYTES, Drawing, VideoSource
 
 PARAMS = Path(__file__).resolve().parents[1] / "params"
 FLAWED = "cutie-judo"  # an example of published masks that do not fit their frames; left out where it is
@@ -61,7 +61,7 @@ def measure(source: VideoSource, schedule: Schedule, seconds: float) -> tuple[fl
     make_batch(source, schedule, 0, 0)
     if source.in_memory:
         for unit in range(len(source)):  # a training reads everything once
-            source.clip(unit, length=schedule.clip_length, jump=1, reverse=0, sampler="near", clean=False, generator=numpy_generator(unit))
+            source.clip(unit, length=schedule.clip_length, how=Drawing(jump=1), clean=False, generator=numpy_generator(unit))
     keys, start = [], time.process_time()
     while time.process_time() - start < seconds:
         keys += make_batch(source, schedule, 0, 1 + len(keys) // schedule.batch).keys

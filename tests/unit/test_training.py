@@ -387,6 +387,7 @@ def test_a_full_disk_loses_no_older_checkpoint(tmp_path, capsys, monkeypatch):
 def test_the_fingerprint_follows_settings_and_inputs(world, tmp_path):
     file = tmp_path / "input"
     file.write_text("one")
+
     def mark(settings):
         return checkpoint.fingerprint(settings, checkpoint.provenance({"file": file, "folder": world / "data"}))
 

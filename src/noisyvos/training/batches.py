@@ -13,7 +13,7 @@ from noisyvos.models.base import Clip, Origin
 from noisyvos.seeding import numpy_generator
 from noisyvos.training.group import ALONE, Group
 from noisyvos.training.schedule import Schedule, is_diagnosed, max_jump
-from noisyvos.training.sources import ClipSource, Sample
+from noisyvos.training.sources import ClipSource, Drawing, Sample
 
 TRIALS = 5  # draws for a clip whose first mask has an object (XMem's rule); after them the clip trains as background
 
@@ -40,9 +40,7 @@ def _sample(
         raw = source.clip(
             unit,
             length=schedule.clip_length,
-            jump=max_jump(schedule, iteration),
-            reverse=schedule.reverse,
-            sampler=schedule.sampler,
+            how=Drawing(max_jump(schedule, iteration), schedule.reverse, schedule.sampler),
             clean=clean,
             generator=generator,
         )

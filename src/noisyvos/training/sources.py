@@ -23,6 +23,15 @@ CACHE_BYTES = 512 * 2**20  # decoded data up to this size stays in memory
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """How the frames of a clip are drawn from a video: largest jump, probability of reversal, one of the SAMPLERS."""
+
+    jump: int
+    reverse: float = 0.0
+    sampler: str = "near"
+
+
+@dataclass(frozen=True)
 class Sample:
     """A clip before augmentation: frames (T, H, W, 3), masks and, if known, clean masks (T, H, W), all uint8."""
 
@@ -41,7 +50,9 @@ class ClipSource(Protocol):
     def __len__(self) -> int:
         """Return the number of units of an epoch."""
 
-    def clip(self, unit: int, *, length: int, jump: int, reverse: float, sampler: str, clean: bool, generator: np.random.Generator) -> Sample:
+    def clip(
+        self, unit: int, *, length: int, jump: int, reverse: float, sampler: str, clean: bool, generator: np.random.Generator
+    ) -> Sample:
         """Return a clip of `length` frames of video (or still-image clip) number `unit`."""
 
     def sizes(self) -> set[tuple[int, int]]:
@@ -119,10 +130,12 @@ class VideoSource:
         """Return the frame sizes (height, width) that occur."""
         return {video.size for video in self.videos}
 
-    def clip(self, unit: int, *, length: int, jump: int, reverse: float, sampler: str, clean: bool, generator: np.random.Generator) -> Sample:
+    def clip(
+        self, unit: int, *, length: int, jump: int, reverse: float, sampler: str, clean: bool, generator: np.random.Generator
+    ) -> Sample:
         """Return a clip of `length` annotated frames of video number `unit`."""
         video = self.videos[unit]
-        chosen = SAMPLERS[sampler](len(video.masks), length, jump, reverse, generator)
+        chosen = SAMPLERS[how.sampler](len(video.masks), length, how.jump, how.reverse, generator)
         names = [video.masks[index] for index in chosen]
         if not self.in_memory:
             frames, masks, truth = self._read(video, names, clean)
@@ -159,7 +172,9 @@ class StillSource:
         """Return the frame sizes (height, width) that occur."""
         return {self._size}
 
-    def clip(self, unit: int, *, length: int, jump: int, reverse: float, sampler: str, clean: bool, generator: np.random.Generator) -> Sample:
+    def clip(
+        self, unit: int, *, length: int, jump: int, reverse: float, sampler: str, clean: bool, generator: np.random.Generator
+    ) -> Sample:
         """Return clip number `unit`; its order of time is part of its making and stays, its labels are the only ones there are."""
         frames, masks = self._kept[unit] if unit in self._kept else self._read(unit)
         if self.in_memory:
@@ -189,7 +204,9 @@ class LiveSource:
         """Return the frame sizes (height, width) that occur."""
         return {(self._crop, self._crop)}
 
-    def clip(self, unit: int, *, length: int, jump: int, reverse: float, sampler: str, clean: bool, generator: np.random.Generator) -> Sample:
+    def clip(
+        self, unit: int, *, length: int, jump: int, reverse: float, sampler: str, clean: bool, generator: np.random.Generator
+    ) -> Sample:
         """Return clip number `unit`, exactly as it would come out of a shard."""
         from noisyvos.synth.shards import as_stored
 
