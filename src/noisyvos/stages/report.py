@@ -45,9 +45,7 @@ def run(*, cells: Path, results: Path, predictions: Path, converted: Path, figur
         ),
         Section(
             "Every cell",
-            (
-                "A row a scored cell, with the first digits of the SHA-256 of labels, data, initial weights and code; its summary.json has all.",
-            ),
+            ("A row a scored cell, with the first digits of the hashes of labels, data, initial weights and code; summary.json has all.",),
             tables=(("Scores as fractions of 1.", build.cell_table(loaded)),),
             folded=True,
         ),

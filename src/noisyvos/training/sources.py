@@ -50,9 +50,7 @@ class ClipSource(Protocol):
     def __len__(self) -> int:
         """Return the number of units of an epoch."""
 
-    def clip(
-        self, unit: int, *, length: int, jump: int, reverse: float, sampler: str, clean: bool, generator: np.random.Generator
-    ) -> Sample:
+    def clip(self, unit: int, *, length: int, how: Drawing, clean: bool, generator: np.random.Generator) -> Sample:
         """Return a clip of `length` frames of video (or still-image clip) number `unit`."""
 
     def sizes(self) -> set[tuple[int, int]]:
@@ -130,9 +128,7 @@ class VideoSource:
         """Return the frame sizes (height, width) that occur."""
         return {video.size for video in self.videos}
 
-    def clip(
-        self, unit: int, *, length: int, jump: int, reverse: float, sampler: str, clean: bool, generator: np.random.Generator
-    ) -> Sample:
+    def clip(self, unit: int, *, length: int, how: Drawing, clean: bool, generator: np.random.Generator) -> Sample:
         """Return a clip of `length` annotated frames of video number `unit`."""
         video = self.videos[unit]
         chosen = SAMPLERS[how.sampler](len(video.masks), length, how.jump, how.reverse, generator)
@@ -172,9 +168,7 @@ class StillSource:
         """Return the frame sizes (height, width) that occur."""
         return {self._size}
 
-    def clip(
-        self, unit: int, *, length: int, jump: int, reverse: float, sampler: str, clean: bool, generator: np.random.Generator
-    ) -> Sample:
+    def clip(self, unit: int, *, length: int, how: Drawing, clean: bool, generator: np.random.Generator) -> Sample:
         """Return clip number `unit`; its order of time is part of its making and stays, its labels are the only ones there are."""
         frames, masks = self._kept[unit] if unit in self._kept else self._read(unit)
         if self.in_memory:
@@ -204,9 +198,7 @@ class LiveSource:
         """Return the frame sizes (height, width) that occur."""
         return {(self._crop, self._crop)}
 
-    def clip(
-        self, unit: int, *, length: int, jump: int, reverse: float, sampler: str, clean: bool, generator: np.random.Generator
-    ) -> Sample:
+    def clip(self, unit: int, *, length: int, how: Drawing, clean: bool, generator: np.random.Generator) -> Sample:
         """Return clip number `unit`, exactly as it would come out of a shard."""
         from noisyvos.synth.shards import as_stored
 
