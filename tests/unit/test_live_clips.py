@@ -1,7 +1,8 @@
 """Clips made while training: the same training as from stored ones for an epoch, then ever new clips."""
 
+import json
 from pathlib import Path
-
+import Path
 import pytest
 import torch
 import yaml
@@ -80,7 +81,12 @@ def test_pretraining_is_the_same_either_way_within_an_epoch(world: Path, tmp_pat
     path = world / "params/train.yaml"
     path.write_text(yaml.safe_dump({"short": STILL | {"iterations": CLIPS // STILL["batch"]}}))
     stored = carry_out(world, tmp_path / "stored", world / "stills-small-s0", None)
-    assert carry_out(world, tmp_path / "live", world / "stills", "small") == stored
+    live = carry_out(world, tmp_path / "live", world / "stills", "small")
+    summaries = [json.loads(made.pop("summary.json")) for made in (stored, live)]
+    origins = [summary.pop("inputs") for summary in summaries]
+    assert live == stored
+    assert summaries[0] == summaries[1]
+    assert origins[0] != origins[1], "each says which files it was made from"
 
 
 def test_wrong_requests_are_refused_before_training(world: Path, tmp_path: Path) -> None:
