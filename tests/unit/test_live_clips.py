@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-import Path
+
 import pytest
 import torch
 import yaml
