@@ -11,6 +11,7 @@ from math import ceil, pi, sqrt
 
 import cv2
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
 from noisyvos.io.images import VOID
 
@@ -71,6 +72,9 @@ def widen(box: Box, margin: int, size: tuple[int, ...]) -> Box:
     return rows, columns
 
 
+_EXACT_DIAGONAL = 1100  # OpenCV's distances are single precision: their squares are exact up to about 1190, whatever its threads
+
+
 def square_distance(inside: np.ndarray) -> np.ndarray:
     """Return for every True pixel the squared distance to the nearest False pixel, (h, w) int32, 0 at False pixels.
 
@@ -78,6 +82,9 @@ def square_distance(inside: np.ndarray) -> np.ndarray:
     """
     if inside.all():
         return np.full(inside.shape, FAR, np.int32)
+    if np.hypot(*inside.shape) > _EXACT_DIAGONAL:
+        nearest = distance_transform_edt(inside, return_distances=False, return_indices=True)
+        return sum((axis - own) ** 2 for axis, own in zip(nearest, np.ogrid[: inside.shape[0], : inside.shape[1]])).astype(np.int32)
     distance = cv2.distanceTransform(inside.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.rint(distance * distance).astype(np.int32)
 
