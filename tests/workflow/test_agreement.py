@@ -96,9 +96,15 @@ def test_every_job_has_the_command_inputs_and_outputs_of_its_stage(workspace: An
         assert snakemake[outs] == (command, spelled_out(deps, outputs, workspace.root))
 
 
-def test_recorded_run_is_clean_in_both(workspace: Any) -> None:
-    said = workspace.noisyvos("record").stdout
-    assert "recorded 27 of 27 cells" in said
+@pytest.fixture(scope="module")
+def recorded(workspace: Any) -> Any:
+    """The workspace after `noisyvos record`, whichever of the tests below comes first in this process."""
+    assert "recorded 27 of 27 cells" in workspace.noisyvos("record").stdout
+    return workspace
+
+
+def test_recorded_run_is_clean_in_both(recorded: Any) -> None:
+    workspace = recorded
     assert workspace.run("dvc", "status", "--json").stdout.strip() == "{}"
     assert "up to date" in workspace.run("dvc", "repro").stdout
     assert "Nothing to be done" in workspace.run("snakemake", "--dry-run").stdout
@@ -115,7 +121,8 @@ def trained(names: set[str]) -> set[str]:
     return {name.removeprefix("train@shapes_smoke_train-").removesuffix("-xmem_tiny-s0") for name in names if name.startswith("train@")}
 
 
-def test_a_methods_weight_makes_its_own_cells_stale_in_both(workspace: Any) -> None:
+def test_a_methods_weight_makes_its_own_cells_stale_in_both(recorded: Any) -> None:
+    workspace = recorded
     with edited(workspace, SMART), edited(workspace, ("params/methods.yaml", "gce: {kind: gce}", "gce: {kind: gce, q: 0.5}")):
         stale = stale_in_dvc(workspace)
         assert trained(stale) == {"clean-smart_unit", "dilate70-smart_unit"}
@@ -126,7 +133,8 @@ def test_a_methods_weight_makes_its_own_cells_stale_in_both(workspace: Any) -> N
     assert "adopted 27 of 27 cells" in workspace.noisyvos("adopt").stdout  # the edit is taken back: all is as recorded
 
 
-def test_source_and_command_edits_make_the_same_cells_stale_in_both(workspace: Any) -> None:
+def test_source_and_command_edits_make_the_same_cells_stale_in_both(recorded: Any) -> None:
+    workspace = recorded
     with edited(workspace, SOURCE):
         stale = stale_in_dvc(workspace)
         assert trained(stale) == {"clean-smart_unit", "dilate70-smart_unit"}
@@ -138,7 +146,8 @@ def test_source_and_command_edits_make_the_same_cells_stale_in_both(workspace: A
         assert stale_in_snakemake(workspace) == stale
 
 
-def test_adopt_hands_over_exactly_what_dvc_verified(workspace: Any) -> None:
+def test_adopt_hands_over_exactly_what_dvc_verified(recorded: Any) -> None:
+    workspace = recorded
     shutil.rmtree(workspace.root / ".snakemake" / "metadata")
     for path in (workspace.root / "data").rglob("*"):
         path.touch()  # as after a checkout: times say nothing
