@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from noisyvos import models
 from noisyvos.inference import segment_video
 from noisyvos.models.matching import padding
-from noisyvos.models.stm.encoders import Encoder
+from noisyvos.models.space_time.encoders import Encoder
 from noisyvos.models.stm.network import STM
 
 SIZE = (480, 854)

@@ -12,7 +12,7 @@ from noisyvos import models
 from noisyvos.inference import segment_video
 from noisyvos.models.base import Clip
 from noisyvos.models.matching import aggregate
-from noisyvos.models.stm.matching import affinity, object_probabilities, read
+from noisyvos.models.space_time.matching import affinity, object_probabilities, read
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 UNUSED = 8  # mask channels of the reference without an object: 11 in all

@@ -10,7 +10,9 @@ from noisyvos.inference import segment_video
 from noisyvos.models.base import Clip
 from noisyvos.models.folding import Convolution, fold_stage
 from noisyvos.models.resnet import BasicBlock, Bottleneck, FrozenStatisticsNorm, stage
-from noisyvos.models.stm import STMMemory, matching
+from noisyvos.models.space_time import matching
+from noisyvos.models.stm import STMMemory
+from noisyvos.models.stm.aggregation import combine
 from noisyvos.models.stm.clips import own_and_others
 
 HEIGHT, WIDTH = 24, 32
@@ -151,10 +153,10 @@ def test_reading_in_parts_changes_nothing(monkeypatch) -> None:
 
 def test_unused_channels_take_their_share_of_the_softmax() -> None:
     probabilities = torch.tensor([0.0, 1.0, 0.4]).view(1, 3, 1, 1)
-    joined = matching.combine(probabilities, 11)
+    joined = combine(probabilities, 11)
     odds = torch.cat([torch.zeros(1), probabilities.flatten(), torch.zeros(7)]).clamp(1e-7, 1 - 1e-7)
     assert torch.allclose(joined.flatten(), torch.softmax(torch.logit(odds), 0)[:4])
-    assert float(matching.combine(probabilities, 2).sum()) == pytest.approx(1, abs=1e-6)
+    assert float(combine(probabilities, 2).sum()) == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize("block", [BasicBlock, Bottleneck])

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from noisyvos.models.base import Clip
 from noisyvos.models.matching import aggregate, padding
-from noisyvos.models.stm.encoders import pick
-from noisyvos.models.stm.matching import object_probabilities, read
+from noisyvos.models.space_time.encoders import pick
+from noisyvos.models.space_time.matching import object_probabilities, read
 
 if TYPE_CHECKING:
     from noisyvos.models.stm.network import STM

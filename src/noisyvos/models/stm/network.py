@@ -9,9 +9,9 @@ from torch import Tensor
 
 from noisyvos.models import resnet
 from noisyvos.models.base import MODELS, Clip, ClipOutput, Session, VideoModel
+from noisyvos.models.space_time.decoder import Decoder, Prepared
+from noisyvos.models.space_time.encoders import KeyValue, MemoryEncoder, QueryEncoder, Trunk
 from noisyvos.models.stm import clips
-from noisyvos.models.stm.decoder import Decoder, Prepared
-from noisyvos.models.stm.encoders import KeyValue, MemoryEncoder, QueryEncoder, Trunk
 from noisyvos.models.stm.settings import STMMemory, STMSettings
 from noisyvos.registry import Settings
 

@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from noisyvos.models.base import Session
 from noisyvos.models.matching import padding
+from noisyvos.models.space_time.matching import object_probabilities, read
+from noisyvos.models.stm.aggregation import combine
 from noisyvos.models.stm.clips import own_and_others
-from noisyvos.models.stm.matching import combine, object_probabilities, read
 from noisyvos.models.stm.settings import KeptFrames
 
 if TYPE_CHECKING:

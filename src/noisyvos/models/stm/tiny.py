@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from noisyvos.errors import UserError
 from noisyvos.models.base import MODELS
-from noisyvos.models.stm.encoders import Trunk
+from noisyvos.models.small import ResidualBlock, norm
+from noisyvos.models.space_time.encoders import Trunk
 from noisyvos.models.stm.network import STM
 from noisyvos.models.stm.settings import STMSettings
 
@@ -23,29 +23,6 @@ class STMTinySettings(STMSettings):
     value_dim: int = Field(64, ge=1)
     width: int = Field(16, ge=8, multiple_of=8)  # channels at half resolution; doubled at each further halving
     decoder_dim: int = Field(48, ge=1)
-
-
-def norm(channels: int) -> nn.GroupNorm:
-    """Return a normalisation that needs neither a pretrained trunk nor a large batch."""
-    return nn.GroupNorm(channels // 8, channels)
-
-
-class Block(nn.Module):
-    """Two normalised 3x3 convolutions and a shortcut."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.norm1 = norm(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.norm2 = norm(outputs)
-        self.downsample = nn.Conv2d(inputs, outputs, 1, stride) if stride != 1 or inputs != outputs else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
-        y = F.relu(self.norm1(self.conv1(x)))
-        y = self.norm2(self.conv2(y))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
 @MODELS.register("stm_tiny", STMTinySettings)
@@ -68,8 +45,8 @@ class STMTiny(STM):
             pool=False,
             stages=(
                 nn.Identity,
-                partial(Block, width, 2 * width, 2),
-                lambda: nn.Sequential(Block(2 * width, 4 * width, 2), Block(4 * width, 4 * width, 1)),
+                partial(ResidualBlock, width, 2 * width, 2),
+                lambda: nn.Sequential(ResidualBlock(2 * width, 4 * width, 2), ResidualBlock(4 * width, 4 * width, 1)),
             ),
             features=(4 * width, 2 * width, width),
             stride=8,

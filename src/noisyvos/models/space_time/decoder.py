@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from noisyvos.models.folding import Convolution
-from noisyvos.models.stm.encoders import Features, Trunk, pick
+from noisyvos.models.space_time.encoders import Features, Trunk, pick
 
 
 class ResidualBlock(nn.Module):
@@ -77,11 +77,14 @@ class Decoder(nn.Module):
         shared = F.conv2d(value, self.convFM.weight[:, value.shape[1] :], self.convFM.bias, padding=1)
         return Prepared(shared, self.RF3.skip(features.middle), self.RF2.skip(features.fine))
 
-    def forward(self, prepared: Prepared, read: Tensor, owner: Tensor) -> Tensor:
-        """Return logits (N, 2, H, W) float32 of N objects: read (N, C_v, h, w) from memory, owner (N,) the frame of each."""
+    def coarse(self, prepared: Prepared, read: Tensor, owner: Tensor) -> Tensor:
+        """Return logits (N, 2, 4h, 4w) float32 of N objects: read (N, C_v, h, w) from memory, owner (N,) the frame of each."""
         own = F.conv2d(read, self.convFM.weight[:, : read.shape[1]], None, padding=1)
         x = self.ResMM(own + pick(prepared.value, owner))
         x = self.RF3(pick(prepared.middle, owner), x)
         x = self.RF2(pick(prepared.fine, owner), x)
-        logits = self.pred2(F.relu(x))
-        return F.interpolate(logits.float(), scale_factor=self.enlarge, mode="bilinear", align_corners=False)
+        return self.pred2(F.relu(x)).float()
+
+    def forward(self, prepared: Prepared, read: Tensor, owner: Tensor) -> Tensor:
+        """Return the logits at full size, (N, 2, H, W) float32; arguments as of `coarse`."""
+        return F.interpolate(self.coarse(prepared, read, owner), scale_factor=self.enlarge, mode="bilinear", align_corners=False)

@@ -1,11 +1,9 @@
-"""STM's memory read and the softmax over objects (Oh et al., ICCV 2019, sections 3.2 and 3.4)."""
+"""STM's memory read and the probability of an object (Oh et al., ICCV 2019, sections 3.2 and 3.3)."""
 
 import math
 
 import torch
 from torch import Tensor
-
-from noisyvos.models.matching import CLAMP, aggregate
 
 CHUNK = 2**22  # elements of the affinity that exist at a time when no gradient is wanted
 
@@ -36,14 +34,3 @@ def read(keys: Tensor, values: Tensor, query: Tensor) -> Tensor:
 def object_probabilities(logits: Tensor) -> Tensor:
     """Return the probability of the second of two channels, (N, 2, H, W) -> (N, H, W)."""
     return torch.sigmoid(logits[:, 1] - logits[:, 0])
-
-
-def combine(probabilities: Tensor, channels: int) -> Tensor:
-    """Join object probabilities (B, N, H, W) with a background in a softmax over `channels`; return (B, N + 1, H, W).
-
-    Channels above N + 1 are unused: the published softmax gives each the odds of the clamp, about 1e-7, and they are left out here.
-    """
-    logits, _ = aggregate(probabilities)
-    odds = logits.exp()
-    unused = max(0, channels - odds.shape[1]) * CLAMP / (1 - CLAMP)
-    return odds / (odds.sum(1, keepdim=True) + unused)
