@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, NonNegativeInt, ValidationError
+from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
 from noisyvos.catalog import FAMILIES, Family
 from noisyvos.errors import UserError, unknown_name
@@ -42,9 +42,16 @@ class Block(Settings):
     noise: tuple[str, ...] = Field(min_length=1)
     method: tuple[str, ...] = Field(min_length=1)
     seed: tuple[NonNegativeInt, ...] = Field(min_length=1)
+    noise_seed: tuple[NonNegativeInt, ...] = ()  # seeds of the label noise, each with every `seed`; without it a seed has its own labels
     dataset: str | None = None
     schedule: str | None = None
     reference: str | None = None  # the method that the others of this block are compared with, in place of the preset's
+
+    @model_validator(mode="after")
+    def _labels_of_every_seed(self) -> "Block":
+        if self.noise_seed and not set(self.seed) <= set(self.noise_seed):
+            raise ValueError("`noise_seed` must hold every `seed`: the others stand beside trainings with the labels of their own seed")
+        return self
 
     def compared_with(self, reference: str | None) -> str:
         """Return the method the others are compared with: the block's own, else the preset's if it is here, else the first."""

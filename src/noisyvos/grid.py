@@ -1,6 +1,8 @@
 """From a preset to cells: per stage a dict keyed by cell, which dvc.yaml (and through it Snakemake) runs over.
 
-A key joins the values of its axes with `-`; each cell holds what the commands and dependencies of dvc.yaml name.
+A key joins the values of its axes with `-`; each cell holds what the commands and dependencies of dvc.yaml name. Label noise has
+the seed of the training, unless a block has `noise_seed`: cells whose two seeds differ have a fact of that name and `-n<noise seed>`
+in their key.
 """
 
 import itertools
@@ -110,7 +112,7 @@ def _add_dataset(cells: Cells, catalogue: Catalogue, name: str) -> None:
 
 def _block_cells(preset: Preset, block: Block) -> Iterator[dict[str, Any]]:
     for model, noise, method, seed in itertools.product(block.model, block.noise, block.method, block.seed):
-        yield {
+        cell = {
             "dataset": block.dataset or preset.train.dataset,
             "noise": noise,
             "method": method,
@@ -118,17 +120,22 @@ def _block_cells(preset: Preset, block: Block) -> Iterator[dict[str, Any]]:
             "seed": seed,
             "schedule": block.schedule or preset.train.schedule,
         }
+        yield cell
+        yield from (cell | {"noise_seed": noise_seed} for noise_seed in block.noise_seed if noise_seed != seed)
 
 
 def _add_training(cells: Cells, catalogue: Catalogue, preset: Preset, clips: str, block: str, cell: dict[str, Any]) -> None:
     """Add one training cell, the noise cell and the pretraining it starts from; a cell of an earlier block only gains a block."""
     noise_key = f"{cell['dataset']}-{cell['noise']}"
     clean = catalogue.kind("noise", cell["noise"]) == "clean"  # one for all seeds: there is nothing random in it
-    noise_key += "" if clean else f"-s{cell['seed']}"
+    if clean and "noise_seed" in cell:
+        return
+    noise_seed = 0 if clean else cell.get("noise_seed", cell["seed"])
+    noise_key += "" if clean else f"-s{noise_seed}"
     cells["noise"][noise_key] = {
         "dataset": cell["dataset"],
         "noise": cell["noise"],
-        "seed": 0 if clean else cell["seed"],
+        "seed": noise_seed,
         "kind_file": catalogue.file("noise", cell["noise"]),
     }
     pretrain_key = f"{cell['model']}-{clips.removesuffix('-s0')}-s{preset.pretrain.seed}"
@@ -142,6 +149,7 @@ def _add_training(cells: Cells, catalogue: Catalogue, preset: Preset, clips: str
         "method_file": catalogue.file("methods", preset.pretrain.method),
     }
     key = f"{cell['dataset']}-{cell['noise']}-{cell['method']}-{cell['model']}-s{cell['seed']}"
+    key += f"-n{noise_seed}" if "noise_seed" in cell else ""
     present = cells["train"].setdefault(
         key,
         cell
@@ -170,7 +178,7 @@ def _add_evaluation(cells: Cells, catalogue: Catalogue, preset: Preset, evaluati
     for train_key, cell in cells["train"].items():
         key = f"{train_key}-{evaluation}"
         cells["infer"][key] = _infer(preset, cell, evaluation, f"train/{train_key}")
-        facts = {name: cell[name] for name in ("dataset", "noise", "method", "model", "seed")}
+        facts = {name: cell[name] for name in ("dataset", "noise", "method", "model", "seed", "noise_seed") if name in cell}
         cells["score"][key] = _score(preset, evaluation, "trained", train_key) | {"train_key": train_key} | facts
 
 

@@ -36,7 +36,7 @@ def made_up(
                 values = (base + effect[place] + spread * source.normal() + spread * source.normal(size=videos)) / 100
                 facts = {"key": f"{key}-val", "role": "trained", "evaluation": "val", "kind": kind, "q_achieved": q, "object": 1}
                 names = [f"v{index:02d}" for index in range(videos)]
-                tables.append(pd.DataFrame({**facts, "method": method, "seed": seed, "sequence": names, "JF": values}))
+                tables.append(pd.DataFrame({**facts, "method": method, "seed": seed, "noise_seed": seed, "sequence": names, "JF": values}))
     preset = {"name": "p", "synthetic": True, "references": {"core": "plain"}}
     results = Results({"preset": preset, "train": train, "score": score}, Path(), Path(), Path())
     rows = pd.concat(tables, ignore_index=True)

@@ -9,6 +9,7 @@ import pandas as pd
 from noisyvos.report.controls import control_notes, control_table, control_view
 from noisyvos.report.differences import difference_notes, difference_table, difference_view
 from noisyvos.report.families import Scores
+from noisyvos.report.realisations import realisation_notes, realisation_table, realisation_view
 from noisyvos.report.results import Results
 from noisyvos.report.statistics import Interval
 from noisyvos.report.sweeps import SMALLEST_GAP, degradation_table, ranking_table, recovery_table
@@ -35,9 +36,14 @@ class Comparison:
 
 
 def comparisons(results: Results, evaluation: str) -> list[Comparison]:
-    """Return differences, sweeps and the A/A control of one evaluation set: those that the preset has cells for."""
+    """Return differences, sweeps and the controls of one evaluation set: those that the preset has cells for."""
     scores = Scores(results, evaluation)
-    made = [make(scores, lambda text: results.heading(f"{evaluation}: {text}")) for make in (_differences, _sweeps, _controls)]
+
+    def heading(text: str) -> str:
+        return results.heading(f"{evaluation}: {text}")
+
+    made = [make(scores, heading) for make in (_differences, _sweeps, _controls)]
+    made.append(_realisations(realisation_table(results, evaluation), heading))
     return [comparison for comparison in made if comparison.views]
 
 
@@ -86,6 +92,18 @@ def _controls(scores: Scores, heading: Heading) -> Comparison:
     notes = ("Six seeds of one method, three against three in all ten ways: nothing is different, so nothing should be found.",)
     caption = heading("A/A control")
     return Comparison("controls", table, (View(caption, control_view(table), (*notes, *control_notes(table))),))
+
+
+def _realisations(table: pd.DataFrame, heading: Heading) -> Comparison:
+    if not len(table):
+        return Comparison("realisations", table, ())
+    notes = (
+        "Standard deviation of a run's mean J&F, pooled within groups of runs that share everything but what is named; each row holds "
+        "what the two do together as well. The intervals assume normal values and are wide because the runs are few.",
+        *realisation_notes(table),
+    )
+    caption = heading("variance of the noise realisation against that of the training seed")
+    return Comparison("realisations", table, (View(caption, realisation_view(table), notes),))
 
 
 def degradation_view(table: pd.DataFrame) -> pd.DataFrame:

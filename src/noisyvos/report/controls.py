@@ -22,7 +22,8 @@ def control_table(scores: Scores) -> pd.DataFrame:
     for family in scores.families:
         for setting, noise in family.conditions:
             table = scores.get(setting, noise, family.reference)
-            if table is None or len(table) < _SEEDS:
+            planned = family.planned.get((setting, noise, family.reference), ())
+            if table is None or min(len(table), len(planned)) < _SEEDS:
                 continue
             for first, second in halves(list(table.index[:_SEEDS])):
                 found = compare(Sums.of(table.loc[first].reset_index(drop=True) - table.loc[second].reset_index(drop=True)))

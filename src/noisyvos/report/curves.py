@@ -26,7 +26,7 @@ def save(figure: plt.Figure, path: Path, dots: int = 150) -> None:
 
 def noise_curves(results: Results, evaluation: str) -> plt.Figure:
     """Return one panel a sweep: mean J&F in percent over objects and seeds against 1 - achieved IoU, with 95 % bands over videos."""
-    trained = results.trained(evaluation)
+    trained = results.trained(evaluation, own_labels=True)
     trained = trained.assign(sweep=[sweep_name(*names) for names in zip(trained["noise"], trained["kind"])])
     sweeps = [sweep for sweep in dict.fromkeys(trained["sweep"]) if sweep != "clean"] or ["clean"]
     figure, axes = plt.subplots(1, len(sweeps), figsize=(3.4 * len(sweeps) + 0.6, 3.4), sharey=True, squeeze=False)

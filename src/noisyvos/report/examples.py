@@ -28,7 +28,7 @@ def example_cells(results: Results, evaluation: str) -> dict[str, str]:
     shown = {}
     for label, rows in results.baselines(evaluation).items():
         shown[label] = rows["key"].iloc[0]
-    trained = results.trained(evaluation)
+    trained = results.trained(evaluation, own_labels=True)
     for line, group in trained.groupby("line", sort=False):
         order = group.groupby("noise", sort=False)["q_achieved"].mean().sort_values(ascending=False, kind="stable")
         for noise in dict.fromkeys([order.index[0], order.index[-1]]):

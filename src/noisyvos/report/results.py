@@ -99,6 +99,7 @@ class Results:
                     "q": np.nan if noise.get("q") is None else noise["q"],  # clean and uncalibrated noise have no target
                     "q_achieved": noise.get("q_achieved", np.nan),
                     "seed": cell.get("seed", 0),
+                    "noise_seed": cell.get("noise_seed", cell.get("seed", 0)),
                     "sequence": scored["sequence"],
                     "object": scored["object"],
                     "J": scored["J-Mean"],
@@ -116,6 +117,8 @@ class Results:
         trained = table[table["role"] == "trained"]
         parts = ["method"] + [name for name in ("model", "dataset") if trained[name].nunique() > 1]
         table["line"] = table[parts].agg(", ".join, axis=1)
+        other = table["noise_seed"] != table["seed"]  # on lines of their own: a mean over seeds is one over trainings with their own labels
+        table.loc[other, "line"] += ", labels of seed " + table.loc[other, "noise_seed"].astype(str)
         return table
 
     def _area_ratios(self, key: str, evaluation: str) -> pd.DataFrame:
@@ -132,10 +135,14 @@ class Results:
         rows = [(sequence, identity, predicted.get((sequence, identity), 0) / area) for (sequence, identity), area in true.items()]
         return pd.DataFrame(rows, columns=["sequence", "object", "area_ratio"])
 
-    def trained(self, evaluation: str) -> pd.DataFrame:
-        """Return the rows of trained cells on one evaluation set, in the grid's order."""
+    def trained(self, evaluation: str, *, own_labels: bool = False) -> pd.DataFrame:
+        """Return the rows of trained cells on one evaluation set, in the grid's order.
+
+        own_labels: without the cells of a control, whose label noise has another seed than the training.
+        """
         rows = self.objects
-        return rows[(rows["role"] == "trained") & (rows["evaluation"] == evaluation)]
+        kept = (rows["role"] == "trained") & (rows["evaluation"] == evaluation)
+        return rows[kept & (rows["noise_seed"] == rows["seed"])] if own_labels else rows[kept]
 
     def baselines(self, evaluation: str) -> dict[str, pd.DataFrame]:
         """Return the rows of `first mask copied` and `pretrained only` on one evaluation set, those that are there."""

@@ -80,6 +80,7 @@ def cell_table(results: Results) -> pd.DataFrame:
             "evaluation": cell["evaluation"],
             "role": cell["role"],
             **{name: cell.get(name, "") for name in ("dataset", "noise", "method", "model", "seed")},
+            "noise_seed": cell.get("noise_seed", cell.get("seed", "")) if cell.get("noise", "clean") != "clean" else "",
             "q_achieved": scored["q_achieved"].mean() if len(scored) else math.nan,
             "JF": scored["JF"].mean() if len(scored) else math.nan,
             "J": scored["J"].mean() if len(scored) else math.nan,

@@ -10,7 +10,12 @@ from noisyvos.report.page import Section, write_page
 from noisyvos.report.results import Results, load_results
 from noisyvos.stages.tables import VIEWS
 
-TITLES = {"differences": "Paired differences", "sweeps": "Loss under noise", "controls": "A/A control"}
+TITLES = {
+    "differences": "Paired differences",
+    "sweeps": "Loss under noise",
+    "controls": "A/A control",
+    "realisations": "Label noise or training seed",
+}
 DIAGNOSES = {
     "memorisation": "What networks predict, while they learn, on pixels whose label is wrong: the wrong label (memorised), the truth "
     "(corrected), or something else. A robust method corrects more than it memorises.",

@@ -67,10 +67,15 @@ def sweep_points(results: Results) -> list[tracking.SweepPoint]:
         for key, group in trained.groupby("key", sort=False):
             first = group.iloc[0]
             for sweep in sweeps if first["kind"] == "clean" else [first["sweep"]]:
-                name = [first["method"], sweep, first["dataset"], first["model"], f"s{first['seed']}"]
+                name = [first["method"], sweep, first["dataset"], first["model"], f"s{first['seed']}{_labels(first)}"]
                 name += [evaluation] if len(results.evaluations) > 1 else []
                 points.append(tracking.SweepPoint(results.score_cells[key]["train_key"], "|".join(name), _percent(first), _metrics(group)))
     return points
+
+
+def _labels(row: Any) -> str:
+    """Return what marks a training on labels of another seed than its own, as in the keys of cells."""
+    return "" if row["noise_seed"] == row["seed"] else f"-n{row['noise_seed']}"
 
 
 def _percent(row: Any) -> int:
