@@ -93,6 +93,19 @@ def test_stm(resnet18) -> None:
     assert torch.equal(model.Encoder_M.conv1_m.weight, masks)
 
 
+def test_afb_urr(resnet50) -> None:
+    model = models.build("afb_urr")
+    masks = model.encoder_m.conv1_m.weight.clone()
+    models.load_trunks(model, resnet50=resnet50.state_dict())
+    frames = torch.rand(1, 3, 32, 48)
+    none = torch.zeros(1, 32, 48)
+    with torch.inference_mode():
+        wanted = resnet50((frames - model.encoder_q.mean) / model.encoder_q.std)
+        assert torch.allclose(model.encoder_q(frames).deep, wanted, atol=1e-5)
+        assert torch.allclose(model.encoder_m(frames, none, none, torch.tensor([0])), wanted, atol=1e-5)
+    assert torch.equal(model.encoder_m.conv1_m.weight, masks)
+
+
 def test_trunks_that_do_not_fit(resnet18) -> None:
     model = models.build("stm_resnet18")
     before = {name: value.clone() for name, value in model.state_dict().items()}

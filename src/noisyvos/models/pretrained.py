@@ -24,6 +24,8 @@ _NETWORK_PARTS = {
     "value_encoder": _VALUE_ENCODER,
     "Encoder_M": _STM_ENCODER,
     "Encoder_Q": _STM_ENCODER,
+    "encoder_m": _STM_ENCODER,
+    "encoder_q": _STM_ENCODER,
 }
 _TRUNKS = {resnet.Bottleneck: "resnet50", resnet.BasicBlock: "resnet18"}
 
@@ -57,11 +59,11 @@ def _orthogonal(like: Tensor, planes: int, seed: int) -> Tensor:
 
 
 def load_trunks(model: nn.Module, *, resnet50: Source | None = None, resnet18: Source | None = None, seed: int = 0) -> None:
-    """Put ImageNet weights of torchvision's ResNets into the encoders of `xmem`, `stm` or `stm_resnet18`.
+    """Put ImageNet weights of torchvision's ResNets into the encoders of `xmem`, `stm`, `stm_resnet18` or `afb_urr`.
 
     Each is a file (.pth as torchvision gives it, or .safetensors) or a {name: tensor} mapping; `layer4` and `fc` are left
-    out. The mask planes of XMem's value encoder follow RGB and are drawn orthogonally from `seed`; STM's own convolutions
-    of masks stay as they are. UserError if a network has no such trunk or an entry is missing or wrongly shaped; the
+    out. The mask planes of XMem's value encoder follow RGB and are drawn orthogonally from `seed`; the convolutions of
+    masks that STM and AFB-URR have stay as they are. UserError if a network has no such trunk or an entry is missing or wrongly shaped; the
     network is changed only if everything fits.
     """
     given = {name: source for name, source in (("resnet50", resnet50), ("resnet18", resnet18)) if source is not None}

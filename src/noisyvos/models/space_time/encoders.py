@@ -38,6 +38,7 @@ class Features:
     deep: Tensor  # (N, C, h, w)
     middle: Tensor  # (N, C, 2h, 2w)
     fine: Tensor  # (N, C, 4h, 4w)
+    finest: Tensor  # (N, C, H / 2, W / 2), what the first convolution gives after its ReLU
 
 
 class Encoder(nn.Module):
@@ -69,12 +70,10 @@ class Encoder(nn.Module):
 
     def features(self, x: Tensor) -> Features:
         """Continue from the first convolution's output (N, C, H / 2, W / 2)."""
-        x = F.relu(self.bn1(x))
-        if self.pool:
-            x = F.max_pool2d(x, 3, 2, 1)
-        fine = self.res2(x)
+        finest = F.relu(self.bn1(x))
+        fine = self.res2(F.max_pool2d(finest, 3, 2, 1) if self.pool else finest)
         middle = self.res3(fine)
-        return Features(self.res4(middle), middle, fine)
+        return Features(self.res4(middle), middle, fine, finest)
 
 
 class QueryEncoder(Encoder):

@@ -1,7 +1,6 @@
 """The STM network (Oh et al., ICCV 2019) at the sizes trained on COCO and VISOR, with the published parameter names."""
 
 import copy
-from functools import partial
 from typing import ClassVar, Self
 
 import torch
@@ -11,29 +10,10 @@ from noisyvos.models import resnet
 from noisyvos.models.base import MODELS, Clip, ClipOutput, Session, VideoModel
 from noisyvos.models.space_time.decoder import Decoder, Prepared
 from noisyvos.models.space_time.encoders import KeyValue, MemoryEncoder, QueryEncoder, Trunk
+from noisyvos.models.space_time.trunks import resnet_trunk
 from noisyvos.models.stm import clips
 from noisyvos.models.stm.settings import STMMemory, STMSettings
 from noisyvos.registry import Settings
-
-
-def resnet_trunk(block: type[resnet.BasicBlock] | type[resnet.Bottleneck], counts: tuple[int, int, int], key: int, value: int) -> Trunk:
-    """Return the first three stages of a ResNet with `counts` blocks."""
-    fine, middle, deep = (width * block.expansion for width in (64, 128, 256))
-    return Trunk(
-        stem=resnet.stem_convolution,
-        norm=resnet.FrozenStatisticsNorm,
-        pool=True,
-        stages=(
-            partial(resnet.stage, block, 64, 64, counts[0], 1),
-            partial(resnet.stage, block, fine, 128, counts[1], 2),
-            partial(resnet.stage, block, middle, 256, counts[2], 2),
-        ),
-        features=(deep, middle, fine),
-        stride=16,
-        key=key,
-        value=value,
-        decoder=256,
-    )
 
 
 @MODELS.register("stm", STMSettings)

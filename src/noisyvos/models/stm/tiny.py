@@ -1,16 +1,15 @@
 """A small STM for CPU runs: the same memory and decoder around small encoders at stride 8."""
 
-from functools import partial
 from typing import Any
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from noisyvos.errors import UserError
 from noisyvos.models.base import MODELS
-from noisyvos.models.small import ResidualBlock, norm
 from noisyvos.models.space_time.encoders import Trunk
+from noisyvos.models.space_time.trunks import small_trunk
 from noisyvos.models.stm.network import STM
 from noisyvos.models.stm.settings import STMSettings
 
@@ -37,23 +36,8 @@ class STMTiny(STM):
 
     @staticmethod
     def make_trunk(settings: STMTinySettings) -> Trunk:
-        """Return how the encoders are built: the stem's own output is the finest skip, at half resolution."""
-        width = settings.width
-        return Trunk(
-            stem=lambda planes: nn.Conv2d(planes, width, 5, 2, 2, bias=False),
-            norm=norm,
-            pool=False,
-            stages=(
-                nn.Identity,
-                partial(ResidualBlock, width, 2 * width, 2),
-                lambda: nn.Sequential(ResidualBlock(2 * width, 4 * width, 2), ResidualBlock(4 * width, 4 * width, 1)),
-            ),
-            features=(4 * width, 2 * width, width),
-            stride=8,
-            key=settings.key_dim,
-            value=settings.value_dim,
-            decoder=settings.decoder_dim,
-        )
+        """Return how the encoders are built."""
+        return small_trunk(settings.width, settings.key_dim, settings.value_dim, settings.decoder_dim)
 
     @classmethod
     def settings_from_official(cls, state: dict[str, Tensor]) -> dict[str, Any]:

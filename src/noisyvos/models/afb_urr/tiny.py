@@ -1,0 +1,59 @@
+"""A small AFB-URR for CPU runs: the same bank, decoder and refinement around small encoders at stride 8."""
+
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from noisyvos.errors import UserError
+from noisyvos.models.afb_urr.network import AFBURR
+from noisyvos.models.afb_urr.settings import AFBURRSettings
+from noisyvos.models.base import MODELS
+from noisyvos.models.space_time.encoders import Trunk
+from noisyvos.models.space_time.trunks import small_trunk
+
+
+class AFBURRTinySettings(AFBURRSettings):
+    """Size of the small network; trained from scratch."""
+
+    key_dim: int = Field(32, ge=1)
+    value_dim: int = Field(64, ge=1)
+    width: int = Field(16, ge=8, multiple_of=8)  # channels at half resolution; doubled at each further halving
+    decoder_dim: int = Field(48, ge=1)
+    local_dim: int = Field(16, ge=1)  # of the refinement
+
+
+@MODELS.register("afb_urr_tiny", AFBURRTinySettings)
+class AFBURRTiny(AFBURR):
+    """AFB-URR's computation with about 0.6 million parameters."""
+
+    memory_format = torch.channels_last
+
+    def __init__(self, settings: AFBURRTinySettings) -> None:
+        super().__init__(settings)
+        self.to(memory_format=torch.channels_last)
+
+    @staticmethod
+    def make_trunk(settings: AFBURRTinySettings) -> Trunk:
+        """Return how the encoders are built."""
+        return small_trunk(settings.width, settings.key_dim, settings.value_dim, settings.decoder_dim)
+
+    @staticmethod
+    def local_channels(settings: AFBURRTinySettings) -> int:
+        """Return the width of the refinement."""
+        return settings.local_dim
+
+    @classmethod
+    def settings_from_official(cls, state: dict[str, Tensor]) -> dict[str, Any]:
+        """Read the sizes back from a state dict; UserError names an entry that is missing."""
+        try:
+            return {
+                "key_dim": state["keyval_r4.Key.weight"].shape[0],
+                "value_dim": state["keyval_r4.Value.weight"].shape[0],
+                "width": state["encoder_q.conv1.weight"].shape[0],
+                "decoder_dim": state["decoder.pred2.weight"].shape[1],
+                "local_dim": state["decoder.local_pred2.weight"].shape[1],
+            }
+        except KeyError as error:
+            raise UserError(f"This is no AFB-URR checkpoint: the entry {error} is missing.") from None
