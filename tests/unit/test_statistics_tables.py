@@ -155,11 +155,11 @@ def test_the_control_finds_a_test_that_takes_seeds_for_methods() -> None:
 
 def test_a_grid_gives_tables_marked_synthetic_and_one_method_gives_no_differences() -> None:
     found = {comparison.name: comparison for comparison in comparisons(made_up(TWO), "val")}
-    assert set(found) == {"differences", "sweeps"}
+    assert set(found) == {"differences", "sweeps", "hypotheses"}
     assert all("(synthetic)" in view.caption for comparison in found.values() for view in comparison.views)
     assert set(found["sweeps"].numbers["measure"]) >= {"area", "slope", "rank", "recovery", "gap", "critical_difference"}
     alone = {comparison.name for comparison in comparisons(made_up({"plain": [0.0, -1, -2]}), "val")}
-    assert alone == {"sweeps"}
+    assert alone == {"sweeps", "hypotheses"}
 
 
 def test_the_reference_is_the_blocks_own_or_the_presets_or_the_first() -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 from noisyvos.report.controls import control_notes, control_table, control_view
 from noisyvos.report.differences import difference_notes, difference_table, difference_view
 from noisyvos.report.families import Scores
+from noisyvos.report.hypothesis_tests import ABSENT, hypothesis_notes, hypothesis_table, hypothesis_view
 from noisyvos.report.realisations import realisation_notes, realisation_table, realisation_view
 from noisyvos.report.results import Results
 from noisyvos.report.statistics import Interval
@@ -36,7 +37,7 @@ class Comparison:
 
 
 def comparisons(results: Results, evaluation: str) -> list[Comparison]:
-    """Return differences, sweeps and the controls of one evaluation set: those that the preset has cells for."""
+    """Return hypotheses, differences, sweeps and the controls of one evaluation set: those that the preset has cells for."""
     scores = Scores(results, evaluation)
 
     def heading(text: str) -> str:
@@ -44,6 +45,9 @@ def comparisons(results: Results, evaluation: str) -> list[Comparison]:
 
     made = [make(scores, heading) for make in (_differences, _sweeps, _controls)]
     made.append(_realisations(realisation_table(results, evaluation), heading))
+    registered = hypothesis_table(scores)
+    tested = bool((registered["status"] != ABSENT).any())
+    made.insert(0 if tested else len(made), _hypotheses(registered, evaluation, heading))
     return [comparison for comparison in made if comparison.views]
 
 
@@ -92,6 +96,12 @@ def _controls(scores: Scores, heading: Heading) -> Comparison:
     notes = ("Six seeds of one method, three against three in all ten ways: nothing is different, so nothing should be found.",)
     caption = heading("A/A control")
     return Comparison("controls", table, (View(caption, control_view(table), (*notes, *control_notes(table))),))
+
+
+def _hypotheses(table: pd.DataFrame, evaluation: str, heading: Heading) -> Comparison:
+    caption = heading("the pre-registered hypotheses, 95 % intervals over videos and seeds")
+    notes = (*hypothesis_notes(table, evaluation), "Everything else in this report is exploratory.")
+    return Comparison("hypotheses", table, (View(caption, hypothesis_view(table), notes),))
 
 
 def _realisations(table: pd.DataFrame, heading: Heading) -> Comparison:

@@ -105,6 +105,17 @@ def sign_flip(sums: np.ndarray) -> float:
     return float((1 + np.count_nonzero(flipped >= observed - tolerance)) / (1 + len(flipped)))
 
 
+def sign_flip_below(sums: np.ndarray, counts: np.ndarray, margin: float) -> float:
+    """Return the one-sided p value of sign flips for: the mean difference is `margin` or more, against that it is below.
+
+    sums, counts (S,) as in `Sums`. The test is that of `sign_flip` on the differences less the margin, whose sum must be low.
+    """
+    moved = sums - margin * counts
+    flipped = sign_patterns(len(moved)) @ moved
+    tolerance = 1e-12 * np.abs(moved).sum()
+    return float((1 + np.count_nonzero(flipped <= moved.sum() + tolerance)) / (1 + len(flipped)))
+
+
 def signed_ranks(means: np.ndarray) -> float:
     """Return the p value of Wilcoxon's signed-rank test over sequence means (S,); 1 where nothing differs.
 
