@@ -146,7 +146,8 @@ def test_clip_total_is_a_scalar_that_reaches_every_trained_network(name):
     clip = Clip(torch.zeros(BATCH, 3, 3, HEIGHT, WIDTH), masks, NUM_OBJECTS, OBJECTS, keys, masks.flip(1), origin)
     leaves = [[scores(10 * net + t).requires_grad_() for t in (1, 2)] for net in range(method.networks)]
     teacher = ClipOutput((scores(31), scores(32))) if method.teacher else None
-    scaled = [ClipOutput((scores(50 + index), scores(60 + index))) for index in range(len(method.extra_scales))]
+    views = method.views(clip, seed=0, iteration=50)
+    scaled = [ClipOutput((scores(50 + index), scores(60 + index))) for index in range(len(views))]
     found = method.clip_loss([*(ClipOutput(tuple(leaf)) for leaf in leaves), *scaled], clip, teacher=teacher, iteration=50)
     found["total"].backward()
     assert found["total"].shape == ()

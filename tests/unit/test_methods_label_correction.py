@@ -54,6 +54,7 @@ def test_only_what_was_predicted_surely_is_relabelled_and_void_stays():
     given[0] = 255
     clip = clip_of(given)
     method.clip_loss([say(steps([0.9, 0.7, 0.1, 0.02]))], clip)  # object; unsure; background, not sure enough; background
+    method.end_step()
     method.corrected_from = 1
     expected = steps([1, 0, 1, 0]).long()
     expected[0] = 255
@@ -79,6 +80,7 @@ def test_the_curve_is_the_overlap_with_given_labels_and_correction_comes_once():
         said = torch.full((H, W), 0.01)
         said[given == 1] = torch.where(torch.arange(96) < round(96 * float(share)), 0.9, 0.01)
         method.clip_loss([say(said)], clip, iteration=iteration)
+        method.end_step()
     assert method.corrected_from == 16  # after the eighth period
     assert method.overlaps == pytest.approx(curve(np.arange(1, 9, dtype=float), 0.8, 1.0, 3.0), abs=0.006)
 
@@ -98,9 +100,10 @@ def test_consistency_is_the_divergence_from_the_mean_over_scales_on_sure_frames(
 
 
 def test_only_consistency_needs_other_scales_and_a_network_takes_them():
-    assert methods.build("adele").extra_scales == (0.7, 1.5)
-    assert methods.build("adele", consistency=0).extra_scales == ()
-    clip = clip_of(steps([0, 1, 0, 1]).long()).resized(1.5)
+    whole = clip_of(steps([0, 1, 0, 1]).long())
+    assert methods.build("adele", consistency=0).views(whole, seed=0, iteration=0) == []
+    smaller, clip = methods.build("adele").views(whole, seed=0, iteration=0)
+    assert smaller.frames.shape == (1, 2, 3, 6, 11)
     assert clip.frames.shape == (1, 2, 3, 12, 24)
     assert torch.equal(clip.masks[0, 1].float(), torch.tensor([0.0, 1, 0, 1]).repeat_interleave(6).expand(12, 24))
     network = models.build("xmem_tiny", width=8, key_dim=8, value_dim=16, hidden_dim=8)
@@ -112,6 +115,7 @@ def test_the_state_goes_through_a_checkpoint(tmp_path):
     method, resumed = methods.build("adele"), methods.build("adele")
     clip = clip_of(steps([0, 1, 0, 1]).long())
     method.clip_loss([say(steps([0.9, 0.7, 0.1, 0.02]))], clip)
+    method.end_step()
     method.overlaps, method.corrected_from = [0.25, 0.5], 7
     torch.save(method.state_dict(), tmp_path / "state.pt")
     resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))

@@ -107,7 +107,7 @@ def gradients(source, name, schedule, size):
     return torch.cat([weight.grad.flatten().double() for weight in weights if weight.grad is not None])
 
 
-SEPARABLE = [name for name in METHODS.names() if methods.build(name, total_iterations=3).separable]
+SEPARABLE = [name for name in METHODS.names() if methods.build(name, total_iterations=3).in_parts]
 
 
 @pytest.mark.parametrize("name", SEPARABLE)

@@ -52,7 +52,7 @@ def test_what_is_written_is_read_back_at_the_same_place(matrix):
 
 
 def test_state_comes_back_from_its_dictionary_and_unknown_maps_are_zero():
-    first, second = SourceState(), SourceState()
+    first, second = SourceState(0.5, 0.5), SourceState(0.5, 0.5)
     second.load_state_dict(first.state_dict())
     assert second.read(["a"], 6)[0].sum() == 0
     values, visits = np.array([[0, 1, 51 / 255, 0, 0, 0]], np.float32), np.array([[0, 1, 2, 3, 255, 0]], np.uint8)

@@ -1,6 +1,7 @@
 """Losses of whole masks rather than pixels."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,14 @@ def dice_loss(frame: Frame) -> Tensor:
     predicted = torch.where(frame.valid.unsqueeze(1), probabilities, 0).flatten(2).sum(2)
     given = labels.flatten(2).sum(2)
     return (1 - (2 * overlap + 1) / (predicted + given + 1)).mean()
+
+
+def with_dice(terms: dict[str, Any], frame: Frame, weight: float) -> dict[str, Any]:
+    """Return a method's terms with `dice` among them and, times `weight`, in `total`; unchanged for a weight of 0."""
+    if not weight:
+        return terms
+    dice = dice_loss(frame)
+    return terms | {"total": terms["total"] + weight * dice, "dice": dice}
 
 
 def student_t(frame: Frame, log_degrees: Tensor) -> Tensor:

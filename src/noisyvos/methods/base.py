@@ -1,6 +1,7 @@
 """The interface of a training method: logits and given labels in, a loss out; it never knows which network it drives."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -25,8 +26,8 @@ class Method(ABC):
     networks: ClassVar[int] = 1  # trained networks; of two, the loop sets the starts a little apart
     teacher: ClassVar[bool] = False  # a frozen second network, equal to the initial student
     clean_labels: ClassVar[bool] = False  # learns from `Clip.clean`: an oracle, the only kind of method that may read it
-    extra_scales: tuple[float, ...] = ()  # the clip also goes through the network at these; outputs in the clip's size follow the networks'
-    separable: bool = True  # a batch's loss is the mean of its samples' losses, so that it may be computed in pieces
+    in_parts: bool = True  # a batch's loss is the mean of its samples' losses, so that one after the other may be computed
+    in_processes: bool = True  # or at once, in several processes that may ask each other (`from_all`)
     scalar_learning_rate: float | None = None  # of `parameters`; None: the networks'
     relabelling: Any = None  # settings of relabelling and training anew after the training (`training.relabel`), if there is any
     averaged: ClassVar[tuple[str, ...]] = ("top_p", "sigma")  # terms that a clip averages over its frames; losses are summed
@@ -34,6 +35,8 @@ class Method(ABC):
     def __init__(self, settings: Settings, total_iterations: int | None = None) -> None:
         self.settings = settings
         self.total_iterations = total_iterations  # the schedule's length, which time-dependent settings scale with
+        # What every process of the training passes to it, in the order of their samples; set by the loop.
+        self.from_all: Callable[[Any], list[Any]] = lambda value: [value]
 
     @abstractmethod
     def terms(
@@ -64,6 +67,16 @@ class Method(ABC):
             for index, logits in enumerate(outputs[0].logits)
         ]
         return self.over_frames(frames)
+
+    def views(self, clip: Clip, *, seed: int, iteration: int) -> list[Clip]:
+        """Return other versions of a clip that go through the first network too; their outputs, in the clip's size, follow the networks'.
+
+        What is random in them follows from (seed, iteration) and the place of a sample in the whole batch.
+        """
+        return []
+
+    def end_step(self) -> None:  # noqa: B027 (most methods keep no state)
+        """Take what the clips of a step said into the state, from all processes; called once a step."""
 
     def over_frames(self, frames: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the sum (or the mean, for `averaged` terms) of the frames' terms."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from noisyvos.losses import selection
 from noisyvos.losses.pixels import frame
-from noisyvos.losses.region import dice_loss
+from noisyvos.losses.region import with_dice
 from noisyvos.methods.base import METHODS, Method
 from noisyvos.registry import Settings
 
@@ -34,7 +34,7 @@ class CrossEntropy(Method):
         super().__init__(settings, total_iterations)
         self.limits = selection.schedule_limits(total_iterations, self.settings.parity)
         self.accumulate = "faithful" if self.settings.parity else "mean"
-        self.separable = not self.settings.parity
+        self.in_parts = self.in_processes = not self.settings.parity  # the running sum goes over the batch
         self.dice_weight = getattr(settings, "dice", 0.0)
 
     def terms(
@@ -45,11 +45,8 @@ class CrossEntropy(Method):
         now = frame(logits, target, num_objects)
         ce = selection.top_mean(now.cross_entropy, now.valid, share)
         terms: dict[str, Any] = {"total": selection.over_batch(ce, self.accumulate), "ce": ce, "top_p": share}
-        if self.dice_weight:
-            terms["dice"] = dice_loss(now)
-            times = len(ce) if self.settings.parity else 1  # SMART's code adds the batch's dice once a sample
-            terms["total"] = terms["total"] + self.dice_weight * times * terms["dice"]
-        return terms
+        times = len(ce) if self.settings.parity else 1  # SMART's code adds the batch's dice once a sample
+        return with_dice(terms, now, self.dice_weight * times)
 
 
 @METHODS.register("ce_plain", WithDice)

@@ -8,10 +8,11 @@ from pydantic import Field
 from torch import Tensor
 
 from noisyvos.losses.pixels import Frame, frame
-from noisyvos.losses.region import dice_loss
+from noisyvos.losses.region import with_dice
 from noisyvos.losses.selection import pixel_mean
-from noisyvos.methods.base import METHODS, Method
-from noisyvos.methods.source_state import Place, SourceState, on_frame, places
+from noisyvos.methods.base import METHODS
+from noisyvos.methods.remembering import Remembering
+from noisyvos.methods.source_state import SourceState, on_frame, places
 from noisyvos.models.base import Clip, ClipOutput
 from noisyvos.registry import Settings
 
@@ -33,32 +34,20 @@ def clamped(now: Frame) -> Tensor:
 
 
 @METHODS.register("elr", EarlyLearningSettings)
-class EarlyLearning(Method):
+class EarlyLearning(Remembering):
     """E[-log p_y] + weight E[log(1 - <average, p>)] + dice (Liu et al., "Early-Learning Regularization", NeurIPS 2020, eq. 6)."""
 
     settings: EarlyLearningSettings
     averaged = ("top_p", "remembered")
-    separable = False  # the averages live in one process
 
     def __init__(self, settings: EarlyLearningSettings, total_iterations: int | None = None) -> None:
-        super().__init__(settings, total_iterations)
-        self.memory = SourceState()
+        super().__init__(settings, total_iterations, SourceState(settings.momentum, 1 - settings.momentum))
 
-    def terms(
-        self,
-        logits: Tensor,
-        target: Tensor,
-        *,
-        num_objects: Tensor,
-        teacher_logits: Tensor | None = None,
-        iteration: int = 0,
-        average: Tensor | None = None,
-    ) -> dict[str, Any]:
+    def frame_terms(self, now: Frame, iteration: int, average: Tensor | None = None) -> dict[str, Any]:
         """Return `ce` (B,), `regulariser` (B,), `remembered` (B,) share of pixels with an average, `dice`, `top_p` = 1 and `total`.
 
         average (B, K+1, H, W): the running average of every pixel, 0 where there is none yet; None: nowhere.
         """
-        now = frame(logits, target, num_objects)
         ce = pixel_mean(now.cross_entropy, now.valid)
         average = torch.zeros_like(now.log_probabilities) if average is None else average.to(now.log_probabilities)
         agreement = (average * clamped(now)).sum(1)
@@ -66,40 +55,25 @@ class EarlyLearning(Method):
         remembered = pixel_mean((average.sum(1) > 0).to(ce), now.valid)
         total = (ce + self.settings.weight * regulariser).mean()
         terms = {"total": total, "ce": ce, "regulariser": regulariser, "remembered": remembered, "top_p": 1.0}
-        if self.settings.dice:
-            terms["dice"] = dice_loss(now)
-            terms["total"] = total + self.settings.dice * terms["dice"]
-        return terms
+        return with_dice(terms, now, self.settings.dice)
 
     def clip_loss(self, outputs: list[ClipOutput], clip: Clip, *, teacher: ClipOutput | None = None, iteration: int = 0) -> dict[str, Any]:
-        """Update the averages with a clip's predictions, then return its terms."""
+        """Return a clip's terms with the averages as they are with its predictions."""
         frames = []
         for time, logits in enumerate(outputs[0].logits, start=1):
-            target = clip.masks[:, time]
-            average = self.updated(logits.detach(), target, clip, time)
-            frames.append(self.terms(logits, target, num_objects=clip.num_objects, iteration=iteration, average=average))
+            now = frame(logits, clip.masks[:, time], clip.num_objects)
+            frames.append(self.frame_terms(now, iteration, self.averages(now, clip, time)))
         return self.over_frames(frames)
 
-    @torch.no_grad()
-    def updated(self, logits: Tensor, target: Tensor, clip: Clip, time: int) -> Tensor:
-        """Add frame `time`'s predictions (B, K+1, H, W) to the averages and return these on its pixels; 0 before enough visits."""
-        probabilities = clamped(frame(logits, target, clip.num_objects))
+    def averages(self, now: Frame, clip: Clip, time: int) -> Tensor:
+        """Return the averages with frame `time`'s predictions on its pixels, (B, K+1, H, W); 0 before enough visits."""
+        probabilities = clamped(now).detach()
         probabilities = probabilities / probabilities.sum(1, keepdim=True)
         average = torch.zeros_like(probabilities)
         for place in places(clip, time, "elr"):
-            average[place.sample] = self._visit(place, probabilities[place.sample])
+            values, visits = self.memory.visit(place, probabilities[place.sample])
+            least = visits.min(0)  # objects that were left out of a clip were visited less
+            share = 1 - np.float32(self.settings.momentum) ** least.astype(np.float32)
+            mass = np.where(least >= self.settings.visits, share, np.float32(0))
+            average[place.sample] = on_frame(place, values, mass, probabilities[place.sample])
         return average
-
-    def _visit(self, place: Place, probabilities: Tensor) -> Tensor:
-        """Return the averages (C, H, W) of one sample's frame after a visit with probabilities (C, H, W)."""
-        values, visits = self.memory.add(place, probabilities, self.settings.momentum)
-        least = visits.min(0)  # objects that were left out of a clip were visited less
-        share = 1 - np.float32(self.settings.momentum) ** least.astype(np.float32)
-        mass = np.where(least >= self.settings.visits, share, np.float32(0))
-        return on_frame(place, values, mass, probabilities)
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.memory.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.memory.load_state_dict(state)

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from noisyvos.losses.memorisation import is_memorising
 from noisyvos.losses.pixels import VOID, Frame, frame
-from noisyvos.losses.region import dice_loss
-from noisyvos.losses.selection import REFERENCE_ITERATIONS, pixel_mean
-from noisyvos.methods.base import METHODS, Method
+from noisyvos.losses.region import with_dice
+from noisyvos.losses.selection import pixel_mean
+from noisyvos.methods.base import METHODS
+from noisyvos.methods.remembering import Remembering
 from noisyvos.methods.source_state import SourceState, on_frame, places
 from noisyvos.models.base import Clip, ClipOutput
 from noisyvos.registry import Settings
@@ -45,42 +46,32 @@ def consistency(frames: Sequence[Frame], sure: float) -> Tensor:
 
 
 @METHODS.register("adele", LabelCorrectionSettings)
-class LabelCorrection(Method):
+class LabelCorrection(Remembering):
     """E[-log p_y] + dice on labels that are corrected once, plus consistency over scales."""
 
     settings: LabelCorrectionSettings
     averaged = ("top_p", "relabelled", "given_iou")
-    separable = False  # predictions and labels are remembered in one process
 
     def __init__(self, settings: LabelCorrectionSettings, total_iterations: int | None = None) -> None:
-        super().__init__(settings, total_iterations)
-        self.extra_scales = settings.scales if settings.consistency else ()
-        self.memory = SourceState()  # the last prediction of every pixel until the correction, and what is corrected with after it
+        # The last prediction of every pixel until the correction, and what is corrected with after it.
+        super().__init__(settings, total_iterations, SourceState(0.0, 1.0))
         self.overlaps: list[float] = []  # mean IoU with the given labels, of periods that ended
         self.period, self.sum, self.count = 0, 0.0, 0  # of the present period
+        self.heard: list[tuple[int, int, float, int]] = []  # of this step: sample, time, sum and number of overlaps
         self.corrected_from = -1  # iteration; -1: not yet
 
-    def terms(
-        self,
-        logits: Tensor,
-        target: Tensor,
-        *,
-        num_objects: Tensor,
-        teacher_logits: Tensor | None = None,
-        iteration: int = 0,
-        scaled: Sequence[Tensor] = (),
-    ) -> dict[str, Any]:
-        """Return `ce` (B,), `dice`, `consistency` (B,) if there are `scaled` logits (B, K+1, H, W), `top_p` = 1 and `total`."""
-        now = frame(logits, target, num_objects)
+    def views(self, clip: Clip, *, seed: int, iteration: int) -> list[Clip]:
+        """Return the clip at the other scales, where consistency is asked."""
+        return [clip.resized(scale) for scale in self.settings.scales] if self.settings.consistency else []
+
+    def frame_terms(self, now: Frame, iteration: int, scaled: Sequence[Frame] = ()) -> dict[str, Any]:
+        """Return `ce` (B,), `dice`, `consistency` (B,) if there are frames of other scales, `top_p` = 1 and `total`."""
         ce = pixel_mean(now.cross_entropy, now.valid)
         terms: dict[str, Any] = {"total": ce.mean(), "ce": ce, "top_p": 1.0}
         if scaled:
-            terms["consistency"] = consistency([now, *(frame(each, target, num_objects) for each in scaled)], self.settings.sure)
+            terms["consistency"] = consistency([now, *scaled], self.settings.sure)
             terms["total"] = terms["total"] + self.settings.consistency * terms["consistency"].mean()
-        if self.settings.dice:
-            terms["dice"] = dice_loss(now)
-            terms["total"] = terms["total"] + self.settings.dice * terms["dice"]
-        return terms
+        return with_dice(terms, now, self.settings.dice)
 
     def clip_loss(self, outputs: list[ClipOutput], clip: Clip, *, teacher: ClipOutput | None = None, iteration: int = 0) -> dict[str, Any]:
         """Return a clip's terms on given or corrected labels, with the share of pixels `relabelled`; the curve and the memory go on."""
@@ -93,14 +84,14 @@ class LabelCorrection(Method):
                 target = given
             else:
                 target = self.corrected(given, clip, time)
-            scaled = [output.logits[time - 1] for output in outputs[1:]]
-            terms = self.terms(logits, target, num_objects=clip.num_objects, iteration=iteration, scaled=scaled)
+            now, *scaled = (frame(output.logits[time - 1], target, clip.num_objects) for output in outputs)
+            terms = self.frame_terms(now, iteration, scaled)
             frames.append({**terms, "relabelled": (target != given).float().mean()})
         return self.over_frames(frames)
 
     def advance(self, iteration: int) -> None:
         """Close the period that ended before `iteration`, and decide whether labels are corrected from here on."""
-        period = iteration * self.settings.periods // (self.total_iterations or REFERENCE_ITERATIONS)
+        period = iteration * self.settings.periods // self.length
         if period == self.period or self.corrected_from >= 0:
             return
         if self.count:
@@ -111,16 +102,27 @@ class LabelCorrection(Method):
 
     @torch.no_grad()
     def remember(self, now: Frame, clip: Clip, time: int) -> None:
-        """Add the overlap of predictions and given labels to the curve, and keep the predictions."""
+        """Note the overlap of predictions and given labels for the curve, and the predictions."""
         predicted = now.probabilities.argmax(1)
+        sums, counts = (torch.zeros(len(predicted), dtype=torch.float64, device=predicted.device) for _ in range(2))
         for label in range(1, now.used.shape[1]):
             ours, theirs = (predicted == label) & now.valid, now.target == label
             union = (ours | theirs).flatten(1).sum(1)
-            overlap = (ours & theirs).flatten(1).sum(1) / union.clamp(min=1)
-            self.sum += float(overlap.double().sum())
-            self.count += int((union > 0).sum())
+            sums += (ours & theirs).flatten(1).sum(1) / union.clamp(min=1).double()
+            counts += union > 0
+        for sample, (total, count) in enumerate(zip(sums.tolist(), counts.tolist(), strict=True)):
+            self.heard.append((clip.place(sample)[0], time, total, int(count)))
         for place in places(clip, time, "adele"):
-            self.memory.add(place, now.probabilities[place.sample], 0.0)
+            self.memory.visit(place, now.probabilities[place.sample])
+
+    def end_step(self) -> None:
+        if self.corrected_from >= 0:
+            return
+        super().end_step()
+        own, self.heard = self.heard, []
+        for _, _, total, count in sorted(each for heard in self.from_all(own) for each in heard):
+            self.sum += total
+            self.count += count
 
     @torch.no_grad()
     def corrected(self, given: Tensor, clip: Clip, time: int) -> Tensor:
@@ -139,9 +141,9 @@ class LabelCorrection(Method):
 
     def state_dict(self) -> dict[str, Any]:
         progress = {"overlaps": list(self.overlaps), "period": self.period, "sum": self.sum, "count": self.count}
-        return {**progress, "corrected_from": self.corrected_from, **self.memory.state_dict()}
+        return {**progress, "corrected_from": self.corrected_from, **super().state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.overlaps, self.period, self.sum, self.count = (state[name] for name in ("overlaps", "period", "sum", "count"))
         self.overlaps, self.corrected_from = list(self.overlaps), state["corrected_from"]
-        self.memory.load_state_dict(state)
+        super().load_state_dict(state)

@@ -33,7 +33,7 @@ class CleanOracle(Method):
         self.inner: Method = from_settings(settings.method, settings.settings, total_iterations)
         if self.inner.networks != 1 or self.inner.teacher or self.inner.clean_labels:
             raise UserError(f"Method 'oracle_clean' takes a method with one network and no teacher, not {settings.method!r}.")
-        self.separable = self.inner.separable
+        self.in_parts, self.in_processes = self.inner.in_parts, self.inner.in_processes
         self.scalar_learning_rate = self.inner.scalar_learning_rate
 
     def terms(
@@ -48,5 +48,18 @@ class CleanOracle(Method):
             raise UserError("Method 'oracle_clean' needs the clean labels of the training clips, and this data set carries none.")
         return self.inner.clip_loss(outputs, replace(clip, masks=clip.clean), iteration=iteration)
 
+    def views(self, clip: Clip, *, seed: int, iteration: int) -> list[Clip]:
+        return self.inner.views(clip, seed=seed, iteration=iteration)
+
+    def end_step(self) -> None:
+        self.inner.from_all = self.from_all
+        self.inner.end_step()
+
     def parameters(self) -> list[torch.nn.Parameter]:
         return self.inner.parameters()
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.inner.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.inner.load_state_dict(state)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from noisyvos.losses import robust
 from noisyvos.losses.pixels import Frame, frame
-from noisyvos.losses.region import dice_loss
+from noisyvos.losses.region import with_dice
 from noisyvos.losses.selection import pixel_mean
 from noisyvos.methods.base import METHODS, Method
 from noisyvos.registry import Settings
@@ -35,11 +35,7 @@ class PixelMethod(Method):
         """Return `robust` (B,), `dice` (scalar, unless its weight is 0), `top_p` = 1 and `total`; see the base class."""
         now = frame(logits, target, num_objects)
         loss = pixel_mean(self.pixel_loss(now), now.valid)
-        terms: dict[str, Any] = {"total": loss.mean(), "robust": loss, "top_p": 1.0}
-        if self.settings.dice:
-            terms["dice"] = dice_loss(now)
-            terms["total"] = terms["total"] + self.settings.dice * terms["dice"]
-        return terms
+        return with_dice({"total": loss.mean(), "robust": loss, "top_p": 1.0}, now, self.settings.dice)
 
 
 class GeneralisedSettings(DiceWeight):

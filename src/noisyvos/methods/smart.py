@@ -13,7 +13,7 @@ from noisyvos.errors import UserError
 from noisyvos.losses import selection
 from noisyvos.losses import smart as parts
 from noisyvos.losses.pixels import Frame, cross_entropy, frame
-from noisyvos.losses.region import dice_loss
+from noisyvos.losses.region import with_dice
 from noisyvos.methods.base import METHODS, Method
 from noisyvos.registry import Settings
 
@@ -55,7 +55,7 @@ class Smart(Method):
         self.weights = settings.term_weights()
         self.score = settings.reliability_score or ("labels" if settings.parity else "foreground")
         self.accumulate = settings.accumulate or ("faithful" if settings.parity else "mean")
-        self.separable = self.accumulate == "mean"
+        self.in_parts = self.in_processes = self.accumulate == "mean"
 
     def terms(
         self, logits: Tensor, target: Tensor, *, num_objects: Tensor, teacher_logits: Tensor | None = None, iteration: int = 0
@@ -73,10 +73,7 @@ class Smart(Method):
         terms = {name: selection.top_mean(loss, now.valid, share) for name, loss in self.pixel_losses(now, teacher, sigma).items()}
         weighted = terms["ce"] + sum(weight * terms[name] for name, weight in self.weights.items())
         total = selection.over_batch(weighted, self.accumulate)
-        if not self.settings.dice:
-            return {"total": total, **terms, "sigma": sigma, "top_p": share}
-        dice = dice_loss(now)
-        return {"total": total + self.settings.dice * dice, **terms, "dice": dice, "sigma": sigma, "top_p": share}
+        return with_dice({"total": total, **terms, "sigma": sigma, "top_p": share}, now, self.settings.dice)
 
     def pixel_losses(self, now: Frame, teacher: Tensor, sigma: Tensor) -> dict[str, Tensor]:
         """Return the four terms of every pixel, (B, H, W), for the teacher's labels (B, H, W) and the trust in the given ones (B,)."""

@@ -1,7 +1,7 @@
 """State of single pixels across visits, kept in source-image coordinates at stride 4: warped there and back by a clip's recorded origin."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,18 +58,33 @@ class Place:
     """One frame of one sample of a batch, as source state sees it."""
 
     sample: int
+    order: tuple[int, int]  # (sample in the whole batch, time): visits of a step are taken in this order
     keys: list[str]  # of the objects in slots 1..n
     warp: Warp
 
 
-class SourceState:
-    """Maps of objects in frames, by (dataset, sequence, frame, object): a probability and a number of visits for every cell.
+@dataclass(frozen=True)
+class Visit:
+    """What one frame of one sample says of the cells it shows; it travels between processes."""
 
-    Both are uint8 and lie compressed in memory, for most of a map is 0: 2 bytes an object and cell at most.
+    order: tuple[int, int]
+    keys: list[str]
+    seen: np.ndarray  # (cells,) bool
+    values: np.ndarray  # (objects, cells seen) float32
+
+
+class SourceState:
+    """Maps of objects in frames, by (dataset, sequence, frame, object): a value in 0..1 and a number of visits for every cell.
+
+    Both are uint8 and lie compressed in memory, for most of a map is 0: 2 bytes an object and cell at most. A visit with
+    value v makes `keep` m + `add` v of a map's m. A step reads the maps as they were before it; `settle` then adds its visits,
+    those of all processes, so that neither the division of a batch nor the number of processes changes what is remembered.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keep: float, add: float) -> None:
         self._maps: dict[str, bytes] = {}
+        self._weights = np.float32(keep), np.float32(add)
+        self._visits: list[Visit] = []
 
     def read(self, keys: list[str], cells: int) -> tuple[np.ndarray, np.ndarray]:
         """Return values in 0..1 float32 and visits uint8 (saturated at 255), both (objects, cells); zeros for what was never written."""
@@ -85,16 +100,26 @@ class SourceState:
         for key, level, count in zip(keys, levels, visits, strict=True):
             self._maps[key] = zlib.compress(np.stack([level, count]).tobytes(), 1)
 
-    def add(self, place: Place, probabilities: Tensor, momentum: float) -> tuple[np.ndarray, np.ndarray]:
-        """Average a frame's probabilities (C, H, W) into its cells (`momentum` is the old value's weight) and return `read`'s arrays."""
-        pixels, beta = place.warp.pixels, np.float32(momentum)
-        predicted = pick(probabilities[1 : len(place.keys) + 1].flatten(1), pixels).flatten(1).float().cpu().numpy()
+    def visit(self, place: Place, values: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Note a frame's values (C, H, W) for `settle` and return `read`'s arrays as they are with this visit."""
+        pixels = place.warp.pixels
+        picked = pick(values[1 : len(place.keys) + 1].flatten(1), pixels).flatten(1).float().cpu().numpy()
         seen = (pixels >= 0).flatten().cpu().numpy()
-        values, visits = self.read(place.keys, pixels.numel())
-        values = np.where(seen, beta * values + (1 - beta) * predicted, values)
-        visits = np.minimum(visits + seen.astype(np.uint16), 255).astype(np.uint8)
-        self.write(place.keys, values, visits)
+        self._visits.append(Visit(place.order, place.keys, seen, picked[:, seen]))
+        return self._after(self._visits[-1])
+
+    def _after(self, visit: Visit) -> tuple[np.ndarray, np.ndarray]:
+        keep, add = self._weights
+        values, visits = self.read(visit.keys, len(visit.seen))
+        values[:, visit.seen] = np.minimum(keep * values[:, visit.seen] + add * visit.values, 1)
+        visits[:, visit.seen] += visits[:, visit.seen] < 255
         return values, visits
+
+    def settle(self, from_all: Callable[[Any], list[Any]]) -> None:
+        """Add the visits since the last call, of all processes; `from_all` returns what every process passes to it."""
+        own, self._visits = self._visits, []
+        for visit in sorted((visit for visits in from_all(own) for visit in visits), key=lambda visit: visit.order):
+            self.write(visit.keys, *self._after(visit))
 
     def state_dict(self) -> dict[str, Any]:
         """Return all maps as one uint8 tensor with their keys and lengths."""
@@ -115,7 +140,9 @@ def places(clip: Clip, time: int, method: str) -> Iterator[Place]:
         if objects:
             keys = ["/".join([*key[:2], key[2 + time], str(label)]) for label in objects]
             frame = (clip.frames.shape[-2], clip.frames.shape[-1])
-            yield Place(sample, keys, warp(clip.origin.to_source[sample, time], frame, clip.origin.sizes[sample]))
+            yield Place(
+                sample, (clip.place(sample)[0], time), keys, warp(clip.origin.to_source[sample, time], frame, clip.origin.sizes[sample])
+            )
 
 
 def with_background(objects: Tensor, mass: Tensor, channels: int) -> Tensor:

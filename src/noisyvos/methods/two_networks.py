@@ -117,17 +117,17 @@ class PixelCoTeaching(CoTeaching):
 
 @METHODS.register("coteach_frame", FrameSettings)
 class FrameCoTeaching(CoTeaching):
-    """Whole frames are kept or dropped, as in ActiSeg-NL; expected to fail where every frame is noisy."""
+    """Whole frames of the batch are kept or dropped, as in ActiSeg-NL; expected to fail where every frame is noisy."""
 
     settings: FrameSettings
-    separable = False
+    in_parts = False
 
     def keep(self, peer: Frame, iteration: int) -> tuple[Tensor, float]:
         share = self.settings.first - self.settings.fall * min(iteration / self.length(), 1.0)
         losses = pixel_mean(peer.cross_entropy, peer.valid)
-        chosen = torch.zeros_like(losses, dtype=torch.bool)
-        chosen[losses.argsort(stable=True)[: max(1, int(share * len(losses)))]] = True
-        return peer.valid & chosen.view(-1, 1, 1), share
+        whole = torch.cat(self.from_all(losses.detach().cpu()))
+        limit = whole.sort().values[max(1, int(share * len(whole))) - 1]  # frames of equal loss share their fate
+        return peer.valid & (losses <= limit.to(losses)).view(-1, 1, 1), share
 
 
 @METHODS.register("jocor", JointSettings)

@@ -70,6 +70,14 @@ class Group:
         _reached(lambda: distributed.gather_object(value, found, dst=0))
         return found or []
 
+    def from_all(self, value: Any) -> list[Any]:
+        """Return the values of all processes in order, to each of them."""
+        if self.size == 1:
+            return [value]
+        found: list[Any] = [None] * self.size
+        _reached(lambda: distributed.all_gather_object(found, value))
+        return found
+
 
 ALONE = Group()
 

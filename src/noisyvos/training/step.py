@@ -115,7 +115,9 @@ def take_step(learner: Learner, clip: Clip, iteration: int, group: Group = ALONE
         optimizer.zero_grad()
     size = learner.schedule.batch // learner.schedule.parts
     pieces = [clip] if len(clip.frames) <= size else [clip.rows(first, size) for first in range(0, len(clip.frames), size)]
+    learner.method.from_all = group.from_all
     result = _joined([_pass(learner, piece, iteration) for piece in pieces])
+    learner.method.end_step()
     group.add_gradients([*learner.weights, *learner.method.parameters()])
     learner.scaler.unscale_(learner.optimizers[0])
     norm = nn.utils.get_total_norm([weight.grad for weight in learner.weights if weight.grad is not None])
@@ -138,8 +140,8 @@ def _pass(learner: Learner, clip: Clip, iteration: int) -> StepResult:
         outputs = [
             network.forward_clip(clip, generator=torch_generator("pass", *key, index)) for index, network in enumerate(learner.networks)
         ]
-        for scale in learner.method.extra_scales:
-            other = learner.networks[0].forward_clip(clip.resized(scale), generator=torch_generator("pass", *key, 0))
+        for view in learner.method.views(clip, seed=learner.seed, iteration=iteration):
+            other = learner.networks[0].forward_clip(view, generator=torch_generator("pass", *key, 0))
             outputs.append(resized_output(other, (clip.frames.shape[-2], clip.frames.shape[-1])))
         terms = dict(learner.method.clip_loss(outputs, clip, teacher=guess, iteration=iteration))
         loss = terms.pop("total")

@@ -92,21 +92,22 @@ def _device(name: str, rank: int) -> "torch.device":
 
 
 def _check_division(chosen: Chosen, name: str, count: int) -> None:
-    """Refuse what several processes cannot do."""
+    """Refuse what parts of a batch, or several processes, cannot do."""
     from noisyvos import methods
 
-    if count == 1:
-        return
-    batch = chosen.schedule.batch
+    batch, parts = chosen.schedule.batch, chosen.schedule.parts
     if batch < count:
         raise UserError(
             f"A batch of {batch} cannot be shared by {count} processes: take at most {batch} (--processes, or GPUs of the job)."
         )
-    if not methods.from_settings(chosen.method["kind"], _without_kind(chosen.method), chosen.schedule.total).separable:
-        raise UserError(
-            f"Method {name!r} needs all samples of a batch in one place (it compares them, or keeps something from one to the next), "
-            f"so {count} processes cannot share it: train it with --processes 1, on one GPU."
-        )
+    if count == 1 and parts == 1:
+        return
+    method = methods.from_settings(chosen.method["kind"], _without_kind(chosen.method), chosen.schedule.total)
+    why = f"Method {name!r} compares the samples of a batch, so it needs all of them in one place"
+    if count > 1 and not method.in_processes:
+        raise UserError(f"{why} and {count} processes cannot share it: train it with --processes 1, on one GPU.")
+    if parts > 1 and not method.in_parts:
+        raise UserError(f"{why}: set `parts: 1` in train.yaml, in place of {parts}.")
 
 
 def _without_kind(entry: dict[str, Any]) -> dict[str, Any]:
