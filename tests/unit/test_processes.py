@@ -39,7 +39,12 @@ def world(tmp_path_factory):
     root = make_world(tmp_path_factory.mktemp("world"))
     params = root / "params" / "train.yaml"
     params.write_text(yaml.safe_dump({name: SCHEDULE | changes for name, changes in SCHEDULES.items()}))
-    methods = {"plain": {"kind": "ce_plain"}, "pair": {"kind": "jocor"}, "sums": {"kind": "xmem", "parity": True}}
+    methods = {
+        "plain": {"kind": "ce_plain"},
+        "pair": {"kind": "jocor"},
+        "sums": {"kind": "xmem", "parity": True},
+        "frames": {"kind": "coteach_frame"},
+    }
     (root / "params" / "methods.yaml").write_text(yaml.safe_dump(methods))
     return root
 
@@ -119,6 +124,30 @@ def test_gradients_of_slices_add_up_to_the_batch(world, name):
         assert (gradients(source, name, schedule, size) - wanted).norm() < 1e-6 * wanted.norm()
 
 
+REMEMBERING = ["adele", "coteach_frame", "elr", "npn"]
+
+
+@pytest.fixture(scope="module")
+def memories(world, tmp_path_factory):
+    """Return where one process and two of them left the gradients and the state of methods that remember pixels or compare frames."""
+    folders = {count: tmp_path_factory.mktemp(f"remembered{count}") for count in (1, 2)}
+    for count, folder in folders.items():
+        run_together(group_work.remembered, (world, REMEMBERING, folder), count)
+    return folders
+
+
+@pytest.mark.parametrize("name", REMEMBERING)
+def test_what_is_remembered_is_the_same_in_several_processes(memories, name):
+    """The batch of 5 holds frames twice, of 3 videos: both processes have news of the same pixels in one step."""
+    alone, first, second = (torch.load(memories[size] / f"{name}-{rank}.pt") for size, rank in ((1, 0), (2, 0), (2, 1)))
+    for wanted, found, same in zip(alone["gradients"], first["gradients"], second["gradients"], strict=True):
+        assert torch.equal(found, same)
+        assert (found - wanted).norm() < 1e-6 * wanted.norm()
+    for key, value in first["state"].items():
+        assert torch.equal(value, second["state"][key]) if isinstance(value, torch.Tensor) else value == second["state"][key]
+    assert name == "coteach_frame" or first["state"]["keys"] == alone["state"]["keys"] != []
+
+
 def test_weights_of_several_processes_are_those_of_one(world, alone, pair_of_processes, tmp_path):
     weights, facts = alone
     for count, (together, same) in {2: pair_of_processes, 4: run(world, tmp_path, processes=4)}.items():
@@ -178,7 +207,8 @@ def test_an_error_for_the_user_comes_through():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "sums", "processes": 2}, "'sums' needs all samples of a batch in one place.*--processes 1"),
+        ({"method": "sums", "processes": 2}, "'sums' compares the samples of a batch.*--processes 1"),
+        ({"method": "frames", "schedule": "parts"}, "'frames' compares the samples of a batch.*set `parts: 1`.*in place of 3"),
         ({"processes": 6}, "A batch of 5 cannot be shared by 6 processes: take at most 5"),
     ],
 )
