@@ -38,6 +38,7 @@ FAMILIES = {
         Family("noise", "noise setting", "noisyvos.noise.base:NOISE", "noise"),
         Family("models", "model", "noisyvos.models.base:MODELS", "models"),
         Family("methods", "method", "noisyvos.methods.base:METHODS", "methods"),
+        Family("corruptions", "image corruption", "noisyvos.corruptions.base:CORRUPTIONS", "corruptions"),
         Family("train", "schedule", "noisyvos.training.schedule:Schedule"),
         Family("eval", "evaluation setting", "noisyvos.inference.settings:Evaluation"),
     )
