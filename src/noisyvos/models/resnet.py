@@ -5,6 +5,9 @@ version 1.5). Fine-tuning video segmentation networks keeps the running statisti
 normalisation here is the same in train() and eval().
 """
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,10 +20,28 @@ class FrozenStatisticsNorm(nn.BatchNorm2d):
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
 
 
-def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module | None:
+class FrozenNorm(nn.Module):
+    """Batch normalisation by stored numbers, none of which is a parameter."""
+
+    eps = 1e-5
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
+            self.register_buffer(name, torch.full((channels,), value))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (N, C, H, W)."""
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+
+
+Norm = Callable[[int], nn.Module]  # number of channels -> normalisation
+
+
+def _shortcut(inputs: int, outputs: int, stride: int, norm: Norm) -> nn.Module | None:
     if stride == 1 and inputs == outputs:
         return None
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), FrozenStatisticsNorm(outputs))
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), norm(outputs))
 
 
 class BasicBlock(nn.Module):
@@ -28,13 +49,13 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, norm: Norm = FrozenStatisticsNorm) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
-        self.bn1 = FrozenStatisticsNorm(width)
+        self.bn1 = norm(width)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.bn2 = FrozenStatisticsNorm(width)
-        self.downsample = _shortcut(inputs, width, stride)
+        self.bn2 = norm(width)
+        self.downsample = _shortcut(inputs, width, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, width, H / stride, W / stride)."""
@@ -48,15 +69,15 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, norm: Norm = FrozenStatisticsNorm) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
-        self.bn1 = FrozenStatisticsNorm(width)
+        self.bn1 = norm(width)
         self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
-        self.bn2 = FrozenStatisticsNorm(width)
+        self.bn2 = norm(width)
         self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
-        self.bn3 = FrozenStatisticsNorm(4 * width)
-        self.downsample = _shortcut(inputs, 4 * width, stride)
+        self.bn3 = norm(4 * width)
+        self.downsample = _shortcut(inputs, 4 * width, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, 4 * width, H / stride, W / stride)."""
@@ -66,10 +87,12 @@ class Bottleneck(nn.Module):
         return F.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
-def stage(block: type[BasicBlock] | type[Bottleneck], inputs: int, width: int, count: int, stride: int) -> nn.Sequential:
+def stage(
+    block: type[BasicBlock] | type[Bottleneck], inputs: int, width: int, count: int, stride: int, norm: Norm = FrozenStatisticsNorm
+) -> nn.Sequential:
     """Return one stage of `count` blocks, the first of which strides."""
     outputs = width * block.expansion
-    return nn.Sequential(block(inputs, width, stride), *(block(outputs, width, 1) for _ in range(count - 1)))
+    return nn.Sequential(block(inputs, width, stride, norm), *(block(outputs, width, 1, norm) for _ in range(count - 1)))
 
 
 def stem_convolution(channels: int) -> nn.Conv2d:

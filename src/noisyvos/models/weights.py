@@ -75,8 +75,8 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], where: str) -> 
 
 
 def save(model: nn.Module, path: str | Path) -> None:
-    """Write `model`'s state dict as safetensors, atomically."""
-    state = {name: value.detach().cpu().contiguous() for name, value in sorted(model.state_dict().items())}
+    """Write `model`'s state dict as safetensors, atomically; a tensor that stands under two names is written under both."""
+    state = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in sorted(model.state_dict().items())}
     with atomic_file(path) as temporary:
         temporary.write_bytes(to_bytes(state))
 
