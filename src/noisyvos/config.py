@@ -161,7 +161,9 @@ def check(params: Path, *, settings: bool = True) -> None:
     if settings and not errors:  # importing a family is slow, and settings of an unknown kind cannot be judged
         for family in FAMILIES.values():
             errors += _check_settings(family, entries[family.file])
+        errors += _check_parts_are_videos(entries["datasets"])
     errors += _check_sources(entries.get("datasets", {}), entries.get("sources", {}))
+    errors += _check_mixes(entries.get("datasets", {}))
     for name in preset_names(params):
         errors += _check_preset(params, name, entries)
     if errors:
@@ -223,7 +225,40 @@ def _check_sources(datasets: dict[str, Any], sources: dict[str, Any]) -> list[st
     return [
         f"datasets.yaml: {name}: {unknown_name('source', str(entry.get('source')), sources)}"
         for name, entry in datasets.items()
-        if isinstance(entry, dict) and entry.get("source") not in sources
+        if isinstance(entry, dict) and entry.get("kind") != "mix" and entry.get("source") not in sources
+    ]
+
+
+def mix_parts(entry: dict[str, Any]) -> list[str]:
+    """Return the datasets that an entry of kind `mix` names, as far as it is well formed."""
+    parts = entry.get("parts")
+    return [str(part.get("dataset")) for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+
+
+def _check_mixes(datasets: dict[str, Any]) -> list[str]:
+    errors = []
+    for name, entry in datasets.items():
+        if not isinstance(entry, dict) or entry.get("kind") != "mix":
+            continue
+        where, parts = f"datasets.yaml: {name}: parts", mix_parts(entry)
+        if not parts:
+            errors.append(f"{where}: expected a list of {{dataset: NAME, repeat: 1, jump_divisor: 1}}.")
+        for part in parts:
+            if part not in datasets:
+                errors.append(f"{where}: {unknown_name('dataset', part, datasets)}")
+            elif isinstance(datasets[part], dict) and datasets[part].get("kind") == "mix":
+                errors.append(f"{where}: {part!r} is a mix itself; name its parts instead.")
+    return errors
+
+
+def _check_parts_are_videos(datasets: dict[str, Any]) -> list[str]:
+    registry = FAMILIES["datasets"].load()
+    return [
+        f"datasets.yaml: {name}: parts: {part!r} holds still images; a mix is made of video datasets."
+        for name, entry in datasets.items()
+        if isinstance(entry, dict) and entry.get("kind") == "mix"
+        for part in mix_parts(entry)
+        if isinstance(datasets.get(part), dict) and getattr(registry.get(datasets[part]["kind"]).settings, "makes", "") == "images"
     ]
 
 

@@ -46,6 +46,22 @@ BAD = {
         "train.yaml: x: iterations: Input should be greater than 0",
     ),
     "unknown source": ("datasets.yaml", "x: {kind: folder, source: shape}\n", "datasets.yaml: x: Unknown source 'shape'. Did you mean"),
+    "unknown part of a mix": (
+        "datasets.yaml",
+        "x: {kind: mix, parts: [{dataset: davis17_trian}]}\n",
+        "datasets.yaml: x: parts: Unknown dataset 'davis17_trian'. Did you mean 'davis17_train'?",
+    ),
+    "a mix of mixes": (
+        "datasets.yaml",
+        "x: {kind: mix, parts: [{dataset: tao_train_x5}]}\n",
+        "datasets.yaml: x: parts: 'tao_train_x5' is a mix itself",
+    ),
+    "still images in a mix": (
+        "datasets.yaml",
+        "x: {kind: mix, parts: [{dataset: coco_train}]}\n",
+        "datasets.yaml: x: parts: 'coco_train' holds still images",
+    ),
+    "a mix of nothing": ("datasets.yaml", "x: {kind: mix, source: shapes}\n", "datasets.yaml: x: parts: expected a list"),
     "a key twice": ("noise.yaml", "clean: {kind: clean}\n", "noise.yaml: the key 'clean' stands twice"),
     "broken YAML": ("noise.yaml", "x: {kind: clean\n", "noise.yaml: this file is not valid YAML"),
     "unknown name in a preset": (

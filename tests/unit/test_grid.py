@@ -60,7 +60,9 @@ def test_baselines_stand_in_every_preset_and_every_cell_finds_what_it_needs(pres
     for cell in cells["train"].values():
         assert cell["noise_key"] in cells["noise"]
         assert cell["pretrain_key"] in cells["pretrain"]
-        assert cell["dataset"] in cells["convert"]
+        assert cell["dataset"] in cells["convert"] or cell["dataset"] in cells["mix"]
+    for cell in cells["mix"].values():
+        assert all(cell[f"part{number}"] in cells["convert"] for number in (1, 2, 3, 4))
     for cell in cells["infer"].values():
         stage, key = cell["weights"].split("/")
         assert key in cells[stage]
@@ -75,6 +77,14 @@ def test_dependencies_on_source_files_exist() -> None:
             for name, value in cell.items():
                 if name.endswith("_file"):
                     assert (root / value).exists(), value
+
+
+def test_a_mix_is_made_of_its_converted_parts() -> None:
+    cells = cells_of("paper")
+    (mix,) = [cell for name, cell in cells["mix"].items() if name == "davis17_ytvos19_train"]
+    assert [mix[f"part{number}"] for number in (1, 2, 3, 4)] == ["davis17_train", *["youtube19_train_rest"] * 3]
+    assert {"davis17", "youtube19_train"} < set(cells["download"])
+    assert not set(cells["mix"]) & set(cells["convert"])
 
 
 def test_a_cell_of_two_blocks_is_run_once() -> None:
@@ -121,7 +131,7 @@ def test_a_file_that_is_no_grid_is_refused(tmp_path: Path, text: str) -> None:
 def test_plan_of_the_full_grid_says_what_is_missing() -> None:
     said = describe("paper", PARAMS)
     assert "can only be dry-run" in said
-    assert "dataset: davis17_ytvos19_train" in said
+    assert "dataset:" not in said  # every data set of it is there
     for block, count in {
         "parity": 126,
         "core": 429,

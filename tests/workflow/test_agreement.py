@@ -23,9 +23,9 @@ def pipeline(workspace: Any) -> Pipeline:
     return load(workspace.root)
 
 
-def snakemake_jobs(workspace: Any) -> dict[frozenset[str], tuple[str, frozenset[str]]]:
-    """Return outputs -> (command, inputs) of every job, as Snakemake itself lists them."""
-    table = workspace.run("snakemake", "--detailed-summary", "--forceall").stdout.splitlines()
+def snakemake_jobs(workspace: Any, *targets: str) -> dict[frozenset[str], tuple[str, frozenset[str]]]:
+    """Return outputs -> (command, inputs) of every job that `targets` need (by default all), as Snakemake itself lists them."""
+    table = workspace.run("snakemake", *targets, "--detailed-summary", "--forceall").stdout.splitlines()
     head = next(index for index, line in enumerate(table) if line.startswith("output_file"))
     columns = table[head].split("\t")
     jobs: dict[tuple[str, str], set[str]] = {}
@@ -157,6 +157,35 @@ def test_adopt_hands_over_exactly_what_dvc_verified(recorded: Any) -> None:
         assert trained(stale) == {"dilate70-xmem", "dilate70-smart_unit"}
         assert stale_in_snakemake(workspace) == stale
         assert "adopted 17 of 27 cells" in workspace.noisyvos("adopt").stdout
+
+
+MIX = (
+    "params/datasets.yaml",
+    "# benchmarks at the published resolution",
+    "toy_mix: {kind: mix, parts: [{dataset: shapes_smoke_train, repeat: 5}, {dataset: clips_train}]}\n",
+)
+
+
+def test_a_mix_waits_for_its_parts_in_both(workspace: Any) -> None:
+    text = (workspace.root / "params/cells.yaml").read_text()
+    preset = ("params/presets/smoke.yaml", "dataset: shapes_smoke_train", "dataset: toy_mix")
+    try:
+        with edited(workspace, MIX), edited(workspace, preset):
+            workspace.noisyvos("grid", "--preset", "smoke")
+            made = "data/converted/toy_mix"
+            workspace.run("snakemake", "--cores", "2", "--quiet", "all", "--", made)
+            snakemake, dvc = snakemake_jobs(workspace, made), dvc_jobs(workspace)
+            command, inputs = snakemake[frozenset({made})]
+            assert {"data/converted/shapes_smoke_train", "data/converted/clips_train"} < inputs
+            assert command.endswith("--raw data/converted --out data/converted/toy_mix")
+            outputs = set().union(*dvc)
+            assert len(snakemake) == 5  # generate and download, two conversions, the mix
+            for outs, job in snakemake.items():
+                assert job == (dvc[outs][0], spelled_out(dvc[outs][1], outputs, workspace.root))
+            trained = next(deps for outs, (command, deps) in dvc.items() if command.startswith("noisyvos train"))
+            assert made in trained
+    finally:
+        (workspace.root / "params/cells.yaml").write_text(text)
 
 
 def test_stale_grid_is_refused_before_any_job(workspace: Any) -> None:

@@ -73,6 +73,30 @@ rule convert:
         "NOISYVOS_WORKERS={threads} {params.command} > {log} 2>&1"
 
 
+rule mix:
+    input:
+        PIPELINE["mix"].inputs,
+    output:
+        directory(PIPELINE["mix"].folders),
+    log:
+        "logs/mix/{key}.log",
+    benchmark:
+        "logs/benchmark/mix/{key}.tsv"
+    wildcard_constraints:
+        key=PIPELINE["mix"].keys,
+    conda:
+        "../envs/noisyvos.yaml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        command=PIPELINE["mix"].command,
+        tracked=PIPELINE["mix"].tracked,
+    shell:
+        "NOISYVOS_WORKERS={threads} {params.command} > {log} 2>&1"
+
+
 rule synth:
     input:
         PIPELINE["synth"].inputs,

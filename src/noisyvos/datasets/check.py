@@ -113,7 +113,7 @@ def _check_converted(root: Path, workers: int) -> Findings:
     categories = {category for objects in data.meta.get("categories", {}).values() for category in objects.values()}
     if categories:
         findings.counts["categories"] = len(categories)
-    if not ("sequences" in settings or "exclude" in settings):  # a part of a split has no published counts
+    if not settings.keys() & {"sequences", "exclude", "holdout"}:  # a part of a split has no published counts
         findings.source, findings.split = settings.get("source"), data.meta.get("split", settings.get("split"))
         findings.reduced = "size" in settings
     return findings

@@ -35,6 +35,9 @@ class Sequence:
     suffix: str = ".jpg"  # of the frame files
     required: tuple[str, ...] | None = None  # frames whose results a benchmark asks for; None: all
     appears: dict[int, str] | None = None  # first frame of each object, recorded where a benchmark gives objects one by one
+    origin: tuple[str, str] | None = None  # in a mix: the dataset it is part of and its name there
+    repeat: int = 1  # how often it counts in an epoch of training
+    jump_divisor: int = 1  # what the largest frame gap of a schedule is divided by
 
 
 class VideoDataset:
@@ -63,9 +66,16 @@ class VideoDataset:
                 entry.get("suffix", ".jpg"),
                 tuple(entry["required"]) if "required" in entry else None,
                 {int(number): frame for number, frame in entry["appears"].items()} if "appears" in entry else None,
+                (entry["origin"][0], entry["origin"][1]) if "origin" in entry else None,
+                entry.get("repeat", 1),
+                entry.get("jump_divisor", 1),
             )
             for name, entry in sorted(self.meta["sequences"].items())
         }
+
+    def origin(self, sequence: str) -> tuple[str, str]:
+        """Return the dataset and the name that a sequence had before it was mixed with others; its own otherwise."""
+        return self.sequences[sequence].origin or (str(self.meta.get("name", self.root.name)), sequence)
 
     def frame_path(self, sequence: str, frame: str) -> Path:
         """Return the file of one frame."""
@@ -97,6 +107,8 @@ def _entry(s: Sequence) -> dict[str, Any]:
         entry["required"] = list(s.required)
     if s.appears is not None:
         entry["appears"] = {str(number): frame for number, frame in s.appears.items()}
+    if s.origin is not None:
+        entry |= {"origin": list(s.origin), "repeat": s.repeat, "jump_divisor": s.jump_divisor}
     return entry
 
 

@@ -64,6 +64,14 @@ def choose_forward(length: int, clip_length: int, max_jump: int, reverse: float,
 SAMPLERS = {"near": choose_frames, "forward": choose_forward}
 
 
+def divided_jump(sampler: str, max_jump: int, divisor: int) -> int:
+    """Return the largest jump in a video of which only every `divisor`-th frame has a mask, at least 1.
+
+    XMem divides the jump itself, STM the number of frames that may be skipped in between.
+    """
+    return max(1, max_jump // divisor) if sampler == "near" else 1 + (max_jump - 1) // divisor
+
+
 def usable_objects(mask: np.ndarray, min_area: int = 1) -> list[int]:
     """Return the object ids with at least `min_area` pixels in an index mask (H, W) uint8, ascending; void is no object."""
     areas = np.bincount(mask.ravel(), minlength=256)

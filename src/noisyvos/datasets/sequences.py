@@ -10,12 +10,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from noisyvos.datasets.base import Conversion, DatasetSettings
+from noisyvos.datasets.base import Conversion
 from noisyvos.datasets.files import checked_size, copy_reduced, image_files, link, reduced_size, resize_mask
 from noisyvos.datasets.layout import Sequence, write_video_meta
 from noisyvos.errors import UserError
 from noisyvos.io.images import VOID, decode_mask, encode_mask
 from noisyvos.parallel import ordered_map
+from noisyvos.registry import Settings
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class SequenceTask:
 
 def convert_sequences(
     job: Conversion,
-    settings: DatasetSettings,
+    settings: Settings,
     tasks: Items[Any],
     convert: Callable[[Any], Sequence | None] | None = None,
     **extra: Any,

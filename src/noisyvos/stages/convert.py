@@ -10,13 +10,14 @@ from noisyvos.params import read_entry
 def run(name: str, *, raw: Path, out: Path, params: Path, workers: int = 1) -> None:
     """Convert dataset `name` of datasets.yaml from `raw` into `out`, which is replaced only when complete.
 
+    The raw files of a mix are converted datasets, so its `raw` is the folder that holds them.
     Raises UserError or FileNotFoundError naming the file that is missing or cannot be used.
     """
     kind, settings = read_entry(params, "datasets", name, DATASETS)
     if not raw.is_dir():
-        raise FileNotFoundError(
-            f"{raw}: no such folder. Put the raw files of source {settings.source!r} there (a link will do)."  # type: ignore[attr-defined]
-        )
+        source = getattr(settings, "source", None)
+        wanted = f"Put the raw files of source {source!r} there (a link will do)" if source else "Convert the parts of this mix first"
+        raise FileNotFoundError(f"{raw}: no such folder. {wanted}.")
     remove_leftovers(out)
     with atomic_directory(out) as folder:
         summary = kind.build(Conversion(name, raw, folder, workers), settings)

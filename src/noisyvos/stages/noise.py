@@ -33,10 +33,12 @@ def run(dataset: Path, *, noise: str, out: Path, manifest: Path, seed: int = 0, 
     names = [name for name, sequence in data.sequences.items() if sequence.masks]
     if not names:
         raise UserError(f"{dataset}: no sequence has a mask, so there is nothing to put noise on.")
-    setup = (str(dataset), item.name, settings, seed)
+    by_origin = {data.origin(name)[0]: settings for name in names}  # each part of a mix is calibrated as if it were alone
     if isinstance(settings, GeometricSettings) and settings.calib == "dataset" and settings.strength is None and settings.q < 1:
-        settings = settings.model_copy(update={"strength": common_strength(data, names, item, settings, seed, workers)})
-        setup = (str(dataset), item.name, settings, seed)
+        for origin in by_origin:
+            own = [name for name in names if data.origin(name)[0] == origin]
+            by_origin[origin] = settings.model_copy(update={"strength": common_strength(data, own, item, settings, seed, workers)})
+    setup = (str(dataset), item.name, by_origin, seed)
     records: list[SequenceRecord] = []
     summary: dict = {}
 
@@ -49,7 +51,9 @@ def run(dataset: Path, *, noise: str, out: Path, manifest: Path, seed: int = 0, 
 
     write_mask_zip(out, masks())
     target = {"kind": item.name, "q": getattr(settings, "q", None)}
-    head = {"dataset": data.meta["name"], "noise": noise, "seed": seed, "kind": item.name, "settings": settings.model_dump()}
+    used = {origin: each.model_dump() for origin, each in by_origin.items()}
+    facts = {"settings": settings.model_dump(), "by_part": used} if len(used) > 1 else {"settings": next(iter(used.values()))}
+    head = {"dataset": data.meta["name"], "noise": noise, "seed": seed, "kind": item.name, **facts}
     write_manifest(manifest, head, {**target, **summary}, records)
     print(
         f"{noise} on {data.meta['name']}: mean IoU {summary['q_achieved']:.4f} over {summary['object_frames']} object-frames, "
@@ -59,11 +63,11 @@ def run(dataset: Path, *, noise: str, out: Path, manifest: Path, seed: int = 0, 
         print(f"Note: {noise} touched nothing here (of {summary['eligible']} object-frames that it could): this is the clean dataset.")
 
 
-_JOB: tuple[VideoDataset, Item, Settings, int]
+_JOB: tuple[VideoDataset, Item, dict[str, Settings], int]
 
 
-def prepare(dataset: str, kind: str, settings: Settings, seed: int) -> None:
-    """Open the dataset in a worker process."""
+def prepare(dataset: str, kind: str, settings: dict[str, Settings], seed: int) -> None:
+    """Open the dataset in a worker process; `settings` are those of each dataset that its sequences come from."""
     global _JOB
     _JOB = VideoDataset(dataset), NOISE.get(kind), settings, seed
 
@@ -72,14 +76,14 @@ def load_video(data: VideoDataset, sequence: str, kind: str, seed: int, step: in
     """Return every `step`-th mask of a sequence, with the key that its random streams depend on."""
     frames = data.sequences[sequence].masks[::step]
     masks = tuple(data.read_mask(sequence, frame) for frame in frames)
-    return Video(kind, seed, (data.meta["name"], sequence), frames, masks)
+    return Video(kind, seed, data.origin(sequence), frames, masks)
 
 
 def corrupt_sequence(sequence: str) -> tuple[SequenceRecord, list[tuple[str, bytes]]]:
     """Return the record and the noisy masks (frame, PNG bytes) of one sequence."""
     data, item, settings, seed = _JOB
     video = load_video(data, sequence, item.name, seed)
-    noisy = item.build(video, settings)
+    noisy = item.build(video, settings[data.origin(sequence)[0]])
     pictures = [(frame, encode_mask(mask)) for frame, mask in zip(data.sequences[sequence].masks, noisy.masks, strict=True)]
     return record(sequence, video, noisy), pictures
 
@@ -89,17 +93,18 @@ def sequence_iou(task: tuple[str, int]) -> tuple[float, int]:
     sequence, step = task
     data, item, settings, seed = _JOB
     video = load_video(data, sequence, item.name, seed, step)
-    noisy = item.build(video, settings)
+    noisy = item.build(video, settings[data.origin(sequence)[0]])
     return mean_iou(video, noisy), len(noisy.affected)
 
 
 def common_strength(data: VideoDataset, names: list[str], item: Item, settings: GeometricSettings, seed: int, workers: int) -> float:
-    """Return the one strength at which the dataset's object-frames have mean IoU q."""
+    """Return the one strength at which the object-frames of `names`, all of one origin, have mean IoU q."""
     frames = sum(len(data.sequences[name].masks) for name in names)
     tasks = [(name, -(-frames // CALIBRATION_FRAMES)) for name in names]
 
     def iou_at(strength: float) -> float:
-        setup = (str(data.root), item.name, settings.model_copy(update={"strength": strength}), seed)
+        tried = {data.origin(names[0])[0]: settings.model_copy(update={"strength": strength})}
+        setup = (str(data.root), item.name, tried, seed)
         results = list(ordered_map(sequence_iou, tasks, workers, f"calibrate at {strength:.4f}", prepare, setup))
         counts = [count for _, count in results]
         return float(np.average([iou for iou, _ in results], weights=counts)) if sum(counts) else 1.0

@@ -40,7 +40,7 @@ def run(
     tiles = [tile(picture, mask, mask, "clean")]
     for title, (item, values) in settings.items():
         given: dict[str, Any] = values.model_dump(exclude_unset=True)
-        noisy = corrupt(mask, item.name, seed=seed, key=(data.meta["name"], sequence, name), **given)
+        noisy = corrupt(mask, item.name, seed=seed, key=(*data.origin(sequence), name), **given)
         iou = float(np.mean(list(object_ious(mask, noisy).values())))
         tiles.append(tile(picture, mask, noisy, f"{title}  {iou:.2f}"))
     blank = np.full_like(tiles[0], 255)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from noisyvos.datasets.sampling import choose_objects, relabel, unit_at, usable_objects
+from noisyvos.datasets.sampling import choose_objects, relabel, usable_objects
 from noisyvos.datasets.transforms import RESIZING, Pictures, augment
 from noisyvos.errors import UserError
 from noisyvos.models.base import Clip, Origin
@@ -34,7 +34,7 @@ def _sample(
     source: ClipSource, schedule: Schedule, seed: int, iteration: int, index: int, clean: bool
 ) -> tuple[Pictures, list[int], Sample]:
     """Return one augmented clip with its objects numbered 1..n, the ids they had, and the clip as it was read."""
-    unit = unit_at(iteration * schedule.batch + index, len(source), seed=seed, name=source.name, endless=source.endless)
+    unit = source.unit(iteration * schedule.batch + index, seed)
     for trial in range(TRIALS):
         generator = numpy_generator("clip", seed, source.name, iteration, index, trial)
         raw = source.clip(

@@ -14,9 +14,10 @@ from typing import Protocol
 import numpy as np
 
 from noisyvos.datasets.layout import Sequence, VideoDataset
-from noisyvos.datasets.sampling import SAMPLERS
+from noisyvos.datasets.sampling import SAMPLERS, divided_jump, unit_at
 from noisyvos.errors import UserError
 from noisyvos.io.masks import MaskCollection
+from noisyvos.seeding import numpy_generator
 
 CLIP_FRAMES = 3  # of clips of still images
 CACHE_BYTES = 512 * 2**20  # decoded data up to this size stays in memory
@@ -45,10 +46,12 @@ class ClipSource(Protocol):
     """What the batches are made from."""
 
     name: str  # of the data, part of every random key
-    endless: bool  # whether every epoch has units of its own, numbered on from those of the epoch before
 
     def __len__(self) -> int:
-        """Return the number of units of an epoch."""
+        """Return the number of samples of an epoch."""
+
+    def unit(self, position: int, seed: int) -> int:
+        """Return which video (or clip) is sample number `position` of a training."""
 
     def clip(self, unit: int, *, length: int, how: Drawing, clean: bool, generator: np.random.Generator) -> Sample:
         """Return a clip of `length` frames of video (or still-image clip) number `unit`."""
@@ -58,9 +61,10 @@ class ClipSource(Protocol):
 
 
 class VideoSource:
-    """Clips of annotated frames of a converted video dataset; `masks` replaces its own (clean) masks as labels."""
+    """Clips of annotated frames of a converted video dataset; `masks` replaces its own (clean) masks as labels.
 
-    endless = False
+    In a mix, a video comes as often in an epoch as its part says, or a part is drawn for each sample and then one of its videos.
+    """
 
     def __init__(self, root: Path, masks: Path | None, clip_length: int, cache_bytes: int = CACHE_BYTES) -> None:
         self.dataset = VideoDataset(root)
@@ -73,6 +77,8 @@ class VideoSource:
         self.videos = [s for s in self.dataset.sequences.values() if len(s.masks) >= clip_length]
         if not self.videos:
             raise UserError(f"{root}: no video has {clip_length} annotated frames, which a training clip needs.")
+        self._epoch = [index for index, video in enumerate(self.videos) for _ in range(video.repeat)]
+        self._shares = self._parts(self.dataset.meta.get("shares", {}))
         pixels = sum(len(s.masks) * s.size[0] * s.size[1] for s in self.videos)
         self.in_memory = 5 * pixels <= cache_bytes
 
@@ -86,6 +92,16 @@ class VideoSource:
                     f"{self.masks_path}: {len(missing)} masks of sequence {sequence.name!r} are missing, the first is "
                     f"{sequence.name}/{missing[0]}.png. Make these labels again for this dataset."
                 )
+
+    def _parts(self, shares: dict[str, float]) -> list[tuple[float, list[int]]]:
+        """Return the share of samples and the videos of each part of a mix; UserError if a part has none that is long enough."""
+        videos = {name: [i for i, video in enumerate(self.videos) if video.origin and video.origin[0] == name] for name in shares}
+        for name, found in videos.items():
+            if not found:
+                raise UserError(
+                    f"{self.dataset.root}: no video of part {name!r} is long enough for a clip, but it has a share of the samples."
+                )
+        return [(share, videos[name]) for name, share in shares.items()]
 
     def _masks(self, path: Path) -> MaskCollection:
         """Return the collection at `path`, opened once in each process: an open zip does not survive a fork."""
@@ -122,7 +138,16 @@ class VideoSource:
         return pictures, masks, np.stack([self._read_mask(self.dataset.masks_path, sequence, frame) for frame in frames])
 
     def __len__(self) -> int:
-        return len(self.videos)
+        return len(self._epoch)
+
+    def unit(self, position: int, seed: int) -> int:
+        """Return the number of the video of sample `position`."""
+        if not self._shares:
+            return self._epoch[unit_at(position, len(self._epoch), seed=seed, name=self.name)]
+        generator = numpy_generator("part", seed, self.name, position)
+        part = int(generator.choice(len(self._shares), p=[share for share, _ in self._shares]))
+        videos = self._shares[part][1]
+        return videos[int(generator.integers(len(videos)))]
 
     def sizes(self) -> set[tuple[int, int]]:
         """Return the frame sizes (height, width) that occur."""
@@ -131,7 +156,8 @@ class VideoSource:
     def clip(self, unit: int, *, length: int, how: Drawing, clean: bool, generator: np.random.Generator) -> Sample:
         """Return a clip of `length` annotated frames of video number `unit`."""
         video = self.videos[unit]
-        chosen = SAMPLERS[how.sampler](len(video.masks), length, how.jump, how.reverse, generator)
+        jump = divided_jump(how.sampler, how.jump, video.jump_divisor)
+        chosen = SAMPLERS[how.sampler](len(video.masks), length, jump, how.reverse, generator)
         names = [video.masks[index] for index in chosen]
         if not self.in_memory:
             frames, masks, truth = self._read(video, names, clean)
@@ -144,8 +170,6 @@ class VideoSource:
 
 class StillSource:
     """Ready-made clips of still images (`synth`)."""
-
-    endless = False
 
     def __init__(self, path: Path, clip_length: int, cache_bytes: int = CACHE_BYTES) -> None:
         from noisyvos.synth.shards import ClipShards
@@ -164,6 +188,10 @@ class StillSource:
     def __len__(self) -> int:
         return self._length
 
+    def unit(self, position: int, seed: int) -> int:
+        """Return the number of the clip of sample `position`."""
+        return unit_at(position, self._length, seed=seed, name=self.name)
+
     def sizes(self) -> set[tuple[int, int]]:
         """Return the frame sizes (height, width) that occur."""
         return {self._size}
@@ -179,8 +207,6 @@ class StillSource:
 class LiveSource:
     """Clips of still images made when they are asked for: in the first epoch those that `synth` stores, afterwards ever new ones."""
 
-    endless = True
-
     def __init__(self, images: Path, recipe: str, params: Path, clip_length: int, seed: int = 0) -> None:
         from noisyvos.params import read_entry
         from noisyvos.synth.recipe import RECIPES
@@ -193,6 +219,10 @@ class LiveSource:
 
     def __len__(self) -> int:
         return self._length
+
+    def unit(self, position: int, seed: int) -> int:
+        """Return the number of the clip of sample `position`."""
+        return unit_at(position, self._length, seed=seed, name=self.name, endless=True)
 
     def sizes(self) -> set[tuple[int, int]]:
         """Return the frame sizes (height, width) that occur."""

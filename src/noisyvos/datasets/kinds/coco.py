@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -17,6 +17,8 @@ from noisyvos.parallel import ordered_map
 
 class CocoSettings(DatasetSettings):
     """COCO-format images; crowd instances are kept and marked (`iscrowd` 1), no stage draws them as objects."""
+
+    makes: ClassVar[str] = "images"
 
     images: str = Field("train2017", description="Folder of the images inside the source.")
     annotations: str = Field("annotations/instances_train2017.json", description="The instances json inside the source.")

@@ -8,7 +8,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from noisyvos.datasets.base import DATASETS, Conversion, DatasetSettings
+from noisyvos.datasets.base import DATASETS, Conversion
+from noisyvos.datasets.holdout import SplitSettings
 from noisyvos.datasets.sequences import SequenceTask, convert_sequences
 from noisyvos.errors import UserError, unknown_name
 
@@ -16,7 +17,7 @@ RESOLUTIONS = ("480p", "Full-Resolution", "1080p")
 SPLIT_FOLDERS = ("2017", "2016", "2022", "")
 
 
-class FolderSettings(DatasetSettings):
+class FolderSettings(SplitSettings):
     """A DAVIS-style folder; masks may exist for only some frames."""
 
     root: str = Field(".", description="Folder inside the source that holds the images and annotations folders.")
@@ -41,7 +42,7 @@ def convert_folder(job: Conversion, settings: FolderSettings) -> str:
     return convert_sequences(job, settings, tasks)
 
 
-class DavisSettings(DatasetSettings):
+class DavisSettings(SplitSettings):
     """A split of one year's DAVIS; the 2017 package also holds the 2016 split, with the objects kept apart in its masks."""
 
     year: Literal[2016, 2017] = 2017
@@ -62,6 +63,8 @@ def convert_davis(job: Conversion, settings: DavisSettings) -> str:
             resolution=settings.resolution,
             split=f"{settings.year}/{settings.split}",
             one_object=settings.year == 2016,
+            holdout=settings.holdout,
+            take=settings.take,
         ),
     )
 
@@ -97,10 +100,10 @@ def select_sequences(root: Path, frames: Path, settings: FolderSettings) -> list
     for name in [*(wanted or ()), *settings.exclude]:
         if name not in present:
             raise unknown_name(f"sequence (no folder in {frames}):", name, present)
-    chosen = sorted(set(present if wanted is None else wanted) - set(settings.exclude))
+    chosen = set(present if wanted is None else wanted) - set(settings.exclude)
     if not chosen:
         raise UserError(f"{frames}: no sequence is left to convert. Check `split`, `sequences` and `exclude` of the dataset.")
-    return chosen
+    return settings.taken(chosen)
 
 
 def read_split(root: Path, split: str) -> list[str]:

@@ -7,7 +7,7 @@ object pixels, filled even-odd with their boundary.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -36,6 +36,8 @@ class StaticFolder(Settings):
 
 class StaticSettings(DatasetSettings):
     """Sets of still images; the default is the collection that XMem, STCN and Cutie pretrain on."""
+
+    makes: ClassVar[str] = "images"
 
     folders: tuple[StaticFolder, ...] = Field(
         (

@@ -6,12 +6,13 @@ from typing import Any
 
 from pydantic import Field
 
-from noisyvos.datasets.base import DATASETS, Conversion, DatasetSettings
+from noisyvos.datasets.base import DATASETS, Conversion
+from noisyvos.datasets.holdout import SplitSettings
 from noisyvos.datasets.sequences import SequenceTask, convert_sequences
 from noisyvos.errors import UserError, unknown_name
 
 
-class YouTubeSettings(DatasetSettings):
+class YouTubeSettings(SplitSettings):
     """A split of YouTube-VOS. Its videos are those of meta.json; `size: 480` makes the usual training copy (frames bicubic)."""
 
     split: str = "train"
@@ -39,6 +40,7 @@ def convert_youtube_vos(job: Conversion, settings: YouTubeSettings) -> str:
                 f"all_frames/{settings.split}_all_frames/, side by side; set `root` if they lie deeper."
             )
     videos = read_videos(split / "meta.json", settings.sequences, settings.exclude)
+    videos = {name: videos[name] for name in settings.taken(videos)}
     training = settings.split == "train"
     tasks = [
         SequenceTask(
