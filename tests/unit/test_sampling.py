@@ -1,9 +1,11 @@
 """Frames and objects of training samples."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 
-from noisyvos.datasets.sampling import choose_forward, choose_frames, choose_objects, relabel, unit_at, usable_objects
+from noisyvos.datasets.sampling import choose_any, choose_forward, choose_frames, choose_objects, relabel, unit_at, usable_objects
 from noisyvos.seeding import numpy_generator
 
 
@@ -50,6 +52,13 @@ def test_forward_clips_start_where_there_is_room_and_go_on_by_at_most_the_jump()
     assert choose_forward(3, 3, 9, 1.0, numpy_generator(0)) == [2, 1, 0]
     with pytest.raises(ValueError, match="2 frames holds no clip of 3"):
         choose_forward(2, 3, 5, 0.0, numpy_generator(0))
+
+
+def test_any_draws_distinct_frames_in_any_order():
+    clips = [choose_any(4, 3, 1, 0.0, generator) for generator in draws(400)]
+    assert {tuple(clip) for clip in clips} == set(permutations(range(4), 3))
+    with pytest.raises(ValueError, match="2 frames holds no clip of 3"):
+        choose_any(2, 3, 5, 0.0, numpy_generator(0))
 
 
 def test_an_epoch_visits_every_unit_once_in_an_order_of_its_own():

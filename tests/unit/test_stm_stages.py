@@ -1,5 +1,6 @@
-"""STM's small network through the real stages, from generated data to masks: two steps each, in a temporary folder."""
+"""The small networks of STM and AFB-URR through the real stages, from generated data to masks: two steps each, in a temporary folder."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -27,7 +28,10 @@ PARAMS = {
     },
     "synth": {"clips": {"kind": "coco_clips", "clips": 4, "crop": 48}},
     "noise": {"clean": {"kind": "clean"}},
-    "models": {"small": {"kind": "stm_tiny", "width": 8, "key_dim": 8, "value_dim": 16, "decoder_dim": 16}},
+    "models": {
+        "small": {"kind": "stm_tiny", "width": 8, "key_dim": 8, "value_dim": 16, "decoder_dim": 16},
+        "bank": {"kind": "afb_urr_tiny", "width": 8, "key_dim": 8, "value_dim": 16, "decoder_dim": 16, "local_dim": 8},
+    },
     "methods": {"ce": {"kind": "ce_plain", "dice": 0}},
     "train": {
         "stills": {
@@ -41,6 +45,8 @@ PARAMS = {
         },
         "videos": {"iterations": 2, "batch": 2, "learning_rate": 1e-3, "augmentation": "video_stm", "crop": 40, "reverse": 0}
         | {"max_jump": [[0, 1], [0.5, 2]], "objects": 3, "network": {"detach_memory": True}},
+        "any": {"iterations": 4, "batch": 1, "learning_rate": 1e-3, "augmentation": "video_afb", "crop": 40, "sampler": "any"}
+        | {"decay": "steps", "drops": [2], "drop_factor": 0.5, "log_every": 1},
         "wrong": {"iterations": 2, "learning_rate": 1e-3, "network": {"detach": True}},
     },
     "eval": {"default": {"memory": {"stm_tiny": {"number": 2}}}},
@@ -52,8 +58,8 @@ def task(root: Path, stage: str, schedule: str, **more: object) -> Task:
     outputs = {
         name: root / stage / f"{name}.{suffix}" for name, suffix in {"weights": "safetensors", "summary": "json", "curve": "csv"}.items()
     }
-    names = {"model": "small", "method": "ce", "schedule": schedule, "seed": 0, "preset": "toy", "cell": stage}
-    return Task(stage=stage, **names, **outputs, params=root / "params", scratch=root / "scratch", device="cpu", track=False, **more)
+    names = {"model": "small", "method": "ce", "schedule": schedule, "seed": 0, "preset": "toy", "cell": stage} | more
+    return Task(stage=stage, **names, **outputs, params=root / "params", scratch=root / "scratch", device="cpu", track=False)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +96,20 @@ def test_pretraining_training_and_inference(root) -> None:
     masks = MaskCollection(root / "masks.zip")
     assert masks.frames(sequence.name) == tuple(sorted(sequence.frames))
     assert masks.read(sequence.name, sequence.frames[0]).max() > 0
+
+
+def test_training_and_inference_of_a_network_with_a_loss_of_its_own(root) -> None:
+    labels = {"dataset": root / "videos", "masks": root / "labels.zip", "manifest": root / "labels.json"}
+    train.run(task(root, "bank", "any", model="bank"), **labels)
+    rows = list(csv.DictReader((root / "bank" / "curve.csv").open()))
+    assert [float(row["learning_rate"]) for row in rows] == [1e-3, 1e-3, 5e-4, 5e-4]
+    for row in rows:
+        assert 0.4 < float(row["uncertainty"]) <= 1  # two frames at a weight of a half, with next to no training
+        assert float(row["loss"]) == pytest.approx(float(row["ce"]) + float(row["uncertainty"]), rel=1e-3)
+    weights = str(root / "bank" / "weights.safetensors")
+    infer.run(root / "held_out", out=root / "bank.zip", model="bank", weights=weights, params=root / "params", device="cpu")
+    (sequence,) = VideoDataset(root / "held_out").sequences.values()
+    assert MaskCollection(root / "bank.zip").frames(sequence.name) == tuple(sorted(sequence.frames))
 
 
 def test_a_batch_in_parts_has_the_gradients_and_terms_of_the_whole() -> None:

@@ -10,11 +10,12 @@ import yaml
 from PIL import Image
 
 from noisyvos.datasets.base import DATASETS, Conversion
+from noisyvos.datasets.colour import jitter
 from noisyvos.params import read_family
 from noisyvos.stages import synth
 from noisyvos.synth.recipe import RECIPES
 from noisyvos.synth.shards import ClipShards
-from noisyvos.synth.static import StaticSettings, StaticSource, affine_coefficients, jitter
+from noisyvos.synth.static import StaticSettings, StaticSource, affine_coefficients
 from noisyvos.synth.thin_plate import CONTROL_POINTS, backward_map, evaluate, fit, kernel, random_map
 from still_images import write_images
 

@@ -75,6 +75,36 @@ def test_video_stm_moves_frames_apart_and_keeps_the_objects_in_view():
     assert {tuple(each.masks[0][0].shape) for each in seen} == {(96, 96)}
 
 
+def test_video_afb_leaves_the_first_frame_and_moves_the_rest_apart():
+    still = Pictures(clip().frames[:1].repeat(3, 0), (clip().masks[0][:1].repeat(3, 0),))
+    done = augment("video_afb", still, None, rotate=True, generator=numpy_generator(3))
+    assert len({mask.tobytes() for mask in done.masks[0]}) == 3
+    assert done.frames[0].min() > 0  # black only where an affine map left something open
+    assert done.frames[1:].min() == 0
+    assert done.to_source[0, 0, 1] == done.to_source[0, 1, 0] == 0  # cropped and enlarged, not turned
+
+
+def test_video_afb_takes_the_middle_where_its_crop_never_fits():
+    wide = Pictures(np.full((2, 48, 86, 3), 9, np.uint8), (np.ones((2, 48, 86), np.uint8),))
+    for draw in range(5):
+        done = augment("video_afb", wide, (40, 40), rotate=True, generator=numpy_generator(draw))
+        assert done.to_source[0].tolist() == [[50 / 40, 0, 18], [0, 48 / 40, 0]]  # 48x50 around the middle
+
+
+def test_video_afb_near_looks_for_an_object():
+    corner = np.zeros((2, 100, 100), np.uint8)
+    corner[:, 40:60, 10:25] = 1
+    corner[:, 90:] = 255  # void is no object
+    seen = 0
+    for draw in range(20):
+        video = Pictures(corner[..., None].repeat(3, -1), (corner,))
+        done = augment("video_afb_near", video, (40, 40), rotate=False, generator=numpy_generator(draw))
+        share = np.linalg.det(done.to_source[:, :, :2]) * 40 * 40 / 100**2
+        assert 0.26 < share.min() <= share.max() < 0.56  # the affine map scales by up to 1.05 each way
+        seen += int((done.masks[0] == 1).any((1, 2)).sum())
+    assert seen >= 38  # of 40 frames; ten draws may all miss
+
+
 def test_a_crop_larger_than_the_frames_is_refused():
     with pytest.raises(UserError, match="64x64 does not fit frames of 40x56: lower `crop`"):
         random_crop(clip(), (64, 64), numpy_generator(0))

@@ -61,7 +61,17 @@ def choose_forward(length: int, clip_length: int, max_jump: int, reverse: float,
     return chosen[::-1] if generator.random() < reverse else chosen
 
 
-SAMPLERS = {"near": choose_frames, "forward": choose_forward}
+def choose_any(length: int, clip_length: int, max_jump: int, reverse: float, generator: np.random.Generator) -> list[int]:
+    """Return `clip_length` distinct frame numbers in random order, whatever lies between them (AFB-URR's sampler, Liang et al. 2020).
+
+    `max_jump` and `reverse` play no part. A video shorter than the clip raises ValueError.
+    """
+    if length < clip_length:
+        raise ValueError(f"a video of {length} frames holds no clip of {clip_length}")
+    return [int(frame) for frame in generator.choice(length, clip_length, replace=False)]
+
+
+SAMPLERS = {"near": choose_frames, "forward": choose_forward, "any": choose_any}
 
 
 def divided_jump(sampler: str, max_jump: int, divisor: int) -> int:

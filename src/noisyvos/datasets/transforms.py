@@ -2,15 +2,17 @@
 
 `light` is a few array operations for small clips on a CPU; `video` and `still` are XMem's recipes for videos and for
 still-image clips, done with Pillow exactly as torchvision's PIL backend does them (which costs seconds to import);
-`video_stm` is STM's for videos.
+`video_stm` is STM's for videos, `video_afb` and `video_afb_near` are AFB-URR's for DAVIS and for YouTube-VOS.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from PIL import Image, ImageEnhance
 
+from noisyvos.datasets.colour import jitter
 from noisyvos.errors import UserError
 from noisyvos.io.images import VOID
 
@@ -121,16 +123,18 @@ def _affine(size: tuple[int, int], degrees: float, shear: float, scale: float | 
     return (back[0, 0], back[0, 1], shift[0], back[1, 0], back[1, 1], shift[1])
 
 
-def _resized_crop_box(height: int, width: int, area: tuple[float, float], generator: np.random.Generator) -> tuple[float, ...]:
-    """Return a window (left, top, right, bottom) of random area share and of aspect 3/4..4/3; the centre if ten draws do not fit."""
+def _resized_crop_box(
+    height: int, width: int, area: tuple[float, float], generator: np.random.Generator, aspects: tuple[float, float] = (3 / 4, 4 / 3)
+) -> tuple[int, int, int, int]:
+    """Return a window (left, top, right, bottom) of random area share and aspect; the centre if ten draws do not fit."""
     for _ in range(10):
         target = height * width * generator.uniform(*area)
-        aspect = np.exp(generator.uniform(np.log(3 / 4), np.log(4 / 3)))
+        aspect = np.exp(generator.uniform(*np.log(aspects)))
         w, h = round(np.sqrt(target * aspect)), round(np.sqrt(target / aspect))
         if 0 < w <= width and 0 < h <= height:
             top, left = int(generator.integers(height - h + 1)), int(generator.integers(width - w + 1))
             return (left, top, left + w, top + h)
-    w, h = min(width, round(height * 4 / 3)), min(height, round(width * 4 / 3))
+    w, h = min(width, round(height * aspects[1])), min(height, round(width / aspects[0]))
     top, left = (height - h) // 2, (width - w) // 2
     return (left, top, left + w, top + h)
 
@@ -271,5 +275,63 @@ def video_stm(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, genera
     return clip.moved(cut(clip.frames), tuple(cut(mask) for mask in clip.masks), windows)
 
 
-AUGMENTATIONS: dict[str, Augmentation] = {"none": none, "light": light, "video": video, "video_stm": video_stm, "still": still}
-RESIZING = frozenset({"video", "video_stm"})  # those whose frames may be smaller than the crop
+def _own_move(size: tuple[int, int], rotate: bool, generator: np.random.Generator) -> tuple[float, ...]:
+    """Return AFB-URR's affine map of one frame of `size` (width, height) as Pillow's backward coefficients."""
+    angle, slant, scale = generator.uniform((-15, -10, 0.95), (15, 10, 1.05))
+    a, b, c, d, e, f = _affine(size, angle if rotate else 0, slant if rotate else 0, scale)
+    x, y = np.rint(generator.uniform(-0.1, 0.1, 2) * size)
+    return (a, b, c - a * x - b * y, d, e, f - d * x - e * y)
+
+
+def _box_with_object(labels: np.ndarray, area: tuple[float, float], generator: np.random.Generator) -> tuple[int, int, int, int]:
+    """Return a window of labels (H, W) as AFB-URR draws it, anew up to ten times while it holds no object."""
+    for _ in range(10):
+        left, top, right, bottom = box = _resized_crop_box(*labels.shape, area, generator, (0.95, 1.05))
+        inside = labels[top:bottom, left:right]
+        if ((inside != 0) & (inside != VOID)).any():
+            break
+    return box
+
+
+def video_afb(
+    clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator, *, area: tuple[float, float] = (0.8, 1.0)
+) -> Pictures:
+    """AFB-URR's augmentation of videos: colour and an affine map for each frame but the first, and for each a crop with an object.
+
+    Jitter 0.1, hue 0.02; rotation +-15 and x-shear +-10 degrees (left out unless `rotate`), translation up to a tenth in whole
+    pixels, scale 0.95..1.05, all with nearest pixels and black outside; a crop of share `area` and aspect 0.95..1.05. Where
+    such a crop never fits, as in frames of 480x854 at the default share, it is the centre. Liang et al. 2020, released training code.
+    """
+    height, width = clip.frames.shape[1:3]
+    out = crop or (height, width)
+    size = (out[1], out[0])
+    clip = _contiguous(clip)
+    moves = [STILL, *(_own_move((width, height), rotate, generator) for _ in clip.frames[1:])]
+    colours = [int(generator.integers(2**63)) for _ in clip.frames]
+
+    def moved(t: int, image: Image.Image) -> Image.Image:
+        return image if t == 0 else image.transform(image.size, Image.Transform.AFFINE, moves[t], Image.Resampling.NEAREST)
+
+    def frame(t: int, image: Image.Image) -> Image.Image:
+        return image if t == 0 else moved(t, jitter(image, (0.1, 0.1, 0.1, 0.02), np.random.Generator(np.random.Philox(colours[t]))))
+
+    clip = _per_image(clip, frame, moved, [[move] for move in moves])
+    boxes = [_box_with_object(labels, area, generator) for labels in clip.masks[0]]
+    return _per_image(
+        clip,
+        lambda t, image: image.resize(size, Image.Resampling.BILINEAR, box=boxes[t]),
+        lambda t, image: image.resize(size, Image.Resampling.NEAREST, box=boxes[t]),
+        [[_enlarged(size, box)] for box in boxes],
+    )
+
+
+AUGMENTATIONS: dict[str, Augmentation] = {
+    "none": none,
+    "light": light,
+    "video": video,
+    "video_stm": video_stm,
+    "video_afb": video_afb,
+    "video_afb_near": partial(video_afb, area=(0.3, 0.5)),
+    "still": still,
+}
+RESIZING = frozenset({"video", "video_stm", "video_afb", "video_afb_near"})  # those whose frames may be smaller than the crop

@@ -3,14 +3,14 @@
 Cheng and Schwing 2022, released training code. Geometry and colour follow Pillow, as torchvision's PIL backend does.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from PIL import Image, ImageEnhance
+from PIL import Image
 from pydantic import Field
 
+from noisyvos.datasets.colour import jitter
 from noisyvos.io.images import read_frame
 from noisyvos.synth.clip import Clip
 from noisyvos.synth.instances import Instances, extent, fill
@@ -123,24 +123,3 @@ def affine_coefficients(size: tuple[int, int], degrees: float, shear: float, sca
     back, centre = np.linalg.inv(forward), np.array(size) / 2
     shift = centre - back @ centre
     return tuple(float(value) for value in (*back[0], shift[0], *back[1], shift[1]))
-
-
-def jitter(image: Image.Image, strength: tuple[float, float, float, float], generator: np.random.Generator) -> Image.Image:
-    """Return an RGB image with brightness, contrast, saturation (factors 1 +- strength) and hue (turns) changed, in random order."""
-    draws = generator.uniform(-1, 1, 4) * strength
-    steps: tuple[Callable[[Image.Image, float], Image.Image], ...] = (
-        lambda picture, amount: ImageEnhance.Brightness(picture).enhance(1 + amount),
-        lambda picture, amount: ImageEnhance.Contrast(picture).enhance(1 + amount),
-        lambda picture, amount: ImageEnhance.Color(picture).enhance(1 + amount),
-        _turn_hue,
-    )
-    for index in generator.permutation(4):
-        if strength[index]:
-            image = steps[index](image, draws[index])
-    return image
-
-
-def _turn_hue(image: Image.Image, turns: float) -> Image.Image:
-    hue, saturation, value = image.convert("HSV").split()
-    turned = (np.array(hue).astype(np.int16) + int(turns * 255)) % 256
-    return Image.merge("HSV", (Image.fromarray(turned.astype(np.uint8)), saturation, value)).convert("RGB")

@@ -23,12 +23,13 @@ class Schedule(Settings):
     weight_decay: float = Field(0.01, ge=0)
     warmup: int = Field(0, ge=0)  # the learning rate rises linearly over these
     decay: Literal["constant", "cosine", "steps", "poly"] = "constant"
-    drops: tuple[PositiveInt, ...] = ()  # with decay `steps`: times 0.1 from each of these on
+    drops: tuple[PositiveInt, ...] = ()  # with decay `steps`: times `drop_factor` from each of these on
+    drop_factor: float = Field(0.1, gt=0, lt=1)
     gradient_clip: PositiveFloat | None = None
     amp: bool = True  # half precision, on a GPU only
 
     clip_length: int = Field(3, ge=2)
-    sampler: Literal["near", "forward"] = "near"  # XMem's: within `max_jump` of a chosen frame; STM's: at most that far ahead each time
+    sampler: Literal["near", "forward", "any"] = "near"  # XMem's: within `max_jump` of a chosen frame; STM's: at most that far ahead; any
     max_jump: PositiveInt | tuple[tuple[float, PositiveInt], ...] = 2  # annotated frames; or (share of `iterations`, jump) steps
     reverse: float = Field(0.5, ge=0, le=1)  # probability of showing a clip backwards
     objects: PositiveInt = 2  # slots K
@@ -77,7 +78,7 @@ class Schedule(Settings):
 
     def result_settings(self) -> dict[str, object]:
         """Return the settings that results depend on, as plain values."""
-        unset = {name for name, value in (("network", {}), ("parts", 1)) if getattr(self, name) == value}
+        unset = {name for name, value in (("network", {}), ("parts", 1), ("drop_factor", 0.1)) if getattr(self, name) == value}
         return self.model_dump(mode="json", exclude={"checkpoint_every", "workers"} | unset)
 
 
@@ -93,7 +94,7 @@ def learning_rate(schedule: Schedule, iteration: int) -> float:
         case "poly":
             return rate * (1 - done) ** 0.9
         case "steps":
-            return rate * 0.1 ** sum(iteration >= drop for drop in schedule.drops)
+            return rate * schedule.drop_factor ** sum(iteration >= drop for drop in schedule.drops)
     return rate
 
 
