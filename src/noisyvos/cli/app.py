@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 
 COMMANDS = (  # in the order of the pipeline, then what goes around it
     *("generate", "download", "point", "convert", "check", "describe", "synth", "noise", "noise-preview", "pretrain", "train", "infer"),
-    *("score", "tables", "figures", "report", "grid", "plan", "check-params", "record", "adopt", "track"),
+    *("score", "tables", "figures", "report", "grid", "plan", "measure", "check-params", "record", "adopt", "track"),
     *("segment", "check-submission", "start-weights"),
 )
 

@@ -27,11 +27,30 @@ def grid(
 def plan(
     name: Annotated[str, typer.Argument(help="A preset of params/presets.")] = "demo",
     params: Params = Path("params"),
+    speeds: Annotated[Path, typer.Option(help="What `noisyvos measure` wrote on this machine.")] = Path("speed.csv"),
 ) -> None:
-    """Say what a preset would run, and about how much disk it takes; writes nothing."""
+    """Say what a preset would run, and about how much disk and how many hours it takes; writes nothing."""
     from noisyvos.plan import describe
 
-    print(describe(name, params))
+    print(describe(name, params, speeds=speeds))
+
+
+@app.command()
+def measure(
+    preset: Annotated[str, typer.Option(help="A preset of params/presets.")] = "demo",
+    params: Params = Path("params"),
+    converted: Annotated[Path, typer.Option(help="Folder of the converted datasets, for the size of frames.")] = Path("data/converted"),
+    out: Annotated[Path, typer.Option("--out", help="The file of this machine's measurements.")] = Path("speed.csv"),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of torch.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Steps to time of each combination.")] = 10,
+    again: Annotated[bool, typer.Option("--again", help="Also what is measured already.")] = False,
+) -> None:
+    """Time a few steps of everything a preset trains on this machine, for `plan`; needs no data."""
+    from noisyvos.stages import measure as stage
+
+    where = {"params": params, "converted": converted, "out": out}
+    stage.run(preset, **where, device=device, threads=threads, steps=steps, again=again)
 
 
 @app.command("check-params")
