@@ -43,6 +43,7 @@ class Block(Settings):
     method: tuple[str, ...] = Field(min_length=1)
     seed: tuple[NonNegativeInt, ...] = Field(min_length=1)
     noise_seed: tuple[NonNegativeInt, ...] = ()  # seeds of the label noise, each with every `seed`; without it a seed has its own labels
+    prompts: tuple[str, ...] = ()  # label noise on the masks given at test time: its cells are segmented again with each of these
     dataset: str | None = None
     schedule: str | None = None
     reference: str | None = None  # the method that the others of this block are compared with, in place of the preset's
@@ -123,7 +124,7 @@ def references(preset: Preset) -> dict[str, list[str]]:
     used = {
         "datasets": [preset.pretrain.images, preset.train.dataset, *preset.evaluate, *(b.dataset for b in blocks if b.dataset)],
         "synth": [preset.pretrain.recipe],
-        "noise": [name for b in blocks for name in b.noise],
+        "noise": [name for b in blocks for name in (*b.noise, *b.prompts)],
         "models": [name for b in blocks for name in b.model],
         "methods": [preset.pretrain.method, *(name for b in blocks for name in b.method)],
         "train": [preset.pretrain.schedule, preset.train.schedule, *(b.schedule for b in blocks if b.schedule)],

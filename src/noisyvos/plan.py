@@ -20,7 +20,7 @@ def describe(name: str, params: Path, converted: Path = Path("data/converted"), 
     preset, catalogue = read_preset(params, name), Catalogue(params)
     cells = expand(preset, catalogue)
     lines = [f"preset {name}: {preset.title}"]
-    lines += [f"  {stage:<9} {len(cells[stage]):>5}" for stage in STAGES if cells[stage]]
+    lines += [f"  {stage:<14} {len(cells[stage]):>5}" for stage in STAGES if cells[stage]]
     lines.append("blocks:")
     for block, settings in preset.blocks.items():
         count = sum(block in cell["blocks"] for cell in cells["train"].values())

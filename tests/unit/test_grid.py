@@ -51,12 +51,14 @@ def test_clean_labels_are_shared_by_all_seeds() -> None:
 @pytest.mark.parametrize("preset", ["smoke", "demo", "sweep", "clips", "lite", "gpu_micro", "paper"])
 def test_baselines_stand_in_every_preset_and_every_cell_finds_what_it_needs(preset: str) -> None:
     cells = cells_of(preset)
-    roles = [cell["role"] for cell in cells["score"].values()]
+    roles = [cell["role"] for cell in cells["score"].values() if "prompt" not in cell]
     evaluations = {cell["evaluation"] for cell in cells["score"].values()}
     assert roles.count("first_mask") == len(evaluations)
     assert roles.count("pretrained") == len(evaluations) * len(cells["pretrain"])
     assert roles.count("trained") == len(evaluations) * len(cells["train"])
-    assert set(cells["score"]) == set(cells["infer"]) | set(cells["baseline"])
+    predicting = [set(cells[stage]) for stage in ("infer", "baseline", "infer_noisy", "baseline_noisy")]
+    assert set(cells["score"]) == set().union(*predicting)
+    assert len(cells["score"]) == sum(map(len, predicting))
     for cell in cells["train"].values():
         assert cell["noise_key"] in cells["noise"]
         assert cell["pretrain_key"] in cells["pretrain"]
@@ -85,6 +87,22 @@ def test_a_mix_is_made_of_its_converted_parts() -> None:
     assert [mix[f"part{number}"] for number in (1, 2, 3, 4)] == ["davis17_train", *["youtube19_train_rest"] * 3]
     assert {"davis17", "youtube19_train"} < set(cells["download"])
     assert not set(cells["mix"]) & set(cells["convert"])
+
+
+def test_noisy_prompts_are_given_to_the_blocks_that_ask_and_to_the_baselines() -> None:
+    values = read_preset(PARAMS, "smoke").model_dump()
+    values["blocks"]["more"] = copy.deepcopy(values["blocks"]["core"]) | {"noise": ("mix70",), "prompts": ("mix80", "dilate80")}
+    cells = grid.expand(Preset(**values), grid.Catalogue(PARAMS))
+    assert set(cells["baseline_noisy"]) == {f"first_mask-shapes_smoke_val-prompt_{noise}80" for noise in ("mix", "dilate")}
+    trained = [key for key in cells["infer_noisy"] if not key.startswith("pretrained-")]
+    assert len(trained) == 4
+    assert all("-mix70-" in key for key in trained)
+    key = "shapes_smoke_train-mix70-xmem-xmem_tiny-s0-shapes_smoke_val"
+    cell = cells["infer_noisy"][f"{key}-prompt_mix80"]
+    assert cell == cells["infer"][key] | {"prompts": "shapes_smoke_val-mix80-s0"}
+    assert cells["noise"][cell["prompts"]]["dataset"] == "shapes_smoke_val"
+    scored = cells["score"][f"{key}-prompt_mix80"]
+    assert (scored["prompt"], scored["clean_key"], scored["evaluation"]) == ("mix80", key, "shapes_smoke_val")  # the truth is the clean set
 
 
 def test_a_cell_of_two_blocks_is_run_once() -> None:

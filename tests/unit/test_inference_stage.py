@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from noisyvos.datasets.layout import Sequence, VideoDataset, write_video_meta
+from noisyvos.errors import UserError
 from noisyvos.inference.prompts import first_masks
 from noisyvos.io.images import encode_frame, encode_mask
-from noisyvos.io.masks import MaskCollection
+from noisyvos.io.masks import MaskCollection, write_mask_zip
 from noisyvos.stages import infer
 
 HEIGHT, WIDTH, LENGTH = 24, 32, 5
@@ -120,3 +121,39 @@ def test_missing_weights_and_frames(dataset, params, tmp_path) -> None:
     write_video_meta(tmp_path / "empty", "empty", [])
     with pytest.raises(ValueError, match="has no sequence"):
         infer.run(tmp_path / "empty", out=tmp_path / "a.zip", baseline="first_mask")
+
+
+def grown(dataset: Path, path: Path, step: int = 1) -> Path:
+    """All masks of the dataset with objects grown by a pixel to the left and to the top, as a zip."""
+    videos = VideoDataset(dataset)
+    masks = []
+    for name, sequence in videos.sequences.items():
+        for frame in sequence.masks:
+            mask = videos.read_mask(name, frame)
+            masks.append((name, frame, np.maximum(mask, np.roll(mask, (-1, -1), (0, 1)))[::step]))
+    write_mask_zip(path, masks)
+    return path
+
+
+def test_noisy_prompts_are_given_in_the_frames_where_objects_really_appear(dataset, params, tmp_path) -> None:
+    noisy = grown(dataset, tmp_path / "noisy.zip")
+    videos, given = VideoDataset(dataset), MaskCollection(noisy)
+    prompts = first_masks(videos, videos.sequences["two"], given)
+    assert {index: sorted(np.unique(mask)) for index, mask in prompts.items()} == {0: [0, 1], 2: [0, 5]}
+    assert (prompts[2] == 5).sum() > 8 * 12
+    assert np.array_equal(prompts[2] == 5, given.read("two", "00002") == 5)
+    infer.run(dataset, out=tmp_path / "copied.zip", baseline="first_mask", prompts=noisy)
+    copied = MaskCollection(tmp_path / "copied.zip")
+    assert np.array_equal(copied.read("one", "00003") == 1, given.read("one", "00000") == 1)
+    options = {"model": "small", "weights": "none", "params": params}
+    infer.run(dataset, out=tmp_path / "noisy_result.zip", prompts=noisy, **options)
+    assert np.array_equal(MaskCollection(tmp_path / "noisy_result.zip").read("one", "00000") == 1, given.read("one", "00000") == 1)
+
+
+def test_prompts_of_another_dataset_are_refused(dataset, tmp_path) -> None:
+    write_mask_zip(tmp_path / "other.zip", [("else", "00000", np.ones((HEIGHT, WIDTH), np.uint8))])
+    with pytest.raises(FileNotFoundError, match=r"one/00000\.png is missing"):
+        infer.run(dataset, out=tmp_path / "out.zip", baseline="first_mask", prompts=tmp_path / "other.zip")
+    with pytest.raises(UserError, match=r"one/00000\.png is \(12, 32\), but the dataset's mask is \(24, 32\)"):
+        infer.run(dataset, out=tmp_path / "out.zip", baseline="first_mask", prompts=grown(dataset, tmp_path / "half.zip", step=2))
+    assert not (tmp_path / "out.zip").exists()

@@ -15,6 +15,7 @@ from noisyvos.io.images import encode_frame, encode_mask
 from noisyvos.io.masks import write_mask_zip
 from noisyvos.report import tables as build
 from noisyvos.report.clips import clips_figure
+from noisyvos.report.comparisons import comparisons
 from noisyvos.report.diagnosis import mean_curves, memorisation
 from noisyvos.report.overlays import outline, overlay
 from noisyvos.report.results import load_results
@@ -112,6 +113,49 @@ def test_table_has_means_over_objects_and_seeds_baselines_first(workspace: Path)
     assert row.q_achieved == pytest.approx(0.801)
     assert row.area_ratio == pytest.approx(4.0)
     assert table.loc["gce", "clean"].area_ratio == pytest.approx(1.0)
+
+
+def add_noisy_prompts(root: Path) -> None:
+    """Score every cell but those of training seed 1 again with noisy prompts, 0.2 lower."""
+    cells = yaml.safe_load((root / "cells.yaml").read_text())
+    for key, cell in list(cells["score"].items()):
+        if key.endswith("s1-val"):
+            continue
+        noisy = f"{key}-prompt_mix80"
+        cells["score"][noisy] = cell | {"prompt": "mix80", "clean_key": key}
+        scored = pd.read_csv(root / f"results/p/scores/{key}/objects.csv")
+        scored[["J-Mean", "F-Mean"]] -= 0.2
+        (root / f"results/p/scores/{noisy}").mkdir()
+        scored.to_csv(root / f"results/p/scores/{noisy}/objects.csv", index=False)
+        (root / f"runs/p/predictions/{noisy}.zip").write_bytes((root / f"runs/p/predictions/{key}.zip").read_bytes())
+    (root / "cells.yaml").write_text(yaml.safe_dump(cells, sort_keys=False))
+
+
+def test_noisy_prompts_have_a_table_of_their_own_and_touch_no_other(workspace: Path) -> None:
+    before = load_results(**places(workspace))
+    scores, points = build.score_table(before, "val"), track.sweep_points(before)
+    cells = build.cell_table(before)
+    assert not [comparison for comparison in comparisons(before, "val") if comparison.name == "prompts"]
+    add_noisy_prompts(workspace)
+    results = load_results(**places(workspace))
+    pd.testing.assert_frame_equal(build.score_table(results, "val"), scores)
+    pd.testing.assert_frame_equal(build.cell_table(results), cells)
+    assert track.sweep_points(results) == points
+    (prompts,) = [comparison for comparison in comparisons(results, "val") if comparison.name == "prompts"]
+    numbers = prompts.numbers.set_index(["line", "noise", "prompt"])
+    assert numbers.loc["gce", "dilate80", "mix80"]["JF"] == pytest.approx(0.4)
+    assert numbers.loc["gce", "dilate80", "clean"]["JF"] == pytest.approx(0.6), "only the trainings that were also given noisy prompts"
+    assert numbers["change"].xs("mix80", level="prompt").to_numpy() == pytest.approx(-0.2)
+    view = prompts.views[0].table
+    assert list(view.columns) == ["clean", "mix80"]
+    assert list(view.index) == ["first mask copied", "pretrained only", "gce, trained on clean", "gce, trained on dilate80"]
+    assert view.loc["first mask copied", "mix80"].endswith("(-20.0)")
+    assert "(synthetic)" in prompts.views[0].caption
+    (workspace / "results/p/scores/first_mask-val-prompt_mix80/objects.csv").unlink()
+    results = load_results(**places(workspace))
+    assert results.missing == ["first_mask-val-prompt_mix80"]
+    (prompts,) = [comparison for comparison in comparisons(results, "val") if comparison.name == "prompts"]
+    assert prompts.views[0].table.loc["first mask copied", "mix80"] == "missing"
 
 
 def test_wide_table_repeats_baselines_and_shows_missing_cells_as_missing(workspace: Path) -> None:

@@ -166,22 +166,31 @@ MIX = (
 )
 
 
-def test_a_mix_waits_for_its_parts_in_both(workspace: Any) -> None:
+PROMPTS = ("params/presets/smoke.yaml", "    seed: [0]", "    seed: [0]\n    prompts: [mix80]")
+
+
+def test_a_mix_and_noisy_prompts_wait_for_what_they_need_in_both(workspace: Any) -> None:
     text = (workspace.root / "params/cells.yaml").read_text()
     preset = ("params/presets/smoke.yaml", "dataset: shapes_smoke_train", "dataset: toy_mix")
     try:
-        with edited(workspace, MIX), edited(workspace, preset):
+        with edited(workspace, MIX), edited(workspace, preset), edited(workspace, PROMPTS):
             workspace.noisyvos("grid", "--preset", "smoke")
             made = "data/converted/toy_mix"
-            workspace.run("snakemake", "--cores", "2", "--quiet", "all", "--", made)
-            snakemake, dvc = snakemake_jobs(workspace, made), dvc_jobs(workspace)
+            scored = [
+                f"results/smoke/scores/{name}-shapes_smoke_val-prompt_mix80" for name in ("first_mask", "toy_mix-clean-xmem-xmem_tiny-s0")
+            ]
+            workspace.run("snakemake", "--cores", "2", "--quiet", "all", "--", *scored)
+            snakemake, dvc = snakemake_jobs(workspace, *scored), dvc_jobs(workspace)
             command, inputs = snakemake[frozenset({made})]
             assert {"data/converted/shapes_smoke_train", "data/converted/clips_train"} < inputs
             assert command.endswith("--raw data/converted --out data/converted/toy_mix")
             outputs = set().union(*dvc)
-            assert len(snakemake) == 5  # generate and download, two conversions, the mix
+            # generate, download, four conversions, mix, clips, clean labels, noisy prompts, pretrain, train, twice infer and score
+            assert len(snakemake) == 16
             for outs, job in snakemake.items():
                 assert job == (dvc[outs][0], spelled_out(dvc[outs][1], outputs, workspace.root))
+            noisy = [command for command, deps in snakemake.values() if "data/noisy/shapes_smoke_val-mix80-s0.zip" in deps]
+            assert [command.count("--prompts data/noisy/shapes_smoke_val-mix80-s0.zip") for command in noisy] == [1, 1]
             trained = next(deps for outs, (command, deps) in dvc.items() if command.startswith("noisyvos train"))
             assert made in trained
     finally:

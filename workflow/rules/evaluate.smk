@@ -49,6 +49,54 @@ rule infer:
         "python -m noisyvos.gpus --need {resources.gpu} -- {params.command} > {log} 2>&1"
 
 
+rule baseline_noisy:
+    input:
+        PIPELINE["baseline_noisy"].inputs,
+    output:
+        PIPELINE["baseline_noisy"].files,
+    log:
+        "logs/baseline_noisy/{key}.log",
+    benchmark:
+        "logs/benchmark/baseline_noisy/{key}.tsv"
+    wildcard_constraints:
+        key=PIPELINE["baseline_noisy"].keys,
+    conda:
+        "../envs/noisyvos.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        command=PIPELINE["baseline_noisy"].command,
+        tracked=PIPELINE["baseline_noisy"].tracked,
+    shell:
+        "NOISYVOS_WORKERS={threads} {params.command} > {log} 2>&1"
+
+
+rule infer_noisy:
+    input:
+        PIPELINE["infer_noisy"].inputs,
+    output:
+        PIPELINE["infer_noisy"].files,
+    log:
+        "logs/infer_noisy/{key}.log",
+    benchmark:
+        "logs/benchmark/infer_noisy/{key}.tsv"
+    wildcard_constraints:
+        key=PIPELINE["infer_noisy"].keys,
+    retries: 1
+    conda:
+        "../envs/noisyvos.yaml"
+    resources:
+        gpu=1,
+        mem_mb=TRAIN_MEMORY,
+        runtime=240,
+    params:
+        command=PIPELINE["infer_noisy"].command,
+        tracked=PIPELINE["infer_noisy"].tracked,
+    shell:
+        "python -m noisyvos.gpus --need {resources.gpu} -- {params.command} > {log} 2>&1"
+
+
 rule score:
     input:
         PIPELINE["score"].inputs,

@@ -100,6 +100,7 @@ def infer(
     model: Annotated[str | None, typer.Option(help="A network of models.yaml.")] = None,
     weights: Annotated[str | None, typer.Option(help="Its weights (safetensors); none: an untrained network.")] = None,
     baseline: Annotated[str | None, typer.Option(help="Instead of a network: first_mask copies the first mask.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="Masks to give in place of the dataset's own (noisy ones, say).")] = None,
     video: Annotated[Path | None, typer.Option(help="Instead of a dataset: a clip of your own, as with `segment`.")] = None,
     mask: Annotated[Path | None, typer.Option(help="With --video: the mask of its first frame.")] = None,
     movie: Annotated[Path | None, typer.Option(help="With --video: an MP4 with the masks drawn on the frames.")] = None,
@@ -117,10 +118,10 @@ def infer(
             raise UserError("--mask and --movie belong to --video; the masks of a dataset lie in it.")
         from noisyvos.stages import infer as stage
 
-        stage.run(dataset, out=out, model=model, weights=weights, baseline=baseline, **common)
+        stage.run(dataset, out=out, model=model, weights=weights, baseline=baseline, prompts=prompts, **common)
         return
-    if mask is None or model is None or weights is None or baseline is not None:
-        raise UserError("--video goes with --mask, --model and --weights, and without --baseline.")
+    if mask is None or model is None or weights is None or baseline is not None or prompts is not None:
+        raise UserError("--video goes with --mask, --model and --weights, and without --baseline and --prompts.")
     from noisyvos.stages import segment as own
 
     own.run(video, mask, out=out, model=model, weights=weights, movie=movie, **common)

@@ -5,12 +5,14 @@ import numpy as np
 from noisyvos.datasets.layout import Sequence, VideoDataset
 from noisyvos.errors import UserError
 from noisyvos.io.images import VOID
+from noisyvos.io.masks import MaskCollection
 
 
-def first_masks(dataset: VideoDataset, sequence: Sequence) -> dict[int, np.ndarray]:
+def first_masks(dataset: VideoDataset, sequence: Sequence, given: MaskCollection | None = None) -> dict[int, np.ndarray]:
     """Return {frame index: (H, W) uint8 index mask} that holds every object of a sequence once, where it first appears.
 
-    UserError if no mask of the sequence names an object.
+    Which objects appear in which frame is always read off the dataset's own masks; their pixels come from `given` (noisy
+    masks of this dataset) instead, if it is there. UserError if no mask names an object.
     """
     prompts: dict[int, np.ndarray] = {}
     missing = set(sequence.objects)
@@ -22,11 +24,18 @@ def first_masks(dataset: VideoDataset, sequence: Sequence) -> dict[int, np.ndarr
             mask = dataset.read_mask(sequence.name, frame)
             new = missing & {int(number) for number in np.unique(mask)} - {0, VOID}
             if new:
-                prompts[index] = np.where(np.isin(mask, sorted(new)), mask, 0).astype(np.uint8)
+                shown = mask if given is None else _same_size(given.read(sequence.name, frame), mask, given, f"{sequence.name}/{frame}.png")
+                prompts[index] = np.where(np.isin(shown, sorted(new)), shown, 0).astype(np.uint8)
                 missing -= new
-    if not prompts:
+    if not any(mask.any() for mask in prompts.values()):
         raise UserError(f"{dataset.root}: no mask of sequence {sequence.name!r} names an object, so there is nothing to segment.")
     return prompts
+
+
+def _same_size(mask: np.ndarray, own: np.ndarray, given: MaskCollection, name: str) -> np.ndarray:
+    if mask.shape != own.shape:
+        raise UserError(f"{given.path}: {name} is {mask.shape}, but the dataset's mask is {own.shape} (height, width).")
+    return mask
 
 
 def copied_masks(sequence: Sequence, prompts: dict[int, np.ndarray]) -> list[np.ndarray]:

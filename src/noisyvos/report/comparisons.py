@@ -10,6 +10,7 @@ from noisyvos.report.controls import control_notes, control_table, control_view
 from noisyvos.report.differences import difference_notes, difference_table, difference_view
 from noisyvos.report.families import Scores
 from noisyvos.report.hypothesis_tests import ABSENT, hypothesis_notes, hypothesis_table, hypothesis_view
+from noisyvos.report.prompts import NOTES, prompt_table, prompt_view
 from noisyvos.report.realisations import realisation_notes, realisation_table, realisation_view
 from noisyvos.report.results import Results
 from noisyvos.report.statistics import Interval
@@ -45,10 +46,18 @@ def comparisons(results: Results, evaluation: str) -> list[Comparison]:
 
     made = [make(scores, heading) for make in (_differences, _sweeps, _controls)]
     made.append(_realisations(realisation_table(results, evaluation), heading))
+    made.append(_prompts(prompt_table(results, evaluation), heading))
     registered = hypothesis_table(scores)
     tested = bool((registered["status"] != ABSENT).any())
     made.insert(0 if tested else len(made), _hypotheses(registered, evaluation, heading))
     return [comparison for comparison in made if comparison.views]
+
+
+def _prompts(table: pd.DataFrame, heading: Heading) -> Comparison:
+    if not len(table):
+        return Comparison("prompts", table, ())
+    caption = heading("J&F in percent with its 95 % interval over videos by the noise of the prompt; in brackets the change from clean")
+    return Comparison("prompts", table, (View(caption, prompt_view(table), NOTES),))
 
 
 def _differences(scores: Scores, heading: Heading) -> Comparison:

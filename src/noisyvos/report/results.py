@@ -43,8 +43,16 @@ class Results:
 
     @property
     def score_cells(self) -> dict[str, dict[str, Any]]:
-        """Scored cells by key, baselines first."""
-        cells = self.cells.get("score", {})
+        """Scored cells by key, baselines first; without those whose prompts were noisy, which are no part of any comparison."""
+        return self._by_role({key: cell for key, cell in self.cells.get("score", {}).items() if "prompt" not in cell})
+
+    @property
+    def prompt_cells(self) -> dict[str, dict[str, Any]]:
+        """Scored cells with noisy prompts by key, baselines first."""
+        return self._by_role({key: cell for key, cell in self.cells.get("score", {}).items() if "prompt" in cell})
+
+    @staticmethod
+    def _by_role(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         order = {"first_mask": 0, "pretrained": 1, "trained": 2}
         return dict(sorted(cells.items(), key=lambda item: order[item[1]["role"]]))  # stable: the grid's order within a role
 
@@ -75,13 +83,28 @@ class Results:
     @cached_property
     def missing(self) -> list[str]:
         """Scored cells of the grid without scores: shown as missing, never filled in."""
-        return [key for key in self.score_cells if not (self.results / "scores" / key / "objects.csv").is_file()]
+        return [key for key in [*self.score_cells, *self.prompt_cells] if not (self.results / "scores" / key / "objects.csv").is_file()]
 
     @cached_property
     def objects(self) -> pd.DataFrame:
         """A row per (scored cell, sequence, object) with J, F, JF (fractions), area_ratio and what the cell is."""
+        tables = self._tables(self.score_cells)
+        if not tables:
+            raise UserError(f"{self.results}: no cell of preset {self.preset['name']!r} is scored yet. Run the pipeline first.")
+        return self._named(pd.concat(tables, ignore_index=True))
+
+    def prompted(self, evaluation: str) -> pd.DataFrame:
+        """Return rows as `objects` for the cells of one evaluation set that were also given noisy masks: `prompt` says which."""
+        cells = {key: cell for key, cell in self.prompt_cells.items() if cell["evaluation"] == evaluation}
+        given_clean = {cell["clean_key"] for cell in cells.values()}
+        clean = self.objects[self.objects["key"].isin(given_clean)]
+        tables = [clean, *self._tables(cells)]
+        return self._named(pd.concat(tables, ignore_index=True))
+
+    def _tables(self, cells: dict[str, dict[str, Any]]) -> list[pd.DataFrame]:
+        """Return the rows of every cell that is scored."""
         tables = []
-        for key, cell in self.score_cells.items():
+        for key, cell in cells.items():
             if key in self.missing:
                 continue
             scored = pd.read_csv(self.results / "scores" / key / "objects.csv", dtype={"sequence": str})
@@ -100,6 +123,7 @@ class Results:
                     "q_achieved": noise.get("q_achieved", np.nan),
                     "seed": cell.get("seed", 0),
                     "noise_seed": cell.get("noise_seed", cell.get("seed", 0)),
+                    "prompt": cell.get("prompt", "clean"),
                     "sequence": scored["sequence"],
                     "object": scored["object"],
                     "J": scored["J-Mean"],
@@ -108,9 +132,7 @@ class Results:
                 }
             )
             tables.append(table.merge(self._area_ratios(key, cell["evaluation"]), on=["sequence", "object"], how="left"))
-        if not tables:
-            raise UserError(f"{self.results}: no cell of preset {self.preset['name']!r} is scored yet. Run the pipeline first.")
-        return self._named(pd.concat(tables, ignore_index=True))
+        return tables
 
     def _named(self, table: pd.DataFrame) -> pd.DataFrame:
         """Add `line`, what a row of a table or a line of a figure is called: the method, and whatever else varies."""

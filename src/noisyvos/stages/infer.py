@@ -11,7 +11,7 @@ from noisyvos.datasets.layout import Sequence, VideoDataset
 from noisyvos.errors import UserError, unknown_name
 from noisyvos.inference.prompts import copied_masks, first_masks
 from noisyvos.inference.settings import Evaluation
-from noisyvos.io.masks import write_mask_zip
+from noisyvos.io.masks import MaskCollection, write_mask_zip
 from noisyvos.params import read_family
 from noisyvos.registry import Item
 
@@ -29,6 +29,7 @@ def run(
     model: str | None = None,
     weights: str | None = None,
     baseline: str | None = None,
+    prompts: Path | None = None,
     settings: str = "default",
     params: Path = Path("params"),
     device: str = "auto",
@@ -37,30 +38,32 @@ def run(
     """Write the predicted masks of `dataset` to the zip `out`: of all frames, or of those its benchmark wants results for.
 
     Either `model` (of models.yaml) with `weights` (a file, or "none" for a fresh network), or `baseline`. Every object
-    is given once, in the frame where it first appears. `settings` names an entry of eval.yaml. All names and files are
+    is given once, in the frame where it first appears: as the dataset's own mask shows it, or the mask of that frame in
+    `prompts`, a collection of (noisy) masks of the same dataset. `settings` names an entry of eval.yaml. All names and files are
     checked before the first frame; UserError or FileNotFoundError say what is wrong.
     """
     videos = VideoDataset(dataset)
     if not videos.sequences:
         raise UserError(f"{dataset}: this dataset has no sequence.")
+    given = None if prompts is None else MaskCollection(prompts)
     if baseline is not None:
         segmenter = _baseline(baseline, model, weights)
         what = baseline
     else:
         segmenter = _network_segmenter(videos, model, weights, settings, params, device, threads)
         what = str(model)
-    write_mask_zip(out, _predict(videos, segmenter))
+    write_mask_zip(out, _predict(videos, segmenter, given))
     frames = sum(len(sequence.frames) for sequence in videos.sequences.values())
     print(f"{what}: {len(videos.sequences)} sequences, {frames} frames of {videos.meta['name']} in {out}")
 
 
-def _predict(videos: VideoDataset, segmenter: Segmenter) -> Iterator[tuple[str, str, np.ndarray]]:
+def _predict(videos: VideoDataset, segmenter: Segmenter, given: MaskCollection | None) -> Iterator[tuple[str, str, np.ndarray]]:
     total = sum(len(sequence.frames) for sequence in videos.sequences.values())
     with tqdm(total=total, desc="infer", unit="frame", disable=None) as bar:
         for sequence in videos.sequences.values():
             bar.set_postfix_str(sequence.name, refresh=False)
             masks = []
-            for mask in segmenter(sequence, first_masks(videos, sequence)):
+            for mask in segmenter(sequence, first_masks(videos, sequence, given)):
                 masks.append(mask)
                 bar.update()
             wanted = set(sequence.frames if sequence.required is None else sequence.required)

@@ -15,6 +15,7 @@ TITLES = {
     "differences": "Paired differences",
     "sweeps": "Loss under noise",
     "controls": "A/A control",
+    "prompts": "Noisy prompts at test time",
     "realisations": "Label noise or training seed",
 }
 DIAGNOSES = {
