@@ -48,9 +48,15 @@ def memorise(model: STM, frame: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     return key[:, :, None], value[:, :, None]
 
 
+def residual(module: torch.nn.Module, x: Tensor) -> Tensor:
+    """Return a residual block of the decoder done step by step."""
+    return x + module.conv2(F.relu(module.conv1(F.relu(x))))
+
+
 def refine(module: torch.nn.Module, skip: Tensor, coarse: Tensor) -> Tensor:
     """Return one refinement of the decoder with everything done per object."""
-    return module.ResMM(module.ResFS(module.convFS(skip)) + F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False))
+    enlarged = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
+    return residual(module.ResMM, residual(module.ResFS, module.convFS(skip)) + enlarged)
 
 
 def segment(model: STM, frame: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -61,7 +67,7 @@ def segment(model: STM, frame: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     similar = keys.flatten(2).mT @ query.flatten(2) / math.sqrt(query.shape[1])
     read = (values.flatten(2) @ torch.softmax(similar, 1)).view_as(own)
     decoder = model.Decoder
-    x = decoder.ResMM(decoder.convFM(torch.cat([read, own], 1)))
+    x = residual(decoder.ResMM, decoder.convFM(torch.cat([read, own], 1)))
     x = refine(decoder.RF2, fine, refine(decoder.RF3, middle, x))
     logits = F.interpolate(decoder.pred2(F.relu(x)), scale_factor=4, mode="bilinear", align_corners=False)
     objects = torch.softmax(logits, 1)[:, 1]

@@ -1,9 +1,11 @@
 """Convolutions for inference: batch normalisation folded into them, ReLU and sums done where they arise.
 
 Equal to the plain layers but for rounding. On a CPU, oneDNN applies ReLU and the sum of a shortcut while it writes a
-convolution's output, which plain calls cannot ask for; where that is not there, plain calls follow.
+convolution's output, which plain calls cannot ask for; where that is not there, plain calls follow. Large 3x3
+convolutions on a CPU take Winograd's way.
 """
 
+import copy
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,6 +15,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from noisyvos.models.resnet import BasicBlock, Bottleneck, FrozenStatisticsNorm
+from noisyvos.models.winograd import Winograd
 
 _FUSED = getattr(torch.ops.mkldnn, "_convolution_pointwise", None) if torch.backends.mkldnn.is_available() else None
 
@@ -45,13 +48,45 @@ class Convolution:
         return F.relu(y) if relu else y
 
 
-def fold(convolution: nn.Conv2d, norm: FrozenStatisticsNorm) -> Convolution:
+def fold(convolution: nn.Conv2d, norm: FrozenStatisticsNorm) -> Convolution | Winograd:
     """Return convolution and normalisation as one convolution."""
     weight, bias = fuse_conv_bn_weights(
         convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     )
+    if Winograd.pays(weight, convolution.stride, convolution.padding):
+        return Winograd.of(weight, bias)
     weight = weight.detach().contiguous(memory_format=torch.channels_last)
     return Convolution(weight, bias.detach(), convolution.stride, convolution.padding)
+
+
+class FastConvolution(nn.Module):
+    """A convolution in Winograd's form in the place of the layer that it was made from, whose weight and bias it shows."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.weight, self.bias = convolution.weight, convolution.bias
+        self.fast = Winograd.of(convolution.weight, convolution.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) as the layer does."""
+        return self.fast(x)
+
+
+def convolve(layer: nn.Conv2d | FastConvolution, x: Tensor, *, relu: bool = False, plus: Tensor | None = None) -> Tensor:
+    """Return layer(x), with `plus` added and ReLU applied where asked to; no gradient flows through it."""
+    return (layer.fast if isinstance(layer, FastConvolution) else Convolution.of(layer))(x, relu=relu, plus=plus)
+
+
+def with_fast_convolutions(module: nn.Module) -> nn.Module:
+    """Return a twin of a module that shares all but its large convolutions, which are made fast for inference."""
+    if isinstance(module, nn.Conv2d):
+        plain = module.groups == 1 and module.dilation == (1, 1) and module.bias is not None
+        return FastConvolution(module) if plain and Winograd.pays(module.weight, module.stride, module.padding) else module
+    if not module._modules:
+        return module
+    twin = copy.copy(module)
+    twin._modules = {name: None if child is None else with_fast_convolutions(child) for name, child in module._modules.items()}
+    return twin
 
 
 class FoldedBlock(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from noisyvos.models.folding import Convolution
+from noisyvos.models.folding import convolve
 from noisyvos.models.space_time.encoders import Features, Trunk, pick
 
 
@@ -22,7 +22,7 @@ class ResidualBlock(nn.Module):
         """Map (N, C, H, W) to the same shape."""
         if torch.is_grad_enabled():
             return x + self.conv2(F.relu(self.conv1(F.relu(x))))
-        return Convolution.of(self.conv2)(Convolution.of(self.conv1)(F.relu(x), relu=True), plus=x)
+        return convolve(self.conv2, convolve(self.conv1, F.relu(x), relu=True), plus=x)
 
 
 class Refine(nn.Module):

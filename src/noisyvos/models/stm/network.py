@@ -8,6 +8,7 @@ from torch import Tensor
 
 from noisyvos.models import resnet
 from noisyvos.models.base import MODELS, Clip, ClipOutput, Session, VideoModel
+from noisyvos.models.folding import with_fast_convolutions
 from noisyvos.models.space_time.decoder import Decoder, Prepared
 from noisyvos.models.space_time.encoders import KeyValue, MemoryEncoder, QueryEncoder, Trunk
 from noisyvos.models.space_time.trunks import resnet_trunk
@@ -47,6 +48,7 @@ class STM(VideoModel):
         """Return a network with this one's present weights, shared or folded, that is faster and cannot be trained."""
         twin = copy.copy(self)
         twin._modules = self._modules | {name: self._modules[name].folded() for name in ("Encoder_M", "Encoder_Q")}
+        twin._modules["Decoder"] = with_fast_convolutions(self.Decoder)
         return twin
 
     def memorize(self, frames: Tensor, own: Tensor, others: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from noisyvos.models.folding import FastConvolution, convolve
+
 
 def flat(group: Tensor) -> Tensor:
     """Return (B, N, ...) as (B * N, ...)."""
@@ -29,6 +31,9 @@ class GroupResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, H, W)."""
+        if isinstance(self.conv2, FastConvolution):
+            shortcut = x if self.downsample is None else convolve(self.downsample, x)
+            return convolve(self.conv2, convolve(self.conv1, F.relu(x), relu=True), plus=shortcut)
         y = self.conv2(F.relu(self.conv1(F.relu(x))))
         return y + (x if self.downsample is None else self.downsample(x))
 

@@ -1,5 +1,6 @@
 """XMem's encoders: frames to keys and skip features, frames with masks to values (ECCV 2022, section 3.1)."""
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from noisyvos.models import resnet
+from noisyvos.models.folding import fold_stage
 from noisyvos.models.xmem.blocks import FeatureFusion, HiddenReinforcer, flat, spread
 
 
@@ -38,6 +40,13 @@ class Features:
         return Features(*(x.unflatten(0, (clips, -1))[:, index] for x in (self.deep, self.middle, self.fine)))
 
 
+def _folded(trunk: nn.Module, stages: tuple[str, ...]) -> nn.Module:
+    """Return a twin of a ResNet trunk for inference, with normalisation folded into the convolutions of its stages."""
+    twin = copy.copy(trunk)
+    twin._modules = trunk._modules | {name: fold_stage(trunk._modules[name]) for name in stages}
+    return twin
+
+
 class ResNetKeyEncoder(nn.Module):
     """ResNet-50 up to its third stage."""
 
@@ -49,6 +58,10 @@ class ResNetKeyEncoder(nn.Module):
         self.layer2 = resnet.stage(resnet.Bottleneck, 256, 128, 4, 2)
         self.layer3 = resnet.stage(resnet.Bottleneck, 512, 256, 6, 2)
         resnet.initialise(self)
+
+    def for_inference(self) -> nn.Module:
+        """Return a faster twin with the present weights."""
+        return _folded(self, ("res2", "layer2", "layer3"))
 
     def forward(self, frames: Tensor) -> Features:
         """Map normalised frames (B, 3, H, W) to features at strides 16, 8 and 4."""
@@ -105,6 +118,10 @@ class ResNetValueEncoder(ValueEncoder):
         self.layer3 = resnet.stage(resnet.BasicBlock, 128, 256, 2, 2)
         resnet.initialise(self)
         self.add_head(widths)
+
+    def for_inference(self) -> nn.Module:
+        """Return a faster twin with the present weights; the fusion, needed for few frames, stays as it is."""
+        return _folded(self, ("layer1", "layer2", "layer3"))
 
     def object_features(self, planes: Tensor) -> Tensor:
         """Map (B * N, 4 or 5, H, W) to (B * N, 256, H / 16, W / 16)."""

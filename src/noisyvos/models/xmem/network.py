@@ -1,6 +1,7 @@
 """The XMem network (Cheng and Schwing, ECCV 2022), at its published size and with its published parameter names."""
 
-from typing import Any, ClassVar
+import copy
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from noisyvos.errors import UserError
 from noisyvos.models.base import MODELS, Clip, ClipOutput, Session, VideoModel
+from noisyvos.models.folding import with_fast_convolutions
 from noisyvos.models.matching import aggregate
 from noisyvos.models.xmem import clips
 from noisyvos.models.xmem.decoder import Decoder
@@ -87,6 +89,17 @@ class XMem(VideoModel):
             }
         except KeyError as error:
             raise UserError(f"This is no XMem checkpoint: the entry {error} is missing.") from None
+
+    def for_inference(self) -> Self:
+        """Return a network with this one's present weights, shared or folded, that is faster and cannot be trained."""
+        twin = copy.copy(self)
+        twin.memory_format = torch.channels_last
+        twin._modules = self._modules | {
+            "key_encoder": self.key_encoder.for_inference(),
+            "value_encoder": self.value_encoder.for_inference(),
+            "decoder": with_fast_convolutions(self.decoder),
+        }
+        return twin
 
     def normalise(self, frames: Tensor) -> Tensor:
         """Map RGB in [0, 1] (..., 3, H, W) to what the encoders take."""

@@ -19,7 +19,7 @@ class XMemSession(Session):
     """Sensory, working and long-term memory of one video; objects are numbered within as they appear."""
 
     def __init__(self, model: "XMem", *, channels: int, settings: XMemMemory, length: int | None) -> None:
-        self.model = model
+        self.model = model.for_inference()
         self.channels = channels
         self.settings = settings
         self.memory = Memory(settings, settings.counts_usage(length))
@@ -54,6 +54,8 @@ class XMemSession(Session):
         probabilities = None  # (1, N + 1, H, W)
         if predict:
             read = self.memory.read(key.flatten(2), selection.flatten(2)).unflatten(-1, key.shape[-2:])
+            if self.model.memory_format == torch.channels_last:
+                read = read[0].contiguous(memory_format=torch.channels_last)[None]
             hidden, _, probabilities = self.model.segment(features, read, self.hidden, update_hidden=normal_update)
             self.hidden = hidden if normal_update else self.hidden
         if given:

@@ -1,5 +1,7 @@
 """A small XMem for CPU runs: the same matching, memory and decoder around small encoders at stride 8."""
 
+from typing import Self
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -79,6 +81,10 @@ class XMemTiny(XMem):
             reduction=8,
             stride=8,
         )
+
+    def for_inference(self) -> Self:
+        """Return the network itself: nothing in it can be folded, and its convolutions are small."""
+        return self
 
     def make_key_encoder(self) -> nn.Module:
         """Return the small trunk that maps frames to `Features`."""
