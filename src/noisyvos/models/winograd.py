@@ -5,7 +5,7 @@ position by position, and transformed back to tiles of 4x4 outputs: 36 products 
 for rounding: the greatest error is about 1e-5 of the greatest output, against 1e-6.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -50,8 +50,13 @@ class Winograd:
         filters = (both @ weight.permute(2, 3, 1, 0).reshape(9, -1)).view(36, inputs, outputs)
         return cls(filters, bias.detach(), _both_axes(_INPUT), _both_axes(_OUTPUT))
 
+    def split(self, inputs: int) -> tuple[Self, Self]:
+        """Return the shares of the first `inputs` channels and of the others; the sum of both results is the whole."""
+        first = replace(self, filters=self.filters[:, :inputs])
+        return first, replace(self, filters=self.filters[:, inputs:], bias=torch.zeros_like(self.bias))
+
     def __call__(self, x: Tensor, *, relu: bool = False, plus: Tensor | None = None) -> Tensor:
-        """Map (N, C_in, H, W) to (N, C_out, H, W), channels last; add `plus` of the output's shape, then apply ReLU if asked to."""
+        """Map (N, C_in, H, W) to (N, C_out, H, W), channels last; add `plus` of N or one maps, then apply ReLU if asked to."""
         count, inputs, height, width = x.shape
         outputs = self.filters.shape[2]
         down, across = -(-height // 4), -(-width // 4)

@@ -37,6 +37,16 @@ class GroupResidualBlock(nn.Module):
         y = self.conv2(F.relu(self.conv1(F.relu(x))))
         return y + (x if self.downsample is None else self.downsample(x))
 
+    def joined(self, image: Tensor, group: Tensor) -> Tensor:
+        """Map image features (1, C, H, W) joined with those of each of N objects, given fast convolutions.
+
+        Both convolutions of the input are linear in what lies side by side in it, so the image's share is computed once.
+        """
+        for_image, for_group = self.conv1.fast.split(image.shape[1])
+        y = for_group(F.relu(group), relu=True, plus=for_image(F.relu(image)))
+        for_image, for_group = self.downsample.fast.split(image.shape[1])
+        return convolve(self.conv2, y, plus=for_group(group, plus=for_image(image)))
+
 
 class ChannelGate(nn.Module):
     """Channel attention from average- and max-pooled features (CBAM, Woo et al., ECCV 2018)."""
@@ -99,7 +109,10 @@ class FeatureFusion(nn.Module):
     def forward(self, image: Tensor, group: Tensor) -> Tensor:
         """Map (B, image, H, W) and (B, N, group, H, W) to (B, N, outputs, H, W)."""
         batch, objects = group.shape[:2]
-        u = self.block1(torch.cat([spread(image, objects), flat(group)], 1))
+        if batch == 1 and isinstance(self.block1.conv1, FastConvolution) and isinstance(self.block1.downsample, FastConvolution):
+            u = self.block1.joined(image, group[0])
+        else:
+            u = self.block1(torch.cat([spread(image, objects), flat(group)], 1))
         return self.block2(u + self.attention(u)).unflatten(0, (batch, objects))
 
 
@@ -115,7 +128,11 @@ class UpsampleBlock(nn.Module):
         """Map (B, skip, 2H, 2W) and (B, N, inputs, H, W) to (B, N, outputs, 2H, 2W)."""
         batch, objects = group.shape[:2]
         up = F.interpolate(flat(group), scale_factor=2, mode="bilinear", align_corners=False)
-        return self.out_conv(up + spread(self.skip_conv(skip), objects)).unflatten(0, (batch, objects))
+        if batch == 1 and isinstance(self.skip_conv, FastConvolution):
+            joined = up + self.skip_conv(skip)
+        else:
+            joined = up + spread(self.skip_conv(skip), objects)
+        return self.out_conv(joined).unflatten(0, (batch, objects))
 
 
 def gated_update(gates: Tensor, hidden: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from noisyvos.models import resnet
-from noisyvos.models.folding import fold_stage
+from noisyvos.models.folding import fold_stage, with_fast_convolutions
 from noisyvos.models.xmem.blocks import FeatureFusion, HiddenReinforcer, flat, spread
 
 
@@ -120,8 +120,10 @@ class ResNetValueEncoder(ValueEncoder):
         self.add_head(widths)
 
     def for_inference(self) -> nn.Module:
-        """Return a faster twin with the present weights; the fusion, needed for few frames, stays as it is."""
-        return _folded(self, ("layer1", "layer2", "layer3"))
+        """Return a faster twin with the present weights."""
+        twin = _folded(self, ("layer1", "layer2", "layer3"))
+        twin._modules["fuser"] = with_fast_convolutions(self.fuser)
+        return twin
 
     def object_features(self, planes: Tensor) -> Tensor:
         """Map (B * N, 4 or 5, H, W) to (B * N, 256, H / 16, W / 16)."""

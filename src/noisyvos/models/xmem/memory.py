@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from noisyvos.models.matching import affinity, readout, similarity
+from noisyvos.models.xmem.reading import GroupValues, Readable, key_factors, read
 from noisyvos.models.xmem.settings import XMemMemory
 from noisyvos.models.xmem.store import Store
 
@@ -25,12 +26,14 @@ class Memory:
         self.long_term = Store(fixed)
         self.group_sizes: list[int] = []  # objects of each group, in order of appearance
         self.frame_size = 0  # elements of one frame
+        self._readable: Readable | None = None  # of the present elements, made at the first read
 
     def add(self, key: Tensor, shrinkage: Tensor, selection: Tensor | None, value: Tensor) -> None:
         """Take a frame: key (1, C, hw), shrinkage (1, 1, hw), selection (1, C, hw) or None, value (1, N, C_v, hw).
 
         Objects beyond those known so far form a new group. A full working memory is condensed afterwards.
         """
+        self._readable = None
         self.frame_size = key.shape[2]
         new = value.shape[1] - sum(self.group_sizes)
         if new:
@@ -44,28 +47,31 @@ class Memory:
 
     def read(self, query: Tensor, selection: Tensor | None) -> Tensor:
         """Return what a query (1, C, hw) finds for every object, (1, N, C_v, hw), and count the use of what was read."""
-        stores = [store for store in (self.long_term, self.working) if store.size]
-        keys = torch.cat([store.keys for store in stores], 2)
-        shrinkage = torch.cat([store.shrinkage for store in stores], 2)
-        similarities = similarity(keys, shrinkage, query, selection)
-        found = []
-        for group in range(len(self.group_sizes)):
-            values = torch.cat([store.values(group) for store in stores if store.has(group)], 2)
-            rows = similarities
-            if values.shape[2] != keys.shape[2]:
-                offsets = [0, stores[0].size]
-                rows = similarities[:, torch.cat([store.columns(group) + offset for store, offset in zip(stores, offsets)])]
-            weights = affinity(rows, self.settings.top_k)
-            if group == 0:
-                self._count(stores, weights)
-            found.append(readout(weights, values[None]))
-        return torch.cat(found, 1)
-
-    def _count(self, stores: list[Store], weights: Tensor) -> None:
+        if self._readable is None:
+            self._readable = self._make_readable()
+        found, use = read(self._readable, query, selection, self.settings.top_k)
         if self.settings.enable_long_term:
-            use = weights.sum(2)[0].split([store.size for store in stores])
-            for store, share in zip(stores, use):
+            stores = self._stores()
+            for store, share in zip(stores, use.split([store.size for store in stores])):
                 store.count(share)
+        parts = [each.mT.unflatten(0, (objects, -1)) for each, objects in zip(found, self.group_sizes, strict=True)]
+        return torch.cat(parts)[None]
+
+    def _stores(self) -> list[Store]:
+        return [store for store in (self.long_term, self.working) if store.size]
+
+    def _make_readable(self) -> Readable:
+        stores = self._stores()
+        size = sum(store.size for store in stores)
+        keys, shrinkage = (torch.cat([getattr(store, name) for store in stores], 2) for name in ("keys", "shrinkage"))
+        groups = []
+        for group in range(len(self.group_sizes)):
+            rows = torch.cat([store.values(group).flatten(0, 1).mT for store in stores if store.has(group)])
+            columns = None
+            if len(rows) != size:
+                columns = torch.cat([store.columns(group) + offset for store, offset in zip(stores, (0, stores[0].size))])
+            groups.append(GroupValues(rows.contiguous(), columns))
+        return Readable(key_factors(keys, shrinkage), tuple(groups))
 
     def _consolidate(self) -> None:
         """Condense all working frames but the first and the last few into prototypes of the long-term memory."""
