@@ -20,10 +20,10 @@ from noisyvos.registry import Settings
 from noisyvos.training import checkpoint, loop
 from noisyvos.training.batches import check_sizes, feed, make_batch
 from noisyvos.training.curve import Curve
-from noisyvos.training.optimizer import Adam
+from noisyvos.training.optimizer import Adam, Pace
 from noisyvos.training.schedule import Schedule, is_diagnosed, learning_rate, max_jump
 from noisyvos.training.sources import VideoSource
-from noisyvos.training.step import as_floats, make_learner, take_step
+from noisyvos.training.step import as_floats, half_type, make_learner, take_step
 from training_world import SCHEDULE, SIZE, make_world
 
 CPU = torch.device("cpu")
@@ -45,6 +45,9 @@ class ToyNetwork(nn.Module):
         logits = tuple(self.conv(self.norm(clip.frames[:, t])) * self.factor for t in range(1, clip.frames.shape[1]))
         return ClipOutput(logits, {"own": self.conv.bias.square().sum()})
 
+    def for_inference(self) -> "ToyNetwork":
+        return self
+
 
 class ToyMethod(Method):
     """Cross-entropy, with a learned scalar that a resumed training must find again."""
@@ -56,7 +59,7 @@ class ToyMethod(Method):
     def terms(self, logits, target, *, num_objects, teacher_logits=None, iteration=0):
         total = nn.functional.cross_entropy(logits, target, ignore_index=255) + (self.scalar - 1).square()
         if teacher_logits is not None:
-            total = total + 0 * teacher_logits.sum()
+            total = total + 0 * (logits * teacher_logits).sum()  # a product keeps both factors for the gradient
         return {"total": total, "ce": total.detach().repeat(len(target))}
 
     def parameters(self):
@@ -211,10 +214,13 @@ def test_a_crop_larger_than_the_videos_is_refused(source):
 def test_optimizer_equals_torch_optim(kind):
     ours = [nn.Parameter(torch.randn(4, 3, generator=torch.Generator().manual_seed(s))) for s in range(3)]
     theirs = [nn.Parameter(weight.detach().clone()) for weight in ours]
-    mine = Adam(ours, kind=kind, weight_decay=0.05)
-    reference = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[kind](theirs, lr=0.1, weight_decay=0.05)
+    mine = Adam(ours, kind=kind, paces=[Pace(1.0, 0.05), Pace(0.5, 0.0), Pace(1.0, 0.05)])
+    slow = {"params": theirs[1:2], "weight_decay": 0.0}
+    reference = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[kind]([{"params": theirs[::2]}, slow], lr=0.1, weight_decay=0.05)
     for step in range(6):
-        mine.rate = reference.param_groups[0]["lr"] = 0.1 / (1 + step)
+        for group, share in zip(reference.param_groups, (1.0, 0.5), strict=True):
+            group["lr"] = share * 0.1 / (1 + step)
+        mine.rate = 0.1 / (1 + step)
         for group, optimizer in ((ours, mine), (theirs, reference)):
             optimizer.zero_grad()
             used = group[:2] if step == 2 else group  # a weight without a gradient keeps its moments
@@ -257,6 +263,37 @@ def test_learned_scalars_of_a_method_may_have_a_rate_of_their_own(source):
     learner = make_learner(ToyNetwork(), ToyOwnRateMethod(), schedule(), 0, CPU)
     take_step(learner, make_batch(source, learner.schedule, 0, 0), 0)
     assert learner.method.scalar.item() == pytest.approx(0.25, rel=1e-4)  # Adam's first step is as long as the rate
+
+
+def test_groups_of_weights_learn_at_their_own_pace(source):
+    groups = [{"match": r"^norm\.", "rate": 0}, {"match": "bias$", "rate": 0.1, "weight_decay": 0}]
+    start = ToyNetwork()
+    before = copy.deepcopy(start.state_dict())
+    learner = make_learner(start, ToyMethod(), schedule(groups=groups, warmup=0, learning_rate=0.01), 0, CPU)
+    take_step(learner, make_batch(source, learner.schedule, 0, 0), 0)
+    after = learner.networks[0].state_dict()
+    assert torch.equal(after["norm.weight"], before["norm.weight"])
+    assert torch.equal(after["norm.bias"], before["norm.bias"])
+    moved = {name: (after[name] - before[name]).abs().max().item() for name in ("conv.weight", "conv.bias")}
+    assert moved["conv.bias"] == pytest.approx(0.001, rel=1e-3)  # Adam's first step is as long as the rate
+    assert moved["conv.weight"] == pytest.approx(0.01, rel=0.05)  # and weight decay
+    assert schedule(groups=groups).result_settings() != schedule().result_settings()
+    assert "groups" not in schedule().result_settings()
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([{"match": "nrom"}], "'nrom' chooses no weight of this network"),
+        ([{"match": "conv"}, {"match": "conv.bias"}], "'conv.bias' chooses no weight of this network that an earlier group left"),
+        ([{"match": "", "rate": 0}], "nothing to train"),
+        ([{"match": "("}], "no regular expression"),
+        ([{"match": "conv", "lr": 1}], "Extra inputs"),
+    ],
+)
+def test_groups_that_cannot_be_meant_are_refused(groups, message):
+    with pytest.raises((ValidationError, UserError), match=message):
+        make_learner(ToyNetwork(), ToyMethod(), schedule(groups=groups), 0, CPU)
 
 
 def test_two_networks_start_apart(source):
@@ -413,3 +450,29 @@ def test_loss_scaling_changes_no_update(source):
         take_step(learner, clip, 0)
     torch.testing.assert_close(plain.networks[0].conv.weight, scaled.networks[0].conv.weight)
     torch.testing.assert_close(plain.method.scalar, scaled.method.scalar)
+
+
+@pytest.mark.parametrize(("amp", "expected"), [(True, torch.float16), ("fp16", torch.float16), ("bf16", torch.bfloat16), (False, None)])
+def test_kinds_of_half_precision(amp, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert half_type(schedule(amp=amp), torch.device("cuda")) is expected
+    assert half_type(schedule(amp=amp), CPU) is None
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    with pytest.raises(UserError, match="does not compute in bf16"):
+        half_type(schedule(amp="bf16"), torch.device("cuda"))
+
+
+def test_a_step_in_bf16_is_close_to_one_in_full_precision(source, world):
+    weights = models.build("xmem_tiny", seed=3, width=8, key_dim=8, value_dim=16, hidden_dim=8)
+    clip = make_batch(source, schedule(), 0, 0)
+    results = []
+    for half in (None, torch.bfloat16):
+        learner = make_learner(copy.deepcopy(weights), methods.build("smart", total_iterations=9), schedule(amp="bf16"), 0, CPU)
+        learner.half = half
+        results.append(take_step(learner, clip, 0))
+        assert not learner.scaler.is_enabled()  # bf16 has the range of float32
+    full, brief = results
+    assert all(logits.dtype == torch.float32 for logits in brief.output.logits)
+    assert brief.loss.item() != full.loss.item()
+    assert brief.loss.item() == pytest.approx(full.loss.item(), rel=0.05)
+    assert brief.norm == pytest.approx(full.norm, rel=0.2)

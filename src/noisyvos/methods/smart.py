@@ -6,6 +6,7 @@ the released code; the settings `reliability_score`, `intersection_rule` and `ac
 
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -70,7 +71,9 @@ class Smart(Method):
         now = frame(logits, target, num_objects)
         teacher = parts.teacher_labels(teacher_logits, now)
         sigma = parts.reliability_score(target, teacher, num_objects, self.score).to(now.logits.dtype)
-        terms = {name: selection.top_mean(loss, now.valid, share) for name, loss in self.pixel_losses(now, teacher, sigma).items()}
+        losses = self.pixel_losses(now, teacher, sigma)
+        means = selection.top_mean(torch.cat(list(losses.values())), now.valid.repeat(len(losses), 1, 1), share)  # one choice for all
+        terms = dict(zip(losses, means.chunk(len(losses)), strict=True))
         weighted = terms["ce"] + sum(weight * terms[name] for name, weight in self.weights.items())
         total = selection.over_batch(weighted, self.accumulate)
         return with_dice({"total": total, **terms, "sigma": sigma, "top_p": share}, now, self.settings.dice)

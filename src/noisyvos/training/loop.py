@@ -137,7 +137,7 @@ def _note(curve: Curve, result: StepResult, clip: Clip, iteration: int, learner:
     """Add a step to the curve and return its values; UserError if the loss, or in full precision the gradient, is not finite."""
     values = as_floats(result, len(clip.frames) / clip.place()[1], group)
     bad = [name for name, value in values.items() if not math.isfinite(value)]
-    if not bad and not learner.half and not math.isfinite(result.norm):  # half precision leaves such steps out
+    if not bad and not learner.scaler.is_enabled() and not math.isfinite(result.norm):  # loss scaling leaves such steps out
         bad = ["its gradient"]
     if "loss" in bad or "its gradient" in bad:
         kept = f" The state of iteration {saved} is kept." if saved else ""

@@ -4,6 +4,7 @@ A cell of the demo trains for some twenty seconds, so that second counts. The up
 Ba 2015; Loshchilov and Hutter 2019), betas 0.9 and 0.999, epsilon 1e-8. It has what `GradScaler` needs of an optimiser.
 """
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -13,13 +14,21 @@ BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
 
-class Adam:
-    """One group of weights with one learning rate; `decay` says whether weight decay acts on weights (adamw) or gradients (adam)."""
+@dataclass(frozen=True)
+class Pace:
+    """How a weight follows its gradient: its share of the learning rate, and its weight decay."""
 
-    def __init__(self, weights: list[Tensor], *, kind: Literal["adamw", "adam"], weight_decay: float) -> None:
+    rate: float = 1.0
+    weight_decay: float = 0.0
+
+
+class Adam:
+    """Weights, each with its pace; `kind` says whether weight decay acts on weights (adamw) or gradients (adam)."""
+
+    def __init__(self, weights: list[Tensor], *, kind: Literal["adamw", "adam"], paces: list[Pace]) -> None:
         self.update = {"adamw": torch._fused_adamw_, "adam": torch._fused_adam_}[kind]
-        self.weight_decay = weight_decay
-        self.rate = 0.0
+        self.paces = paces  # of each weight
+        self.rate = 0.0  # learning rate of the coming step
         self.weights = weights
         self.param_groups = [{"params": weights}]  # where GradScaler looks for gradients
         self.means = [torch.zeros_like(weight) for weight in weights]
@@ -34,9 +43,12 @@ class Adam:
     @torch.no_grad()
     def step(self) -> None:
         """Update every weight that has a gradient."""
-        at = [index for index, weight in enumerate(self.weights) if weight.grad is not None]
-        if not at:
-            return
+        for pace in dict.fromkeys(self.paces):
+            at = [index for index, weight in enumerate(self.weights) if weight.grad is not None and self.paces[index] == pace]
+            if at:
+                self._step(at, pace)
+
+    def _step(self, at: list[int], pace: Pace) -> None:
         steps = [self.steps[index] for index in at]
         torch._foreach_add_(steps, 1)
         self.update(
@@ -46,10 +58,10 @@ class Adam:
             [self.squares[index] for index in at],
             [],
             steps,
-            lr=self.rate,
+            lr=self.rate * pace.rate,
             beta1=BETAS[0],
             beta2=BETAS[1],
-            weight_decay=self.weight_decay,
+            weight_decay=pace.weight_decay,
             eps=EPSILON,
             amsgrad=False,
             maximize=False,

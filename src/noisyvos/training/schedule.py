@@ -1,13 +1,31 @@
 """Training schedules: how long, how fast, and on what kind of clips. All numbers of an iteration follow from its index."""
 
 import math
+import re
 from typing import Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from noisyvos.datasets.transforms import AUGMENTATIONS
 from noisyvos.errors import unknown_name
 from noisyvos.registry import Settings
+
+
+class WeightGroup(Settings):
+    """Weights, by a regular expression found in their names, that learn otherwise than the rest."""
+
+    match: str
+    rate: float = Field(1.0, ge=0)  # times the schedule's learning rate; 0: frozen
+    weight_decay: float | None = Field(None, ge=0)  # None: the schedule's
+
+    @field_validator("match")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"`match` is no regular expression: {error}") from None
+        return value
 
 
 class Schedule(Settings):
@@ -26,7 +44,8 @@ class Schedule(Settings):
     drops: tuple[PositiveInt, ...] = ()  # with decay `steps`: times `drop_factor` from each of these on
     drop_factor: float = Field(0.1, gt=0, lt=1)
     gradient_clip: PositiveFloat | None = None
-    amp: bool = True  # half precision, on a GPU only
+    amp: bool | Literal["fp16", "bf16"] = True  # half precision, on a GPU only; true: fp16 with loss scaling
+    groups: tuple[WeightGroup, ...] = ()  # weights with other rates; of several that match a name the first counts
 
     clip_length: int = Field(3, ge=2)
     sampler: Literal["near", "forward", "any"] = "near"  # XMem's: within `max_jump` of a chosen frame; STM's: at most that far ahead; any
@@ -78,7 +97,8 @@ class Schedule(Settings):
 
     def result_settings(self) -> dict[str, object]:
         """Return the settings that results depend on, as plain values."""
-        unset = {name for name, value in (("network", {}), ("parts", 1), ("drop_factor", 0.1)) if getattr(self, name) == value}
+        defaults = {"network": {}, "parts": 1, "drop_factor": 0.1, "groups": ()}
+        unset = {name for name, value in defaults.items() if getattr(self, name) == value}
         return self.model_dump(mode="json", exclude={"checkpoint_every", "workers"} | unset)
 
 

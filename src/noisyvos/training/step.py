@@ -1,17 +1,19 @@
 """What is trained, and one optimisation step of it: networks, teacher, method, optimiser and loss scaling."""
 
 import copy
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
+from noisyvos.errors import UserError
 from noisyvos.methods.base import Method
 from noisyvos.models.base import Clip, ClipOutput, VideoModel, resized_output
 from noisyvos.seeding import torch_generator
 from noisyvos.training.group import ALONE, Group
-from noisyvos.training.optimizer import Adam
+from noisyvos.training.optimizer import Adam, Pace
 from noisyvos.training.schedule import Schedule, learning_rate
 
 PERTURBATION = 0.01  # share of each weight by which two networks that start alike are set apart
@@ -29,14 +31,17 @@ class Learner:
     device: torch.device
     optimizers: list[Adam] = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
+    half: torch.dtype | None = field(init=False)  # what convolutions and products are computed in; None: float32
 
     def __post_init__(self) -> None:
-        self.half = self.schedule.amp and self.device.type == "cuda"
-        self.weights = [weight for network in self.networks for weight in network.parameters() if weight.requires_grad]
-        self.optimizers = [Adam(self.weights, kind=self.schedule.optimizer, weight_decay=self.schedule.weight_decay)]
-        if self.method.parameters():
-            self.optimizers.append(Adam(self.method.parameters(), kind="adam", weight_decay=0.0))
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half)
+        self.half = half_type(self.schedule, self.device)
+        paces = [pace for network in self.networks for pace in _paces(network, self.schedule)]
+        self.weights = [weight for weight, _ in paces]
+        self.optimizers = [Adam(self.weights, kind=self.schedule.optimizer, paces=[pace for _, pace in paces])]
+        own = self.method.parameters()
+        if own:
+            self.optimizers.append(Adam(own, kind="adam", paces=[Pace()] * len(own)))
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half is torch.float16)
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps; the teacher is what training started from and is not among it."""
@@ -61,12 +66,49 @@ class Learner:
                 parameter.copy_(value)
 
 
+def half_type(schedule: Schedule, device: torch.device) -> torch.dtype | None:
+    """Return the type of half precision to train in, None for float32, as always on a CPU; UserError if the GPU lacks bf16."""
+    if not schedule.amp or device.type != "cuda":
+        return None
+    if schedule.amp != "bf16":
+        return torch.float16
+    if not torch.cuda.is_bf16_supported():
+        raise UserError("This GPU does not compute in bf16: set `amp: fp16` (or false) in train.yaml.")
+    return torch.bfloat16
+
+
+def _paces(network: nn.Module, schedule: Schedule) -> list[tuple[torch.Tensor, Pace]]:
+    """Return the weights of a network that learn, each with its pace; those with rate 0 are frozen here. UserError for a useless group."""
+    chosen: dict[int, list[str]] = {index: [] for index in range(len(schedule.groups))}
+    found = []
+    for name, weight in network.named_parameters():
+        pace = Pace(1.0, schedule.weight_decay)
+        for index, group in enumerate(schedule.groups):
+            if re.search(group.match, name):
+                chosen[index].append(name)
+                pace = Pace(group.rate, schedule.weight_decay if group.weight_decay is None else group.weight_decay)
+                break
+        weight.requires_grad_(weight.requires_grad and pace.rate > 0)
+        if weight.requires_grad:
+            found.append((weight, pace))
+    for index, names in chosen.items():
+        if not names:
+            examples = ", ".join([name for name, _ in network.named_parameters()][:: max(1, len(list(network.parameters())) // 4)])
+            raise UserError(
+                f"train.yaml: groups: {schedule.groups[index].match!r} chooses no weight of this network that an earlier group left. "
+                f"Names are like {examples}."
+            )
+    if not found:
+        raise UserError("train.yaml: groups: every weight is frozen (`rate: 0`), so there is nothing to train.")
+    return found
+
+
 def make_learner(model: VideoModel, method: Method, schedule: Schedule, seed: int, device: torch.device) -> Learner:
     """Return a learner that starts from `model`: the teacher is a frozen copy, a second trained network a perturbed one."""
     model = model.to(device)
     teacher = None
     if method.teacher:
-        teacher = copy.deepcopy(model).eval().requires_grad_(False)
+        teacher = copy.deepcopy(model).eval().requires_grad_(False).for_inference()
     networks = [model] + [copy.deepcopy(model) for _ in range(method.networks - 1)]
     if len(networks) > 1:
         for index, network in enumerate(networks):
@@ -132,11 +174,8 @@ def take_step(learner: Learner, clip: Clip, iteration: int, group: Group = ALONE
 def _pass(learner: Learner, clip: Clip, iteration: int) -> StepResult:
     """Run all networks on a batch or a part of it and add its share of the gradients."""
     key = (learner.seed, iteration)
-    with torch.autocast(learner.device.type, dtype=torch.float16, enabled=learner.half):
-        guess = None
-        if learner.teacher is not None:
-            with torch.no_grad():
-                guess = learner.teacher.forward_clip(clip, generator=torch_generator("teacher", *key))
+    with torch.autocast(learner.device.type, dtype=learner.half, enabled=learner.half is not None):
+        guess = None if learner.teacher is None else _ask(learner.teacher, clip, torch_generator("teacher", *key))
         outputs = [
             network.forward_clip(clip, generator=torch_generator("pass", *key, index)) for index, network in enumerate(learner.networks)
         ]
@@ -151,6 +190,13 @@ def _pass(learner: Learner, clip: Clip, iteration: int) -> StepResult:
                 terms[name] = terms[name] + value if name in terms else value
     learner.scaler.scale(loss * (len(clip.frames) / clip.place()[1])).backward()
     return StepResult(loss.detach(), terms, outputs[0], guess)
+
+
+def _ask(teacher: VideoModel, clip: Clip, generator: torch.Generator) -> ClipOutput:
+    """Return what the teacher says of a clip, without anything that a gradient would need."""
+    with torch.inference_mode():
+        output = teacher.forward_clip(clip, generator=generator)
+    return ClipOutput(tuple(each.clone() for each in output.logits))  # copies are ordinary tensors, which any loss may use
 
 
 def _joined(parts: list[StepResult]) -> StepResult:

@@ -62,8 +62,8 @@ def run(model: "XMem", clip: Clip, choices: Choices) -> Pass:
     keys, shrinkages, selections = (x.unflatten(0, (batch, length)).flatten(3) for x in (key, shrinkage, selection))  # (B, T, C, hw)
     hidden = model.new_hidden(batch, clip.slots, key)
     first = F.pad(clip.first_mask(), pads)
-    at = features.at(0, batch)
-    value, hidden = model.encode_value(per_frame[:, 0], at.deep, hidden, first, deep_update=True)
+    at = features.of_frames(batch)
+    value, hidden = model.encode_value(per_frame[:, 0], at[0].deep, hidden, first, deep_update=True)
     values = [value.flatten(3)]
 
     logits, probabilities = [], []
@@ -71,14 +71,13 @@ def run(model: "XMem", clip: Clip, choices: Choices) -> Pass:
         memory = choices.references[t - 1]
         weights = affinity(similarity(_pick(keys, memory, t), _pick(shrinkages, memory, t), keys[:, t], selections[:, t]))
         read = readout(weights, _pick_values(values, memory)).unflatten(-1, key.shape[-2:])
-        at = features.at(t, batch)
         last = t == length - 1
-        new_hidden, frame_logits, frame_probabilities = model.segment(at, read, hidden, selector=selector, update_hidden=not last)
+        new_hidden, frame_logits, frame_probabilities = model.segment(at[t], read, hidden, selector=selector, update_hidden=not last)
         logits.append(_crop(frame_logits, pads, height, width))
         probabilities.append(_crop(frame_probabilities, pads, height, width))
         if not last:
             value, hidden = model.encode_value(
-                per_frame[:, t], at.deep, new_hidden, frame_probabilities[:, 1:], deep_update=choices.deep_updates[t - 1]
+                per_frame[:, t], at[t].deep, new_hidden, frame_probabilities[:, 1:], deep_update=choices.deep_updates[t - 1]
             )
             values.append(value.flatten(3))
     return Pass(tuple(logits), tuple(probabilities))

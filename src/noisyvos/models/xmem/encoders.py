@@ -39,6 +39,14 @@ class Features:
         """Return the features of frame `index` of each of `clips` clips, given features of all their frames."""
         return Features(*(x.unflatten(0, (clips, -1))[:, index] for x in (self.deep, self.middle, self.fine)))
 
+    def of_frames(self, clips: int) -> list["Features"]:
+        """Return the features of frame 0, 1, ... of each of `clips` clips, given features of all their frames.
+
+        Taken apart in one go, since the gradient of a single slice would be as large as the whole.
+        """
+        apart = (x.unflatten(0, (clips, -1)).unbind(1) for x in (self.deep, self.middle, self.fine))
+        return [Features(*each) for each in zip(*apart, strict=True)]
+
 
 def _folded(trunk: nn.Module, stages: tuple[str, ...]) -> nn.Module:
     """Return a twin of a ResNet trunk for inference, with normalisation folded into the convolutions of its stages."""
