@@ -103,6 +103,7 @@ class ClipOutput:
 
     logits: tuple[Tensor, ...]  # for t = 1..T-1 (B, K+1, H, W) float32 aggregated logits, channel 0 background
     auxiliary: dict[str, Tensor] = field(default_factory=dict)  # scalar losses of the network's own, weights included
+    first: Tensor | None = None  # likewise for t = 0, of networks that predict the prompted frame too (scribbles)
 
 
 def resized_output(output: ClipOutput, size: tuple[int, int]) -> ClipOutput:

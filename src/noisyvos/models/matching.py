@@ -58,6 +58,16 @@ def aggregate(probabilities: Tensor) -> tuple[Tensor, Tensor]:
     return logits, torch.softmax(logits, 1)
 
 
+def softmax_with_unused(logits: Tensor, channels: int) -> Tensor:
+    """Return the softmax of aggregated logits (B, N + 1, H, W) over `channels` channels, of which the first N + 1 are returned.
+
+    Channels above N + 1 are unused: published code gives each the odds of the clamp, about 1e-7.
+    """
+    odds = logits.exp()
+    unused = max(0, channels - odds.shape[1]) * CLAMP / (1 - CLAMP)
+    return odds / (odds.sum(1, keepdim=True) + unused)
+
+
 def padding(height: int, width: int, stride: int) -> tuple[int, int, int, int]:
     """Return the zeros (left, right, top, bottom) that make both sides multiples of `stride`; the odd pixel goes right and down."""
     extra_height, extra_width = -height % stride, -width % stride
