@@ -8,7 +8,7 @@ from noisyvos import models
 from noisyvos.inference import segment_video
 from noisyvos.models.base import Clip
 
-LARGE = {"afb_urr", "aoc_net", "stm", "stm_resnet18", "xmem"}  # published sizes: smallest pictures, shortest clips
+LARGE = {"afb_urr", "aoc_net", "rhmnet", "stm", "stm_resnet18", "xmem"}  # published sizes: smallest pictures, shortest clips
 
 
 def make_clip(name: str, samples: int = 2, slots: int = 3) -> Clip:
@@ -87,7 +87,7 @@ def test_video_of_any_size_gives_probabilities_that_sum_to_one(name, model, size
     assert video.masks.shape == (5, *size)
     assert video.masks.dtype == np.uint8
     assert set(np.unique(video.masks)) <= {0, 3, 9}
-    assert np.array_equal(video.masks[0], mask)
+    assert model.takes_scribbles or np.array_equal(video.masks[0], mask)
     assert video.probabilities.shape == (5, 3, *size)
     assert np.abs(video.probabilities.sum(1) - 1).max() < 1e-4
     assert video.probabilities.min() >= 0

@@ -80,6 +80,14 @@ def test_xmem(resnet50, resnet18) -> None:
     assert not torch.equal(again.state_dict()["key_encoder.conv1.weight"], after["key_encoder.conv1.weight"])
 
 
+def test_rhmnet(resnet50) -> None:
+    model = models.build("rhmnet")
+    models.load_trunks(model, resnet50=old(resnet50))
+    frames = torch.rand(1, 3, 32, 48)
+    with torch.inference_mode():
+        assert torch.allclose(model.backbone(frames)[2], resnet50(frames), atol=1e-5)
+
+
 def test_stm(resnet18) -> None:
     model = models.build("stm_resnet18")
     masks = model.Encoder_M.conv1_m.weight.clone()

@@ -56,4 +56,9 @@ def check_annotations(annotations: Mapping[int, np.ndarray], length: int | None,
     ids = sorted({int(number) for mask in masks.values() for number in np.unique(mask)} - {0, background_label})
     if not ids:
         raise UserError("annotations: no mask names an object (ids 1..254). At least one frame must.")
+    if background_label is not None and ids[-1] > background_label:
+        raise UserError(
+            f"annotations: label {ids[-1]} is no object of a scribble map, which has 1..{background_label - 1} for objects and "
+            f"{background_label} for a scribble of the background."
+        )
     return Annotations(masks, tuple(ids), sizes.pop(), background_label)

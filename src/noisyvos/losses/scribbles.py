@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-VOID = 255
-CELL = 4  # pixels of a region's cell along a side
-MAJORITY = 9  # of its 16 pixels: OpenCV's area reduction of bytes rounds a half to the even 0
+from noisyvos.losses.pixels import VOID
+
 SMALL = 1e-6
 
 
@@ -68,9 +67,12 @@ def ignore_bands(scribbles: Tensor, side: int) -> Tensor:
     return wide - scribbles
 
 
-def downsampled(planes: Tensor) -> Tensor:
-    """Return which cells of 4x4 pixels are more than half filled: 0/1 planes (..., H, W) -> (..., H / 4, W / 4) bool."""
-    return F.avg_pool2d(planes, CELL) * CELL**2 > MAJORITY - 0.5
+def downsampled(planes: Tensor, cell: int) -> Tensor:
+    """Return which cells are more than half filled: 0/1 planes (..., H, W) -> (..., H / cell, W / cell) bool.
+
+    So does OpenCV's area reduction of bytes, which rounds a half to the even 0.
+    """
+    return (F.avg_pool2d(planes.flatten(0, -3), cell) > 0.5).unflatten(0, planes.shape[:-2])
 
 
 def gray(frames: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ Source = str | Path | Mapping[str, Tensor]
 _KEY_ENCODER = {"conv1": "conv1", "bn1": "bn1", "res2": "layer1", "layer2": "layer2", "layer3": "layer3"}  # own name: torchvision's
 _VALUE_ENCODER = {name: name for name in ("conv1", "bn1", "layer1", "layer2", "layer3")}
 _STM_ENCODER = {"conv1": "conv1", "bn1": "bn1", "res2": "layer1", "res3": "layer2", "res4": "layer3"}
+_BACKBONE = {"layer0.0": "conv1", "layer0.1": "bn1"} | {name: name for name in ("layer1", "layer2", "layer3")}
 _NETWORK_PARTS = {
     "key_encoder": _KEY_ENCODER,
     "value_encoder": _VALUE_ENCODER,
@@ -26,6 +27,7 @@ _NETWORK_PARTS = {
     "Encoder_Q": _STM_ENCODER,
     "encoder_m": _STM_ENCODER,
     "encoder_q": _STM_ENCODER,
+    "backbone": _BACKBONE,  # of RHMNet
 }
 _TRUNKS = {resnet.Bottleneck: "resnet50", resnet.BasicBlock: "resnet18"}
 
@@ -97,10 +99,10 @@ def _converted(model: nn.Module, part: str, state: Mapping[str, Tensor], trunk: 
     names = _NETWORK_PARTS[part]
     result = {}
     for name, own in model.get_submodule(part).state_dict().items():
-        member, _, rest = name.partition(".")
-        if member not in names or rest.endswith("num_batches_tracked"):  # which old files lack and nothing here reads
+        member = next((each for each in names if name.startswith(f"{each}.")), None)
+        if member is None or name.endswith("num_batches_tracked"):  # which old files lack and nothing here reads
             continue
-        published = f"{names[member]}.{rest}"
+        published = names[member] + name.removeprefix(member)
         if published not in state:
             raise UserError(f"The weights of {trunk} lack the entry {published}. Give torchvision's own state dict.")
         value = state[published]

@@ -4,7 +4,6 @@ import copy
 from dataclasses import dataclass
 from typing import Self
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,21 +30,6 @@ class Features:
         return Features(*(getattr(self, name)[time::length] for name in ("fine", "middle", "deep", "tokens")))
 
 
-class FrozenNorm(nn.Module):
-    """Batch normalisation by stored numbers, none of which is a parameter."""
-
-    eps = 1e-5
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
-            self.register_buffer(name, torch.full((channels,), value))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise (N, C, H, W)."""
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
-
-
 class Backbone(nn.Module):
     """A frame to features at strides 4, 8 and 16; `layer0` holds the first convolution."""
 
@@ -54,10 +38,10 @@ class Backbone(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer0 = nn.Sequential(resnet.stem_convolution(3), FrozenNorm(64))
-        self.layer1 = resnet.stage(resnet.Bottleneck, 64, 64, 3, 1, FrozenNorm)
-        self.layer2 = resnet.stage(resnet.Bottleneck, 256, 128, 4, 2, FrozenNorm)
-        self.layer3 = resnet.stage(resnet.Bottleneck, 512, 256, 6, 2, FrozenNorm)
+        self.layer0 = nn.Sequential(resnet.stem_convolution(3), resnet.FrozenNorm(64))
+        self.layer1 = resnet.stage(resnet.Bottleneck, 64, 64, 3, 1, resnet.FrozenNorm)
+        self.layer2 = resnet.stage(resnet.Bottleneck, 256, 128, 4, 2, resnet.FrozenNorm)
+        self.layer3 = resnet.stage(resnet.Bottleneck, 512, 256, 6, 2, resnet.FrozenNorm)
         resnet.initialise(self)
 
     def folded(self) -> Self:

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from noisyvos.losses.scribbles import VOID, difference, downsampled, ignore_bands, region_loss
+from noisyvos.losses.pixels import VOID
+from noisyvos.losses.scribbles import difference, downsampled, ignore_bands, region_loss
 from noisyvos.models.base import Clip, ClipOutput
 from noisyvos.models.matching import CLAMP, padding
 from noisyvos.models.rhmnet.attention import Dropout
 from noisyvos.models.rhmnet.backbone import Features
-from noisyvos.models.rhmnet.settings import CHANNELS
+from noisyvos.models.rhmnet.settings import CELL, CHANNELS
 
 if TYPE_CHECKING:
     from noisyvos.models.rhmnet.network import RHMNet
@@ -60,14 +61,14 @@ def planes(labels: Tensor, objects: int) -> Tensor:
     return (labels.unsqueeze(-3) == ids).float()
 
 
-def region_targets(labels: Tensor, objects: int, band: int) -> tuple[Tensor, Tensor]:
-    """Return what is asked of the regions and where, both (..., objects, H / 4, W / 4) bool.
+def region_targets(labels: Tensor, objects: int, band: int, cell: int = 4) -> tuple[Tensor, Tensor]:
+    """Return what is asked of the regions and where, both (..., objects, H / cell, W / cell) bool.
 
     labels (..., H, W) int64. Everything outside an object's scribble counts as no region of it, unlabelled places too, but for
     the band of `band` pixels across around the scribble.
     """
     scribbles = planes(labels, objects)[..., 1:, :, :]
-    return downsampled(scribbles), ~downsampled(ignore_bands(scribbles, band))
+    return downsampled(scribbles, cell), ~downsampled(ignore_bands(scribbles, band), cell)
 
 
 def forward_clip(model: "RHMNet", clip: Clip, generator: torch.Generator) -> ClipOutput:
@@ -92,8 +93,8 @@ def forward_clip(model: "RHMNet", clip: Clip, generator: torch.Generator) -> Cli
     auxiliary = {}
     settings = model.settings
     if torch.is_grad_enabled() and settings.region_weight:
-        target, asked = region_targets(labels, objects, settings.ignore_band)
-        inside = downsampled(F.pad(torch.ones_like(clip.masks, dtype=torch.float32), pads)).unsqueeze(2)
+        target, asked = region_targets(labels, objects, settings.ignore_band, model.stride // CELL)
+        inside = downsampled(F.pad(torch.ones_like(clip.masks, dtype=torch.float32), pads), model.stride // CELL).unsqueeze(2)
         asked = asked & inside & used.bool()[:, None, :, None, None]
         auxiliary["region"] = settings.region_weight * region_loss(forward.region_logits, target, asked, settings.focal_alpha)
     if torch.is_grad_enabled() and settings.consistency:

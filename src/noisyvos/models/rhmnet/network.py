@@ -19,12 +19,11 @@ from noisyvos.models.rhmnet.backbone import Backbone, Features
 from noisyvos.models.rhmnet.decoder import DecoderLayer, PositionEmbedding
 from noisyvos.models.rhmnet.heads import Head, Sizes
 from noisyvos.models.rhmnet.labels import attach, block_mean, gate, similarity_labels
-from noisyvos.models.rhmnet.settings import BACKGROUND, CHANNELS, RHMNetMemory, RHMNetSettings
+from noisyvos.models.rhmnet.settings import BACKGROUND, CELL, CHANNELS, RHMNetMemory, RHMNetSettings
 from noisyvos.registry import Settings
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB
 INITIAL, REGION, MASK = 0, 1, 2  # rows of the label embeddings: the user's scribble, predicted regions, predicted masks
-CELL = 4  # cells of the fine features in one of the deep ones, along a side
 
 
 @dataclass(frozen=True)
@@ -132,9 +131,7 @@ class RHMNet(VideoModel):
         labels = block_mean(gate(probabilities, self.settings.region_threshold), CELL)
         return Regions(readout, logits, probabilities, attach(placed, labels, self.hr_embed_obj.weight[REGION], None))
 
-    def find_targets(
-        self, features: Features, regions: Regions, memory: list[Tokens], used: Tensor, drop: Drop | None = None
-    ) -> Targets:
+    def find_targets(self, features: Features, regions: Regions, memory: list[Tokens], used: Tensor, drop: Drop | None = None) -> Targets:
         """Return the segmentation of the K objects of each frame, which goes on from its regions."""
         layer, position = self.transformer.decoders[1], self.position(features)
         placed = layer.look(regions.readout, position, drop) + position

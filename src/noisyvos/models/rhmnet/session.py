@@ -77,7 +77,11 @@ class RHMNetSession(Session):
 
     def memory_usage(self) -> dict[str, Any]:
         """Return the number of appended regions and masks, and whether the region of a frame in between is held."""
-        return {"scribbles": len(self.regions.entries), "masks": len(self.masks.entries), "last_scribble": int(self.regions.last is not None)}
+        return {
+            "scribbles": len(self.regions.entries),
+            "masks": len(self.masks.entries),
+            "last_scribble": int(self.regions.last is not None),
+        }
 
     def _introduce(self, features: Features, given: Mapping[int, Tensor], pads: tuple[int, int, int, int]) -> None:
         """Take the scribbles of objects that are new; the others' rows of the initial memory stay as they are."""

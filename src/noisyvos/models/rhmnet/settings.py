@@ -8,6 +8,7 @@ from noisyvos.registry import Settings
 
 CHANNELS = 12  # of the published softmax: unlabelled, ten objects, background
 MOST_OBJECTS = CHANNELS - 2
+CELL = 4  # cells of the fine features in one of the deep ones, along a side
 BACKGROUND = 11  # the label of a background scribble
 
 
