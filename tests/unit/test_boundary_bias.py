@@ -34,3 +34,20 @@ def test_the_correction_moves_the_boundary_back(grown):
 
 def test_less_than_a_pixel_changes_nothing():
     assert np.array_equal(corrected_logits(-DEPTH, 0.9), -DEPTH)
+
+
+@pytest.mark.parametrize("radius", [1, 2, 3, 5, 9])
+@pytest.mark.parametrize("bias", [-30.0, -6.0, 6.0, 30.0])
+def test_a_bias_measured_on_large_objects_does_not_undo_a_small_one(radius, bias):
+    depth = np.hypot(X, Y) - radius
+    found = corrected_logits(-depth, bias) > 0
+    area, before = found.sum(), (depth < 0).sum()
+    assert 0.1 * before < area < 4.5 * before + 4  # a disc that grows by its radius is four times as large
+    assert bias < 0 or area >= before
+    assert bias > 0 or area <= before
+
+
+def test_an_object_that_is_sure_at_its_rim_only_is_not_corrected_away():
+    """What is taken from the rim, the largest logit there, would take all of the unsure inside too."""
+    logits = np.where(DEPTH < -3, 0.1, np.where(DEPTH < 0, 4.0, -5.0))
+    assert np.array_equal(corrected_logits(logits, -RADIUS / 2), logits)

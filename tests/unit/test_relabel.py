@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from noisyvos.datasets.layout import VideoDataset
 from noisyvos.errors import UserError
 from noisyvos.io.images import VOID
 from noisyvos.io.masks import MaskCollection, write_mask_zip
 from noisyvos.losses.boundary_bias import signed_distance
-from noisyvos.models.base import Session, VideoModel
+from noisyvos.models.base import ClipOutput, Session, VideoModel
 from noisyvos.registry import Settings
 from noisyvos.stages import train
 from noisyvos.training import task as tasks
-from noisyvos.training.relabel import corrected_mask, measure_bias, relabel
+from noisyvos.training.relabel import corrected_mask, measure_bias, relabel, with_all_objects
 from noisyvos.training.sources import VideoSource
 from noisyvos.training.task import Task
 from training_world import make_world
@@ -137,6 +138,97 @@ def test_the_bias_is_that_of_the_network_and_relabelling_takes_it_back(world, tm
             assert 0 <= (found == 1).sum() - clean.sum() < 0.6 * (4 * 2 * 10)
     assert relabel(Grown(0, dataset), source, wanted, 0, tmp_path / "none.zip", "m") == pytest.approx(0, abs=0.6)
     assert not (tmp_path / "none.zip").exists()
+
+
+def test_objects_that_the_network_lost_keep_their_given_labels():
+    given = np.array([[1, 1, 2, 2, 3, VOID]], np.uint8)
+    lost_two = np.array([[1, 0, 1, 1, 3, 0]], np.uint8)
+    assert with_all_objects(lost_two, given).tolist() == [[1, 0, 2, 2, 3, 0]]
+    on_another = np.array([[0, 0, 1, 1, 3, 0]], np.uint8)  # where the lost object was: both take their pixels back
+    assert with_all_objects(on_another, given).tolist() == [[1, 1, 2, 2, 3, 0]]
+    assert with_all_objects(np.zeros_like(given), given).tolist() == [[1, 1, 2, 2, 3, 0]]
+
+
+def test_a_network_that_sees_nothing_loses_no_object(world, tmp_path):
+    source = VideoSource(world / "data", world / "noisy.zip", 3)
+    blind = Grown(-30, VideoDataset(world / "data"))  # too small by more than the objects measure: it never predicts one
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("noisyvos.training.relabel.measure_bias", lambda *rest: -5.0)
+        relabel(blind, source, type("Wanted", (), {"clean_masks": 1, "share": 1.0, "rounds": 1})(), 0, tmp_path / "new.zip", "m")
+    new = MaskCollection(tmp_path / "new.zip")
+    for video in source.videos:
+        for frame in video.masks:
+            assert set(np.unique(new.read(video.name, frame))) == set(np.unique(source.labels(video, frame)))
+
+
+class Reach(VideoModel):
+    """A network that knows the true objects of a frame and learns one number: how far beyond them labels reach, in pixels."""
+
+    memory_settings = Settings
+
+    def __init__(self, dataset: VideoDataset) -> None:
+        super().__init__()
+        self.reach = torch.nn.Parameter(torch.zeros(()))
+        self.distances = {}
+        for sequence in dataset.sequences:
+            for frame in ("00000", *DATA):
+                mask = dataset.read_mask(sequence, frame)
+                both = np.stack([signed_distance(mask == label) for label in (1, 5)])
+                self.distances[dataset.read_frame(sequence, frame).tobytes()] = torch.from_numpy(both).float()
+
+    def logits(self, frame: torch.Tensor, objects) -> torch.Tensor:
+        """Return the logits (1 + objects, H, W) of a frame (3, H, W) for objects 0 (label 1) and 1 (label 5)."""
+        picture = (frame * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+        seen = 2 * (self.reach + 0.5 - self.distances[picture.tobytes()])[objects]
+        return torch.cat([torch.zeros_like(seen[:1]), seen])
+
+    def forward_clip(self, clip, *, generator):
+        where = [[(1, 5).index(label) for label in objects] for objects in clip.origin.objects]
+        times = range(1, clip.frames.shape[1])
+        frames = [torch.stack([self.logits(frames[t], own) for frames, own in zip(clip.frames, where, strict=True)]) for t in times]
+        return ClipOutput(tuple(frames))
+
+    def session(self, *, channels, memory, length):
+        outer = self
+
+        class Walk(Session):
+            def step(self, frame, *, given=None, last=False):
+                with torch.no_grad():
+                    return outer.logits(frame, list(range(channels))).softmax(0)
+
+            def memory_usage(self):
+                return {}
+
+        return Walk()
+
+
+def test_labels_that_reach_too_far_are_learned_by_cross_entropy_and_taken_back_by_sc(tmp_path, monkeypatch):
+    """All labels are three pixels too large. With a share of next to nothing nothing is corrected, and `sc` is `ce_plain`."""
+    world = make_world(tmp_path)
+    dataset = VideoDataset(world / "data")
+    grown = []
+    for sequence in dataset.sequences:
+        for frame in ("00000", *DATA):
+            mask = dataset.read_mask(sequence, frame)
+            near = [np.where(signed_distance(mask == label) <= 3, np.uint8(label), np.uint8(0)) for label in (1, 5)]
+            grown.append((sequence, frame, np.where(near[0] > 0, near[0], near[1])))
+    write_mask_zip(world / "noisy.zip", grown)
+    entries = {"plain": {"kind": "ce_plain"}, "sc": {"kind": "sc", "clean_masks": 3}, "off": {"kind": "sc", "share": 0.01}}
+    (world / "params" / "methods.yaml").write_text(yaml.safe_dump(entries))
+    schedule = {"iterations": 60, "batch": 3, "learning_rate": 0.2, "decay": "cosine", "weight_decay": 0, "augmentation": "none"}
+    (world / "params" / "train.yaml").write_text(yaml.safe_dump({"short": schedule}))
+    monkeypatch.setattr("noisyvos.models.build", lambda *kind, **rest: Reach(dataset))
+    reach = {}
+    for name in entries:
+        out = {key: tmp_path / name / key for key in ("weights.safetensors", "summary", "curve", "scratch")}
+        out["weights"] = out.pop("weights.safetensors")
+        names = {"model": "small", "method": name, "schedule": "short", "seed": 0, "preset": "toy", "cell": "one"}
+        task = Task(stage="train", **names, **out, params=world / "params", device="cpu", track=False)
+        train.run(task, dataset=world / "data", masks=world / "noisy.zip", manifest=world / "noisy.json")
+        reach[name] = float(load_file(out["weights"])["reach"])
+    assert reach["plain"] > 2.0
+    assert abs(reach["sc"]) < 0.5 * reach["plain"]
+    assert reach["off"] == reach["plain"]
 
 
 def test_still_images_are_refused(world):

@@ -25,15 +25,30 @@ def boundary_offsets(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> N
     return offsets[np.isfinite(offsets)]
 
 
+def limited(bias: float, distance: NDArray[np.float64]) -> float:
+    """Return a bias cut to an object's size: growing by at most its depth, shrinking by at most half of it (ours).
+
+    The depth is how far, in pixels, the innermost pixel of the predicted object lies from the outside. A bias is measured over
+    all objects; a small one that is shrunk by it would be gone.
+    """
+    depth = 1 - float(distance.min())
+    return min(bias, depth) if bias > 0 else max(bias, -depth / 2)
+
+
 def corrected_logits(logits: NDArray[np.float64], bias: float) -> NDArray[np.float64]:
     """Return an object's logits (H, W) with b exp(-d^2 / 2 bias^2) added (bias > 0) or taken away (bias < 0).
 
     d: distance to the predicted boundary; b: the largest |logit| in the |bias| pixels next to it, outside for a bias > 0, inside
-    for one < 0. A bias below one pixel changes nothing.
+    for one < 0. The bias is `limited` by the object's size; below one pixel it changes nothing, and neither does one that would
+    leave nothing of the object.
     """
     distance = signed_distance(logits > 0)
-    if abs(bias) < LEAST_BIAS or not np.isfinite(distance).all():
+    if not np.isfinite(distance).all():
+        return logits
+    bias = limited(bias, distance)
+    if abs(bias) < LEAST_BIAS:
         return logits
     side = (distance > 0) & (distance <= bias) if bias > 0 else (distance <= 0) & (distance > bias)
     height = np.abs(logits[side]).max()
-    return logits + np.sign(bias) * height * np.exp(-(distance**2) / (2 * bias**2))
+    changed = logits + np.sign(bias) * height * np.exp(-(distance**2) / (2 * bias**2))
+    return changed if (changed > 0).any() else logits

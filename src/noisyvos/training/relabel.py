@@ -83,11 +83,23 @@ def corrected_mask(probabilities: np.ndarray, ids: list[int], bias: float) -> np
     return np.where(logits.max(0) > 0, np.array(ids)[logits.argmax(0)], 0).astype(np.uint8)
 
 
+def with_all_objects(new: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Return new labels (H, W) uint8 in which no object of the given ones is missing: one that is gone gets its given pixels back (ours).
+
+    A weak network may lose an object altogether; learning anew that it is not there would be another error than that of boundaries.
+    """
+    labels = [label for label in np.unique(given) if label not in (0, VOID)]
+    while lost := [label for label in labels if not (new == label).any()]:  # given pixels of two objects never overlap
+        new = np.where(np.isin(given, lost), given, new)
+    return new
+
+
 def _relabelled(network: VideoModel, source: VideoSource, bias: float) -> Iterator[tuple[str, str, np.ndarray]]:
     for video in source.videos:
         masks = _given(source, video)
         for index, ids, probabilities in _predictions(network, source, video):
-            masks[index] = np.where(masks[index] == VOID, VOID, corrected_mask(probabilities, ids, bias))
+            corrected = with_all_objects(corrected_mask(probabilities, ids, bias), masks[index])
+            masks[index] = np.where(masks[index] == VOID, VOID, corrected)
         yield from ((video.name, frame, mask) for frame, mask in zip(video.masks, masks, strict=True))
     rest = [video for video in source.dataset.sequences.values() if video not in source.videos]  # too short to train on
     for video in rest:
