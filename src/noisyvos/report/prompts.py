@@ -20,6 +20,8 @@ def prompt_table(results: Results, evaluation: str) -> pd.DataFrame:
 
     Empty where the preset has no noisy prompts on `evaluation`.
     """
+    if not any(cell["evaluation"] == evaluation for cell in results.prompt_cells.values()):
+        return pd.DataFrame()
     objects = results.prompted(evaluation)
     for role, label in BASELINES.items():
         kept = objects["role"] == role
