@@ -1,5 +1,6 @@
 """Stage `infer`: prompts are first appearances only, outputs are complete and repeat byte for byte."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -157,3 +158,20 @@ def test_prompts_of_another_dataset_are_refused(dataset, tmp_path) -> None:
     with pytest.raises(UserError, match=r"one/00000\.png is \(12, 32\), but the dataset's mask is \(24, 32\)"):
         infer.run(dataset, out=tmp_path / "out.zip", baseline="first_mask", prompts=grown(dataset, tmp_path / "half.zip", step=2))
     assert not (tmp_path / "out.zip").exists()
+
+
+def test_videos_side_by_side(dataset, params, tmp_path) -> None:
+    for number in (1, 2, 5):
+        out = tmp_path / f"{number}.zip"
+        infer.run(dataset, out=out, model="small", weights="none", params=params, device="cpu", videos_at_once=number)
+    assert (tmp_path / "1.zip").read_bytes() == (tmp_path / "2.zip").read_bytes() == (tmp_path / "5.zip").read_bytes()
+
+
+def test_unreadable_frame_ends_all_videos(dataset, params, tmp_path) -> None:
+    broken = tmp_path / "toy"
+    shutil.copytree(dataset, broken)
+    (broken / "frames" / "one" / "00003.jpg").write_bytes(b"no picture")
+    for number in (1, 2):
+        with pytest.raises(ValueError, match=r"00003\.jpg"):
+            infer.run(broken, out=tmp_path / "a.zip", model="small", weights="none", params=params, device="cpu", videos_at_once=number)
+    assert [path.name for path in tmp_path.iterdir()] == ["toy"]

@@ -2,21 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Event
 
 import numpy as np
 from tqdm import tqdm
 
 from noisyvos.datasets.layout import Sequence, VideoDataset
 from noisyvos.errors import UserError, unknown_name
+from noisyvos.inference.ahead import ahead
+from noisyvos.inference.plan import choose, load
 from noisyvos.inference.prompts import copied_masks, first_masks
-from noisyvos.inference.settings import Evaluation
+from noisyvos.inference.together import in_order
 from noisyvos.io.masks import MaskCollection, write_mask_zip
-from noisyvos.params import read_family
-from noisyvos.registry import Item
-
-if TYPE_CHECKING:
-    from noisyvos.models.base import VideoModel
 
 BASELINES = ("first_mask",)
 Segmenter = Callable[[Sequence, dict[int, np.ndarray]], Iterator[np.ndarray]]
@@ -34,42 +31,50 @@ def run(
     params: Path = Path("params"),
     device: str = "auto",
     threads: int = 1,
+    videos_at_once: int = 1,
 ) -> None:
     """Write the predicted masks of `dataset` to the zip `out`: of all frames, or of those its benchmark wants results for.
 
     Either `model` (of models.yaml) with `weights` (a file, or "none" for a fresh network), or `baseline`. Every object
     is given once, in the frame where it first appears: as the dataset's own mask shows it, or the mask of that frame in
-    `prompts`, a collection of (noisy) masks of the same dataset. `settings` names an entry of eval.yaml. All names and files are
-    checked before the first frame; UserError or FileNotFoundError say what is wrong.
+    `prompts`, a collection of (noisy) masks of the same dataset. `settings` names an entry of eval.yaml. `videos_at_once`
+    are segmented side by side, with the same results. All names and files are checked before the first frame; UserError or
+    FileNotFoundError say what is wrong.
     """
     videos = VideoDataset(dataset)
     if not videos.sequences:
         raise UserError(f"{dataset}: this dataset has no sequence.")
     given = None if prompts is None else MaskCollection(prompts)
     if baseline is not None:
-        segmenter = _baseline(baseline, model, weights)
+        segmenter, stream = _baseline(baseline, model, weights), lambda: None
         what = baseline
     else:
-        segmenter = _network_segmenter(videos, model, weights, settings, params, device, threads)
+        segmenter, stream = _network_segmenter(videos, model, weights, settings, params, device, threads)
         what = str(model)
-    write_mask_zip(out, _predict(videos, segmenter, given))
+    write_mask_zip(out, _predict(videos, segmenter, given, videos_at_once, stream))
     frames = sum(len(sequence.frames) for sequence in videos.sequences.values())
     print(f"{what}: {len(videos.sequences)} sequences, {frames} frames of {videos.meta['name']} in {out}")
 
 
-def _predict(videos: VideoDataset, segmenter: Segmenter, given: MaskCollection | None) -> Iterator[tuple[str, str, np.ndarray]]:
+def _predict(
+    videos: VideoDataset, segmenter: Segmenter, given: MaskCollection | None, at_once: int, stream: Callable[[], None]
+) -> Iterator[tuple[str, str, np.ndarray]]:
     total = sum(len(sequence.frames) for sequence in videos.sequences.values())
     with tqdm(total=total, desc="infer", unit="frame", disable=None) as bar:
-        for sequence in videos.sequences.values():
-            bar.set_postfix_str(sequence.name, refresh=False)
+
+        def whole(sequence: Sequence, stop: Event) -> list[tuple[str, str, np.ndarray]]:
             masks = []
             for mask in segmenter(sequence, first_masks(videos, sequence, given)):
+                if stop.is_set():
+                    return []
                 masks.append(mask)
                 bar.update()
             wanted = set(sequence.frames if sequence.required is None else sequence.required)
-            for frame, mask in sorted(zip(sequence.frames, masks), key=lambda pair: pair[0]):
-                if frame in wanted:
-                    yield sequence.name, frame, mask
+            pairs = sorted(zip(sequence.frames, masks), key=lambda pair: pair[0])
+            return [(sequence.name, frame, mask) for frame, mask in pairs if frame in wanted]
+
+        for masks in in_order(whole, videos.sequences.values(), at_once, stream):
+            yield from masks
 
 
 def _baseline(name: str, model: str | None, weights: str | None) -> Segmenter:
@@ -82,33 +87,29 @@ def _baseline(name: str, model: str | None, weights: str | None) -> Segmenter:
 
 def _network_segmenter(
     videos: VideoDataset, model: str | None, weights: str | None, settings: str, params: Path, device: str, threads: int
-) -> Segmenter:
+) -> tuple[Segmenter, Callable[[], None]]:
+    """Return what segments a sequence, and what a thread has to do before it segments one."""
     if model is None or weights is None:
         raise UserError("Give --model and --weights (a file, or none for an untrained network), or --baseline first_mask.")
-    kinds = read_family(params, "models")
-    if model not in kinds:
-        raise unknown_name("model of models.yaml", model, kinds)
-    evaluations = read_family(params, "eval")
-    if settings not in evaluations:
-        raise unknown_name("evaluation setting of eval.yaml", settings, evaluations)
-    kind = str(kinds[model].get("kind"))
-    where = f"eval.yaml: {settings}"
-    evaluation = Item(settings, Evaluation, Evaluation, "").validate(evaluations[settings], where)
-    memory = evaluation.memory.get(kind, {})
-    if weights != "none" and not Path(weights).is_file():
-        raise FileNotFoundError(f"{weights}: no such weights. Train them first.")
-    network = _load(kind, {key: value for key, value in kinds[model].items() if key != "kind"}, weights, device, threads)
+    plan = choose(model, weights, settings, None, params)
+    network = load(plan, device, threads)
+
+    import torch
 
     from noisyvos.inference.video import iterate_video
-    from noisyvos.models.base import choose_settings
 
-    choose_settings(network.memory_settings, memory, f"{where}: memory of {kind}")
+    where = next(network.parameters()).device
+
+    def own_stream() -> None:
+        if where.type == "cuda":  # so that the kernels of one video need not wait for those of another
+            torch.cuda.synchronize(where)
+            torch.cuda.set_stream(torch.cuda.Stream(where))
 
     def segment(sequence: Sequence, prompts: dict[int, np.ndarray]) -> Iterator[np.ndarray]:
-        frames = _Frames(videos, sequence)
-        return (result.mask for result in iterate_video(network, frames, prompts, memory, evaluation.size))
+        frames = ahead(_Frames(videos, sequence))
+        return (result.mask for result in iterate_video(network, frames, prompts, plan.memory, plan.size))
 
-    return segment
+    return segment, own_stream
 
 
 class _Frames:
@@ -122,19 +123,3 @@ class _Frames:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self.videos.read_frame(self.sequence.name, frame) for frame in self.sequence.frames)
-
-
-def _load(kind: str, overrides: dict[str, object], weights: str, device: str, threads: int) -> "VideoModel":
-    import torch
-
-    from noisyvos import models
-
-    if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-        raise UserError(f"Device {device!r} is not here. Use auto, cpu, or cuda where there is a GPU.")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.set_num_threads(threads)
-    network = models.build(kind, **overrides)
-    if weights != "none":
-        models.load_weights(network, weights)
-    return network.to(device)

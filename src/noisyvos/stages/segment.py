@@ -3,27 +3,21 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from noisyvos.errors import UserError, unknown_name
+from noisyvos.errors import UserError
+from noisyvos.inference.ahead import ahead
 from noisyvos.inference.annotations import check_annotations
-from noisyvos.inference.settings import Evaluation
+from noisyvos.inference.plan import choose, load
 from noisyvos.io.atomic import atomic_directory
 from noisyvos.io.images import decode_mask, encode_mask
 from noisyvos.media.clip import ImageClip, MovieClip, open_clip
 from noisyvos.media.movie import movie_writer
-from noisyvos.params import read_family
-from noisyvos.registry import Item
 from noisyvos.report.overlays import overlay
-
-if TYPE_CHECKING:
-    from noisyvos.models.base import VideoModel
 
 
 def run(
@@ -110,52 +104,6 @@ def _check_outputs(out: Path, movie: Path | None, overlays: bool, inputs: tuple[
                 raise UserError(f"{given}: the results would take the place of this input. Choose another --out or --movie.")
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A network to load and how to run it."""
-
-    kind: str
-    overrides: dict[str, Any]
-    weights: str
-    size: int | None
-    memory: dict[str, Any] = field(default_factory=dict)
-
-
-def choose(model: str, weights: str, settings: str, size: int | None, params: Path) -> Plan:
-    """Look up a network of models.yaml and an entry of eval.yaml; UserError or FileNotFoundError if one or the weights are not there."""
-    kinds, evaluations = read_family(params, "models"), read_family(params, "eval")
-    if model not in kinds:
-        raise unknown_name("model of models.yaml", model, kinds)
-    if settings not in evaluations:
-        raise unknown_name("evaluation setting of eval.yaml", settings, evaluations)
-    if weights != "none" and not Path(weights).is_file():
-        raise FileNotFoundError(f"{weights}: no such weights.")
-    evaluation = Item(settings, Evaluation, Evaluation, "").validate(evaluations[settings], f"eval.yaml: {settings}")
-    kind = str(kinds[model]["kind"])
-    overrides = {key: value for key, value in kinds[model].items() if key != "kind"}
-    return Plan(kind, overrides, weights, size or evaluation.size, evaluation.memory.get(kind, {}))
-
-
-def load(plan: Plan, device: str, threads: int) -> "VideoModel":
-    """Return the network with its weights: this project's or published ones, also of XMem's still-image stage."""
-    import torch
-
-    from noisyvos import models
-    from noisyvos.models.pretrained import add_plane, lacks_plane
-    from noisyvos.models.weights import load_strictly, read_state
-
-    if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-        raise UserError(f"Device {device!r} is not here. Use auto, cpu, or cuda where there is a GPU.")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.set_num_threads(threads)
-    network = models.build(plan.kind, **plan.overrides)
-    if plan.weights != "none":
-        state = network.convert_official(read_state(plan.weights))
-        load_strictly(network, add_plane(state, "zero") if lacks_plane(network, state) else state, plan.weights)
-    return network.to(device)
-
-
 class _Kept:
     """Frames handed on one by one and kept until their results are there."""
 
@@ -164,7 +112,7 @@ class _Kept:
         self._waiting: deque[np.ndarray] = deque()
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        for frame in self._clip:
+        for frame in ahead(self._clip):
             self._waiting.append(frame)
             yield frame
 
