@@ -8,7 +8,7 @@ from noisyvos import models
 from noisyvos.inference import segment_video
 from noisyvos.models.base import Clip
 
-LARGE = {"afb_urr", "aoc_net", "rhmnet", "stm", "stm_resnet18", "xmem"}  # published sizes: smallest pictures, shortest clips
+LARGE = {"afb_urr", "aoc_net", "rhmnet", "stm", "stm_resnest101", "stm_resnet18", "xmem"}  # published sizes: smallest pictures, short clips
 
 
 def make_clip(name: str, samples: int = 2, slots: int = 3) -> Clip:

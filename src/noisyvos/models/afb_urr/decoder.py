@@ -25,9 +25,9 @@ class Prepared:
 class Decoder(decoder.Decoder):
     """Two logits (not the object, the object) a pixel, coarse and then refined."""
 
-    def __init__(self, trunk: Trunk, finest: int, local: int) -> None:
+    def __init__(self, trunk: Trunk, local: int) -> None:
         super().__init__(trunk)
-        self.local_convFM = nn.Conv2d(2 * finest, local, 3, padding=1)
+        self.local_convFM = nn.Conv2d(2 * trunk.first, local, 3, padding=1)
         self.local_ResMM = decoder.ResidualBlock(local)
         self.local_pred2 = nn.Conv2d(local, 2, 3, padding=1)
 

@@ -35,7 +35,7 @@ class AFBURR(VideoModel):
         self.encoder_m = MemoryEncoder(trunk)
         self.encoder_q = QueryEncoder(trunk)
         self.keyval_r4 = KeyValue(trunk)
-        self.decoder = Decoder(trunk, self.encoder_q.conv1.out_channels, self.local_channels(settings))
+        self.decoder = Decoder(trunk, self.local_channels(settings))
         resnet.initialise(self.decoder)
         for masks in (self.encoder_m.conv1_m, self.encoder_m.conv1_o):
             masks.reset_parameters()

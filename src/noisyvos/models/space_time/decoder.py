@@ -11,28 +11,31 @@ from noisyvos.models.space_time.encoders import Features, Trunk, pick
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, each after a ReLU, and the identity; no normalisation."""
+    """Two 3x3 convolutions, each after a ReLU, and the identity (or the first ReLU, if `rectified`); no normalisation."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, rectified: bool = False) -> None:
         super().__init__()
+        self.rectified = rectified
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same shape."""
+        positive = F.relu(x)
+        kept = positive if self.rectified else x
         if torch.is_grad_enabled():
-            return x + self.conv2(F.relu(self.conv1(F.relu(x))))
-        return convolve(self.conv2, convolve(self.conv1, F.relu(x), relu=True), plus=x)
+            return kept + self.conv2(F.relu(self.conv1(positive)))
+        return convolve(self.conv2, convolve(self.conv1, positive, relu=True), plus=kept)
 
 
 class Refine(nn.Module):
     """Skip features joined with twice enlarged decoder features."""
 
-    def __init__(self, inputs: int, width: int) -> None:
+    def __init__(self, inputs: int, width: int, rectified: bool) -> None:
         super().__init__()
         self.convFS = nn.Conv2d(inputs, width, 3, padding=1)
-        self.ResFS = ResidualBlock(width)
-        self.ResMM = ResidualBlock(width)
+        self.ResFS = ResidualBlock(width, rectified)
+        self.ResMM = ResidualBlock(width, rectified)
 
     def skip(self, x: Tensor) -> Tensor:
         """Map skip features (B, inputs, H, W) to (B, width, H, W); no object plays a part in it."""
@@ -47,7 +50,7 @@ class Refine(nn.Module):
 class Prepared:
     """What the decoder knows of B frames before it looks at an object."""
 
-    value: Tensor  # (B, width, h, w) share of the query's value in the first convolution
+    value: Tensor  # (B, C, h, w) what `Decoder.half` makes of the query's value
     middle: Tensor  # (B, width, 2h, 2w)
     fine: Tensor  # (B, width, 4h, 4w)
 
@@ -57,30 +60,33 @@ class Prepared:
 
 
 class Decoder(nn.Module):
-    """One width throughout; two logits (not the object, the object) a pixel."""
+    """One width throughout; two logits (not the object, the object) a pixel. `inputs`: channels, if not those of readout and value."""
 
-    def __init__(self, trunk: Trunk) -> None:
+    def __init__(self, trunk: Trunk, inputs: int | None = None) -> None:
         super().__init__()
-        width = trunk.decoder
-        self.convFM = nn.Conv2d(2 * trunk.value, width, 3, padding=1)
-        self.ResMM = ResidualBlock(width)
-        self.RF3 = Refine(trunk.features[1], width)
-        self.RF2 = Refine(trunk.features[2], width)
+        width, rectified = trunk.decoder, trunk.rectified
+        self.convFM = nn.Conv2d(inputs or 2 * trunk.value, width, 3, padding=1)
+        self.ResMM = ResidualBlock(width, rectified)
+        self.RF3 = Refine(trunk.features[1], width, rectified)
+        self.RF2 = Refine(trunk.features[2], width, rectified)
         self.pred2 = nn.Conv2d(width, 2, 3, padding=1)
         self.enlarge = trunk.stride // 4
 
     def prepare(self, features: Features, value: Tensor) -> Prepared:
-        """Do once per frame what all its objects share; value (B, C_v, h, w) is the query's own.
+        """Do once per frame what all its objects share; value (B, C_v, h, w) is the query's own."""
+        return Prepared(self.half(value), self.RF3.skip(features.middle), self.RF2.skip(features.fine))
 
-        The first convolution is linear in the concatenation of readout and query value, so its second half is done here.
-        """
-        shared = F.conv2d(value, self.convFM.weight[:, value.shape[1] :], self.convFM.bias, padding=1)
-        return Prepared(shared, self.RF3.skip(features.middle), self.RF2.skip(features.fine))
+    def half(self, value: Tensor) -> Tensor:
+        """Return the share (B, width, h, w) of the query's value in the first convolution, which is linear in readout and value."""
+        return F.conv2d(value, self.convFM.weight[:, value.shape[1] :], self.convFM.bias, padding=1)
+
+    def first(self, read: Tensor, half: Tensor, owner: Tensor) -> Tensor:
+        """Return the first convolution's output (N, width, h, w) from the readout (N, C_v, h, w) and what `half` returned."""
+        return F.conv2d(read, self.convFM.weight[:, : read.shape[1]], None, padding=1) + pick(half, owner)
 
     def coarse(self, prepared: Prepared, read: Tensor, owner: Tensor) -> Tensor:
         """Return logits (N, 2, 4h, 4w) float32 of N objects: read (N, C_v, h, w) from memory, owner (N,) the frame of each."""
-        own = F.conv2d(read, self.convFM.weight[:, : read.shape[1]], None, padding=1)
-        x = self.ResMM(own + pick(prepared.value, owner))
+        x = self.ResMM(self.first(read, prepared.value, owner))
         x = self.RF3(pick(prepared.middle, owner), x)
         x = self.RF2(pick(prepared.fine, owner), x)
         return self.pred2(F.relu(x)).float()

@@ -20,7 +20,8 @@ STD = (0.229, 0.224, 0.225)
 class Trunk:
     """How the encoders of one network are built, and the sizes that the rest of it depends on."""
 
-    stem: Callable[[int], nn.Conv2d]  # number of input planes -> first convolution
+    stem: Callable[[int], nn.Module]  # number of input planes -> first convolution (of a mask's one plane: an nn.Conv2d)
+    first: int  # channels after it
     norm: Callable[[int], nn.Module]  # after it
     pool: bool  # halve the size once more before the first stage
     stages: tuple[Callable[[], nn.Module], ...]  # three
@@ -29,6 +30,7 @@ class Trunk:
     key: int
     value: int
     decoder: int
+    rectified: bool = False  # whether the decoder's residual blocks add to the ReLU of their input, not to the input
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Encoder(nn.Module):
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
         self.add_mask_planes(trunk)
         self.conv1 = trunk.stem(3)
-        self.bn1 = trunk.norm(self.conv1.out_channels)
+        self.bn1 = trunk.norm(trunk.first)
         self.res2, self.res3, self.res4 = (make() for make in trunk.stages)
         self.pool = trunk.pool
         resnet.initialise(self)

@@ -14,6 +14,7 @@ def resnet_trunk(block: type[resnet.BasicBlock] | type[resnet.Bottleneck], count
     fine, middle, deep = (width * block.expansion for width in (64, 128, 256))
     return Trunk(
         stem=resnet.stem_convolution,
+        first=64,
         norm=resnet.FrozenStatisticsNorm,
         pool=True,
         stages=(
@@ -33,6 +34,7 @@ def small_trunk(width: int, key: int, value: int, decoder: int) -> Trunk:
     """Return small encoders at stride 8: the stem's own output, with `width` channels, is the finest skip, at half resolution."""
     return Trunk(
         stem=lambda planes: nn.Conv2d(planes, width, 5, 2, 2, bias=False),
+        first=width,
         norm=norm,
         pool=False,
         stages=(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from noisyvos.models.stm.network import STM
 
 
-def run(model: "STM", clip: Clip, *, detach: bool) -> tuple[Tensor, ...]:
+def run(model: "STM", clip: Clip, *, detach: bool, generator: torch.Generator) -> tuple[Tensor, ...]:
     """Return logits (B, K + 1, H, W) of frames 1..T-1, each segmented from the memory of all frames before it.
 
     Frame 0 is memorised with its given mask, later ones with the softmax of their logits, cut from the graph if
@@ -26,6 +26,7 @@ def run(model: "STM", clip: Clip, *, detach: bool) -> tuple[Tensor, ...]:
     frames = F.pad(clip.frames.flatten(0, 1), pads).contiguous(memory_format=model.memory_format).unflatten(0, (batch, length))
     owner, slot = (torch.arange(clip.slots, device=clip.num_objects.device) < clip.num_objects.view(-1, 1)).nonzero(as_tuple=True)
     query, prepared = model.look(frames[:, 1:].flatten(0, 1))
+    kept = model.draw_kept(clip, owner, tuple(query.shape[-2:]), generator)
     query = query.unflatten(0, (batch, length - 1)).flatten(3)  # (B, T - 1, C_k, hw)
 
     keys, values, result = [], [], []
@@ -36,7 +37,7 @@ def run(model: "STM", clip: Clip, *, detach: bool) -> tuple[Tensor, ...]:
         keys.append(key.flatten(2))
         values.append(value.flatten(2))
         found = read(torch.cat(keys, 2), torch.cat(values, 2), pick(query[:, t - 1], owner)).unflatten(2, key.shape[-2:])
-        probabilities = object_probabilities(model.segment(prepared.at(t - 1, batch), found, owner))
+        probabilities = object_probabilities(model.segment(prepared.at(t - 1, batch), found, owner, kept[t - 1]))
         logits = aggregate(_in_slots(_crop(probabilities, pads, height, width), owner, slot, batch, clip.slots))[0]
         result.append(logits)
         masks = torch.softmax(logits.detach() if detach else logits, 1)[:, 1:]

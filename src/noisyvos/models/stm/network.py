@@ -37,12 +37,17 @@ class STM(VideoModel):
         self.Encoder_Q = QueryEncoder(trunk)
         self.KV_M_r4 = KeyValue(trunk)
         self.KV_Q_r4 = KeyValue(trunk)
-        self.Decoder = Decoder(trunk)
+        self.Decoder = self.make_decoder(trunk)
 
     @staticmethod
     def make_trunk(settings: STMSettings) -> Trunk:
         """Return how the encoders are built."""
         return resnet_trunk(resnet.Bottleneck, (3, 4, 6), 128, 512)
+
+    @staticmethod
+    def make_decoder(trunk: Trunk) -> Decoder:
+        """Return the decoder."""
+        return Decoder(trunk)
 
     def for_inference(self) -> Self:
         """Return a network with this one's present weights, shared or folded, that is faster and cannot be trained."""
@@ -61,13 +66,17 @@ class STM(VideoModel):
         key, value = self.KV_Q_r4(features.deep)
         return key, self.Decoder.prepare(features, value)
 
-    def segment(self, prepared: Prepared, read: Tensor, owner: Tensor) -> Tensor:
-        """Return two logits per object, (N, 2, H, W), from what was read (N, C_v, h, w)."""
+    def segment(self, prepared: Prepared, read: Tensor, owner: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Return two logits per object, (N, 2, H, W), from what was read (N, C_v, h, w) and, of networks with dropout, is `kept`."""
         return self.Decoder(prepared, read, owner)
 
+    def draw_kept(self, clip: Clip, owner: Tensor, size: tuple[int, int], generator: torch.Generator) -> list[Tensor] | list[None]:
+        """Return what `segment` takes as `kept` for each frame after the first; `size` is (h, w). Without dropout: nothing."""
+        return [None] * (clip.frames.shape[1] - 1)
+
     def forward_clip(self, clip: Clip, *, generator: torch.Generator) -> ClipOutput:
-        """Run the training pass: segment every frame after the first from all frames before it; nothing is left to chance."""
-        return ClipOutput(clips.run(self, clip, detach=self.settings.detach_memory))
+        """Run the training pass: segment every frame after the first from all frames before it; only dropout is left to chance."""
+        return ClipOutput(clips.run(self, clip, detach=self.settings.detach_memory, generator=generator))
 
     def session(self, *, channels: int, memory: Settings, length: int | None) -> Session:
         """Start a video; see `noisyvos.models.stm.session`."""
