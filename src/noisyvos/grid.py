@@ -111,6 +111,21 @@ def read_cells(path: Path) -> dict[str, Any]:
     return content
 
 
+def block_of(cells: dict[str, Any], key: str) -> str:
+    """Return the first block of a training cell in a generated grid; empty where the preset is one block, or the cell in none."""
+    several = len(cells["preset"].get("references", {})) > 1
+    return str(cells["train"][key]["blocks"][0]) if several and key in cells["train"] else ""
+
+
+def tracked_block(path: Path, preset: str, key: str) -> str:
+    """Return `block_of` a cell in the grid at `path`; empty if that is no grid of this preset: tracking must not stop a stage."""
+    try:
+        cells = read_cells(path)
+    except (OSError, UserError, yaml.YAMLError):
+        return ""
+    return block_of(cells, key) if cells["preset"].get("name") == preset else ""
+
+
 def _datasets(preset: Preset) -> list[str]:
     trained = [block.dataset or preset.train.dataset for block in preset.blocks.values()]
     return list(dict.fromkeys([preset.pretrain.images, *trained, *preset.evaluate]))

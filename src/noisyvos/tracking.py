@@ -4,11 +4,10 @@ The truth is the JSON and CSV of each stage. Tracking may be absent, off, slow o
 and the stage goes on. One run stands for one cell and is found again by its tag `cell`, so that training, a resumed
 training and scoring share it. Every (method, noise kind, training set, model, seed) has a parent run whose metrics
 `sweep/jf`, `sweep/j`, `sweep/f` and `sweep/q_achieved` have the noise in percent as their step: the MLflow UI then
-lays noise sweeps over each other.
+lays noise sweeps over each other. An experiment is a table of a paper: `grid/<block>`, or `grid/<preset>` where the preset
+is one block. A clean cell of several blocks is run once; the sweeps of other blocks name it by its `config_hash`.
 """
 
-import hashlib
-import json
 import logging
 import os
 import sys
@@ -19,9 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from noisyvos.tags import cell_tags, config_hash, flatten, git_sha
+
 _BATCH = 100  # points a request: a request per point would cost more than the training step it describes
 _STORE = "sqlite:///mlflow.db"  # what `mlflow ui` opens when it is told nothing
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on its pages for language models
+_NOTE = (
+    "Each run is a cell of the grid. Runs that have other runs below them are sweeps: select them (filter `tags.sweep != ''`), choose "
+    "Compare, and `sweep/jf`, `sweep/j`, `sweep/f` show scores over label noise, whose percentage is the step."
+)
 _PARENT = "mlflow.parentRunId"
 _NAME = "mlflow.runName"
 
@@ -77,17 +82,6 @@ class Track:
                 self._client.log_batch(self._run_id, metrics=points)
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one level, `{"noise": {"q": 0.8}}` as `{"noise.q": 0.8}`."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
-
-
 @contextmanager
 def _forgiving(what: str) -> Iterator[None]:
     """Turn any failure of tracking into one line of warning."""
@@ -120,21 +114,22 @@ def _lock() -> Iterator[None]:
         yield
 
 
-def _experiment(client: Any, preset: str) -> str:
-    name = f"grid/{preset}"
+def _experiment(client: Any, name: str) -> str:
+    name = f"grid/{name}"
     found = client.get_experiment_by_name(name)
-    return found.experiment_id if found is not None else client.create_experiment(name, tags=_KIND)
+    return found.experiment_id if found is not None else client.create_experiment(name, tags=_KIND | {"mlflow.note.content": _NOTE})
 
 
-def _find(client: Any, experiment: str, tag: str, value: str) -> list[Any]:
-    return client.search_runs([experiment], f"tags.`{tag}` = '{value}' and tags.superseded != 'yes'", max_results=10)
+def _find(client: Any, experiment: str, preset: str, tag: str, value: str) -> list[Any]:
+    wanted = f"tags.`{tag}` = '{value}' and tags.preset = '{preset}' and tags.superseded != 'yes'"
+    return client.search_runs([experiment], wanted, max_results=10)
 
 
-def _cell_run(client: Any, preset: str, cell: str, stage: str, params: Mapping[str, Any]) -> str:
+def _cell_run(client: Any, preset: str, block: str, cell: str, stage: str, params: Mapping[str, Any]) -> str:
     """Return the id of the cell's run; a training with other settings than before starts a new one."""
-    digest = hashlib.sha256(json.dumps(flatten(params), sort_keys=True, default=str).encode()).hexdigest()[:16]
-    experiment = _experiment(client, preset)
-    runs = _find(client, experiment, "cell", cell)
+    digest = config_hash(params)
+    experiment = _experiment(client, block or preset)
+    runs = _find(client, experiment, preset, "cell", cell)
     if params:
         for run in runs:
             if run.data.tags.get("config_hash", digest) == digest:
@@ -155,17 +150,21 @@ def run(
     cell: str,
     preset: str,
     stage: str,
+    block: str = "",
     params: Mapping[str, Any] | None = None,
     tags: Mapping[str, Any] | None = None,
     enabled: bool = True,
 ) -> Iterator[Track]:
-    """Yield the track of a cell's run and close it afterwards, as failed if the block raises."""
+    """Yield the track of a cell's run and close it afterwards, as failed if the code within raises.
+
+    block: the block of the preset that the cell belongs to (`grid.block_of`), empty in a preset of one block.
+    """
     track = Track()
     if enabled and os.environ.get("NOISYVOS_TRACKING", "on") != "off":
         try:
             with _lock():
                 client = _connect()
-                track = Track(client, _cell_run(client, preset, cell, stage, params or {}))
+                track = Track(client, _cell_run(client, preset, block, cell, stage, params or {}))
             client.update_run(track._run_id, status="RUNNING")
         except Exception as error:  # no mlflow, a locked or foreign database, a server that is down: all the same to a stage
             track = Track()
@@ -173,7 +172,7 @@ def run(
                 f"noisyvos: warning: this run is not tracked ({type(error).__name__}: {str(error).splitlines()[0][:200]})", file=sys.stderr
             )
     track.params(params or {})
-    track.tags(tags or {})
+    track.tags({"git_sha": git_sha()} | dict(tags or {}) if params else dict(tags or {}))
     try:
         yield track
     except BaseException:
@@ -191,24 +190,30 @@ def _close(track: Track, status: str) -> None:
 
 @dataclass(frozen=True)
 class Scored:
-    """A scored cell as its run shows it; `params`, `tags` and `curve` fill the run where training did not leave one."""
+    """A scored cell as its run shows it; `params` (the summary of its training) and `curve` fill a run that training did not leave.
+
+    artifacts: (file, folder of the run) pairs; tags: what only scoring knows.
+    """
 
     cell: str
     metrics: dict[str, float]
     params: dict[str, Any] = field(default_factory=dict)
     tags: dict[str, Any] = field(default_factory=dict)
     curve: tuple[tuple[int, dict[str, float]], ...] = ()  # (iteration, values)
-    artifacts: tuple[Path, ...] = ()
+    artifacts: tuple[tuple[Path, str], ...] = ()
+    block: str = ""  # experiment it belongs to; empty: that of the preset
 
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """One cell in a sweep; a clean cell stands in the sweeps of several noise kinds."""
+    """One cell in a sweep of one block; a clean cell stands in the sweeps of several noise kinds and blocks."""
 
     cell: str
     sweep: str  # the parent run's name
     step: int  # noise in percent
     metrics: dict[str, float]  # jf, j, f, q_achieved
+    tags: dict[str, str] = field(default_factory=dict)  # what all points of the sweep share
+    block: str = ""
 
 
 def record(preset: str, cells: list[Scored], points: list[SweepPoint]) -> None:
@@ -217,49 +222,58 @@ def record(preset: str, cells: list[Scored], points: list[SweepPoint]) -> None:
         return
     with _forgiving("the scores"), _lock():
         client = _connect()
-        experiment = _experiment(client, preset)
-        runs = {cell.cell: _scored_run(client, experiment, preset, cell) for cell in cells}
-        for sweep in dict.fromkeys(point.sweep for point in points):
-            _write_sweep(client, experiment, preset, sweep, [point for point in points if point.sweep == sweep], runs)
+        runs = {cell.cell: (_scored_run(client, preset, cell), cell) for cell in cells}
+        for block, sweep in dict.fromkeys((point.block, point.sweep) for point in points):
+            _write_sweep(client, preset, [point for point in points if (point.block, point.sweep) == (block, sweep)], runs)
 
 
-def _scored_run(client: Any, experiment: str, preset: str, cell: Scored) -> str:
+def _scored_run(client: Any, preset: str, cell: Scored) -> str:
     """Return the id of the cell's run with its scores in it; the run is made from the results if training left none."""
     from mlflow.entities import Metric, Param, RunTag
 
     now = int(time.time() * 1000)
-    found = _find(client, experiment, "cell", cell.cell)
+    experiment = _experiment(client, cell.block or preset)
+    found = _find(client, experiment, preset, "cell", cell.cell)
+    tags = cell_tags(cell.params) | cell.tags
     if found:
-        run_id, known = found[0].info.run_id, found[0].data.metrics
+        run_id, known, tagged = found[0].info.run_id, found[0].data.metrics, found[0].data.tags
     else:
-        tags = {"cell": cell.cell, "preset": preset, "superseded": "no", _NAME: cell.cell} | {k: str(v) for k, v in cell.tags.items()}
-        run_id, known = client.create_run(experiment, tags=tags).info.run_id, {}
+        first = {"cell": cell.cell, "preset": preset, "superseded": "no", _NAME: cell.cell}
+        run_id, known, tagged = client.create_run(experiment, tags=first).info.run_id, {}, {}
+        tags |= {"rebuilt": "yes", "git_sha": "unknown"}  # the commit checked out now need not be that of the training
         params = [Param(name, str(value)[:500]) for name, value in flatten(cell.params).items()]
-        client.log_batch(run_id, params=params[:100], tags=[RunTag("rebuilt", "yes")])
+        client.log_batch(run_id, params=params[:100])
         curve = [Metric(name, value, now, step) for step, row in cell.curve for name, value in row.items()]
         for start in range(0, len(curve), 1000):
             client.log_batch(run_id, metrics=curve[start : start + 1000])
     new = [Metric(name, value, now, 0) for name, value in cell.metrics.items() if known.get(name) != value]
+    changed = [RunTag(name, str(value)) for name, value in tags.items() if tagged.get(name) != str(value)]
+    if new or changed or not found:
+        client.log_batch(run_id, metrics=new, tags=changed)
     if new or not found:
-        client.log_batch(run_id, metrics=new)
-        for path in cell.artifacts:
-            client.log_artifact(run_id, str(path), "scores")
+        for path, folder in cell.artifacts:
+            client.log_artifact(run_id, str(path), folder)
         client.set_terminated(run_id)
     return run_id
 
 
-def _write_sweep(client: Any, experiment: str, preset: str, sweep: str, points: list[SweepPoint], runs: Mapping[str, str]) -> None:
+def _write_sweep(client: Any, preset: str, points: list[SweepPoint], runs: Mapping[str, tuple[str, Scored]]) -> None:
     """Make the parent run of a sweep anew: its scores may have changed, and a metric cannot be taken back."""
     from mlflow.entities import Metric
 
-    now = int(time.time() * 1000)
-    for old in _find(client, experiment, "sweep", sweep):
+    now, (sweep, block) = int(time.time() * 1000), (points[0].sweep, points[0].block)
+    experiment = _experiment(client, block or preset)
+    for old in _find(client, experiment, preset, "sweep", sweep):
         client.set_tag(old.info.run_id, "superseded", "yes")
         client.delete_run(old.info.run_id)
-    parent = client.create_run(experiment, tags={"sweep": sweep, "preset": preset, "superseded": "no", _NAME: sweep}).info.run_id
+    tags = {"sweep": sweep, "preset": preset, "superseded": "no", _NAME: sweep} | points[0].tags
+    # by the hash of its settings, since the run of a cell that several blocks share lies in the experiment of the first
+    members = {point.step: config_hash(runs[point.cell][1].params) for point in points if point.cell in runs}
+    tags |= {f"config_hash.{step}": digest for step, digest in sorted(members.items())}
+    parent = client.create_run(experiment, tags=tags).info.run_id
     metrics = [Metric(f"sweep/{name}", value, now, point.step) for point in points for name, value in point.metrics.items()]
     client.log_batch(parent, metrics=metrics)
     for point in points:
-        if point.cell in runs:
-            client.set_tag(runs[point.cell], _PARENT, parent)
+        if point.cell in runs and runs[point.cell][1].block == block:
+            client.set_tag(runs[point.cell][0], _PARENT, parent)
     client.set_terminated(parent)

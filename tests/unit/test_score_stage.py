@@ -260,7 +260,7 @@ def test_tracking_is_told_and_its_failure_is_one_line(
     means = run(Task(results, truth, tmp_path / "out"), where).means
     tags = {"noise.kind": "dilate", "noise.q_achieved": 0.8}
     values = {"truth/J": means["J-Mean"], "truth/F": means["F-Mean"], "truth/JF": means["J&F-Mean"]}
-    assert told == [{"cell": "a-b", "preset": "smoke", "stage": "score", "params": {}, "tags": tags}, values, ("truth", "objects.csv")]
+    assert told == [{"cell": "a-b", "preset": "smoke", "block": "", "stage": "score", "tags": tags}, values, ("truth", "objects.csv")]
 
     monkeypatch.setattr(tracking, "run", lambda **_: 1 / 0)
     capsys.readouterr()

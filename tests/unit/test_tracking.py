@@ -1,10 +1,12 @@
 """Tracking is a view: runs are found again, sweeps are written whole, and no failure reaches the stage."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from noisyvos import tracking
+from noisyvos.tags import cell_tags, config_hash, git_sha
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -61,19 +63,83 @@ def test_sweeps_have_noise_in_percent_as_step_and_are_written_anew(store) -> Non
 def test_runs_are_rebuilt_from_results_where_training_left_none(store, tmp_path: Path) -> None:
     (tmp_path / "objects.csv").write_text("sequence,object\n")
     curve = ((1, {"train/loss": 3.0}), (2, {"train/loss": 2.0}))
-    scored = tracking.Scored("a", {"val/JF": 0.5}, {"noise": {"q": 0.8}}, {"method": "gce"}, curve, (tmp_path / "objects.csv",))
+    summary = {"noise": {"q": 0.8}, "method": {"name": "gce", "kind": "gce"}}
+    scored = tracking.Scored("a", {"val/JF": 0.5}, summary, {"data.eval": "val"}, curve, ((tmp_path / "objects.csv", "scores/val"),))
     tracking.record("p", [scored], [])
     tracking.record("p", [scored], [])
     (only,) = runs(store, "p")
-    assert only.data.params == {"noise.q": "0.8"}
-    assert only.data.tags["method"] == "gce"
+    assert only.data.params == {"noise.q": "0.8", "method.name": "gce", "method.kind": "gce"}
+    assert (only.data.tags["method"], only.data.tags["data.eval"], only.data.tags["noise.q"]) == ("gce", "val", "0.8")
+    assert only.data.tags["git_sha"] == "unknown", "the commit checked out now need not be that of the training"
     assert [point.step for point in store.get_metric_history(only.info.run_id, "train/loss")] == [1, 2]
     assert len(store.get_metric_history(only.info.run_id, "val/JF")) == 1
-    assert [file.path for file in store.list_artifacts(only.info.run_id, "scores")] == ["scores/objects.csv"]
+    assert [file.path for file in store.list_artifacts(only.info.run_id, "scores/val")] == ["scores/val/objects.csv"]
+
+
+def test_a_cell_of_two_blocks_is_one_run_and_the_other_sweep_names_it_by_its_hash(store) -> None:
+    """The clean cell belongs to block `core`; the sweep of block `temporal` shows its point all the same."""
+    clean = tracking.Scored("clean", {"val/JF": 0.6}, {"seed": 0, "method": {"name": "xmem"}, "noise": {"kind": "clean"}}, block="core")
+    noisy = tracking.Scored("noisy", {"val/JF": 0.4}, {"seed": 0, "method": {"name": "xmem"}, "noise": {"kind": "mix"}}, block="temporal")
+    points = [
+        tracking.SweepPoint(cell, "xmem|mix_ar1", step, {"jf": jf}, {"method": "xmem"}, "temporal")
+        for cell, step, jf in (("clean", 0, 0.6), ("noisy", 30, 0.4))
+    ]
+    tracking.record("p", [clean, noisy], points)
+    assert [run.data.tags["cell"] for run in runs(store, "core")] == ["clean"]
+    parent, child = sorted(runs(store, "temporal"), key=lambda run: "cell" in run.data.tags)
+    assert sorted((m.step, m.value) for m in store.get_metric_history(parent.info.run_id, "sweep/jf")) == [(0, 0.6), (30, 0.4)]
+    (core,) = runs(store, "core")
+    assert parent.data.tags["config_hash.0"] == core.data.tags["config_hash"]
+    assert parent.data.tags["config_hash.30"] == child.data.tags["config_hash"] != core.data.tags["config_hash"]
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert "mlflow.parentRunId" not in core.data.tags
+
+
+def test_presets_do_not_take_each_others_runs_in_one_experiment(store) -> None:
+    for preset, value in (("p", 0.5), ("q", 0.7)):
+        tracking.record(preset, [tracking.Scored("a", {"val/JF": value}, block="core")], [])
+    assert sorted(run.data.metrics["val/JF"] for run in runs(store, "core")) == [0.5, 0.7]
+
+
+def test_tags_of_a_cell_are_all_that_people_filter_by() -> None:
+    summary = {
+        "stage": "train",
+        "model": {"name": "xmem", "kind": "xmem"},
+        "method": {"name": "smart_parity", "kind": "smart", "preset": "released", "parity": True},
+        "schedule": {"name": "xmem_stage3", "batch": 8},
+        "seed": 2,
+        "dataset": "davis17_train",
+        "noise": {"kind": "dilate", "q": 0.8, "seed": 2},
+        "inputs": {"init": "aa", "noise_manifest": "bb", "masks": "cc"},
+        "code": "dd",
+    }
+    found = cell_tags(summary)
+    assert found.pop("config_hash") == config_hash(summary)
+    names = {"model": "xmem", "method": "smart_parity", "method.preset": "released", "parity": "true", "schedule": "xmem_stage3", "seed": 2}
+    traces = {"noise_manifest_hash": "bb", "init_ckpt_hash": "aa", "code": "dd", "data.train": "davis17_train"}
+    assert found == names | traces | {"noise.kind": "dilate", "noise.q": 0.8, "noise.seed": 2}
+    assert config_hash(summary | {"seed": 3}) != config_hash(summary)
+    assert config_hash(summary | {"cell": "other", "code": "ee", "final": {"loss": 1}}) == config_hash(summary)
+
+
+def test_the_commit_is_named_and_changes_are_said(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        return subprocess.run(["git", "-C", str(tmp_path), *who, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+    assert git_sha(tmp_path) == "unknown"
+    git("init", "--quiet")
+    (tmp_path / "file").write_text("one")
+    git("add", "file")
+    git("commit", "--quiet", "-m", "first")
+    assert git_sha(tmp_path) == git("rev-parse", "HEAD")
+    (tmp_path / "file").write_text("two")
+    assert git_sha(tmp_path) == git("rev-parse", "HEAD") + "+changed"
 
 
 def test_a_broken_store_costs_one_warning_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NOISYVOS_TRACKING", raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nosuchscheme://nowhere")
     with tracking.run(cell="a", preset="p", stage="train", params={"x": 1}) as track:
         track.metrics({"loss": 1.0})

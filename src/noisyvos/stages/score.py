@@ -144,11 +144,13 @@ def _track(scores: Scores, task: Task, where: Tracking) -> None:
     """Tell MLflow of the scores; whatever goes wrong there is one line of warning, the scores are written already."""
     try:
         from noisyvos import tracking
+        from noisyvos.grid import tracked_block
 
         truth = task.truth.parent.name if task.truth.name == "masks" else task.truth.name  # one run may be scored on several sets
         columns = {"J": "J-Mean", "F": "F-Mean", "JF": "J&F-Mean"}
         values = {f"{truth}/{name}": scores.means[column] for name, column in columns.items()}
-        with tracking.run(cell=where.cell, preset=where.preset, stage="score", params={}, tags=_tags(where.summary)) as track:
+        block = tracked_block(Path("params/cells.yaml"), where.preset, where.cell)
+        with tracking.run(cell=where.cell, preset=where.preset, block=block, stage="score", tags=_tags(where.summary)) as track:
             track.metrics(values, step=None)
             track.artifact(task.out / "objects.csv", truth)
     except Exception as error:  # tracking is a view: it must not stop a stage

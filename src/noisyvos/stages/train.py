@@ -22,7 +22,7 @@ def run(task: Task, *, dataset: Path, masks: Path, manifest: Path) -> None:
     carry_out(
         task,
         partial(_source, dataset, masks),
-        {"masks": masks, "dataset": dataset},
+        {"masks": masks, "dataset": dataset, "noise_manifest": manifest},
         {"dataset": dataset.name, "noise": noise},
     )
 

@@ -185,7 +185,7 @@ def _train(
     origin = checkpoint.provenance(inputs) if group.leads else {}
     mark = group.told(checkpoint.fingerprint(settings | {"threads": task.threads}, origin) if group.leads else None)
     file = task.scratch / task.preset / task.cell / "checkpoint.pt"
-    with _tracked(task if group.leads else replace(task, track=False), settings | facts) as watch:
+    with _tracked(task if group.leads else replace(task, track=False), settings | facts, origin) as watch:
         biases: list[float] = []
         while True:
             labels, own_mark = file.with_name(f"labels-{len(biases)}.zip"), f"{mark}-{len(biases)}" if biases else mark
@@ -240,7 +240,7 @@ def _report(task: Task, progress: "Progress", device: "torch.device", watch: "Wa
 
 
 @contextmanager
-def _tracked(task: Task, settings: dict[str, Any]) -> Iterator["Watch"]:
+def _tracked(task: Task, settings: dict[str, Any], origin: dict[str, Any]) -> Iterator["Watch"]:
     """Yield what takes rows of the curve: to MLflow, or nowhere where tracking is off or not there."""
     if not task.track:
         yield lambda row, step: None
@@ -251,9 +251,11 @@ def _tracked(task: Task, settings: dict[str, Any]) -> Iterator["Watch"]:
         print(f"noisyvos: warning: this run is not tracked ({type(error).__name__}: {error}).", file=sys.stderr)
         yield lambda row, step: None
         return
-    tags = {"method": task.method, "model": task.model, "schedule": task.schedule, "seed": task.seed}
-    tags |= {name: value for name, value in tracking.flatten(settings).items() if name.startswith(("noise.", "dataset", "clips"))}
-    with tracking.run(cell=task.cell, preset=task.preset, stage=task.stage, params=settings, tags=tags) as track:
+    from noisyvos.grid import tracked_block
+    from noisyvos.tags import cell_tags
+
+    where = {"preset": task.preset, "block": tracked_block(task.params / "cells.yaml", task.preset, task.cell)}
+    with tracking.run(cell=task.cell, stage=task.stage, params=settings, tags=cell_tags(settings | origin), **where) as track:
         prefix = f"{task.stage}/"
         yield lambda row, step: track.metrics(
             {(name if "/" in name else prefix + name): value for name, value in row.items() if name != "iteration"}, step=step
