@@ -130,9 +130,9 @@ def degradation_view(table: pd.DataFrame) -> pd.DataFrame:
     view: dict[str, dict[str, str]] = {}
     for row in table.itertuples():
         columns = view.setdefault(_line(table, row), {})
-        for name in ("area", "slope"):
+        for name, unit in (("area", "points"), ("slope", "points per 0.1 IoU")):
             value, low, high = (getattr(row, f"{name}{end}") for end in ("", "_low", "_high"))
-            columns[f"{row.sweep}: {name}"] = "missing" if math.isnan(value) else Interval(value, low, high).text()
+            columns[f"{row.sweep}: {name} ({unit})"] = "missing" if math.isnan(value) else Interval(value, low, high).text()
     return pd.DataFrame.from_dict(view, orient="index").fillna("-").rename_axis("method")
 
 

@@ -1,13 +1,20 @@
 """One self-contained HTML page: every picture is inside the file, nothing is fetched when it is opened."""
 
 import base64
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import jinja2
 import pandas as pd
+from PIL import Image
 
 from noisyvos.io.atomic import write_text
+
+_DOTS_SHOWN = 100  # an inch of a figure in CSS pixels
+_LONG = 34  # characters of a cell beyond which its column is wrapped
+_NUMERIC = re.compile(r"[+\-−]?\d")
+_FILLERS = ("", "-", "missing", "not printed")
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,9 @@ def write_page(path: str | Path, *, title: str, subtitle: str, synthetic: bool, 
             "text": section.text,
             "folded": section.folded,
             "tables": [(caption, _rows(table)) for caption, table in section.tables],
-            "pictures": [(caption, base64.b64encode(picture.read_bytes()).decode()) for caption, picture in section.pictures],
+            "pictures": [
+                (caption, base64.b64encode(picture.read_bytes()).decode(), _shown_width(picture)) for caption, picture in section.pictures
+            ],
         }
         for section in sections
     ]
@@ -47,12 +56,24 @@ def write_page(path: str | Path, *, title: str, subtitle: str, synthetic: bool, 
     )
 
 
+def _shown_width(picture: Path) -> int:
+    """Return the width in CSS pixels at which text is as large in every figure, however many dots an inch it was drawn with."""
+    with Image.open(picture) as image:
+        return round(_DOTS_SHOWN * image.width / image.info.get("dpi", (_DOTS_SHOWN,))[0])
+
+
 def _rows(table: pd.DataFrame) -> dict[str, list]:
+    """Return head and body of a table as text, and per column how it is set: words to the left, the long ones wrapped."""
     frame = table.reset_index() if table.index.name else table
-    return {
-        "head": [str(column) for column in frame.columns],
-        "body": [[_text(value) for value in row] for row in frame.itertuples(index=False)],
-    }
+    body = [[_text(value) for value in row] for row in frame.itertuples(index=False)]
+    columns = [list(column) for column in zip(*body)] if body else [[] for _ in frame.columns]
+    return {"head": [str(column) for column in frame.columns], "body": body, "style": [_style(column) for column in columns]}
+
+
+def _style(column: list[str]) -> str:
+    if all(text in _FILLERS or _NUMERIC.match(text) for text in column):
+        return "number"
+    return "words long" if max(map(len, column)) > _LONG else "words"
 
 
 def _text(value: object) -> str:

@@ -53,7 +53,7 @@ def run(*, cells: Path, results: Path, predictions: Path, converted: Path, figur
         Section(
             "Every cell",
             ("A row a scored cell, with the first digits of the hashes of labels, data, initial weights and code; summary.json has all.",),
-            tables=(("Scores as fractions of 1.", build.cell_table(loaded)),),
+            tables=((loaded.heading("Scores as fractions of 1"), build.cell_table(loaded)),),
             folded=True,
         ),
     ]
