@@ -270,6 +270,7 @@ def _check_preset(params: Path, name: str, entries: dict[str, dict[str, Any]]) -
     except (UserError, FileNotFoundError) as error:
         return [str(error)]
     errors = _check_names(where, [name, *preset.blocks]) + _check_references(where, preset)
+    errors += _check_parity(where, preset, entries.get("methods", {}))
     for family, names in references(preset).items():
         errors += _check_names(where, names)
         if not preset.declared:
@@ -289,6 +290,21 @@ def _check_references(where: str, preset: Preset) -> list[str]:
         for name, block in preset.blocks.items()
         if _strange(block.reference, block.method)
     ]
+
+
+def _check_parity(where: str, preset: Preset, methods: dict[str, Any]) -> list[str]:
+    """Return an error for each block that holds methods with published quirks and methods without: they are never compared."""
+    errors = []
+    for name, block in preset.blocks.items():
+        entries = {method: methods.get(method) for method in block.method}
+        quirky = [method for method, entry in entries.items() if isinstance(entry, dict) and entry.get("parity")]
+        corrected = [method for method, entry in entries.items() if isinstance(entry, dict) and not entry.get("parity")]
+        if quirky and corrected:
+            errors.append(
+                f"{where}: {name}: {quirky[0]!r} is as published (`parity: true`) and {corrected[0]!r} is corrected; a block compares its "
+                "methods, and these are never compared. Use a block for each."
+            )
+    return errors
 
 
 def _strange(reference: str | None, run: Iterable[str]) -> bool:

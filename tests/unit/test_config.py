@@ -83,6 +83,13 @@ def test_bad_parameters_are_explained(params: Path, case: str) -> None:
     assert message in str(caught.value)
 
 
+def test_published_quirks_and_their_corrections_do_not_share_a_block(params: Path) -> None:
+    preset = params / "presets" / "smoke.yaml"
+    preset.write_text(preset.read_text().replace("[xmem, smart_unit]", "[xmem, smart_parity]"))
+    with pytest.raises(UserError, match=r"smoke\.yaml: core: 'smart_parity' is as published .* and 'xmem' is corrected"):
+        check(params, settings=False)
+
+
 def test_a_missing_file_is_named(params: Path) -> None:
     (params / "noise.yaml").unlink()
     with pytest.raises(UserError, match=r"noise\.yaml: no such parameter file"):

@@ -27,7 +27,19 @@ def cells_of(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("preset", "training"), [("smoke", 4), ("demo", 30), ("sweep", 84), ("lite", 105), ("gpu_micro", 6), ("clips", 12), ("paper", 1212)]
+    ("preset", "training"),
+    [
+        ("smoke", 4),
+        ("demo", 30),
+        ("sweep", 84),
+        ("lite", 105),
+        ("gpu_micro", 6),
+        ("clips", 12),
+        ("paper", 1212),
+        ("paper_more", 234),
+        ("controls", 12),
+        ("hypotheses", 264),
+    ],
 )
 def test_number_of_training_cells(preset: str, training: int) -> None:
     assert len(cells_of(preset)["train"]) == training

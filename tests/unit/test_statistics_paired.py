@@ -13,7 +13,7 @@ from noisyvos.report.controls import halves
 from noisyvos.report.paired import Sums, compare, equivalence, holm, object_table, paired_differences, sign_flip, signed_ranks
 from noisyvos.report.ranks import critical_difference, rank_methods
 from noisyvos.report.resampling import REPLICATES, percentiles, two_way_means
-from noisyvos.report.statistics import cluster_interval
+from noisyvos.report.statistics import cluster_interval, seed_interval
 
 
 def constant(value: float, seeds: int = 3, sequences: int = 30) -> Sums:
@@ -104,6 +104,25 @@ def test_equivalence_is_the_ninety_percent_interval_within_the_margin(spread: fl
     low, high = percentiles(replicates, 0.90)
     assert (-0.5 < low and high < 0.5) is equal
     assert (equivalence(replicates, 0.5) < 0.05) is equal
+
+
+def test_equivalence_needs_a_tight_interval_and_not_only_one_that_covers_zero() -> None:
+    """The same small difference in all videos is equal within half a point; a larger one and a wide one are not."""
+    assert compare(constant(0.3)).p_equivalence == 1 / 10_001
+    assert compare(constant(0.6)).p_equivalence == 1
+    assert compare(constant(-0.6)).p_equivalence == 1
+    wide = Sums(np.tile(np.r_[np.full(15, 4.0), np.full(15, -4.0)], (3, 1)), np.ones(30))
+    found = compare(wide)
+    assert found.both.covers(0)
+    assert found.p_equivalence > 0.05
+
+
+def test_half_widths_that_three_five_and_ten_seeds_allow() -> None:
+    """Planning values for two runs with a retraining sd of 0.23 each: 0.81, 0.40 and 0.23 points."""
+    for count, half in ((3, 0.81), (5, 0.40), (10, 0.23)):
+        values = np.linspace(-1, 1, count)
+        interval = seed_interval(values * (0.23 * 2**0.5) / values.std(ddof=1))
+        assert interval.high == pytest.approx(half, abs=0.006)
 
 
 def test_holm_by_hand_and_with_a_missing_value() -> None:

@@ -79,6 +79,41 @@ def test_missing_cells_are_shown_and_too_many_withhold_every_p() -> None:
     assert any("17 % of the cells of block core are missing and no p value is printed" in note for note in difference_notes(table))
 
 
+def test_p_is_printed_up_to_five_percent_missing_and_not_beyond() -> None:
+    """Nine methods, three noises, three seeds: 81 cells, of which 4 (4.9 %) may be missing and 5 (6.2 %) may not."""
+    nine = {"plain": [0.0, -10, -20]} | {f"m{index}": [0.0, -9, -18] for index in range(8)}
+    for count, printed in ((4, True), (5, False)):
+        gone = tuple(f"d-dilate60-m{index}-m-s0" for index in range(count))
+        table = difference_table(grid(nine, absent=gone))
+        rest = table[table["seeds"] == 3]
+        assert rest["p_sign_flip"].notna().all() == rest["p_holm"].notna().all() == printed
+        assert table["difference"].notna().all(), "differences stay, only p values are withheld"
+
+
+def test_cells_of_another_schedule_are_never_compared() -> None:
+    """The reference is scored under another schedule too, where it would make the difference 25 instead of 5."""
+    results = made_up(TWO)
+    other = made_up({"plain": [-20.0, -30, -40]})
+    for name in ("train", "score"):
+        for key, cell in other.cells[name].items():
+            changed = {**cell, "schedule": "short"} | ({"train_key": f"x{cell['train_key']}"} if name == "score" else {})
+            results.cells[name][f"x{key}"] = changed
+    rows = other.objects.assign(key="x" + other.objects["key"])
+    results.__dict__["objects"] = pd.concat([results.objects, rows], ignore_index=True)
+    table = difference_table(Scores(results, "val"))
+    assert table[table["schedule"] == ""]["difference"].tolist() == pytest.approx([0, 5, 0])
+    assert len(table) == 3, "the short schedule has the reference alone: nothing to compare"
+    assert degradation_table(Scores(results, "val")).groupby("schedule").size().to_dict() == {"": 2, "short": 1}
+
+
+def test_slopes_and_areas_of_a_grid_by_hand() -> None:
+    """No spread: losses 10 and 20 at noise 0.2 and 0.4 give area 10 and -5 points for each 0.1; losses 5 and 20 give 7.5 and -5."""
+    table = degradation_table(grid(TWO)).set_index("method")
+    assert table["area"].to_dict() == pytest.approx({"plain": 10, "robust": 7.5})
+    assert table["slope"].to_dict() == pytest.approx({"plain": -5, "robust": -5})
+    assert table[["area_low", "area_high"]].loc["robust"].tolist() == pytest.approx([7.5, 7.5])
+
+
 def test_few_missing_cells_leave_the_other_seeds() -> None:
     wide = {f"m{index}": [0.0, -10, -20] for index in range(8)}
     table = difference_table(grid({"plain": [0.0, -10, -20]} | wide, absent=("d-dilate80-m3-m-s1",)))
