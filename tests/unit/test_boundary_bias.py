@@ -49,5 +49,5 @@ def test_a_bias_measured_on_large_objects_does_not_undo_a_small_one(radius, bias
 
 def test_an_object_that_is_sure_at_its_rim_only_is_not_corrected_away():
     """What is taken from the rim, the largest logit there, would take all of the unsure inside too."""
-    logits = np.where(DEPTH < -3, 0.1, np.where(DEPTH < 0, 4.0, -5.0))
+    logits = np.where(DEPTH < 0, np.where(signed_distance(DEPTH < 0) == 0, 4.0, 0.1), -5.0)
     assert np.array_equal(corrected_logits(logits, -RADIUS / 2), logits)
