@@ -66,6 +66,9 @@ class Preset(Settings):
     about: str = ""
     synthetic: bool = False  # generated data: every table and figure says so
     declared: bool = False  # names that do not exist yet are listed instead of refused; such a grid can be dry-run only
+    tuning: bool = (
+        False  # a block holds the values of one method's main setting, its reference the published one; the report names the best
+    )
     pretrain: Pretrain
     train: Train
     evaluate: tuple[str, ...] = Field(min_length=1)

@@ -81,6 +81,7 @@ def render(name: str, params: Path) -> str:
     cells = expand(preset, Catalogue(params))
     facts = {"name": name, "title": preset.title, "synthetic": preset.synthetic, "protocol": preset.protocol}
     facts["references"] = {block: settings.compared_with(preset.reference) for block, settings in preset.blocks.items()}
+    facts |= {"tuning": True} if preset.tuning else {}
     absent = [f"{FAMILIES[family].what} {missing}" for family, missing in missing_names(params, preset)]
     content = {"preset": facts | ({"missing": absent} if absent else {}), **cells}
     return HEADER.format(name=name) + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=10_000)

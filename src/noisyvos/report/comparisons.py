@@ -15,6 +15,7 @@ from noisyvos.report.realisations import realisation_notes, realisation_table, r
 from noisyvos.report.results import Results
 from noisyvos.report.statistics import Interval
 from noisyvos.report.sweeps import SMALLEST_GAP, degradation_table, ranking_table, recovery_table
+from noisyvos.report.tuning import TUNING_NOTES, tuning_table, tuning_view
 
 Heading = Callable[[str], str]  # adds the evaluation set, and whether its data are generated
 
@@ -46,11 +47,19 @@ def comparisons(results: Results, evaluation: str) -> list[Comparison]:
 
     made = [make(scores, heading) for make in (_differences, _sweeps, _controls)]
     made.append(_realisations(realisation_table(results, evaluation), heading))
+    made.insert(0, _tuning(tuning_table(results, evaluation), heading))
     made.append(_prompts(prompt_table(results, evaluation), heading))
     registered = hypothesis_table(scores)
     tested = bool((registered["status"] != ABSENT).any())
     made.insert(0 if tested else len(made), _hypotheses(registered, evaluation, heading))
     return [comparison for comparison in made if comparison.views]
+
+
+def _tuning(table: pd.DataFrame, heading: Heading) -> Comparison:
+    if not len(table):
+        return Comparison("tuning", table, ())
+    caption = heading("J&F in percent of every value of each method's main setting")
+    return Comparison("tuning", table, (View(caption, tuning_view(table), TUNING_NOTES),))
 
 
 def _prompts(table: pd.DataFrame, heading: Heading) -> Comparison:

@@ -11,6 +11,7 @@ from noisyvos.report.results import Results, load_results
 from noisyvos.stages.tables import VIEWS
 
 TITLES = {
+    "tuning": "Tuning",
     "hypotheses": "Pre-registered hypotheses",
     "differences": "Paired differences",
     "sweeps": "Loss under noise",
