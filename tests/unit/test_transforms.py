@@ -29,10 +29,12 @@ def test_frames_and_labels_stay_together(name, crop):
         assert done.frames.max() <= 1
         first, second = done.masks
         assert first.shape == (3, *size)
-        assert set(np.unique(first)) <= {0, 1}
-        assert np.array_equal(first * 3, second)
+        given = first != 255
+        assert given.all() or name.endswith("scribbles")
+        assert set(np.unique(first[given])) <= {0, 1}
+        assert np.array_equal(first[given] * 3, second[given])
         bright = done.frames.mean(-1) > 0.5
-        agree = (bright == (first == 1)).mean()
+        agree = (bright == (first == 1))[given].mean()
         assert agree > (0.97 if name in ("none", "light", "still") else 0.85), (name, draw, agree)
 
 

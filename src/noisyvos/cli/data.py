@@ -86,6 +86,22 @@ def convert_visor(
     stage.run(annotations=annotations, images=images, subset=subset, keep_all=keep_all, size=size, out=out, strict=strict, workers=workers)
 
 
+@convert_app.command("scribbles")
+def convert_scribbles(
+    dataset: Annotated[Path, typer.Option(help="The converted video dataset that the scribbles are of.")],
+    scribbles: Annotated[Path, typer.Option(help="Folder with <video>/<frame>.bmp or <video>.bmp.")],
+    out: Annotated[Path, typer.Option("--out", help="The mask collection (zip) to write.")],
+    manifest: Annotated[Path, typer.Option(help="Where to write what the scribbles cover.")],
+    highest: Annotated[
+        bool, typer.Option("--highest", help="The background is the largest number in each file, not the one after the last object.")
+    ] = False,
+) -> None:
+    """Read drawn scribbles as labels to train on (`train --masks`) and prompts to segment from (`infer --prompts`)."""
+    from noisyvos.stages import scribbles as stage
+
+    stage.run(dataset, scribbles=scribbles, out=out, manifest=manifest, highest=highest)
+
+
 @convert_app.command("unify")
 def convert_unify(
     name: Annotated[str, typer.Option(help="MSRA10K, ECSSD, PASCAL-S, PASCALVOC2012 or COCO.")],

@@ -221,17 +221,17 @@ def _random_moves(size: tuple[int, int], reach: float, rotate: bool, generator: 
     return [kinds[index] for index in generator.permutation(len(kinds)) if chosen[index] and kinds[index] is not None]
 
 
-def _window_starts(labels: np.ndarray, window: tuple[int, int], reach: float, generator: np.random.Generator) -> list[tuple[int, int]]:
-    """Return (top, left) per frame of labels (T, H, W): of a window that holds all labels if it can, moved on in each frame."""
-    holds = ((labels != 0) & (labels != VOID)).any(0)
-    place, limits = [], [side - wanted for side, wanted in zip(holds.shape, window, strict=True)]
-    for axis, (wanted, limit) in enumerate(zip(window, limits, strict=True)):
+def _window_starts(wanted: np.ndarray, window: tuple[int, int], reach: float, generator: np.random.Generator) -> list[tuple[int, int]]:
+    """Return (top, left) per frame of a window that holds all `wanted` places (T, H, W) bool if it can, moved on in each frame."""
+    holds = wanted.any(0)
+    place, limits = [], [side - length for side, length in zip(holds.shape, window, strict=True)]
+    for axis, (length, limit) in enumerate(zip(window, limits, strict=True)):
         filled = np.flatnonzero(holds.any(1 - axis))
         low, high = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 0)
-        span = (low, high - wanted) if high - low > wanted else (max(0, high - wanted), min(low, limit))
+        span = (low, high - length) if high - low > length else (max(0, high - length), min(low, limit))
         place.append(int(generator.integers(*span, endpoint=True)))
     starts = []
-    for _ in labels:
+    for _ in wanted:
         step = np.rint(generator.integers(-20, 20, 2, endpoint=True) * reach)
         place = [int(np.clip(start + move, 0, limit)) for start, move, limit in zip(place, step, limits, strict=True)]
         starts.append((place[0], place[1]))
@@ -245,6 +245,28 @@ def video_stm(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, genera
     `rotate`), translation +-15 pixels, scale x and y 0.8..1.2; then all frames scaled by 0.8..1.1, and a window that
     walks up to 20 pixels a frame. Pixels are those of a crop of 384. Black outside, no change of colour. Released code for VISOR.
     """
+    return _walking(clip, crop, rotate, generator, outside=0)
+
+
+def video_scribbles(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator) -> Pictures:
+    """RHMNet's augmentation of videos: that of `video_stm` with a crop near all scribbles, and no label outside the picture.
+
+    arXiv 2303.14384, released code.
+    """
+    return _walking(clip, crop, rotate, generator, outside=VOID)
+
+
+def still_scribbles(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator) -> Pictures:
+    """For clips of still images with dense masks: a crop, and scribbles drawn on the masks of every frame (ours)."""
+    from noisyvos.datasets.scribbles import Hand, scribbles
+
+    clip = random_crop(clip, crop, generator)
+    drawn = np.stack([scribbles(mask, Hand(), generator) for mask in clip.masks[0]])
+    return replace(clip, masks=(drawn, *clip.masks[1:]))
+
+
+def _walking(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator, outside: int) -> Pictures:
+    """See `video_stm`; `outside` is the label of places that lie outside of a moved picture, and of what the crop need not hold."""
     height, width = clip.frames.shape[1:3]
     out = crop or (height, width)
     reach = min(out) / 384
@@ -255,17 +277,18 @@ def video_stm(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, genera
     factor = generator.uniform(0.8, 1.1)
     size = (max(out[1], int(width * factor)), max(out[0], int(height * factor)))
 
-    def change(t: int, image: Image.Image, resampling: Image.Resampling) -> Image.Image:
+    def change(t: int, image: Image.Image, resampling: Image.Resampling, fill: int = 0) -> Image.Image:
         for move in moves[t]:
-            image = image.transform(image.size, Image.Transform.AFFINE, move, resampling)
+            image = image.transform(image.size, Image.Transform.AFFINE, move, resampling, fillcolor=fill)
         return image.resize(size, resampling)
 
     bilinear, nearest = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
     resize = _enlarged(size, (0, 0, width, height))
     longest = max(len(each) for each in moves)
     steps = [[*each, *[STILL] * (longest - len(each)), resize] for each in moves]
-    clip = _per_image(clip, lambda t, image: change(t, image, bilinear), lambda t, image: change(t, image, nearest), steps)
-    starts = _window_starts(clip.masks[0], out, reach, generator)
+    clip = _per_image(clip, lambda t, image: change(t, image, bilinear), lambda t, image: change(t, image, nearest, outside), steps)
+    labels = clip.masks[0]
+    starts = _window_starts((labels != outside) & (labels != VOID), out, reach, generator)
 
     def cut(frames: np.ndarray) -> np.ndarray:
         pairs = zip(frames, starts, strict=True)
@@ -330,8 +353,12 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "light": light,
     "video": video,
     "video_stm": video_stm,
+    "video_scribbles": video_scribbles,
     "video_afb": video_afb,
     "video_afb_near": partial(video_afb, area=(0.3, 0.5)),
     "still": still,
+    "still_scribbles": still_scribbles,
 }
-RESIZING = frozenset({"video", "video_stm", "video_afb", "video_afb_near"})  # those whose frames may be smaller than the crop
+RESIZING = frozenset(
+    {"video", "video_stm", "video_scribbles", "video_afb", "video_afb_near"}
+)  # those whose frames may be smaller than the crop

@@ -1,4 +1,4 @@
-"""Too few labels rather than wrong ones: frames without annotation (frame_delete) and scribbles instead of masks (scribble).
+"""Too few labels rather than wrong ones: frames without annotation (frame_delete), scribbles instead of masks (scribble, strokes).
 
 Pixels without a label are void (255), which every loss ignores.
 """
@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from pydantic import Field, model_validator
 
+from noisyvos.datasets.scribbles import Hand, scribbles, thin
 from noisyvos.io.images import VOID
 from noisyvos.noise.base import NOISE, NoisyVideo, Video
 from noisyvos.noise.distance import cut_patch, object_boxes, square_distance
@@ -73,31 +74,24 @@ def background_stroke(background: np.ndarray, width: int, random: np.random.Gene
 
 
 def skeleton(inside: np.ndarray) -> np.ndarray:
-    """Return the skeleton of a bool mask as 0/1 uint8: thinning by Zhang and Suen (1984), never empty for a non-empty mask."""
-    picture = np.pad(inside.astype(np.uint8), 1)
-    while True:
-        before = picture
-        for table in _THINNING:
-            neighbours = cv2.filter2D(picture, cv2.CV_16S, _WEIGHTS, borderType=cv2.BORDER_CONSTANT)
-            picture = picture & ~(table[neighbours] & picture)
-        if np.array_equal(before, picture):
-            break
+    """Return the skeleton of a bool mask as 0/1 uint8, never empty for a non-empty mask."""
+    picture = thin(inside)
     if not picture.any() and inside.any():
-        row, column = np.unravel_index(np.argmax(square_distance(inside)), inside.shape)
-        picture[row + 1, column + 1] = 1
-    return picture[1:-1, 1:-1]
+        picture[np.unravel_index(np.argmax(square_distance(inside)), inside.shape)] = 1
+    return picture
 
 
-def _thinning_tables() -> tuple[np.ndarray, np.ndarray]:
-    """Return, for both half-steps, which of the 256 neighbourhoods (bit k: neighbour k, clockwise from north) lose their centre."""
-    bits = (np.arange(256)[:, None] >> np.arange(8)) & 1
-    north, east, south, west = bits[:, 0], bits[:, 2], bits[:, 4], bits[:, 6]
-    crossings = ((bits == 0) & (np.roll(bits, -1, axis=1) == 1)).sum(1)
-    common = (bits.sum(1) >= 2) & (bits.sum(1) <= 6) & (crossings == 1)
-    first = common & (north * east * south == 0) & (east * south * west == 0)
-    second = common & (north * east * west == 0) & (north * south * west == 0)
-    return first.astype(np.uint8), second.astype(np.uint8)
+class StrokeSettings(Settings):
+    """Strokes as a person draws them: `trim` is the most cut off each end (a share), `strokes` the most for one object."""
+
+    trim: float = Field(0.2, ge=0, le=0.4)
+    strokes: int = Field(2, ge=1)
+    wobble: float = Field(2.0, ge=0)  # pixels that an end may be off
 
 
-_THINNING = _thinning_tables()
-_WEIGHTS = np.array([[128, 1, 2], [64, 0, 4], [32, 16, 8]], np.float32)
+@NOISE.register("strokes", StrokeSettings)
+def strokes(video: Video, settings: StrokeSettings) -> NoisyVideo:
+    """Keep strokes along the middle of each object and of the background on all sides; the rest is void."""
+    hand = Hand(settings.trim, settings.strokes, settings.wobble)
+    frames = zip(video.frames, video.masks, strict=True)
+    return NoisyVideo([scribbles(mask, hand, video.generator("stroke", frame)) for frame, mask in frames])

@@ -1,6 +1,7 @@
 """Stage `infer`: segment every video of a converted dataset from its first masks."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -16,6 +17,7 @@ from noisyvos.inference.together import in_order
 from noisyvos.io.masks import MaskCollection, write_mask_zip
 
 BASELINES = ("first_mask",)
+Prompts = Callable[[Sequence], dict[int, np.ndarray]]
 Segmenter = Callable[[Sequence, dict[int, np.ndarray]], Iterator[np.ndarray]]
 
 
@@ -45,26 +47,28 @@ def run(
     if not videos.sequences:
         raise UserError(f"{dataset}: this dataset has no sequence.")
     given = None if prompts is None else MaskCollection(prompts)
+    background_label = None
     if baseline is not None:
         segmenter, stream = _baseline(baseline, model, weights), lambda: None
         what = baseline
     else:
-        segmenter, stream = _network_segmenter(videos, model, weights, settings, params, device, threads)
+        segmenter, stream, background_label = _network_segmenter(videos, model, weights, settings, params, device, threads)
         what = str(model)
-    write_mask_zip(out, _predict(videos, segmenter, given, videos_at_once, stream))
+    prompts_of = partial(first_masks, videos, given=given, background_label=background_label)
+    write_mask_zip(out, _predict(videos, segmenter, prompts_of, videos_at_once, stream))
     frames = sum(len(sequence.frames) for sequence in videos.sequences.values())
     print(f"{what}: {len(videos.sequences)} sequences, {frames} frames of {videos.meta['name']} in {out}")
 
 
 def _predict(
-    videos: VideoDataset, segmenter: Segmenter, given: MaskCollection | None, at_once: int, stream: Callable[[], None]
+    videos: VideoDataset, segmenter: Segmenter, prompts_of: Prompts, at_once: int, stream: Callable[[], None]
 ) -> Iterator[tuple[str, str, np.ndarray]]:
     total = sum(len(sequence.frames) for sequence in videos.sequences.values())
     with tqdm(total=total, desc="infer", unit="frame", disable=None) as bar:
 
         def whole(sequence: Sequence, stop: Event) -> list[tuple[str, str, np.ndarray]]:
             masks = []
-            for mask in segmenter(sequence, first_masks(videos, sequence, given)):
+            for mask in segmenter(sequence, prompts_of(sequence)):
                 if stop.is_set():
                     return []
                 masks.append(mask)
@@ -87,8 +91,8 @@ def _baseline(name: str, model: str | None, weights: str | None) -> Segmenter:
 
 def _network_segmenter(
     videos: VideoDataset, model: str | None, weights: str | None, settings: str, params: Path, device: str, threads: int
-) -> tuple[Segmenter, Callable[[], None]]:
-    """Return what segments a sequence, and what a thread has to do before it segments one."""
+) -> tuple[Segmenter, Callable[[], None], int | None]:
+    """Return what segments a sequence, what a thread has to do before it, and the label of background scribbles where those are taken."""
     if model is None or weights is None:
         raise UserError("Give --model and --weights (a file, or none for an untrained network), or --baseline first_mask.")
     plan = choose(model, weights, settings, None, params)
@@ -109,7 +113,7 @@ def _network_segmenter(
         frames = ahead(_Frames(videos, sequence))
         return (result.mask for result in iterate_video(network, frames, prompts, plan.memory, plan.size))
 
-    return segment, own_stream
+    return segment, own_stream, network.background_label
 
 
 class _Frames:
