@@ -186,7 +186,7 @@ def test_a_request_to_stop_reaches_all_and_the_rest_gives_the_same_bits(world, p
         with pytest.raises(SystemExit) as stopped:
             run(world, tmp_path, processes=2)
     assert stopped.value.code == 143
-    assert (tmp_path / "scratch" / "toy" / "cell" / "checkpoint.pt").is_file()
+    assert list((tmp_path / "scratch" / "toy" / "cell").glob("checkpoint-*.pt"))
     resumed, facts = run(world, tmp_path, processes=2)
     assert all(torch.equal(value, resumed[name]) for name, value in pair_of_processes[0].items())
     assert facts == pair_of_processes[1]
@@ -255,4 +255,4 @@ def test_a_gradient_that_is_no_number_keeps_the_last_good_state(world, tmp_path,
     monkeypatch.setattr(loop, "take_step", spoil)
     with pytest.raises(UserError, match=r"at iteration 2 \(its gradient\).*The state of iteration 2 is kept\."):
         run(world, tmp_path, schedule="often")
-    assert (tmp_path / "scratch" / "toy" / "cell" / "checkpoint.pt").is_file()
+    assert list((tmp_path / "scratch" / "toy" / "cell").glob("checkpoint-*.pt"))

@@ -4,11 +4,13 @@ import copy
 import json
 import math
 import os
+import re
 import signal
 
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file
 from torch import nn
 
 from noisyvos import methods, models
@@ -402,23 +404,84 @@ def test_a_checkpoint_of_other_settings_is_discarded_with_a_line(source, tmp_pat
 
 
 def test_a_damaged_checkpoint_is_discarded_with_a_line(tmp_path, capsys):
-    (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    (tmp_path / "checkpoint-00000004.pt").write_bytes(b"not a checkpoint")
     assert checkpoint.load(tmp_path / "checkpoint.pt", "a") is None
     assert "cannot be read" in capsys.readouterr().err
 
 
+def test_another_number_of_reading_processes_resumes_to_the_same_bits(source, tmp_path):
+    whole, curve = run(source, tmp_path / "whole", ToyTeacherMethod())
+    with pytest.raises(SystemExit):
+        run(source, tmp_path / "parts", stop_at(5))
+    resumed, again = run(source, tmp_path / "parts", ToyTeacherMethod(), workers=2)
+    assert torch.equal(whole.networks[0].conv.weight, resumed.networks[0].conv.weight)
+    assert curve.csv() == again.csv()
+
+
+def test_the_loss_scale_and_the_moments_are_part_of_the_state():
+    saved, fresh = (make_learner(ToyNetwork(), ToyMethod(), schedule(), 0, CPU) for _ in range(2))
+    for learner, scale in ((saved, 512.0), (fresh, 8.0)):
+        learner.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        learner.scaler.scale(torch.ones(()))  # creates the scale
+    saved.optimizers[0].means[0].fill_(3.0)
+    fresh.load_state(saved.state())
+    assert fresh.scaler.get_scale() == 512.0
+    assert torch.equal(fresh.optimizers[0].means[0], saved.optimizers[0].means[0])
+
+
+def test_the_last_few_checkpoints_are_kept(source, tmp_path):
+    with pytest.raises(SystemExit):
+        run(source, tmp_path, stop_at(10), checkpoint_every=2, checkpoints_kept=3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"checkpoint-{n:08d}.pt" for n in (8, 10, 11)]
+
+
+def test_after_a_damaged_checkpoint_the_one_before_goes_on_to_the_same_bits(source, tmp_path, capsys):
+    whole, curve = run(source, tmp_path / "whole", ToyTeacherMethod())
+    with pytest.raises(SystemExit):
+        run(source, tmp_path / "parts", stop_at(9), checkpoint_every=4)
+    newest = tmp_path / "parts" / "checkpoint-00000010.pt"
+    newest.write_bytes(newest.read_bytes()[:-700])  # as after a power cut
+    resumed, again = run(source, tmp_path / "parts", ToyTeacherMethod(), checkpoint_every=4)
+    message = capsys.readouterr().err
+    assert re.search(rf"{newest} cannot be read \(\w+\); trying the one before\.", message)
+    assert "resuming at iteration 8 of 14" in message
+    assert torch.equal(whole.networks[0].conv.weight, resumed.networks[0].conv.weight)
+    assert curve.csv() == again.csv()
+
+
+def test_a_shorter_training_is_not_stopped_by_later_checkpoints(tmp_path):
+    file = tmp_path / "checkpoint.pt"
+    checkpoint.save(file, "a", {"iteration": 90}, 2)
+    checkpoint.save(file, "b", {"iteration": 10}, 2)
+    assert checkpoint.load(file, "b") == {"iteration": 10}
+    assert checkpoint.load(file, "a") is None
+
+
+def test_weights_on_the_way_are_kept_and_belong_to_this_training(source, tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    (tmp_path / "weights-00000012.safetensors").write_bytes(b"of an earlier training")
+    learner = make_learner(ToyNetwork(), ToyMethod(), schedule(iterations=9, keep_weights_every=4), 0, CPU)
+    how = {"name": "toy", "file": tmp_path / "scratch" / "checkpoint.pt", "mark": "a", "watch": lambda row, step: None}
+    loop.train(learner, source, iterates=weights, **how)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["weights-00000004.safetensors", "weights-00000008.safetensors"]
+    four, eight = (load_file(tmp_path / f"weights-0000000{n}.safetensors")["conv.weight"] for n in (4, 8))
+    assert not torch.equal(four, eight)
+    short, _ = run(source, tmp_path / "short", iterations=4)  # at a constant rate its end is the other's middle
+    assert torch.equal(short.networks[0].conv.weight, four)
+
+
 def test_a_full_disk_loses_no_older_checkpoint(tmp_path, capsys, monkeypatch):
     file = tmp_path / "checkpoint.pt"
-    checkpoint.save(file, "a", {"iteration": 1})
+    assert checkpoint.save(file, "a", {"iteration": 1}, 1)
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    checkpoint.save(file, "a", {"iteration": 2})
+    assert not checkpoint.save(file, "a", {"iteration": 2}, 1)
     assert "No space left" in capsys.readouterr().err
     assert checkpoint.load(file, "a") == {"iteration": 1}
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000001.pt"]
 
 
 def test_the_fingerprint_follows_settings_and_inputs(world, tmp_path):
@@ -437,7 +500,8 @@ def test_the_fingerprint_follows_settings_and_inputs(world, tmp_path):
 
 
 def test_settings_that_change_no_result_are_no_part_of_it():
-    one, two = schedule(checkpoint_every=1, workers=0), schedule(checkpoint_every=9, workers=3)
+    one = schedule(checkpoint_every=1, workers=0)
+    two = schedule(checkpoint_every=9, checkpoints_kept=5, keep_weights_every=2, workers=3)
     assert one.result_settings() == two.result_settings()
     assert json.dumps(one.result_settings()) != json.dumps(schedule(batch=3).result_settings())
 

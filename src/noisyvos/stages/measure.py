@@ -108,7 +108,7 @@ def measure(load: Workload, settings: str, params: Path, device: str, threads: i
         height=load.height,
         width=load.width,
         device=device_name(device),
-        precision="float16" if learner.half else "float32",
+        precision=str(learner.half or torch.float32).removeprefix("torch."),
         threads=threads,
         torch=torch.__version__,
         steps=steps,

@@ -1,4 +1,8 @@
-"""Checkpoints in the scratch folder, and the fingerprint that says whether one belongs to this very training."""
+"""Checkpoints in the scratch folder, and the fingerprint that says whether one belongs to this very training.
+
+The last few are kept, each under its iteration (`checkpoint-00000150.pt`): a power cut can damage the newest after the
+system has reported it as written.
+"""
 
 import hashlib
 import json
@@ -59,41 +63,60 @@ def fingerprint(settings: dict[str, Any], origin: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps({"settings": settings} | origin, sort_keys=True).encode()).hexdigest()
 
 
-def save(path: Path, mark: str, state: dict[str, Any]) -> None:
-    """Write a checkpoint atomically; where the disk refuses, say so and keep the older one."""
+def save(file: Path, mark: str, state: dict[str, Any], keep: int) -> bool:
+    """Write the checkpoint of state["iteration"] atomically and remove all but the last `keep`; return whether it was written.
+
+    Where the disk refuses, say so and leave the older ones alone.
+    """
+    path = _numbered(file, state["iteration"])
     try:
         with atomic_file(path) as temporary:
             torch.save({"fingerprint": mark, "state": state}, temporary)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its writer
-        print(f"noisyvos: warning: checkpoint {path} was not written ({error}); training goes on.", file=sys.stderr)
+        print(f"noisyvos: warning: checkpoint {path} was not written ({error}).", file=sys.stderr)
+        return False
+    older = [other for other in _all(file) if other < path]
+    for other in [*older[: max(0, len(older) - keep + 1)], *(other for other in _all(file) if other > path)]:
+        other.unlink(missing_ok=True)
+    return True
 
 
-def load(path: Path, mark: str) -> dict[str, Any] | None:
-    """Return the state of the checkpoint at `path`, or None where there is none for this fingerprint (with a line that says why)."""
-    _remove_leftovers(path)
-    if not path.is_file():
-        return None
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-        same = found["fingerprint"] == mark
-    except Exception as error:  # whatever is wrong with a scratch file, starting over is the answer
-        print(f"noisyvos: checkpoint {path} cannot be read ({type(error).__name__}); starting over.", file=sys.stderr)
-        return None
-    if not same:
-        print(f"noisyvos: checkpoint {path} is of other settings, inputs or code; starting over.", file=sys.stderr)
-        return None
-    return found["state"]
+def load(file: Path, mark: str) -> dict[str, Any] | None:
+    """Return the newest state saved for this fingerprint, or None; a line says why a checkpoint was passed over, which is removed."""
+    _remove_leftovers(file)
+    for path in reversed(_all(file)):
+        try:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+            if found["fingerprint"] == mark:
+                return found["state"]
+            why = "is of other settings, inputs or code"
+        except Exception as error:  # whatever is wrong with a scratch file, an older one or a new start is the answer
+            why = f"cannot be read ({type(error).__name__})"
+        older = "trying the one before" if path != _all(file)[0] else "starting over"
+        print(f"noisyvos: checkpoint {path} {why}; {older}.", file=sys.stderr)
+        path.unlink(missing_ok=True)
+    return None
 
 
-def discard(path: Path) -> None:
-    """Remove the checkpoint of a finished training, and its folder if nothing else is in it."""
-    path.unlink(missing_ok=True)
-    _remove_leftovers(path)
+def discard(file: Path) -> None:
+    """Remove the checkpoints of a finished training, and their folder if nothing else is in it."""
+    for path in _all(file):
+        path.unlink(missing_ok=True)
+    _remove_leftovers(file)
     with suppress(OSError):
-        path.parent.rmdir()
+        file.parent.rmdir()
 
 
-def _remove_leftovers(path: Path) -> None:
+def _numbered(file: Path, iteration: int) -> Path:
+    return file.with_name(f"{file.stem}-{iteration:08d}{file.suffix}")
+
+
+def _all(file: Path) -> list[Path]:
+    """Return the checkpoints there are, oldest first."""
+    return sorted(file.parent.glob(f"{file.stem}-{'[0-9]' * 8}{file.suffix}"))
+
+
+def _remove_leftovers(file: Path) -> None:
     """Remove what a process left that was killed while it wrote."""
-    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+    for leftover in file.parent.glob(f".{file.stem}-*.tmp"):
         leftover.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from noisyvos.training import checkpoint
 from noisyvos.training.batches import feed
 from noisyvos.training.curve import Curve
 from noisyvos.training.group import ALONE, Group
+from noisyvos.training.iterates import Iterates
 from noisyvos.training.progress import Progress
 from noisyvos.training.schedule import is_diagnosed, learning_rate
 from noisyvos.training.sources import ClipSource
@@ -54,15 +55,18 @@ def train(
     watch: Watch,
     group: Group = ALONE,
     trace: Path | None = None,
+    iterates: Path | None = None,
 ) -> tuple[Curve, Progress]:
     """Train to the end of the schedule and return the curve; resume from the checkpoint `file` if it bears `mark`.
 
     On a CPU the result is the same bit for bit whether or not it was interrupted, for as many processes as `group` has.
-    trace: where to write a profile of a few iterations. Raises UserError when the loss is no longer a finite number or
-    memory runs out, and SystemExit after SIGTERM or SIGUSR1 (143) or Ctrl-C (130), with the state saved.
+    trace: where to write a profile of a few iterations; iterates: the final weights' file, beside which the schedule's
+    `keep_weights_every` puts those on the way (`weights-00025000.safetensors`). Raises UserError when the loss is no longer
+    a finite number or memory runs out, and SystemExit after SIGTERM or SIGUSR1 (143) or Ctrl-C (130), with the state saved.
     """
     schedule = learner.schedule
     start, curve = _restore(learner, file, mark, group)
+    kept = Iterates(iterates if group.leads else None, schedule.keep_weights_every, start)
     progress = Progress(name, start, schedule.total, shown=group.leads)
     tracer, saved = Trace(trace if group.leads else None), start
     batches = feed(source, schedule, learner.seed, start, schedule.workers, clean=learner.method.clean_labels, group=group)
@@ -83,14 +87,15 @@ def train(
                 watch(row | progress.norms.take(), done)
             progress.advance(values["loss"])
             tracer.after(last=done == schedule.total)
+            kept.after(done, learner)
             leave = _agreed(stop, group)
             if leave or (done % schedule.checkpoint_every == 0 and done < schedule.total):
-                if group.leads:
-                    checkpoint.save(file, mark, {"iteration": done, "learner": learner.state(), "curve": curve.state()})
-                saved = done
+                state = {"iteration": done, "learner": learner.state(), "curve": curve.state()} if group.leads else {}
+                if group.told(group.leads and checkpoint.save(file, mark, state, schedule.checkpoints_kept)):
+                    saved = done
             if leave:
                 if group.leads:
-                    print(f"{name}: asked to stop, saved at iteration {done} of {schedule.total}.", file=sys.stderr)
+                    print(f"{name}: asked to stop, saved at iteration {saved} of {schedule.total}.", file=sys.stderr)
                 raise SystemExit(INTERRUPTED if leave == signal.SIGINT else STOPPED)
     progress.close()
     return curve, progress
@@ -121,11 +126,12 @@ def _memory_advice(iteration: int) -> Iterator[None]:
 
 def _restore(learner: Learner, file: Path, mark: str, group: Group) -> tuple[int, Curve]:
     state: dict[str, Any] | None = checkpoint.load(file, mark) if group.leads else None
-    if not group.told(state is not None):
+    reached = group.told(state and state["iteration"])
+    if reached is None:
         return 0, Curve()
     if not group.leads:
         state = checkpoint.load(file, mark)
-    if state is None:
+    if state is None or state["iteration"] != reached:
         raise UserError(f"{file}: not every process can read this checkpoint. Its folder must be the same for all.")
     learner.load_state(state["learner"])
     if group.leads:

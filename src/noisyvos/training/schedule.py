@@ -10,6 +10,8 @@ from noisyvos.datasets.transforms import AUGMENTATIONS
 from noisyvos.errors import unknown_name
 from noisyvos.registry import Settings
 
+_HARMLESS = {"checkpoint_every", "checkpoints_kept", "keep_weights_every", "workers"}  # settings that change no result
+
 
 class WeightGroup(Settings):
     """Weights, by a regular expression found in their names, that learn otherwise than the rest."""
@@ -62,6 +64,8 @@ class Schedule(Settings):
     diagnosed_batches: PositiveInt = 4  # batches each of them looks at
     log_every: PositiveInt | None = None  # iterations between rows of the curve; None: fifty rows in all
     checkpoint_every: PositiveInt = 50  # never changes a result
+    checkpoints_kept: PositiveInt = 2  # the last ones; never changes a result
+    keep_weights_every: PositiveInt | None = None  # iterations between weights that stay beside the final ones; None: only those
     workers: int = Field(0, ge=0)  # processes that read ahead; never changes a result
 
     @model_validator(mode="after")
@@ -99,7 +103,7 @@ class Schedule(Settings):
         """Return the settings that results depend on, as plain values."""
         defaults = {"network": {}, "parts": 1, "drop_factor": 0.1, "groups": ()}
         unset = {name for name, value in defaults.items() if getattr(self, name) == value}
-        return self.model_dump(mode="json", exclude={"checkpoint_every", "workers"} | unset)
+        return self.model_dump(mode="json", exclude=_HARMLESS | unset)
 
 
 def learning_rate(schedule: Schedule, iteration: int) -> float:

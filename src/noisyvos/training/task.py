@@ -191,7 +191,7 @@ def _train(
             labels, own_mark = file.with_name(f"labels-{len(biases)}.zip"), f"{mark}-{len(biases)}" if biases else mark
             bias = group.told(kept_bias(labels, own_mark) if group.leads else None)
             if bias is None:
-                how = {"watch": watch, "group": group, "trace": task.profile}
+                how = {"watch": watch, "group": group, "trace": task.profile, "iterates": task.weights}
                 curve, progress = loop.train(learner, source, name=task.cell, file=file, mark=own_mark, **how)
                 if group.leads:
                     _report(task, progress, device, watch)
@@ -210,10 +210,16 @@ def _train(
         return
     if method.relabelling is not None:
         facts = facts | {"relabelling": {"clean_masks": method.relabelling.clean_masks, "bias": biases}}
-    models.save_weights(learner.networks[0], task.weights)
-    write_text(task.curve, curve.csv())
     shared = {"processes": group.size} if group.size > 1 else {}
-    write_json(task.summary, _summary(task, settings | shared | facts | origin, curve, learner.networks[0]))
+    try:
+        models.save_weights(learner.networks[0], task.weights)
+        write_text(task.curve, curve.csv())
+        write_json(task.summary, _summary(task, settings | shared | facts | origin, curve, learner.networks[0]))
+    except OSError as error:
+        raise UserError(
+            f"The training is done, but its outputs could not be written ({error}). "
+            "The last checkpoint is kept: once there is room, the same command goes on from it."
+        ) from error
     for index in range(len(biases)):
         for suffix in (".zip", ".json"):
             file.with_name(f"labels-{index}{suffix}").unlink(missing_ok=True)

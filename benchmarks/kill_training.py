@@ -1,0 +1,99 @@
+"""Kill one training at random moments and start it again, until it ends: are weights, curve and summary still the same bytes?
+
+    python benchmarks/kill_training.py [--kills 30]
+
+SMART trains a small network on a made-up dataset and writes a checkpoint after every iteration, so that many kills hit the
+writing of one. A child process imports torch, says so, and is killed with SIGKILL at a random moment after that. Every fourth
+kill also cuts the newest checkpoint short, as a power cut does. Exit code 1 if a byte differs.
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from noisyvos import models
+from training_world import SCHEDULE, make_world
+
+OUTPUTS = ("weights.safetensors", "curve.csv", "summary.json")
+CHILD = """
+import sys
+import noisyvos.training.loop, noisyvos.models.xmem, noisyvos.methods.smart
+from noisyvos.cli import app
+print("ready", flush=True)
+app(sys.argv[1:])
+"""
+
+
+def command(world: Path, out: Path) -> list[str]:
+    """Return the command line of the training."""
+    inputs = ["--dataset", world / "data", "--masks", world / "noisy.zip", "--noise-manifest", world / "noisy.json"]
+    names = ["--model", "small", "--method", "smart", "--schedule", "killed", "--cell", "cell", "--preset", "toy"]
+    files = ["--weights", out / OUTPUTS[0], "--curve", out / OUTPUTS[1], "--summary", out / OUTPUTS[2], "--scratch", out / "scratch"]
+    words = ["train", "--no-track", "--device", "cpu", "--params", world / "params", "--init", world / "init.safetensors"]
+    return [sys.executable, "-c", CHILD, *map(str, [*words, *inputs, *names, *files])]
+
+
+def attempt(words: list[str], delay: float | None) -> tuple[int, float]:
+    """Run the training, killed after `delay` seconds of it; return its exit code (negative: killed) and how long it ran."""
+    child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child.stdout.readline()
+    began = time.monotonic()
+    try:
+        _, message = child.communicate(timeout=delay)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        _, message = child.communicate()
+    if child.returncode > 0:
+        raise RuntimeError(f"the training failed: {message}")
+    return child.returncode, time.monotonic() - began
+
+
+def main() -> int:
+    """Run one training undisturbed and others with kills, and compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--iterations", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    stream = random.Random(options.seed)
+    with tempfile.TemporaryDirectory(prefix="noisyvos-kill-") as folder:
+        root = Path(folder)
+        world = make_world(root / "world")
+        schedule = SCHEDULE | {"iterations": options.iterations, "checkpoint_every": 1}
+        (world / "params" / "train.yaml").write_text(yaml.safe_dump({"killed": schedule}))
+        small = {"width": 8, "key_dim": 8, "value_dim": 16, "hidden_dim": 8}
+        models.save_weights(models.build("xmem_tiny", seed=3, **small), world / "init.safetensors")
+        _, lasts = attempt(command(world, root / "calm"), None)
+        wanted = {name: (root / "calm" / name).read_bytes() for name in OUTPUTS}
+        kills = cut = during = trainings = 0
+        different: list[str] = []
+        while kills < options.kills:
+            out = root / f"killed{trainings}"
+            trainings += 1
+            for delay in [*(stream.uniform(0, lasts / 2) for _ in range(min(5, options.kills - kills))), None]:
+                code, _ = attempt(command(world, out), delay)
+                if code == 0:
+                    break
+                kills += 1
+                scratch = out / "scratch" / "toy" / "cell"
+                during += bool(list(scratch.glob(".checkpoint-*.tmp")))
+                if kills % 4 == 0 and (saved := sorted(scratch.glob("checkpoint-*.pt"))):
+                    saved[-1].write_bytes(saved[-1].read_bytes()[: stream.randrange(saved[-1].stat().st_size)])
+                    cut += 1
+            different += [f"{out.name}/{name}" for name in OUTPUTS if (out / name).read_bytes() != wanted[name]]
+    facts = {"kills": kills, "while_writing": during, "checkpoints_cut_short": cut, "trainings": trainings, "different": different}
+    print(json.dumps(facts))
+    return 1 if different else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
