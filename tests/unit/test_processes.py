@@ -3,7 +3,10 @@
 import json
 import math
 import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -256,3 +259,29 @@ def test_a_gradient_that_is_no_number_keeps_the_last_good_state(world, tmp_path,
     with pytest.raises(UserError, match=r"at iteration 2 \(its gradient\).*The state of iteration 2 is kept\."):
         run(world, tmp_path, schedule="often")
     assert list((tmp_path / "scratch" / "toy" / "cell").glob("checkpoint-*.pt"))
+
+
+def test_under_torchrun_the_processes_it_started_train(world, pair_of_processes, tmp_path):
+    values = {"dataset": "data", "masks": "noisy.zip", "noise-manifest": "noisy.json", "params": "params"}
+    outputs = {name: tmp_path / file for name, file in (("weights", "w.safetensors"), ("summary", "s.json"), ("curve", "c.csv"))}
+    names = {"model": "small", "method": "plain", "schedule": "uneven", "seed": 1, "cell": "cell", "preset": "toy"}
+    options = {name: world / file for name, file in values.items()} | outputs | names | {"scratch": tmp_path / "scratch", "device": "cpu"}
+    words = ["train", "--no-track", *(str(word) for name, value in options.items() for word in (f"--{name}", value))]
+    program = [str(Path(sys.executable).with_name("noisyvos")), *words]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    done = subprocess.run([*launcher, *program], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    trained = load_file(outputs["weights"])
+    assert all(torch.equal(value, trained[name]) for name, value in pair_of_processes[0].items())
+    assert json.loads(outputs["summary"].read_text())["processes"] == 2
+
+
+def test_torchrun_over_several_machines_is_refused(monkeypatch):
+    for name, value in {"TORCHELASTIC_RUN_ID": "a", "RANK": "0", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="on several machines"):
+        choose_count(None, "auto")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert choose_count(None, "auto") == 4
+    with pytest.raises(UserError, match="torchrun started 4 processes, --processes says 2"):
+        choose_count(2, "auto")

@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing import connection
-from pathlib import Path
 from typing import Any
 
 from noisyvos.errors import UserError
@@ -26,8 +25,13 @@ _LOST, _REFUSED = 75, 1  # exit codes of processes that lost another one, or met
 def choose_count(asked: int | None, device: str) -> int:
     """Return how many processes train: as asked, else one for every GPU that CUDA_VISIBLE_DEVICES grants, else 1.
 
-    Where nothing grants GPUs to this job it takes one, even if the machine has more.
+    Where nothing grants GPUs to this job it takes one, even if the machine has more. Under torchrun: as many as that started.
     """
+    started = _started_by_torchrun()
+    if started is not None:
+        if asked not in (None, started.size):
+            raise UserError(f"torchrun started {started.size} processes, --processes says {asked}: leave --processes out.")
+        return started.size
     granted = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip() not in ("", "-1")]
     if device == "cpu" or not granted:
         return asked or 1
@@ -37,7 +41,7 @@ def choose_count(asked: int | None, device: str) -> int:
 
 
 def run_together(work: Callable[..., None], arguments: tuple[Any, ...], count: int) -> None:
-    """Call `work(*arguments, group)` in `count` processes, or here if that is 1.
+    """Call `work(*arguments, group)` in `count` processes, or here if that is 1 or torchrun has started the others.
 
     work and arguments must pickle. SIGTERM, SIGUSR1 and SIGINT reach all processes. An error for the user is raised here
     again; when a process dies the others are ended and UserError says which one and how. SystemExit with the code of
@@ -45,6 +49,10 @@ def run_together(work: Callable[..., None], arguments: tuple[Any, ...], count: i
     """
     if count == 1:
         work(*arguments, ALONE)
+        return
+    started = _started_by_torchrun()
+    if started is not None:
+        _be_one_of(started, work, arguments)
         return
     context, own = multiprocessing.get_context("spawn"), multiprocessing.get_start_method()
     with tempfile.TemporaryDirectory(prefix="noisyvos-") as meeting:
@@ -63,6 +71,26 @@ def run_together(work: Callable[..., None], arguments: tuple[Any, ...], count: i
             for number, handler in before.items():
                 signal.signal(number, handler)
         _judge([process.exitcode for process in processes], [pipe[0] for pipe in pipes])
+
+
+def _started_by_torchrun() -> Group | None:
+    """Return this process's place in the group that torchrun started it in; UserError where that spans machines."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    rank, size, here = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    if here != size:
+        raise UserError(f"torchrun started {size} processes on several machines ({here} on this one); a training runs on one machine.")
+    return Group(rank, size)
+
+
+def _be_one_of(group: Group, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """Do this process's part of a group that is not ours to start or end."""
+    _join(group, "env://")
+    try:
+        work(*arguments, group)
+        group.sums([0.0])  # nobody leaves while another may still need it
+    except LostContact as error:
+        raise UserError(f"Process {group.rank} lost another one; the same command goes on from the last checkpoint.") from error
 
 
 def _pass_on(processes: list[Any], number: int) -> None:
@@ -122,7 +150,7 @@ def _member(
         signal.signal(number, lambda n, _: os._exit(128 + n if n == signal.SIGINT else 128 + signal.SIGTERM))
     threading.Thread(target=_follow_parent, daemon=True).start()
     try:
-        _join(group, Path(meeting))
+        _join(group, f"file://{meeting}/store")
         work(*arguments, group)
         group.sums([0.0])  # nobody leaves while another may still need it
     except (UserError, FileNotFoundError) as error:
@@ -152,7 +180,7 @@ def _follow_parent() -> None:
     os._exit(_LOST)
 
 
-def _join(group: Group, meeting: Path) -> None:
+def _join(group: Group, meet: str) -> None:
     import torch
     from torch import distributed
 
@@ -161,5 +189,4 @@ def _join(group: Group, meeting: Path) -> None:
     if torch.cuda.is_available() and torch.cuda.device_count() >= group.size:
         torch.cuda.set_device(group.rank)
         backend = "cpu:gloo,cuda:nccl"
-    meet = f"file://{meeting}/store"
     distributed.init_process_group(backend, init_method=meet, rank=group.rank, world_size=group.size, timeout=timedelta(hours=1))
