@@ -26,6 +26,7 @@ def commands(material: Path) -> dict[str, tuple[list[str], bool]]:
         "synth": (["synth.py"], True),
         "overhead": (["overhead.py"], True),
         "stm": (["stm.py"], True),
+        "afb_urr": (["afb_urr.py"], True),
     }
 
 

@@ -57,7 +57,7 @@ class AFBURRSession(Session):
     def _predict(self, image: Tensor, pads: tuple[int, int, int, int], size: tuple[int, int]) -> Tensor:
         """Return the scores of all channels, (K + 1, H, W)."""
         query, prepared = self.model.look(image)
-        values = self.model.keyval_r4.Value.out_channels
+        values = self.model.keyval_r4.Value.weight.shape[0]
         found = self.bank.read(query[0].flatten(1), values).unflatten(2, query.shape[-2:]).contiguous(memory_format=torch.channels_last)
         logits = self.model.segment(prepared, found, Owners.of_one_frame(self.count, image.device))
         return scores(probabilities(logits, pads, size))
