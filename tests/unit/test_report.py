@@ -16,7 +16,7 @@ from noisyvos.io.masks import write_mask_zip
 from noisyvos.report import tables as build
 from noisyvos.report.clips import clips_figure
 from noisyvos.report.comparisons import comparisons
-from noisyvos.report.diagnosis import mean_curves, memorisation
+from noisyvos.report.diagnosis import directions, hard_pixels, mean_curves, memorisation, teacher
 from noisyvos.report.overlays import outline, overlay
 from noisyvos.report.results import load_results
 from noisyvos.stages import figures, report, synth, tables, track
@@ -209,7 +209,7 @@ def test_clips_are_drawn_with_the_shares_of_their_statistics(workspace: Path) ->
 
 def test_diagnostics_are_averaged_over_seeds_where_they_were_measured(workspace: Path) -> None:
     path = workspace / "results/p/train/val-dilate-gce-tiny-s1/curve.csv"
-    pd.read_csv(path).assign(memorised=0.35).to_csv(path, index=False)
+    pd.read_csv(path).assign(memorised=[0.35, np.nan] * 20).to_csv(path, index=False)
     curve = mean_curves(load_results(**places(workspace)), "dilate80", "gce", ["memorised", "corrected", "other"])
     assert list(curve.index) == list(range(0, 40, 2))
     assert curve["memorised"].to_numpy() == pytest.approx(0.3)
@@ -226,6 +226,26 @@ def test_no_diagnostic_curve_is_cut_off(workspace: Path) -> None:
         assert all(line.get_ydata().max() <= axis.get_ylim()[1] for line in axis.lines)
     assert sum(bool(axis.lines) for axis in figure.axes) == 2
     plt.close(figure)
+
+
+def lines_of(figure) -> list[list[float]]:
+    """The values of every line of a figure, panel by panel."""
+    found = [list(line.get_ydata()) for axis in figure.axes for line in axis.lines]
+    plt.close(figure)
+    return found
+
+
+def test_what_only_some_rows_or_trainings_have_is_drawn_all_the_same(workspace: Path) -> None:
+    """Dilation has no object called background, sigma stands in every row, and only one of the two seeds has the second network."""
+    for seed in (0, 1):
+        path = workspace / f"results/p/train/val-dilate-gce-tiny-s{seed}/curve.csv"
+        table = pd.read_csv(path).assign(memorised_bg_fg=[0.4, np.nan] * 20, teacher_iou_clean=[0.7, np.nan] * 20, sigma=0.9)
+        table = table.assign(mislabelled_kept=[0.05, np.nan] * 20) if seed else table
+        table.to_csv(path, index=False)
+    results = load_results(**places(workspace))
+    assert lines_of(directions(results)) == [[0.4] * 20]
+    assert sorted(map(len, lines_of(teacher(results)))) == [20, 40]
+    assert sorted(map(tuple, lines_of(hard_pixels(results)))) == [(0.05,) * 20, (0.1,) * 20]
 
 
 def test_figures_are_the_same_bytes_on_every_run(workspace: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from noisyvos.errors import UserError
+from noisyvos.losses.pixels import Frame
 from noisyvos.models.base import Clip, ClipOutput
 from noisyvos.registry import Registry, Settings
 
@@ -74,6 +75,10 @@ class Method(ABC):
         What is random in them follows from (seed, iteration) and the place of a sample in the whole batch.
         """
         return []
+
+    def kept_pixels(self, first: Frame, second: Frame, iteration: int) -> Tensor:
+        """Return which pixels (B, H, W) the first of two networks learns from, for diagnostics."""
+        return first.valid
 
     def end_step(self) -> None:  # noqa: B027 (most methods keep no state)
         """Take what the clips of a step said into the state, from all processes; called once a step."""

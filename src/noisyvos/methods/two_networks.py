@@ -74,6 +74,9 @@ class CoTeaching(Pair):
     def keep(self, peer: Frame, iteration: int) -> tuple[Tensor, float]:
         """Return the pixels (B, H, W) that the peer keeps and the share it is asked for."""
 
+    def kept_pixels(self, first: Frame, second: Frame, iteration: int) -> Tensor:
+        return self.keep(second, iteration)[0]
+
     def terms(
         self, logits: Tensor, target: Tensor, *, num_objects: Tensor, teacher_logits: Tensor | None = None, iteration: int = 0
     ) -> dict[str, Any]:
@@ -136,6 +139,21 @@ class JointTraining(Pair):
 
     settings: JointSettings
 
+    def joint_loss(self, first: Frame, second: Frame) -> Tensor:
+        """Return (1 - weight) (CE_1 + CE_2) + weight (KL_12 + KL_21) of every pixel, (B, H, W)."""
+        difference = first.log_probabilities - second.log_probabilities
+        divergence = ((first.probabilities - second.probabilities) * difference).sum(1)
+        weight = self.settings.agreement
+        return (1 - weight) * (first.cross_entropy + second.cross_entropy) + weight * divergence
+
+    def keep(self, loss: Tensor, now: Frame, iteration: int) -> tuple[Tensor, float]:
+        """Return the pixels (B, H, W) of smallest joint loss and the share that is asked for."""
+        share = small_loss.kept_share(iteration, self.length(), self.settings.forgotten, self.settings.ramp)
+        return small_loss.small_loss_pixels(loss, now, small_loss.boundary_band(now, self.settings.band), share), share
+
+    def kept_pixels(self, first: Frame, second: Frame, iteration: int) -> Tensor:
+        return self.keep(self.joint_loss(first, second), first, iteration)[0]
+
     def terms(
         self, logits: Tensor, target: Tensor, *, num_objects: Tensor, teacher_logits: Tensor | None = None, iteration: int = 0
     ) -> dict[str, Any]:
@@ -145,12 +163,8 @@ class JointTraining(Pair):
         """
         peer_logits = logits if teacher_logits is None else teacher_logits
         now, peer = frame(logits, target, num_objects), frame(peer_logits, target, num_objects)
-        difference = now.log_probabilities - peer.log_probabilities
-        divergence = ((now.probabilities - peer.probabilities) * difference).sum(1)
-        weight = self.settings.agreement
-        loss = (1 - weight) * (now.cross_entropy + peer.cross_entropy) + weight * divergence
-        share = small_loss.kept_share(iteration, self.length(), self.settings.forgotten, self.settings.ramp)
-        keep = small_loss.small_loss_pixels(loss, now, small_loss.boundary_band(now, self.settings.band), share)
+        loss = self.joint_loss(now, peer)
+        keep, share = self.keep(loss, now, iteration)
         joint = pixel_mean(loss, keep)
         kept_target = target.masked_fill(~keep, VOID)
         total, dice = self.total(torch.cat([logits, peer_logits]), kept_target.repeat(2, 1, 1), num_objects.repeat(2), joint)

@@ -20,31 +20,55 @@ def memorisation(results: Results) -> plt.Figure | None:
     return _figure(results, _FATES, "share of wrongly labelled pixels", "What becomes of wrong labels in training")
 
 
+def directions(results: Results) -> plt.Figure | None:
+    """Return the shares memorised and corrected by the direction of the error; None without any wrong label."""
+    names = {
+        "memorised_fg_bg": "object called background: memorised",
+        "corrected_fg_bg": "object called background: corrected",
+        "memorised_bg_fg": "background called object: memorised",
+        "corrected_bg_fg": "background called object: corrected",
+    }
+    styles = dict(zip(names, ("-", "--", "-.", ":"), strict=True))
+    return _figure(results, styles, "share of such pixels", "What becomes of wrong labels, by the direction of the error", names)
+
+
 def hard_pixels(results: Results) -> plt.Figure | None:
-    """Return the share of wrong labels among the hardest pixels, and among all as a dotted line; None without any."""
-    styles = {"mislabelled_top": "-", "mislabelled": ":"}
-    names = {"mislabelled_top": "among the hardest pixels", "mislabelled": "among all pixels"}
-    return _figure(results, styles, "share of wrong labels", "Wrong labels among the hardest pixels", names)
+    """Return the share of wrong labels among the hardest pixels, among those two networks keep, and among all; None without any."""
+    styles = {"mislabelled_top": "-", "mislabelled_kept": "--", "mislabelled": ":"}
+    names = {"mislabelled_top": "among those mined", "mislabelled_kept": "among those two networks keep", "mislabelled": "among all pixels"}
+    return _figure(results, styles, "share of wrong labels", "Wrong labels among the pixels that are learned from", names)
 
 
 def teacher(results: Results) -> plt.Figure | None:
-    """Return the mean IoU of the teacher's objects with clean and given labels; None if no method has a teacher."""
-    styles = {"teacher_iou_clean": "-", "teacher_iou_given": "--"}
-    names = {"teacher_iou_clean": "with clean labels", "teacher_iou_given": "with given labels"}
-    return _figure(results, styles, "mean IoU of the teacher", "Teacher against labels", names)
+    """Return the mean IoU of the teacher's objects with clean and given labels, and SMART's sigma; None if no method has a teacher."""
+    styles = {"teacher_iou_clean": "-", "teacher_iou_given": "--", "sigma": ":"}
+    names = {
+        "teacher_iou_clean": "IoU with clean labels",
+        "teacher_iou_given": "IoU with given labels",
+        "sigma": "sigma, trust in given labels",
+    }
+    return _figure(results, styles, "overlap of the teacher", "Teacher against labels", names)
 
 
-FIGURES: dict[str, Callable[[Results], plt.Figure | None]] = {"memorisation": memorisation, "hard-pixels": hard_pixels, "teacher": teacher}
+FIGURES: dict[str, Callable[[Results], plt.Figure | None]] = {
+    "memorisation": memorisation,
+    "memorisation-directions": directions,
+    "hard-pixels": hard_pixels,
+    "teacher": teacher,
+}
 
 
 def mean_curves(results: Results, noise: str, method: str, columns: Sequence[str]) -> pd.DataFrame | None:
-    """Return the mean of some columns over the seeds of one (noise, method), indexed by iteration; None if no training has them."""
+    """Return the mean of some columns over the seeds of one (noise, method), indexed by iteration; None if no training has any.
+
+    A value that no seed has at an iteration is nan there: not every frame has pixels of every kind.
+    """
     keys = [key for key, cell in results.train_cells.items() if (cell["noise"], cell["method"]) == (noise, method)]
-    curves = [curve for curve in (results.curve(key) for key in keys) if curve is not None and columns[0] in curve]
-    if not curves:
+    curves = [curve for curve in (results.curve(key) for key in keys) if curve is not None]
+    present = [column for column in columns if any(column in curve for curve in curves)]
+    if not present:
         return None
-    present = [column for column in columns if all(column in curve for curve in curves)]
-    rows = pd.concat(curve[["iteration", *present]] for curve in curves).dropna()
+    rows = pd.concat(curve.reindex(columns=["iteration", *present]) for curve in curves).dropna(how="all", subset=present)
     return rows.groupby("iteration").mean() if len(rows) else None
 
 
@@ -85,8 +109,9 @@ def _figure(
 def _panel(axis: Axes, noise: str, curves: dict[str, pd.DataFrame], methods: list[str], styles: dict[str, str]) -> None:
     for method, curve in curves.items():
         for column, style in styles.items():
-            if column in curve:
-                axis.plot(curve.index, curve[column], color=_colour(methods, method), linestyle=style, linewidth=1.4)
+            known = curve[column].dropna() if column in curve else ()
+            if len(known):
+                axis.plot(known.index, known, color=_colour(methods, method), linestyle=style, linewidth=1.4)
     axis.set_title(noise)
     axis.grid(axis="y", color="0.9", linewidth=0.6)
 

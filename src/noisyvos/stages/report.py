@@ -22,10 +22,13 @@ TITLES = {
 DIAGNOSES = {
     "memorisation": "What networks predict, while they learn, on pixels whose label is wrong: the wrong label (memorised), the truth "
     "(corrected), or something else. A robust method corrects more than it memorises.",
-    "hard-pixels": "Share of wrong labels among the pixels with the highest loss, those that mining trains on; dotted, the share among "
-    "all pixels. Above the dotted line mining picks out wrong labels; a method without mining keeps to that line.",
-    "teacher": "Overlap of the frozen teacher's masks with clean and with given labels, in methods that have a teacher. It helps as "
-    "long as it agrees with the clean labels more.",
+    "memorisation-directions": "The same by the direction of the error: objects that are called background (as erosion does) and "
+    "background that is called object (as dilation does).",
+    "hard-pixels": "Share of wrong labels among the pixels with the highest loss, those that mining trains on, and, dashed, among those "
+    "that two networks keep for their small losses; dotted, the share among all pixels. Above the dotted line a method picks out wrong "
+    "labels, below it avoids them; one that takes all pixels keeps to that line.",
+    "teacher": "Overlap of the frozen teacher's masks with clean and with given labels, in methods that have a teacher, and SMART's "
+    "sigma, its trust in the given labels. A teacher helps as long as it agrees with the clean labels more.",
 }
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from noisyvos.errors import UserError
-from noisyvos.methods.diagnostics import diagnose
 from noisyvos.models.base import Clip
 from noisyvos.training import checkpoint
 from noisyvos.training.batches import feed
 from noisyvos.training.curve import Curve
+from noisyvos.training.diagnosis import diagnoses
 from noisyvos.training.group import ALONE, Group
 from noisyvos.training.iterates import Iterates
 from noisyvos.training.progress import Progress
@@ -153,30 +153,9 @@ def _note(curve: Curve, result: StepResult, clip: Clip, iteration: int, learner:
         )
     curve.terms.add(values)
     if is_diagnosed(learner.schedule, iteration):
-        for shares in _diagnoses(result, clip, group):
+        for shares in diagnoses(learner.method, result, clip, iteration, group):
             curve.shares.add(shares)
     return values
-
-
-def _diagnoses(result: StepResult, clip: Clip, group: Group) -> list[dict[str, float]]:
-    """Return the diagnostics of every frame of the whole batch, to the leading process; none where clean labels are not known."""
-    if clip.clean is None:
-        return []
-    guesses = () if result.teacher is None else result.teacher.logits
-    here = ([result.output.logits, guesses], [clip.masks, clip.clean, clip.num_objects])
-    if group.size > 1:
-        here = ([[each.detach().cpu() for each in logits] for logits in here[0]], [each.cpu() for each in here[1]])
-    pieces = group.gathered(here)
-    if not pieces:
-        return []
-    masks, clean, count = (torch.cat(each) for each in zip(*(labels for _, labels in pieces), strict=True))
-    seen, guessed = (
-        [torch.cat(frame) for frame in zip(*each, strict=True)] for each in zip(*(logits for logits, _ in pieces), strict=True)
-    )
-    share = float(result.terms.get("top_p", 1.0))
-    return [
-        diagnose(logits, masks[:, t], clean[:, t], count, guessed[t - 1] if guessed else None, share) for t, logits in enumerate(seen, 1)
-    ]
 
 
 def _diagnosis_ends(learner: Learner, done: int) -> bool:

@@ -143,6 +143,7 @@ class StepResult:
     terms: dict[str, Any]  # the method's terms and the networks' auxiliary losses
     output: ClipOutput  # of the first network
     teacher: ClipOutput | None
+    peer: ClipOutput | None = None  # of the second network, where there is one
     norm: float = 0.0  # of the whole batch's gradient, before clipping
 
 
@@ -189,7 +190,7 @@ def _pass(learner: Learner, clip: Clip, iteration: int) -> StepResult:
                 loss = loss + value
                 terms[name] = terms[name] + value if name in terms else value
     learner.scaler.scale(loss * (len(clip.frames) / clip.place()[1])).backward()
-    return StepResult(loss.detach(), terms, outputs[0], guess)
+    return StepResult(loss.detach(), terms, outputs[0], guess, outputs[1] if len(learner.networks) > 1 else None)
 
 
 def _ask(teacher: VideoModel, clip: Clip, generator: torch.Generator) -> ClipOutput:
@@ -220,6 +221,7 @@ def _joined(parts: list[StepResult]) -> StepResult:
         {name: term([part.terms[name] for part in parts]) for name in parts[0].terms},
         output([part.output for part in parts]),
         None if parts[0].teacher is None else output([part.teacher for part in parts]),
+        None if parts[0].peer is None else output([part.peer for part in parts]),
     )
 
 
