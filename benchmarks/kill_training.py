@@ -3,14 +3,15 @@
     python benchmarks/kill_training.py [--kills 30]
 
 SMART trains a small network on a made-up dataset and writes a checkpoint after every iteration, so that many kills hit the
-writing of one. A child process imports torch, says so, and is killed with SIGKILL at a random moment after that. Every fourth
-kill also cuts the newest checkpoint short, as a power cut does. Exit code 1 if a byte differs.
+writing of one. Processes have torch imported when they start, so that SIGKILL hits the training. Every fourth kill also
+cuts the newest checkpoint short, as a power cut does. Exit code 1 if a byte differs.
 """
 
 import argparse
 import json
+import multiprocessing
+import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,37 +25,41 @@ from noisyvos import models
 from training_world import SCHEDULE, make_world
 
 OUTPUTS = ("weights.safetensors", "curve.csv", "summary.json")
-CHILD = """
-import sys
-import noisyvos.training.loop, noisyvos.models.xmem, noisyvos.methods.smart
-from noisyvos.cli import app
-print("ready", flush=True)
-app(sys.argv[1:])
-"""
+PRELOAD = ["noisyvos.training.loop", "noisyvos.training.step", "noisyvos.models.xmem", "noisyvos.methods.smart", "noisyvos.cli"]
 
 
-def command(world: Path, out: Path) -> list[str]:
+def words(world: Path, out: Path) -> list[str]:
     """Return the command line of the training."""
     inputs = ["--dataset", world / "data", "--masks", world / "noisy.zip", "--noise-manifest", world / "noisy.json"]
     names = ["--model", "small", "--method", "smart", "--schedule", "killed", "--cell", "cell", "--preset", "toy"]
     files = ["--weights", out / OUTPUTS[0], "--curve", out / OUTPUTS[1], "--summary", out / OUTPUTS[2], "--scratch", out / "scratch"]
-    words = ["train", "--no-track", "--device", "cpu", "--params", world / "params", "--init", world / "init.safetensors"]
-    return [sys.executable, "-c", CHILD, *map(str, [*words, *inputs, *names, *files])]
+    first = ["train", "--no-track", "--device", "cpu", "--params", world / "params", "--init", world / "init.safetensors"]
+    return [str(word) for word in (*first, *inputs, *names, *files)]
 
 
-def attempt(words: list[str], delay: float | None) -> tuple[int, float]:
-    """Run the training, killed after `delay` seconds of it; return its exit code (negative: killed) and how long it ran."""
-    child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    child.stdout.readline()
+def train(arguments: list[str], log: Path) -> None:
+    """Be the process that trains, with its messages in a file."""
+    with log.open("a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        from noisyvos.cli import app
+
+        app(arguments)
+
+
+def attempt(world: Path, out: Path, delay: float | None) -> tuple[bool, float]:
+    """Run the training, killed after `delay` seconds; return whether it ended by itself, and how long it ran."""
+    out.mkdir(exist_ok=True)
+    process = multiprocessing.get_context("forkserver").Process(target=train, args=(words(world, out), out / "log"))
     began = time.monotonic()
-    try:
-        _, message = child.communicate(timeout=delay)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        _, message = child.communicate()
-    if child.returncode > 0:
-        raise RuntimeError(f"the training failed: {message}")
-    return child.returncode, time.monotonic() - began
+    process.start()
+    process.join(delay)
+    if process.is_alive():
+        process.kill()
+        process.join()
+    if process.exitcode > 0:
+        raise RuntimeError(f"the training failed: {(out / 'log').read_text()[-2000:]}")
+    return process.exitcode == 0, time.monotonic() - began
 
 
 def main() -> int:
@@ -65,6 +70,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     stream = random.Random(options.seed)
+    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
     with tempfile.TemporaryDirectory(prefix="noisyvos-kill-") as folder:
         root = Path(folder)
         world = make_world(root / "world")
@@ -72,7 +78,8 @@ def main() -> int:
         (world / "params" / "train.yaml").write_text(yaml.safe_dump({"killed": schedule}))
         small = {"width": 8, "key_dim": 8, "value_dim": 16, "hidden_dim": 8}
         models.save_weights(models.build("xmem_tiny", seed=3, **small), world / "init.safetensors")
-        _, lasts = attempt(command(world, root / "calm"), None)
+        attempt(world, root / "warm", None)  # starts the server that forks, too
+        _, lasts = attempt(world, root / "calm", None)
         wanted = {name: (root / "calm" / name).read_bytes() for name in OUTPUTS}
         kills = cut = during = trainings = 0
         different: list[str] = []
@@ -80,10 +87,11 @@ def main() -> int:
             out = root / f"killed{trainings}"
             trainings += 1
             for delay in [*(stream.uniform(0, lasts / 2) for _ in range(min(5, options.kills - kills))), None]:
-                code, _ = attempt(command(world, out), delay)
-                if code == 0:
+                ended, _ = attempt(world, out, delay)
+                if ended:
                     break
                 kills += 1
+                print(f"kill {kills} after {delay:.2f} s of {lasts:.2f}", file=sys.stderr)
                 scratch = out / "scratch" / "toy" / "cell"
                 during += bool(list(scratch.glob(".checkpoint-*.tmp")))
                 if kills % 4 == 0 and (saved := sorted(scratch.glob("checkpoint-*.pt"))):

@@ -27,6 +27,7 @@ def commands(material: Path) -> dict[str, tuple[list[str], bool]]:
         "overhead": (["overhead.py"], True),
         "stm": (["stm.py"], True),
         "afb_urr": (["afb_urr.py"], True),
+        "smart_step": (["smart_step.py"], True),
     }
 
 

@@ -130,13 +130,16 @@ class MadeUp:
     """A source of clips that needs no data: noise with moving boxes, one for each object."""
 
     name = "made up"
-    endless = False
 
     def __init__(self, height: int, width: int, objects: int) -> None:
         self.height, self.width, self.objects = height, width, objects
 
     def __len__(self) -> int:
         return 64
+
+    def unit(self, position: int, seed: int) -> int:
+        """Return the number of the video of sample `position`."""
+        return position % len(self)
 
     def sizes(self) -> set[tuple[int, int]]:
         """Return the one frame size (height, width)."""
