@@ -1,5 +1,7 @@
 """Scribbles: drawn ones keep to what they stand for, published files are read right, and both train and prompt a network."""
 
+import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -10,6 +12,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from noisyvos.cli import app
+from noisyvos.datasets.base import Conversion
+from noisyvos.datasets.kinds.coco_scribbles import CocoScribblesSettings, convert_coco_scribbles
 from noisyvos.datasets.layout import Sequence, VideoDataset
 from noisyvos.datasets.scribble_files import read_scribbles
 from noisyvos.datasets.scribbles import Hand, middle_lines, scribbles
@@ -151,6 +155,86 @@ def test_still_images_get_scribbles_while_their_clean_labels_stay() -> None:
     assert (found.masks[0] == 255).mean() > 0.8
     assert 0 in found.masks[0]
     assert (found.masks[1] == 255).mean() < 0.1
+
+
+def test_pictures_are_moved_as_published() -> None:
+    labels = np.full((240, 320), 255, np.uint8)
+    labels[100:110, 60:260], labels[200:210, 60:260] = 1, 0
+    frame = np.full((240, 320, 3), 200, np.uint8)
+    frame[labels == 1] = (255, 0, 0)
+    pictures = Pictures(np.stack([frame] * 3), (np.stack([labels] * 3),))
+    found = [augment("still_warped", pictures, (96, 96), rotate=True, generator=numpy_generator(seed)) for seed in range(10)]
+    for each in found:
+        assert each.frames.shape == (3, 96, 96, 3)
+        red = (each.frames[..., 0] > 0.9) & (each.frames[..., 1] < 0.1)
+        assert (each.masks[0][red] == 1).mean() > 0.95
+        assert (each.masks[0][each.frames.max(-1) == 0] == 255).all()
+        assert not np.array_equal(each.masks[0][0], each.masks[0][1])
+    both = [min(np.count_nonzero(each.masks[0] == label, (1, 2)).min() for label in (0, 1)) > 100 / 16 for each in found]
+    assert sum(both) >= 9
+    again = augment("still_warped", pictures, (96, 96), rotate=True, generator=numpy_generator(0))
+    assert np.array_equal(again.frames, found[0].frames)
+
+
+def coco(raw: Path) -> Path:
+    """Write three images with scribbles in the published form: two and one objects, and background alone."""
+    rows = []
+    for number, values in enumerate(({5: 1, 15: 2, 30: 3}, {5: 1, 30: 2}, {30: 1})):
+        bitmap(raw / "COCO" / "scribbles" / f"{number}.bmp", values)
+        picture = np.full((40, 60, 3), 60 * number, np.uint8)
+        path = raw / "COCO" / "images" / "train2017" / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
+        rows.append({"file_name": f"train2017/{number}.jpg", "anno_name": f"{number}.bmp", "num_objects": max(values.values())})
+    (raw / "COCO" / "COCO_scribbles.json").write_text(json.dumps({"images": rows}))
+    return raw
+
+
+def test_scribbles_of_coco_become_videos_of_one_frame_and_train(world, tmp_path) -> None:
+    raw, out = coco(tmp_path / "raw"), tmp_path / "coco"
+    params = tmp_path / "params"
+    shutil.copytree(world / "params", params)
+    (params / "datasets.yaml").write_text("pictures: {kind: coco_scribbles, source: raw}\n")
+    (params / "sources.yaml").write_text("raw: {kind: by_hand, about: x, url: '', licence: '', wants: [{path: COCO}]}\n")
+    command("convert", "dataset", "--name", "pictures", "--raw", raw, "--out", out, "--params", params)
+    data = VideoDataset(out)
+    assert {name: each.objects for name, each in data.sequences.items()} == {"train2017/0": (1, 2), "train2017/1": (1,)}
+    mask = data.read_mask("train2017/0", "00000")
+    assert [int(mask[row, 9]) for row in (6, 16, 31, 0)] == [1, 2, 0, 255]
+
+    (params / "noise.yaml").write_text("clean: {kind: clean}\n")
+    schedule = {"iterations": 2, "batch": 2, "learning_rate": 1e-3, "diagnostics": 1, "augmentation": "still_warped", "crop": 48}
+    schedule |= {"sampler": "still", "network": {"consistency": 0}}
+    (params / "train.yaml").write_text(yaml.safe_dump({"short": schedule}))
+    labels = tmp_path / "clean.zip"
+    command("noise", "--dataset", out, "--noise", "clean", "--out", labels, "--manifest", tmp_path / "clean.json", "--params", params)
+    names = ("--method", "scribble", "--model", "small", "--schedule", "short", "--cell", "c", "--preset", "p", "--no-track")
+    files = (
+        "--weights",
+        tmp_path / "w",
+        "--summary",
+        tmp_path / "s.json",
+        "--curve",
+        tmp_path / "c.csv",
+        "--scratch",
+        tmp_path / "scratch",
+    )
+    given = ("--dataset", out, "--masks", labels, "--noise-manifest", tmp_path / "clean.json")
+    command("train", *given, *names, *files, "--params", params, "--device", "cpu")
+    header = (tmp_path / "c.csv").read_text().splitlines()[0].split(",")
+    assert "region" in header
+    assert "consistency" not in header
+
+
+@pytest.mark.parametrize(("wrong", "message"), [("../x.jpg", "leads out of its folder"), (None, "no list of scribbles")])
+def test_lists_of_coco_scribbles_that_cannot_be_right(tmp_path, wrong, message) -> None:
+    raw = coco(tmp_path / "raw")
+    row = {"file_name": wrong, "anno_name": "0.bmp", "num_objects": 3} if wrong else {"file_name": "x"}
+    (raw / "COCO" / "COCO_scribbles.json").write_text(json.dumps({"images": [row]}))
+    (tmp_path / "out").mkdir()
+    job = Conversion("pictures", raw, tmp_path / "out", 1)
+    with pytest.raises(UserError, match=message):
+        convert_coco_scribbles(job, CocoScribblesSettings(source="raw"))
 
 
 def command(*arguments: object) -> str:

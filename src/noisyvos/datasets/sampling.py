@@ -71,7 +71,20 @@ def choose_any(length: int, clip_length: int, max_jump: int, reverse: float, gen
     return [int(frame) for frame in generator.choice(length, clip_length, replace=False)]
 
 
-SAMPLERS = {"near": choose_frames, "forward": choose_forward, "any": choose_any}
+def choose_still(length: int, clip_length: int, max_jump: int, reverse: float, generator: np.random.Generator) -> list[int]:
+    """Return one frame number `clip_length` times: a still picture, which the augmentation sets in motion (RHMNet, arXiv 2303.14384).
+
+    `max_jump` and `reverse` play no part.
+    """
+    return [int(generator.integers(length))] * clip_length
+
+
+SAMPLERS = {"near": choose_frames, "forward": choose_forward, "any": choose_any, "still": choose_still}
+
+
+def frames_needed(sampler: str, clip_length: int) -> int:
+    """Return how many annotated frames a video needs for a clip."""
+    return 1 if sampler == "still" else clip_length
 
 
 def divided_jump(sampler: str, max_jump: int, divisor: int) -> int:

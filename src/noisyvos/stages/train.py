@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from noisyvos.datasets.sampling import frames_needed
 from noisyvos.errors import UserError
 from noisyvos.training.schedule import Schedule
 from noisyvos.training.sources import VideoSource
@@ -28,7 +29,7 @@ def run(task: Task, *, dataset: Path, masks: Path, manifest: Path) -> None:
 
 
 def _source(dataset: Path, masks: Path, schedule: Schedule) -> VideoSource:
-    return VideoSource(dataset, masks, schedule.clip_length)
+    return VideoSource(dataset, masks, frames_needed(schedule.sampler, schedule.clip_length))
 
 
 def read_noise(manifest: Path) -> dict[str, Any]:

@@ -4,30 +4,32 @@ import cv2
 import numpy as np
 
 
-def random_homographies(generator: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def random_homographies(
+    generator: np.random.Generator, height: int, width: int, first: int = 10, further: int = 10
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the (3, 3) maps of frame 1 to frames 2 and 3.
 
-    Each image corner moves by up to a tenth of the sides; the second map moves it further in the same direction.
+    Each image corner moves by up to 1 / `first` of the sides; the second map moves it by up to 1 / `further` more in the same direction.
     """
     corners = np.array([[0, 0], [0, height - 1], [width - 1, height - 1], [width - 1, 0]], np.float64)
-    low, high = ((-width) // 10, (-height) // 10), (width // 10, height // 10)
+    low, high = ((-width) // first, (-height) // first), (width // first, height // first)
     shift = generator.integers(low, high, (4, 2), endpoint=True).astype(np.float64)
-    further = generator.integers((0, 0), high, (4, 2), endpoint=True)
-    second = shift + further * (shift / (np.abs(shift) + 1e-5))
+    more = generator.integers((0, 0), (width // further, height // further), (4, 2), endpoint=True)
+    second = shift + more * (shift / (np.abs(shift) + 1e-5))
     maps = [cv2.getPerspectiveTransform((corners + move).astype(np.float32), corners.astype(np.float32)) for move in (shift, second)]
     return maps[0], maps[1]
 
 
-def warp(image: np.ndarray, matrix: np.ndarray, window: tuple[int, int, int, int]) -> np.ndarray:
+def warp(image: np.ndarray, matrix: np.ndarray, window: tuple[int, int, int, int], outside: int = 0) -> np.ndarray:
     """Return the part `window` (left, top, right, bottom) of an image or label map warped by a homography.
 
-    Images (H, W, 3) are interpolated linearly, label maps (H, W) by nearest neighbour; 0 outside. The window is warped
+    Images (H, W, 3) are interpolated linearly, label maps (H, W) by nearest neighbour; `outside` beyond the picture. The window is warped
     alone, which equals warping everything and cropping, but for the last bit of the interpolation.
     """
     left, top, right, bottom = window
     moved = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]], np.float64) @ matrix
     flags = cv2.INTER_LINEAR if image.ndim == 3 else cv2.INTER_NEAREST
-    return cv2.warpPerspective(image, moved, (right - left, bottom - top), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    return cv2.warpPerspective(image, moved, (right - left, bottom - top), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=outside)
 
 
 def random_affine(generator: np.random.Generator, height: int, width: int) -> np.ndarray:

@@ -50,7 +50,8 @@ class Schedule(Settings):
     groups: tuple[WeightGroup, ...] = ()  # weights with other rates; of several that match a name the first counts
 
     clip_length: int = Field(3, ge=2)
-    sampler: Literal["near", "forward", "any"] = "near"  # XMem's: within `max_jump` of a chosen frame; STM's: at most that far ahead; any
+    # XMem's: within `max_jump` of a chosen frame; STM's: at most that far ahead each time; any frames; one frame over and over
+    sampler: Literal["near", "forward", "any", "still"] = "near"
     max_jump: PositiveInt | tuple[tuple[float, PositiveInt], ...] = 2  # annotated frames; or (share of `iterations`, jump) steps
     reverse: float = Field(0.5, ge=0, le=1)  # probability of showing a clip backwards
     objects: PositiveInt = 2  # slots K

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from noisyvos.datasets.sampling import frames_needed
 from noisyvos.errors import UserError, unknown_name
 from noisyvos.io.atomic import write_json, write_text
 from noisyvos.params import read_family
@@ -205,7 +206,7 @@ def _train(
                 break
             if group.leads:
                 checkpoint.discard(file)
-            source, learner = source.with_labels(labels, chosen.schedule.clip_length), start()
+            source, learner = source.with_labels(labels, frames_needed(chosen.schedule.sampler, chosen.schedule.clip_length)), start()
     if not group.leads:
         return
     if method.relabelling is not None:
