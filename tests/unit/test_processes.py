@@ -17,6 +17,7 @@ import group_work
 from noisyvos import methods, models
 from noisyvos.errors import UserError
 from noisyvos.methods.base import METHODS
+from noisyvos.params import read_family
 from noisyvos.stages import train as stage
 from noisyvos.training import loop, processes, step
 from noisyvos.training.batches import make_batch
@@ -41,10 +42,13 @@ SCHEDULES = {
 def world(tmp_path_factory):
     root = make_world(tmp_path_factory.mktemp("world"))
     params = root / "params" / "train.yaml"
-    params.write_text(yaml.safe_dump({name: SCHEDULE | changes for name, changes in SCHEDULES.items()}))
+    smoke = read_family("params", "train")["smoke_main"]
+    schedules = {name: SCHEDULE | changes for name, changes in SCHEDULES.items()}
+    params.write_text(yaml.safe_dump(schedules | {"smoke": smoke, "smoke_in_two": smoke | {"parts": 2}}))
     methods = {
         "plain": {"kind": "ce_plain"},
         "pair": {"kind": "jocor"},
+        "smart": {"kind": "smart"},
         "sums": {"kind": "xmem", "parity": True},
         "frames": {"kind": "coteach_frame"},
     }
@@ -159,6 +163,17 @@ def test_weights_of_several_processes_are_those_of_one(world, alone, pair_of_pro
         assert same["processes"] == count
     assert "processes" not in facts
     assert facts["diagnostics"]["mislabelled"] > 0
+
+
+def test_the_smoke_training_of_two_processes_is_that_of_one_in_two_parts_bit_for_bit(world, tmp_path):
+    models.save_weights(models.build("xmem_tiny", **SMALL), tmp_path / "init.safetensors")
+    choice = {"method": "smart", "init": tmp_path / "init.safetensors"}
+    together, facts = run(world, tmp_path / "two", schedule="smoke", processes=2, **choice)
+    parted, same = run(world, tmp_path / "parts", schedule="smoke_in_two", **choice)
+    whole, _ = run(world, tmp_path / "one", schedule="smoke", **choice)
+    assert all(torch.equal(value, parted[name]) for name, value in together.items())  # a sum of two does not depend on its order
+    assert_close_facts(same, facts)
+    assert apart(whole, together) < 1e-4  # rounding, which grows where pixels are chosen
 
 
 def test_training_goes_on_in_another_number_of_processes(world, tmp_path, monkeypatch, capsys):
