@@ -6,6 +6,8 @@ import math
 import os
 import re
 import signal
+from dataclasses import replace
+from itertools import islice
 
 import pytest
 import torch
@@ -308,6 +310,27 @@ def test_two_networks_start_apart(source):
 def test_a_loss_that_is_no_number_stops_the_training(source, tmp_path):
     with pytest.raises(UserError, match=r"no longer a finite number at iteration 0 \(loss, ce\).*Lower `learning_rate`"):
         run(source, tmp_path, network=ToyNetwork(factor=float("nan")))
+
+
+def test_half_precision_that_never_finds_a_gradient_stops_the_training(source, tmp_path, monkeypatch):
+    def overflowing(learner, *given, take_step=loop.take_step):
+        learner.scaler = torch.amp.GradScaler("cpu")
+        return replace(take_step(learner, *given), norm=math.inf)
+
+    monkeypatch.setattr(loop, "take_step", overflowing)
+    monkeypatch.setattr(loop, "MOST_LEFT_OUT", 3)
+    with pytest.raises(UserError, match=r"in 3 iterations up to 2, so nothing is learned.*`amp: bf16`"):
+        run(source, tmp_path)
+
+
+def test_the_end_of_a_reading_process_is_explained(source, tmp_path, monkeypatch):
+    def feed_from_the_dead(*given, **rest):
+        yield from islice(feed(*given, **rest), 2)
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    monkeypatch.setattr(loop, "feed", feed_from_the_dead)
+    with pytest.raises(UserError, match=r"ended at iteration 2 .*lower `workers`.*The state of iteration 2 is kept\."):
+        run(source, tmp_path, checkpoint_every=1, iterations=4)
 
 
 # ---- diagnostics and curve

@@ -27,6 +27,7 @@ from noisyvos.training.trace import Trace
 
 STOPPED = 143  # exit code of a training that was asked to end and saved itself: 128 + SIGTERM
 INTERRUPTED = 130  # the same from the keyboard
+MOST_LEFT_OUT = 100  # steps in a row without a finite gradient: loss scaling, which halves at each, cannot help any more
 
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
@@ -68,24 +69,31 @@ def train(
     start, curve = _restore(learner, file, mark, group)
     kept = Iterates(iterates if group.leads else None, schedule.keep_weights_every, start)
     progress = Progress(name, start, schedule.total, shown=group.leads)
-    tracer, saved = Trace(trace if group.leads else None), start
+    tracer, saved, left_out = Trace(trace if group.leads else None), start, 0
     batches = feed(source, schedule, learner.seed, start, schedule.workers, clean=learner.method.clean_labels, group=group)
     with _stop_requests() as stop:
         for iteration in range(start, schedule.total):
             tracer.before()
             asked = time.monotonic()
-            clip = next(batches).to(learner.device)
+            with _reading_advice(iteration, saved):
+                clip = next(batches).to(learner.device)
             progress.waited += time.monotonic() - asked
             with _memory_advice(iteration):
                 result = take_step(learner, clip, iteration, group)
             values = _note(curve, result, clip, iteration, learner, group, saved)
+            left_out = 0 if math.isfinite(result.norm) else left_out + 1
+            if left_out == MOST_LEFT_OUT:
+                raise UserError(
+                    f"Half precision found no finite gradient in {left_out} iterations up to {iteration}, so nothing is learned. "
+                    f"Set `amp: bf16` or `amp: false` in train.yaml, or lower `learning_rate`.{_kept(saved)}"
+                )
             done = iteration + 1
             progress.norms.add({"gradient/norm": result.norm})
             if done % schedule.row_every == 0 or done == schedule.total:
                 due = bool(curve.shares.counts) and (done == schedule.total or _diagnosis_ends(learner, done))
                 row = curve.close_row(done, learning_rate(schedule, iteration), with_diagnostics=due)
                 watch(row | progress.norms.take(), done)
-            progress.advance(values["loss"])
+            progress.advance(values["loss"], result.norm)
             tracer.after(last=done == schedule.total)
             kept.after(done, learner)
             leave = _agreed(stop, group)
@@ -107,6 +115,24 @@ def _agreed(stop: list[int], group: Group) -> int:
     if not asked[1]:
         return 0
     return signal.SIGINT if asked[0] else signal.SIGTERM
+
+
+def _kept(saved: int) -> str:
+    return f" The state of iteration {saved} is kept." if saved else ""
+
+
+@contextmanager
+def _reading_advice(iteration: int, saved: int) -> Iterator[None]:
+    """Turn what torch raises when a process that reads ahead is gone into a sentence that says what may help."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise UserError(
+            f"A process that reads ahead ended at iteration {iteration} ({str(error).splitlines()[0]}). Often memory, or shared memory "
+            f"(/dev/shm), ran out: lower `workers` in train.yaml, which changes no result.{_kept(saved)}"
+        ) from error
 
 
 @contextmanager
@@ -146,10 +172,9 @@ def _note(curve: Curve, result: StepResult, clip: Clip, iteration: int, learner:
     if not bad and not learner.scaler.is_enabled() and not math.isfinite(result.norm):  # loss scaling leaves such steps out
         bad = ["its gradient"]
     if "loss" in bad or "its gradient" in bad:
-        kept = f" The state of iteration {saved} is kept." if saved else ""
         raise UserError(
             f"The loss is no longer a finite number at iteration {iteration} ({', '.join(bad)}). "
-            "Lower `learning_rate` or set `gradient_clip` in train.yaml, or set `amp: false` if this is a GPU." + kept
+            "Lower `learning_rate` or set `gradient_clip` in train.yaml, or set `amp: false` if this is a GPU." + _kept(saved)
         )
     curve.terms.add(values)
     if is_diagnosed(learner.schedule, iteration):

@@ -21,15 +21,16 @@ class Progress:
 
             self._bar = tqdm(total=total, initial=start, desc=name, unit="it", dynamic_ncols=True)
 
-    def advance(self, loss: float) -> None:
-        """Count one iteration."""
+    def advance(self, loss: float, norm: float) -> None:
+        """Count one iteration, whose gradient had length `norm`."""
         self.done += 1
         if self._bar is not None:
             self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
             self._bar.update()
         elif self.shown and self.done * 10 // self.total > (self.done - 1) * 10 // self.total:
             left = (self.total - self.done) / max(self.speed(), 1e-9)
-            print(f"{self.name}: {self.done}/{self.total}, {self.speed():.2f} it/s, loss {loss:.4f}, {left:.0f} s left", file=sys.stderr)
+            values = f"{self.speed():.2f} it/s, loss {loss:.4f}, gradient {norm:.3g}, {left:.0f} s left"
+            print(f"{self.name}: {self.done}/{self.total}, {values}", file=sys.stderr)
 
     def speed(self) -> float:
         """Return iterations a second since the start of this process."""
