@@ -3,7 +3,8 @@
     python benchmarks/run.py --out docs/performance.md [--material FOLDER] [--only scoring synth ...]
 
 Each prints ratios measured within its own run: against a named peer, or against a floor such as decoding the same files.
-Those that need real masks take them from `--material`, a folder with osvos-masks/, and are left out, visibly, without it.
+Those that need real masks take them from `--material`, a folder with osvos-masks/ and real-clips/, and are left out,
+visibly, without it. The page is written after each one.
 """
 
 import argparse
@@ -11,36 +12,72 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+
+from noisyvos.io.atomic import atomic_file
 
 HERE = Path(__file__).resolve().parent
 
 
-def commands(material: Path) -> dict[str, tuple[list[str], bool]]:
-    """Return for each benchmark its command and whether it can run here."""
-    masks = material / "osvos-masks"
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one benchmark."""
+
+    name: str
+    command: str
+    seconds: float | None  # CPU time; None: not run
+    text: str
+    reached: bool
+
+    def row(self) -> str:
+        """Return its row of the table."""
+        if self.seconds is None:
+            return f"| {self.name} | | not run: {self.text} | |"
+        found = [line.strip() for line in self.text.splitlines() if "ratio" in line or " times " in line] or self.text.splitlines()[-1:]
+        figures = "<br>".join(line.replace("|", "/") for line in found[:6])
+        return f"| [{self.name}](#{self.name}) | {self.seconds:.0f} | {figures} | {'yes' if self.reached else 'no'} |"
+
+    def section(self) -> str:
+        """Return its section of the page."""
+        if self.seconds is None:
+            return f"## {self.name}\n\nNot run: {self.text}.\n"
+        missed = "" if self.reached else "\n\nA bar was missed, or the run failed."
+        return f"## {self.name}\n\n`{self.command}`\n\n```\n{self.text}\n```{missed}\n"
+
+
+def commands(material: Path) -> dict[str, tuple[list[str], Path | None]]:
+    """Return for each benchmark its command and the folder that it needs, if any."""
+    masks, clips = material / "osvos-masks", material / "real-clips"
     folders = [str(masks / "main/results"), str(masks / "real/Annotations/480p")]
     return {
-        "scoring": (["scoring.py", "--masks", str(masks)], masks.is_dir()),
-        "noise": (["noise.py", *folders], masks.is_dir()),
-        "synth": (["synth.py"], True),
-        "overhead": (["overhead.py"], True),
-        "stm": (["stm.py"], True),
-        "afb_urr": (["afb_urr.py"], True),
-        "smart_step": (["smart_step.py"], True),
+        "xmem": (["xmem.py"], None),
+        "xmem_three_objects": (["xmem.py", "--objects", "3", "--frames", "4"], None),
+        "stm": (["stm.py"], None),
+        "stm_resnet18": (["stm.py", "--model", "stm_resnet18"], None),
+        "smart_step": (["smart_step.py"], None),
+        "synth": (["synth.py"], None),
+        "overhead": (["overhead.py"], None),
+        "noise": (["noise.py", *folders, "--every", "16"], masks),
+        "scoring": (["scoring.py", "--masks", str(masks)], masks),
+        "loader": (["loader.py", str(clips)], clips),
+        "long_video": (["long_video.py"], None),
     }
 
 
-def run(name: str, command: list[str]) -> tuple[str, bool]:
-    """Return the page section of one benchmark and whether it reached its bars."""
+def run(name: str, command: list[str]) -> Outcome:
+    """Run one benchmark in a process of its own."""
     script, *arguments = command
     print(f"{name} ...", flush=True)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120", "NO_COLOR": "1"}
+    before = os.times()
     done = subprocess.run([sys.executable, str(HERE / script), *arguments], capture_output=True, text=True, env=environment)
-    text = done.stdout.strip() or done.stderr.strip()
+    after = os.times()
+    seconds = after.children_user + after.children_system - before.children_user - before.children_system
+    text = done.stdout.strip() or "\n".join(done.stderr.strip().splitlines()[-1:]) or "It printed nothing."
     shown = " ".join(["python", f"benchmarks/{script}", *(Path(a).name if os.sep in a else a for a in arguments)])
-    outcome = "" if done.returncode == 0 else f"\n\nEnded with exit code {done.returncode}: a bar was missed, or the run failed."
-    return f"## {name}\n\n`{shown}`\n\n```\n{text}\n```{outcome}\n", done.returncode == 0
+    return Outcome(name, shown, seconds, text, done.returncode == 0)
 
 
 def processor() -> str:
@@ -59,23 +96,30 @@ def main() -> int:
     parser.add_argument("--material", type=Path, default=Path("../shared/data"))
     parser.add_argument("--only", nargs="*", default=None)
     options = parser.parse_args()
-    sections, fine = [], True
-    for name, (command, possible) in commands(options.material).items():
+    outcomes: list[Outcome] = []
+    for name, (command, needed) in commands(options.material).items():
         if options.only and name not in options.only:
             continue
-        if not possible:
-            sections.append(f"## {name}\n\nNot run: it needs real masks (`--material`).\n")
-            continue
-        section, good = run(name, command)
-        sections.append(section)
-        fine = fine and good
+        if needed is not None and not needed.is_dir():
+            outcomes.append(Outcome(name, "", None, f"it needs `{needed.name}` in `--material`", True))
+        else:
+            outcomes.append(run(name, command))
+        write_page(options.out, outcomes)  # after each, so that a run that is broken off leaves what it has
+    print(options.out)
+    return 0 if all(outcome.reached for outcome in outcomes) else 1
+
+
+def write_page(path: Path, outcomes: list[Outcome]) -> None:
+    """Write the table and what each benchmark printed."""
+    machine = f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {version('torch')}"
     head = (
         "# Performance\n\nWritten by `make bench`. Ratios are measured within one run, on the same inputs and with equal outputs; "
-        f"seconds are CPU seconds of one thread. Processor: {processor()}, {os.cpu_count()} cores, Python {platform.python_version()}.\n\n"
+        f"seconds are CPU seconds of one thread unless it says otherwise. Inputs are generated (synthetic) or real masks and clips, "
+        f"as each says.\n\nMachine: {machine}.\n\n"
     )
-    options.out.write_text(head + "\n".join(sections), encoding="utf-8")
-    print(options.out)
-    return 0 if fine else 1
+    table = "| benchmark | CPU s in all | ratios | bars reached |\n|---|---|---|---|\n" + "\n".join(outcome.row() for outcome in outcomes)
+    with atomic_file(path) as temporary:
+        Path(temporary).write_text(head + table + "\n\n" + "\n".join(outcome.section() for outcome in outcomes), encoding="utf-8")
 
 
 if __name__ == "__main__":
