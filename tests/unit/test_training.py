@@ -112,6 +112,8 @@ def test_learning_rate_warms_up_and_decays():
     steps = schedule(iterations=10, warmup=0, decay="steps", drops=(4, 8), learning_rate=1.0)
     assert [learning_rate(steps, i) for i in (3, 4, 8)] == pytest.approx([1.0, 0.1, 0.01])
     assert learning_rate(schedule(warmup=0, decay="poly", iterations=10, learning_rate=1.0), 5) == pytest.approx(0.5**0.9)
+    held = schedule(warmup=0, decay="poly", iterations=10, learning_rate=1.0, hold=4)
+    assert [learning_rate(held, i) for i in (0, 3, 4, 7, 8)] == pytest.approx([1, 1, 0.6**0.9, 0.6**0.9, 0.2**0.9])
 
 
 def test_published_jumps_of_xmem():

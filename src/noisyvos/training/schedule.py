@@ -45,6 +45,7 @@ class Schedule(Settings):
     decay: Literal["constant", "cosine", "steps", "poly"] = "constant"
     drops: tuple[PositiveInt, ...] = ()  # with decay `steps`: times `drop_factor` from each of these on
     drop_factor: float = Field(0.1, gt=0, lt=1)
+    hold: PositiveInt = 1  # with decay `cosine` or `poly`: the rate changes after every so many iterations
     gradient_clip: PositiveFloat | None = None
     amp: bool | Literal["fp16", "bf16"] = True  # half precision, on a GPU only; true: fp16 with loss scaling
     groups: tuple[WeightGroup, ...] = ()  # weights with other rates; of several that match a name the first counts
@@ -102,7 +103,7 @@ class Schedule(Settings):
 
     def result_settings(self) -> dict[str, object]:
         """Return the settings that results depend on, as plain values."""
-        defaults = {"network": {}, "parts": 1, "drop_factor": 0.1, "groups": ()}
+        defaults = {"network": {}, "parts": 1, "drop_factor": 0.1, "groups": (), "hold": 1}
         unset = {name for name, value in defaults.items() if getattr(self, name) == value}
         return self.model_dump(mode="json", exclude=_HARMLESS | unset)
 
@@ -112,7 +113,7 @@ def learning_rate(schedule: Schedule, iteration: int) -> float:
     rate = schedule.learning_rate
     if iteration < schedule.warmup:
         return rate * (iteration + 1) / schedule.warmup
-    done = (iteration - schedule.warmup) / max(1, schedule.total - schedule.warmup)
+    done = (iteration - schedule.warmup) // schedule.hold * schedule.hold / max(1, schedule.total - schedule.warmup)
     match schedule.decay:
         case "cosine":
             return rate * 0.5 * (1 + math.cos(math.pi * done))
