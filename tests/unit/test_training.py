@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from noisyvos import methods, models
+from noisyvos.datasets.sampling import divided_jump
 from noisyvos.errors import UserError
 from noisyvos.methods.base import METHODS, Method
 from noisyvos.models.base import Clip, ClipOutput
@@ -116,6 +117,12 @@ def test_learning_rate_warms_up_and_decays():
     assert [learning_rate(held, i) for i in (0, 3, 4, 7, 8)] == pytest.approx([1, 1, 0.6**0.9, 0.6**0.9, 0.2**0.9])
 
 
+def test_published_curriculum_of_stm():
+    stage = Schedule(**read_family("params", "train")["stm_davis_ytvos"])
+    assert [max_jump(stage, i) for i in (0, 749, 750, 18_749, 18_750, 199_999)] == [1, 1, 2, 25, 26, 26]
+    assert divided_jump(stage.sampler, 26, 5) == 6  # on YouTube-VOS at most five annotated frames are left out
+
+
 def test_published_jumps_of_xmem():
     stage = Schedule(**read_family("params", "train")["xmem_stage3"])
     assert [max_jump(stage, i) for i in (0, 9_999, 10_000, 30_000, 89_999, 90_000, 105_000)] == [5, 5, 10, 15, 15, 5, 5]
@@ -132,6 +139,7 @@ def test_published_jumps_of_xmem():
         ({"drops": (3,)}, "need `decay: steps`"),
         ({"warmup": 99}, "longer than the training"),
         ({"max_jump": ((0.5, 3),)}, "start at share 0"),
+        ({"max_jump": {"most": 3}}, "every"),
         ({"clip_lenght": 3}, "Extra inputs"),
     ],
 )

@@ -1,9 +1,12 @@
 """Augmentations keep frames, labels and clean labels on the same pixels."""
 
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from noisyvos.datasets.transforms import AUGMENTATIONS, Pictures, augment, random_crop
+from noisyvos.datasets.pictures import Pictures, as_planes
+from noisyvos.datasets.transforms import AUGMENTATIONS, _warped, augment, random_crop
 from noisyvos.errors import UserError
 from noisyvos.seeding import numpy_generator
 
@@ -24,16 +27,18 @@ def test_frames_and_labels_stay_together(name, crop):
         done = augment(name, clip(), crop, rotate=True, generator=numpy_generator(draw))
         size = crop or (40, 56)
         assert done.frames.shape == (3, *size, 3)
-        assert done.frames.dtype == np.float32
-        assert done.frames.min() >= 0
-        assert done.frames.max() <= 1
+        (planes,) = as_planes([done.frames])
+        assert planes.shape == (3, 3, *size)
+        assert planes.dtype == np.float32
+        assert planes.min() >= 0
+        assert planes.max() <= 1
         first, second = done.masks
         assert first.shape == (3, *size)
         given = first != 255
         assert given.all() or name.endswith(("scribbles", "warped"))
         assert set(np.unique(first[given])) <= {0, 1}
         assert np.array_equal(first[given] * 3, second[given])
-        bright = done.frames.mean(-1) > 0.5
+        bright = planes.mean(1) > 0.5
         agree = (bright == (first == 1))[given].mean()
         assert agree > (0.97 if name in ("none", "light", "still") else 0.85), (name, draw, agree)
 
@@ -44,6 +49,25 @@ def test_the_same_generator_gives_the_same_clip(name):
     assert np.array_equal(one.frames, two.frames)
     assert np.array_equal(one.masks[0], two.masks[0])
     assert not np.array_equal(one.frames, other.frames)
+
+
+def test_planes_are_the_frames_divided_by_255_and_floats_as_they_are():
+    frames = [np.random.default_rng(seed).integers(0, 256, (3, 9, 14, 3), np.uint8) for seed in (0, 1)]
+    wanted = np.stack([each.astype(np.float32) / np.float32(255) for each in frames]).transpose(0, 1, 4, 2, 3)
+    assert np.array_equal(as_planes(frames), wanted)
+    assert np.array_equal(as_planes([each.astype(np.float32) / np.float32(255) for each in frames]), wanted)
+    assert np.array_equal(as_planes([each[:, 2:7, 3:] for each in frames]), wanted[..., 2:7, 3:])
+
+
+@pytest.mark.parametrize("move", [(1, 0, 3, 0, 1, -2), (0, 1, 0, 1, 0, 0), (0.9, 0.2, 4.3, -0.1, 1.1, 2.6)])
+def test_opencv_moves_pictures_as_pillow_does(move):
+    y, x = np.mgrid[:60, :60]
+    picture = np.stack([120 + 60 * np.sin(x / 9), 120 + 60 * np.cos(y / 7), (x + 2 * y)], -1).astype(np.uint8)
+    pillow = np.asarray(Image.fromarray(picture).transform((60, 60), Image.Transform.AFFINE, move, Image.Resampling.BILINEAR))
+    filled = np.pad(pillow.sum(-1) > 0, 1).astype(np.uint8)
+    inner = cv2.erode(filled, np.ones((5, 5)))[1:-1, 1:-1] == 1  # the outline is blended with black in OpenCV only
+    assert inner.mean() > 0.5
+    assert np.abs(_warped(picture, move).astype(int) - pillow)[inner].max() <= 3
 
 
 def test_light_treats_all_frames_of_a_clip_alike():

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from noisyvos.datasets.pictures import Pictures, as_planes
 from noisyvos.datasets.sampling import choose_objects, relabel, usable_objects
-from noisyvos.datasets.transforms import RESIZING, Pictures, augment
+from noisyvos.datasets.transforms import RESIZING, augment
 from noisyvos.errors import UserError
 from noisyvos.models.base import Clip, Origin
 from noisyvos.seeding import numpy_generator
@@ -73,10 +74,9 @@ def make_batch(source: ClipSource, schedule: Schedule, seed: int, iteration: int
     rows = group.rows(schedule.batch)
     clean = clean or is_diagnosed(schedule, iteration)
     samples = [_sample(source, schedule, seed, iteration, index, clean) for index in rows]
-    frames = np.stack([pictures.frames for pictures, _, _ in samples])  # (B, T, H, W, 3)
     labels = [np.stack(each) for each in zip(*(pictures.masks for pictures, _, _ in samples), strict=True)]  # (B, T, H, W) each
     return Clip(
-        frames=torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 1, 4, 2, 3))),
+        frames=torch.from_numpy(as_planes([pictures.frames for pictures, _, _ in samples])),
         masks=torch.from_numpy(labels[0].astype(np.int64)),
         num_objects=torch.tensor([max(1, len(objects)) for _, objects, _ in samples]),
         slots=schedule.objects,

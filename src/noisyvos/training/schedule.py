@@ -30,6 +30,14 @@ class WeightGroup(Settings):
         return value
 
 
+class Growth(Settings):
+    """A largest jump that grows by one every so many iterations, as STM's and RHMNet's curricula do."""
+
+    start: PositiveInt = 1
+    every: PositiveInt  # iterations
+    most: PositiveInt
+
+
 class Schedule(Settings):
     """One entry of train.yaml. Lengths are in iterations, `crop` and `min_area` in pixels."""
 
@@ -53,7 +61,7 @@ class Schedule(Settings):
     clip_length: int = Field(3, ge=2)
     # XMem's: within `max_jump` of a chosen frame; STM's: at most that far ahead each time; any frames; one frame over and over
     sampler: Literal["near", "forward", "any", "still"] = "near"
-    max_jump: PositiveInt | tuple[tuple[float, PositiveInt], ...] = 2  # annotated frames; or (share of `iterations`, jump) steps
+    max_jump: PositiveInt | Growth | tuple[tuple[float, PositiveInt], ...] = 2  # annotated frames; or (share of `iterations`, jump) steps
     reverse: float = Field(0.5, ge=0, le=1)  # probability of showing a clip backwards
     objects: PositiveInt = 2  # slots K
     min_area: PositiveInt = 1  # of an object in the first mask
@@ -80,7 +88,7 @@ class Schedule(Settings):
             raise ValueError("`batch` must be a multiple of `parts`")
         if self.warmup > self.total:
             raise ValueError("`warmup` is longer than the training")
-        if not isinstance(self.max_jump, int):
+        if isinstance(self.max_jump, tuple):
             shares = [share for share, _ in self.max_jump]
             if not shares or shares[0] != 0 or shares != sorted(shares):
                 raise ValueError("`max_jump` steps must start at share 0 and be in order")
@@ -128,6 +136,8 @@ def max_jump(schedule: Schedule, iteration: int) -> int:
     """Return the largest frame gap at `iteration`."""
     if isinstance(schedule.max_jump, int):
         return schedule.max_jump
+    if isinstance(schedule.max_jump, Growth):
+        return min(schedule.max_jump.most, schedule.max_jump.start + iteration // schedule.max_jump.every)
     return [jump for share, jump in schedule.max_jump if iteration >= share * schedule.iterations][-1]
 
 
