@@ -15,9 +15,10 @@ from noisyvos.cli import app
 from noisyvos.datasets.base import Conversion
 from noisyvos.datasets.kinds.coco_scribbles import CocoScribblesSettings, convert_coco_scribbles
 from noisyvos.datasets.layout import Sequence, VideoDataset
+from noisyvos.datasets.pictures import Pictures
 from noisyvos.datasets.scribble_files import read_scribbles
 from noisyvos.datasets.scribbles import Hand, middle_lines, scribbles
-from noisyvos.datasets.transforms import Pictures, augment
+from noisyvos.datasets.transforms import augment
 from noisyvos.errors import UserError
 from noisyvos.inference.prompts import first_masks
 from noisyvos.io.images import decode_mask, encode_mask

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from noisyvos.datasets.colour import jitter
-from noisyvos.datasets.pictures import Pictures
+from noisyvos.datasets.pictures import Pictures, flip
 from noisyvos.errors import UserError
 from noisyvos.io.images import VOID
 
@@ -46,20 +46,6 @@ def random_crop(clip: Pictures, crop: tuple[int, int] | None, generator: np.rand
         raise UserError(f"A crop of {crop[0]}x{crop[1]} does not fit frames of {height}x{width}: lower `crop` in train.yaml.")
     top, left = int(generator.integers(height - crop[0] + 1)), int(generator.integers(width - crop[1] + 1))
     return _window(clip, top, left, *crop)
-
-
-def flip(clip: Pictures, axis: int) -> Pictures:
-    """Return the clip mirrored along array axis 1 (vertically) or 2 (horizontally)."""
-    size = clip.frames.shape[axis]
-    mirrored = (1, 0, 0, 0, -1, size) if axis == 1 else (-1, 0, size, 0, 1, 0)
-
-    def each(arrays: np.ndarray) -> np.ndarray:
-        turned = np.empty(arrays.shape, arrays.dtype)  # filled by OpenCV, six times as fast as a copy of a mirrored view
-        for array, place in zip(arrays, turned, strict=True):
-            cv2.flip(array, axis - 1, place)
-        return turned
-
-    return clip.moved(each(clip.frames), tuple(each(mask) for mask in clip.masks), [mirrored] * len(clip.frames))
 
 
 def _contiguous(clip: Pictures) -> Pictures:
