@@ -103,3 +103,29 @@ def test_stm_file_through_infer(judo, shared, parity_weights, tmp_path) -> None:
     result = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
     assert result.exit_code == 0, result.output
     check(tmp_path / "out", mask, 3)
+
+
+def test_rhmnet_file_takes_scribbles(judo, shared, parity_weights, tmp_path) -> None:
+    from noisyvos.datasets.scribbles import Hand, scribbles
+    from noisyvos.io.images import encode_mask
+    from noisyvos.seeding import numpy_generator
+
+    frames, mask = judo
+    clip = short(frames, 3, tmp_path / "clip")
+    labels = scribbles(decode_mask(mask), Hand(), numpy_generator("judo"))
+    drawn = np.where(labels == 255, 0, np.where(labels == 0, 11, labels)).astype(np.uint8)
+    (tmp_path / "drawn.png").write_bytes(encode_mask(drawn))
+    state = parity_weights.fill_state_dict(parity_weights.load_shapes(shared / "parity" / "rhmnet.keys.json"))
+    torch.save({"epoch": 69, "state_dict": {f"module.{name}": value for name, value in state.items()}}, tmp_path / "rhmnet.pth.tar")
+    weights = ("--model", "rhmnet", "--weights", tmp_path / "rhmnet.pth.tar")
+    command("segment", "--video", clip, "--mask", tmp_path / "drawn.png", *weights, "--size", 96, "--out", tmp_path / "out")
+    masks = [decode_mask(file) for file in sorted((tmp_path / "out" / "masks").iterdir())]
+    assert len(masks) == 3
+    assert all(found.shape == drawn.shape and set(np.unique(found)) <= {0, 1} for found in masks)
+
+    from noisyvos import models
+    from noisyvos.inference import segment_video
+    from noisyvos.media.clip import open_clip
+
+    video = segment_video(models.load_official("rhmnet", state), list(open_clip(clip)), {0: drawn}, size=96)
+    assert np.array_equal(np.stack(masks), video.masks)

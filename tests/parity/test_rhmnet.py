@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -117,10 +118,14 @@ def test_names_order_and_sizes_are_the_published_ones(case) -> None:
     assert sum(parameter.numel() for parameter in case.model.parameters()) == 13_943_875
 
 
-def test_of_two_copies_the_top_level_one_is_taken_and_both_must_be_there(case) -> None:
+def test_of_two_copies_the_top_level_one_is_taken_and_both_must_be_there(case, tmp_path) -> None:
     name = "segmentors.0.conv_in.conv.weight"
     assert not torch.equal(case.state[name], case.state[f"transformer.{name}"])
     assert torch.equal(case.model.state_dict()[f"transformer.{name}"], case.state[name])
+    models.save_weights(case.model, tmp_path / "own.safetensors")
+    written = load_file(tmp_path / "own.safetensors")
+    assert set(written) == set(case.shapes)
+    assert torch.equal(written[f"transformer.{name}"], written[name])
     for missing in (name, f"transformer.{name}"):
         with pytest.raises(ValueError, match=missing):
             models.load_official("rhmnet", {key: value for key, value in case.state.items() if key != missing})
