@@ -15,6 +15,8 @@ from noisyvos.models.afb_urr import bank as bank_module
 from noisyvos.models.afb_urr.bank import ChannelBank, FeatureBank
 from noisyvos.models.afb_urr.objects import Owners, uncertainty
 from noisyvos.models.base import Clip
+from noisyvos.training.schedule import Schedule
+from noisyvos.training.step import as_floats, make_learner, take_step
 
 HEIGHT, WIDTH = 24, 32
 POSITIONS = HEIGHT * WIDTH // 64
@@ -224,3 +226,20 @@ def test_sizes_are_read_back_from_the_weights(tiny) -> None:
     assert found.settings == tiny.settings
     with pytest.raises(ValueError, match=r"no AFB-URR checkpoint: .*keyval_r4.Key.weight"):
         models.load_official("afb_urr_tiny", {"conv1.weight": torch.zeros(1)})
+
+
+def test_training_learns_to_follow_an_object() -> None:
+    squares = torch.zeros(2, 3, 32, 48, dtype=torch.long)
+    for sample, (top, left) in enumerate([(4, 6), (12, 20)]):
+        for t in range(3):
+            squares[sample, t, top + 2 * t : top + 2 * t + 12, left + 4 * t : left + 4 * t + 14] = 1
+    noise = torch.rand(2, 3, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    clip = Clip(0.3 * noise + 0.6 * squares[:, :, None], squares, torch.tensor([1, 1]), slots=1)
+    schedule = Schedule(iterations=40, batch=2, learning_rate=1e-3, warmup=5, gradient_clip=5, objects=1)
+    learner = make_learner(models.build("afb_urr_tiny"), methods.build("ce_plain", dice=0.0), schedule, 0, torch.device("cpu"))
+    first, *_, last = [as_floats(take_step(learner, clip, iteration)) for iteration in range(40)]
+    assert last["ce"] < 0.1 * first["ce"]
+    assert last["uncertainty"] < 0.5 * first["uncertainty"]
+    video = segment_video(learner.networks[0], clip.frames[0], {0: squares[0, 0].numpy().astype(np.uint8)})
+    overlap = ((video.masks == 1) & (squares[0].numpy() == 1)).sum((1, 2)) / ((video.masks == 1) | (squares[0].numpy() == 1)).sum((1, 2))
+    assert overlap[1:].min() > 0.8

@@ -37,6 +37,10 @@ class AFBURR(VideoModel):
         self.encoder_q = QueryEncoder(trunk)
         self.keyval_r4 = KeyValue(trunk)
         self.decoder = Decoder(trunk, self.local_channels(settings))
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Draw the decoder's weights and those of mask convolutions as published; all else is drawn already."""
         resnet.initialise(self.decoder)
         for masks in (self.encoder_m.conv1_m, self.encoder_m.conv1_o):
             masks.reset_parameters()

@@ -34,6 +34,9 @@ class AFBURRTiny(AFBURR):
         super().__init__(settings)
         self.to(memory_format=torch.channels_last)
 
+    def initialise(self) -> None:
+        """Leave PyTorch's own draw: from scratch, the published one starts with logits so large that training may never recover."""
+
     @staticmethod
     def make_trunk(settings: AFBURRTinySettings) -> Trunk:
         """Return how the encoders are built."""
