@@ -44,6 +44,7 @@ class Block(Settings):
     seed: tuple[NonNegativeInt, ...] = Field(min_length=1)
     noise_seed: tuple[NonNegativeInt, ...] = ()  # seeds of the label noise, each with every `seed`; without it a seed has its own labels
     prompts: tuple[str, ...] = ()  # label noise on the masks given at test time: its cells are segmented again with each of these
+    corruptions: tuple[str, ...] = ()  # of the images at test time: likewise
     dataset: str | None = None
     schedule: str | None = None
     reference: str | None = None  # the method that the others of this block are compared with, in place of the preset's
@@ -128,6 +129,7 @@ def references(preset: Preset) -> dict[str, list[str]]:
         "datasets": [preset.pretrain.images, preset.train.dataset, *preset.evaluate, *(b.dataset for b in blocks if b.dataset)],
         "synth": [preset.pretrain.recipe],
         "noise": [name for b in blocks for name in (*b.noise, *b.prompts)],
+        "corruptions": [name for b in blocks for name in b.corruptions],
         "models": [name for b in blocks for name in b.model],
         "methods": [preset.pretrain.method, *(name for b in blocks for name in b.method)],
         "train": [preset.pretrain.schedule, preset.train.schedule, *(b.schedule for b in blocks if b.schedule)],

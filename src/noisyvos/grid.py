@@ -18,7 +18,8 @@ from noisyvos.datasets.base import MIX_PARTS
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import write_text
 
-Cells = dict[str, dict[str, dict[str, Any]]]
+Section = dict[str, dict[str, Any]]  # cells of one stage by key
+Cells = dict[str, Section]
 STAGES = (
     "generate",
     "download",
@@ -32,6 +33,7 @@ STAGES = (
     "infer",
     "baseline_noisy",
     "infer_noisy",
+    "infer_corrupted",
     "score",
 )
 PROMPT_SEED = 0  # of noisy prompts: the same for all trainings, so that their scores can be compared
@@ -220,26 +222,42 @@ def _add_evaluation(cells: Cells, catalogue: Catalogue, preset: Preset, evaluati
         cells["infer"][key] = _infer(preset, cell, evaluation, f"train/{train_key}")
         facts = {name: cell[name] for name in ("dataset", "noise", "method", "model", "seed", "noise_seed") if name in cell}
         cells["score"][key] = _score(preset, evaluation, "trained", train_key) | {"train_key": train_key} | facts
-    _add_prompts(cells, catalogue, preset, evaluation)
+    undisturbed = {key: scored for key, scored in cells["score"].items() if scored["evaluation"] == evaluation}
+    _add_prompts(cells, catalogue, preset, evaluation, undisturbed)
+    _add_corruptions(cells, catalogue, preset, undisturbed)
 
 
-def _add_prompts(cells: Cells, catalogue: Catalogue, preset: Preset, evaluation: str) -> None:
+def _add_prompts(cells: Cells, catalogue: Catalogue, preset: Preset, evaluation: str, undisturbed: Section) -> None:
     """Add inference from noisy first masks for the trained cells of blocks with `prompts`, and for the baselines beside them."""
-    wanted = list(dict.fromkeys(prompt for block in preset.blocks.values() for prompt in block.prompts))
-    for prompt in wanted:
+    for prompt in dict.fromkeys(prompt for block in preset.blocks.values() for prompt in block.prompts):
         noise_key = f"{evaluation}-{prompt}-s{PROMPT_SEED}"
         noise = {"dataset": evaluation, "noise": prompt, "seed": PROMPT_SEED, "kind_file": catalogue.file("noise", prompt)}
         cells["noise"][noise_key] = noise
-        given = {"prompts": noise_key}
-        for clean_key, scored in list(cells["score"].items()):
-            blocks = cells["train"].get(scored.get("train_key", ""), {}).get("blocks")
-            asked = blocks is None or any(prompt in preset.blocks[block].prompts for block in blocks)
-            if scored["evaluation"] != evaluation or "prompt" in scored or not asked:
-                continue
+        for clean_key, scored in _asking(cells, preset, undisturbed, "prompts", prompt):
             stage = "baseline" if clean_key in cells["baseline"] else "infer"
             key = f"{clean_key}-prompt_{prompt}"
-            cells[f"{stage}_noisy"][key] = cells[stage][clean_key] | given
+            cells[f"{stage}_noisy"][key] = cells[stage][clean_key] | {"prompts": noise_key}
             cells["score"][key] = scored | {"prompt": prompt, "clean_key": clean_key}
+
+
+def _add_corruptions(cells: Cells, catalogue: Catalogue, preset: Preset, undisturbed: Section) -> None:
+    """Add inference on corrupted images for the trained cells of blocks with `corruptions`, and for the pretrained networks."""
+    for corruption in dict.fromkeys(name for block in preset.blocks.values() for name in block.corruptions):
+        disturbed = {"corruption": corruption, "kind_file": catalogue.file("corruptions", corruption)}
+        for clean_key, scored in _asking(cells, preset, undisturbed, "corruptions", corruption):
+            if clean_key in cells["baseline"]:
+                continue  # a copied mask sees no image
+            key = f"{clean_key}-corruption_{corruption}"
+            cells["infer_corrupted"][key] = cells["infer"][clean_key] | disturbed
+            cells["score"][key] = scored | {"corruption": corruption, "clean_key": clean_key}
+
+
+def _asking(cells: Cells, preset: Preset, undisturbed: Section, setting: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the scored cells that are to be run again with `name`: those of blocks that list it under `setting`, and all baselines."""
+    for key, scored in undisturbed.items():
+        blocks = cells["train"].get(scored.get("train_key", ""), {}).get("blocks")
+        if blocks is None or any(name in getattr(preset.blocks[block], setting) for block in blocks):
+            yield key, scored
 
 
 def _infer(preset: Preset, cell: dict[str, Any], evaluation: str, weights: str) -> dict[str, Any]:

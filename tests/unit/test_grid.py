@@ -63,12 +63,12 @@ def test_clean_labels_are_shared_by_all_seeds() -> None:
 @pytest.mark.parametrize("preset", ["smoke", "demo", "sweep", "clips", "lite", "gpu_micro", "paper"])
 def test_baselines_stand_in_every_preset_and_every_cell_finds_what_it_needs(preset: str) -> None:
     cells = cells_of(preset)
-    roles = [cell["role"] for cell in cells["score"].values() if "prompt" not in cell]
+    roles = [cell["role"] for cell in cells["score"].values() if "clean_key" not in cell]
     evaluations = {cell["evaluation"] for cell in cells["score"].values()}
     assert roles.count("first_mask") == len(evaluations)
     assert roles.count("pretrained") == len(evaluations) * len(cells["pretrain"])
     assert roles.count("trained") == len(evaluations) * len(cells["train"])
-    predicting = [set(cells[stage]) for stage in ("infer", "baseline", "infer_noisy", "baseline_noisy")]
+    predicting = [set(cells[stage]) for stage in ("infer", "baseline", "infer_noisy", "baseline_noisy", "infer_corrupted")]
     assert set(cells["score"]) == set().union(*predicting)
     assert len(cells["score"]) == sum(map(len, predicting))
     for cell in cells["train"].values():
@@ -171,3 +171,16 @@ def test_plan_of_the_full_grid_counts_its_blocks_and_misses_nothing() -> None:
         "temporal": 54,
     }.items():
         assert f"  {block:<12} {count:>5} training cells" in said
+
+
+def test_corrupted_images_are_shown_to_the_blocks_that_ask_and_to_pretrained_networks() -> None:
+    values = read_preset(PARAMS, "smoke").model_dump()
+    values["blocks"]["core"]["corruptions"] = ("noise10", "blur9")
+    cells = grid.expand(Preset(**values), grid.Catalogue(PARAMS))
+    assert len(cells["infer_corrupted"]) == 2 * len(cells["infer"]), "a copied mask sees no image"
+    key = next(key for key in cells["infer"] if not key.startswith("pretrained"))
+    cell = cells["infer_corrupted"][f"{key}-corruption_blur9"]
+    assert cell == cells["infer"][key] | {"corruption": "blur9", "kind_file": "src/noisyvos/corruptions/box_blur.py"}
+    scored = cells["score"][f"{key}-corruption_blur9"]
+    assert scored == cells["score"][key] | {"corruption": "blur9", "clean_key": key}
+    assert sum("clean_key" not in scored for scored in cells["score"].values()) == len(cells["infer"]) + len(cells["baseline"])

@@ -175,3 +175,17 @@ def test_unreadable_frame_ends_all_videos(dataset, params, tmp_path) -> None:
         with pytest.raises(ValueError, match=r"00003\.jpg"):
             infer.run(broken, out=tmp_path / "a.zip", model="small", weights="none", params=params, device="cpu", videos_at_once=number)
     assert [path.name for path in tmp_path.iterdir()] == ["toy"]
+
+
+def test_corrupted_images_change_what_networks_say_and_no_baseline(dataset, params, tmp_path) -> None:
+    options = {"model": "small", "weights": "none", "params": params, "device": "cpu"}
+    for name, corruption in (("clean", None), ("noise", "noise30"), ("again", "noise30")):
+        infer.run(dataset, out=tmp_path / f"{name}.zip", corruption=corruption, **options)
+    assert (tmp_path / "noise.zip").read_bytes() == (tmp_path / "again.zip").read_bytes()
+    assert (tmp_path / "noise.zip").read_bytes() != (tmp_path / "clean.zip").read_bytes()
+    first = [MaskCollection(tmp_path / f"{name}.zip").read("one", "00000") for name in ("clean", "noise")]
+    assert np.array_equal(*first), "the given mask stays as it is"
+    with pytest.raises(UserError, match="sees no image"):
+        infer.run(dataset, out=tmp_path / "b.zip", baseline="first_mask", corruption="noise30", params=params)
+    with pytest.raises(UserError, match=r"noise31.*noise30"):
+        infer.run(dataset, out=tmp_path / "b.zip", corruption="noise31", **options)

@@ -115,16 +115,16 @@ def test_table_has_means_over_objects_and_seeds_baselines_first(workspace: Path)
     assert table.loc["gce", "clean"].area_ratio == pytest.approx(1.0)
 
 
-def add_noisy_prompts(root: Path) -> None:
-    """Score every cell but those of training seed 1 again with noisy prompts, 0.2 lower."""
+def add_disturbed(root: Path, axis: str, name: str, loss: float) -> None:
+    """Score every cell but those of training seed 1 again, disturbed at test time, `loss` lower."""
     cells = yaml.safe_load((root / "cells.yaml").read_text())
     for key, cell in list(cells["score"].items()):
-        if key.endswith("s1-val"):
+        if key.endswith("s1-val") or "clean_key" in cell:
             continue
-        noisy = f"{key}-prompt_mix80"
-        cells["score"][noisy] = cell | {"prompt": "mix80", "clean_key": key}
+        noisy = f"{key}-{axis}_{name}"
+        cells["score"][noisy] = cell | {axis: name, "clean_key": key}
         scored = pd.read_csv(root / f"results/p/scores/{key}/objects.csv")
-        scored[["J-Mean", "F-Mean"]] -= 0.2
+        scored[["J-Mean", "F-Mean"]] -= loss
         (root / f"results/p/scores/{noisy}").mkdir()
         scored.to_csv(root / f"results/p/scores/{noisy}/objects.csv", index=False)
         (root / f"runs/p/predictions/{noisy}.zip").write_bytes((root / f"runs/p/predictions/{key}.zip").read_bytes())
@@ -136,7 +136,7 @@ def test_noisy_prompts_have_a_table_of_their_own_and_touch_no_other(workspace: P
     scores, points = build.score_table(before, "val"), track.sweep_points(before)
     cells = build.cell_table(before)
     assert not [comparison for comparison in comparisons(before, "val") if comparison.name == "prompts"]
-    add_noisy_prompts(workspace)
+    add_disturbed(workspace, "prompt", "mix80", 0.2)
     results = load_results(**places(workspace))
     pd.testing.assert_frame_equal(build.score_table(results, "val"), scores)
     pd.testing.assert_frame_equal(build.cell_table(results), cells)
@@ -156,6 +156,22 @@ def test_noisy_prompts_have_a_table_of_their_own_and_touch_no_other(workspace: P
     assert results.missing == ["first_mask-val-prompt_mix80"]
     (prompts,) = [comparison for comparison in comparisons(results, "val") if comparison.name == "prompts"]
     assert prompts.views[0].table.loc["first mask copied", "mix80"] == "missing"
+
+
+def test_corrupted_images_have_a_table_with_their_mean_and_touch_no_other(workspace: Path) -> None:
+    scores = build.score_table(load_results(**places(workspace)), "val")
+    add_disturbed(workspace, "corruption", "noise10", 0.1)
+    add_disturbed(workspace, "corruption", "blur9", 0.2)
+    add_disturbed(workspace, "prompt", "mix80", 0.3)
+    results = load_results(**places(workspace))
+    pd.testing.assert_frame_equal(build.score_table(results, "val"), scores)
+    (corruptions,) = [comparison for comparison in comparisons(results, "val") if comparison.name == "corruptions"]
+    numbers = corruptions.numbers.set_index(["line", "noise", "corruption"])
+    assert numbers.loc["gce", "dilate80", "mean of all"]["JF"] == pytest.approx(0.45)
+    assert numbers["change"].xs("mean of all", level="corruption").to_numpy() == pytest.approx(-0.15)
+    view = corruptions.views[0].table
+    assert list(view.columns) == ["clean", "noise10", "blur9", "mean of all"]
+    assert view.loc["gce, trained on dilate80", "mean of all"].endswith("(-15.0)")
 
 
 def test_wide_table_repeats_baselines_and_shows_missing_cells_as_missing(workspace: Path) -> None:

@@ -97,6 +97,31 @@ rule infer_noisy:
         "python -m noisyvos.gpus --need {resources.gpu} -- {params.command} > {log} 2>&1"
 
 
+rule infer_corrupted:
+    input:
+        PIPELINE["infer_corrupted"].inputs,
+    output:
+        PIPELINE["infer_corrupted"].files,
+    log:
+        "logs/infer_corrupted/{key}.log",
+    benchmark:
+        "logs/benchmark/infer_corrupted/{key}.tsv"
+    wildcard_constraints:
+        key=PIPELINE["infer_corrupted"].keys,
+    retries: 1
+    conda:
+        "../envs/noisyvos.yaml"
+    resources:
+        gpu=1,
+        mem_mb=TRAIN_MEMORY,
+        runtime=240,
+    params:
+        command=PIPELINE["infer_corrupted"].command,
+        tracked=PIPELINE["infer_corrupted"].tracked,
+    shell:
+        "python -m noisyvos.gpus --need {resources.gpu} -- {params.command} > {log} 2>&1"
+
+
 rule score:
     input:
         PIPELINE["score"].inputs,

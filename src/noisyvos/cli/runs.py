@@ -101,6 +101,7 @@ def infer(
     weights: Annotated[str | None, typer.Option(help="Its weights (safetensors); none: an untrained network.")] = None,
     baseline: Annotated[str | None, typer.Option(help="Instead of a network: first_mask copies the first mask.")] = None,
     prompts: Annotated[Path | None, typer.Option(help="Masks to give in place of the dataset's own (noisy ones, say).")] = None,
+    corruption: Annotated[str | None, typer.Option(help="An entry of corruptions.yaml: disturb every frame of the dataset.")] = None,
     video: Annotated[Path | None, typer.Option(help="Instead of a dataset: a clip of your own, as with `segment`.")] = None,
     mask: Annotated[Path | None, typer.Option(help="With --video: the mask of its first frame.")] = None,
     movie: Annotated[Path | None, typer.Option(help="With --video: an MP4 with the masks drawn on the frames.")] = None,
@@ -121,12 +122,13 @@ def infer(
             raise UserError("--mask and --movie belong to --video; the masks of a dataset lie in it.")
         from noisyvos.stages import infer as stage
 
-        stage.run(
-            dataset, out=out, model=model, weights=weights, baseline=baseline, prompts=prompts, videos_at_once=videos_at_once or 1, **common
-        )
+        disturbed = {"prompts": prompts, "corruption": corruption}
+        what = {"model": model, "weights": weights, "baseline": baseline}
+        stage.run(dataset, out=out, **what, **disturbed, videos_at_once=videos_at_once or 1, **common)
         return
-    if mask is None or model is None or weights is None or baseline is not None or prompts is not None or videos_at_once is not None:
-        raise UserError("--video goes with --mask, --model and --weights, and without --baseline, --prompts and --videos-at-once.")
+    foreign = {"--baseline": baseline, "--prompts": prompts, "--corruption": corruption, "--videos-at-once": videos_at_once}
+    if mask is None or model is None or weights is None or any(value is not None for value in foreign.values()):
+        raise UserError(f"--video goes with --mask, --model and --weights, and without {', '.join(foreign)}.")
     from noisyvos.stages import segment as own
 
     own.run(video, mask, out=out, model=model, weights=weights, movie=movie, **common)

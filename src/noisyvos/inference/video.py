@@ -157,12 +157,15 @@ def _with_last(frames: Tensor | Iterable[Any]) -> Iterator[tuple[Any, bool]]:
 
 
 def _as_tensor(frame: Tensor | np.ndarray, index: int, size: tuple[int, int]) -> Tensor:
-    """Return a frame as (3, H, W) float32 in [0, 1]; UserError if it is not of the annotations' size."""
+    """Return a frame as (3, H, W) float32 in [0, 1]; UserError if it is not of the annotations' size.
+
+    An array is uint8, or float32 on the same scale, where a corrupted image may leave it.
+    """
     if isinstance(frame, Tensor):
         picture = frame.float()
     else:
         frame = np.asarray(frame)
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        if frame.dtype not in (np.uint8, np.float32) or frame.ndim != 3 or frame.shape[2] != 3:
             raise UserError(f"frame {index}: {frame.dtype} of shape {frame.shape}; a frame is (H, W, 3) uint8 RGB.")
         picture = torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1))).float() / 255
     if tuple(picture.shape) != (3, *size):

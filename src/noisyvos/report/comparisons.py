@@ -8,9 +8,9 @@ import pandas as pd
 
 from noisyvos.report.controls import control_notes, control_table, control_view
 from noisyvos.report.differences import difference_notes, difference_table, difference_view
+from noisyvos.report.disturbed import CAPTIONS, NOTES, disturbed_table, disturbed_view
 from noisyvos.report.families import Scores
 from noisyvos.report.hypothesis_tests import ABSENT, hypothesis_notes, hypothesis_table, hypothesis_view
-from noisyvos.report.prompts import NOTES, prompt_table, prompt_view
 from noisyvos.report.realisations import realisation_notes, realisation_table, realisation_view
 from noisyvos.report.results import Results
 from noisyvos.report.statistics import Interval
@@ -27,6 +27,9 @@ class View:
     caption: str
     table: pd.DataFrame
     notes: tuple[str, ...] = ()
+
+
+DISTURBED = {"prompts": "prompt", "corruptions": "corruption"}  # what may be disturbed at test time, and the column that says how
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def comparisons(results: Results, evaluation: str) -> list[Comparison]:
     made = [make(scores, heading) for make in (_differences, _sweeps, _controls)]
     made.append(_realisations(realisation_table(results, evaluation), heading))
     made.insert(0, _tuning(tuning_table(results, evaluation), heading))
-    made.append(_prompts(prompt_table(results, evaluation), heading))
+    made += [_disturbed(name, axis, disturbed_table(results, evaluation, axis), heading) for name, axis in DISTURBED.items()]
     registered = hypothesis_table(scores)
     tested = bool((registered["status"] != ABSENT).any())
     made.insert(0 if tested else len(made), _hypotheses(registered, evaluation, heading))
@@ -62,11 +65,9 @@ def _tuning(table: pd.DataFrame, heading: Heading) -> Comparison:
     return Comparison("tuning", table, (View(caption, tuning_view(table), TUNING_NOTES),))
 
 
-def _prompts(table: pd.DataFrame, heading: Heading) -> Comparison:
-    if not len(table):
-        return Comparison("prompts", table, ())
-    caption = heading("J&F in percent with its 95 % interval over videos by the noise of the prompt; in brackets the change from clean")
-    return Comparison("prompts", table, (View(caption, prompt_view(table), NOTES),))
+def _disturbed(name: str, axis: str, table: pd.DataFrame, heading: Heading) -> Comparison:
+    views = (View(heading(CAPTIONS[axis]), disturbed_view(table, axis), NOTES[axis]),) if len(table) else ()
+    return Comparison(name, table, views)
 
 
 def _differences(scores: Scores, heading: Heading) -> Comparison:

@@ -43,13 +43,13 @@ class Results:
 
     @property
     def score_cells(self) -> dict[str, dict[str, Any]]:
-        """Scored cells by key, baselines first; without those whose prompts were noisy, which are no part of any comparison."""
-        return self._by_role({key: cell for key, cell in self.cells.get("score", {}).items() if "prompt" not in cell})
+        """Scored cells by key, baselines first, without those disturbed at test time: they are no part of any comparison."""
+        return self._by_role({key: cell for key, cell in self.cells.get("score", {}).items() if "clean_key" not in cell})
 
     @property
-    def prompt_cells(self) -> dict[str, dict[str, Any]]:
-        """Scored cells with noisy prompts by key, baselines first."""
-        return self._by_role({key: cell for key, cell in self.cells.get("score", {}).items() if "prompt" in cell})
+    def disturbed_cells(self) -> dict[str, dict[str, Any]]:
+        """Scored cells with noisy prompts or corrupted images at test time by key, baselines first."""
+        return self._by_role({key: cell for key, cell in self.cells.get("score", {}).items() if "clean_key" in cell})
 
     @staticmethod
     def _by_role(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -83,7 +83,7 @@ class Results:
     @cached_property
     def missing(self) -> list[str]:
         """Scored cells of the grid without scores: shown as missing, never filled in."""
-        return [key for key in [*self.score_cells, *self.prompt_cells] if not (self.results / "scores" / key / "objects.csv").is_file()]
+        return [key for key in [*self.score_cells, *self.disturbed_cells] if not (self.results / "scores" / key / "objects.csv").is_file()]
 
     @cached_property
     def objects(self) -> pd.DataFrame:
@@ -93,9 +93,12 @@ class Results:
             raise UserError(f"{self.results}: no cell of preset {self.preset['name']!r} is scored yet. Run the pipeline first.")
         return self._named(pd.concat(tables, ignore_index=True))
 
-    def prompted(self, evaluation: str) -> pd.DataFrame:
-        """Return rows as `objects` for the cells of one evaluation set that were also given noisy masks: `prompt` says which."""
-        cells = {key: cell for key, cell in self.prompt_cells.items() if cell["evaluation"] == evaluation}
+    def disturbed(self, evaluation: str, axis: str) -> pd.DataFrame:
+        """Return rows as `objects` for the cells of one evaluation set that were also run disturbed.
+
+        axis: the column that says how: `prompt` (label noise on the given masks) or `corruption` (of the images); clean otherwise.
+        """
+        cells = {key: cell for key, cell in self.disturbed_cells.items() if cell["evaluation"] == evaluation and axis in cell}
         given_clean = {cell["clean_key"] for cell in cells.values()}
         clean = self.objects[self.objects["key"].isin(given_clean)]
         tables = [clean, *self._tables(cells)]
@@ -124,6 +127,7 @@ class Results:
                     "seed": cell.get("seed", 0),
                     "noise_seed": cell.get("noise_seed", cell.get("seed", 0)),
                     "prompt": cell.get("prompt", "clean"),
+                    "corruption": cell.get("corruption", "clean"),
                     "sequence": scored["sequence"],
                     "object": scored["object"],
                     "J": scored["J-Mean"],

@@ -8,6 +8,7 @@ from threading import Event
 import numpy as np
 from tqdm import tqdm
 
+from noisyvos.corruptions.base import Corruption
 from noisyvos.datasets.layout import Sequence, VideoDataset
 from noisyvos.errors import UserError, unknown_name
 from noisyvos.inference.ahead import ahead
@@ -29,6 +30,7 @@ def run(
     weights: str | None = None,
     baseline: str | None = None,
     prompts: Path | None = None,
+    corruption: str | None = None,
     settings: str = "default",
     params: Path = Path("params"),
     device: str = "auto",
@@ -39,7 +41,8 @@ def run(
 
     Either `model` (of models.yaml) with `weights` (a file, or "none" for a fresh network), or `baseline`. Every object
     is given once, in the frame where it first appears: as the dataset's own mask shows it, or the mask of that frame in
-    `prompts`, a collection of (noisy) masks of the same dataset. `settings` names an entry of eval.yaml. `videos_at_once`
+    `prompts`, a collection of (noisy) masks of the same dataset. `corruption` names an entry of corruptions.yaml that disturbs
+    every frame a network sees. `settings` names an entry of eval.yaml. `videos_at_once`
     are segmented side by side, with the same results. All names and files are checked before the first frame; UserError or
     FileNotFoundError say what is wrong.
     """
@@ -47,12 +50,17 @@ def run(
     if not videos.sequences:
         raise UserError(f"{dataset}: this dataset has no sequence.")
     given = None if prompts is None else MaskCollection(prompts)
+    disturb = None if corruption is None else Corruption(params, corruption, seed=0)
     background_label = None
     if baseline is not None:
+        if disturb is not None:
+            raise UserError(f"The baseline {baseline!r} sees no image: leave out --corruption.")
         segmenter, stream = _baseline(baseline, model, weights), lambda: None
         what = baseline
     else:
-        segmenter, stream, background_label = _network_segmenter(videos, model, weights, settings, params, device, threads)
+        segmenter, stream, background_label = _network_segmenter(
+            partial(_Frames, videos, disturb), model, weights, settings, params, device, threads
+        )
         what = str(model)
     prompts_of = partial(first_masks, videos, given=given, background_label=background_label)
     write_mask_zip(out, _predict(videos, segmenter, prompts_of, videos_at_once, stream))
@@ -90,7 +98,13 @@ def _baseline(name: str, model: str | None, weights: str | None) -> Segmenter:
 
 
 def _network_segmenter(
-    videos: VideoDataset, model: str | None, weights: str | None, settings: str, params: Path, device: str, threads: int
+    frames_of: Callable[[Sequence], "_Frames"],
+    model: str | None,
+    weights: str | None,
+    settings: str,
+    params: Path,
+    device: str,
+    threads: int,
 ) -> tuple[Segmenter, Callable[[], None], int | None]:
     """Return what segments a sequence, what a thread has to do before it, and the label of background scribbles where those are taken."""
     if model is None or weights is None:
@@ -110,20 +124,23 @@ def _network_segmenter(
             torch.cuda.set_stream(torch.cuda.Stream(where))
 
     def segment(sequence: Sequence, prompts: dict[int, np.ndarray]) -> Iterator[np.ndarray]:
-        frames = ahead(_Frames(videos, sequence))
+        frames = ahead(frames_of(sequence))
         return (result.mask for result in iterate_video(network, frames, prompts, plan.memory, plan.size))
 
     return segment, own_stream, network.background_label
 
 
 class _Frames:
-    """The frames of a sequence, of known number, each decoded when its turn comes."""
+    """The frames of a sequence, of known number, each decoded, and disturbed where that is asked for, when its turn comes."""
 
-    def __init__(self, videos: VideoDataset, sequence: Sequence) -> None:
-        self.videos, self.sequence = videos, sequence
+    def __init__(self, videos: VideoDataset, disturb: Corruption | None, sequence: Sequence) -> None:
+        self.videos, self.disturb, self.sequence = videos, disturb, sequence
 
     def __len__(self) -> int:
         return len(self.sequence.frames)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return (self.videos.read_frame(self.sequence.name, frame) for frame in self.sequence.frames)
+        name = str(self.videos.meta["name"])
+        for frame in self.sequence.frames:
+            picture = self.videos.read_frame(self.sequence.name, frame)
+            yield picture if self.disturb is None else self.disturb(picture, (name, self.sequence.name, frame))

@@ -17,6 +17,7 @@ TITLES = {
     "sweeps": "Loss under noise",
     "controls": "A/A control",
     "prompts": "Noisy prompts at test time",
+    "corruptions": "Corrupted images at test time",
     "realisations": "Label noise or training seed",
 }
 DIAGNOSES = {
