@@ -52,6 +52,7 @@ def params(tmp_path_factory) -> Path:
         "default: {memory: {xmem_tiny: {mem_every: 2}, other: {x: 1}}}\nsmall: {size: 16}\nwrong: {memory: {xmem_tiny: {mem_evry: 2}}}\n"
         "odd: {sizes: 3}\n"
     )
+    (folder / "corruptions.yaml").write_text("noise30: {kind: gaussian_noise, sigma: 30}\n")
     return folder
 
 
