@@ -63,6 +63,21 @@ def test_sizes_that_differ(sound: Path) -> None:
     assert "00010.png is 72x47, its frames 72x48" in problems[1]
 
 
+def test_places_are_printed_in_one_piece_however_long_they_are(tmp_path: Path) -> None:
+    raw = mini.youtube_vos(tmp_path / "raw")
+    folder = tmp_path / ("a_long_name_" * 12)
+    folder.mkdir()
+    root = mini.convert(folder, "yt", raw, {"kind": "youtube_vos", "split": "valid"})
+    for frame in ("00000", "00005", "00010", "00020"):
+        (root / f"frames/77aa/{frame}.jpg").unlink()
+    said = CliRunner().invoke(app, ["check", "--dataset", str(root)])
+    assert said.exit_code == 1
+    for frame in ("00000", "00005", "00010"):
+        assert f"  {root}/frames/77aa/{frame}.jpg\n" in said.output
+    assert "00020.jpg" not in said.output
+    assert "  and 1 more\n" in said.output
+
+
 def test_missing_unreadable_and_coloured_masks(sound: Path) -> None:
     (sound / "masks/77aa/00000.png").unlink()
     mini.put(sound / "masks/77aa/00010.png", b"\x89PNG no more")

@@ -83,11 +83,13 @@ def _show(dataset: Path, findings: Findings, comparisons: list[Comparison], usab
     tally = Counter(problem.what for problem in findings.problems)
     for what, fatal in PROBLEMS.items():
         if tally[what]:
-            places = [problem.where for problem in findings.problems if problem.what == what][:EXAMPLES]
-            more = f" and {tally[what] - EXAMPLES} more" if tally[what] > EXAMPLES else ""
-            table.add_row(what, f"{tally[what]:,}", "", "; ".join(places) + more, style="red" if fatal else "yellow")
+            table.add_row(what, f"{tally[what]:,}", "", "fatal" if fatal else "", style="red" if fatal else "yellow")
     if not tally:
         table.add_row("problems", "0", "", "")
     console = Console()
     console.print(table)
+    for what in tally:  # below the table, so that a path stays in one piece
+        places = [problem.where for problem in findings.problems if problem.what == what]
+        more = f"\n  and {len(places) - EXAMPLES} more" if len(places) > EXAMPLES else ""
+        console.print(f"{what}:\n  " + "\n  ".join(places[:EXAMPLES]) + more, markup=False, highlight=False, soft_wrap=True)
     console.print("usable" if usable else "NOT usable as it is", style="green" if usable else "red")
