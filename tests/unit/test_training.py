@@ -50,9 +50,6 @@ class ToyNetwork(nn.Module):
         logits = tuple(self.conv(self.norm(clip.frames[:, t])) * self.factor for t in range(1, clip.frames.shape[1]))
         return ClipOutput(logits, {"own": self.conv.bias.square().sum()})
 
-    def for_inference(self) -> "ToyNetwork":
-        return self
-
 
 class ToyMethod(Method):
     """Cross-entropy, with a learned scalar that a resumed training must find again."""

@@ -7,7 +7,7 @@ network's own affair.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -149,10 +149,6 @@ class VideoModel(nn.Module, ABC):
     def convert_official(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return a published state dict in this module's own names; they are equal unless a network says otherwise."""
         return state
-
-    def for_inference(self) -> Self:
-        """Return a network with this one's present weights that may be faster and cannot be trained; unless overridden, itself."""
-        return self
 
     @abstractmethod
     def forward_clip(self, clip: Clip, *, generator: torch.Generator) -> ClipOutput:

@@ -108,7 +108,7 @@ def make_learner(model: VideoModel, method: Method, schedule: Schedule, seed: in
     model = model.to(device)
     teacher = None
     if method.teacher:
-        teacher = copy.deepcopy(model).eval().requires_grad_(False).for_inference()
+        teacher = copy.deepcopy(model).eval().requires_grad_(False)
     networks = [model] + [copy.deepcopy(model) for _ in range(method.networks - 1)]
     if len(networks) > 1:
         for index, network in enumerate(networks):
