@@ -4,7 +4,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from noisyvos import models
 from noisyvos.models.matching import affinity, aggregate, padding
+from noisyvos.models.xmem.blocks import GroupResidualBlock
 from noisyvos.models.xmem.clips import draw_choices
 from noisyvos.models.xmem.memory import Memory
 from noisyvos.models.xmem.settings import XMemMemory
@@ -101,3 +103,22 @@ def test_fixed_groups_keep_values_with_their_keys() -> None:
     faithful, _ = run_memory("faithful", 8, {3: 1}, **SMALL)
     paired = faithful.working.keys[0, 0][faithful.working.columns(1)]
     assert paired[0] == 0  # the published pairing, which the option exists for
+
+
+def test_only_the_small_network_normalises_between_encoders_and_logits() -> None:
+    tiny, full = models.build("xmem_tiny"), models.build("xmem")
+    for part in ("decoder", "value_encoder.fuser"):
+        assert any(isinstance(module, torch.nn.GroupNorm) for module in tiny.get_submodule(part).modules())
+        assert not any(isinstance(module, torch.nn.GroupNorm) for module in full.get_submodule(part).modules())
+
+
+def test_normalised_blocks_pass_on_an_answer_however_small_its_scale() -> None:
+    torch.manual_seed(0)
+    block, x = GroupResidualBlock(16, 16, normalised=True), torch.randn(1, 16, 5, 5)
+    large, small = (block(scale * x) - scale * x for scale in (1.0, 0.1))
+    assert torch.allclose(large, small, atol=1e-2)
+
+
+@pytest.mark.parametrize("width", [8, 24, 40])
+def test_small_networks_of_any_width_can_be_built(width: int) -> None:
+    assert models.build("xmem_tiny", width=width).widths.decoder[0] == 3 * width

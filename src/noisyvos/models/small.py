@@ -1,12 +1,14 @@
 """What the small networks for CPU runs are made of: they start without a pretrained trunk and see few samples at a time."""
 
+import math
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
 def norm(channels: int) -> nn.GroupNorm:
     """Return a normalisation that needs neither a pretrained trunk nor a large batch."""
-    return nn.GroupNorm(channels // 8, channels)
+    return nn.GroupNorm(math.gcd(channels, channels // 8), channels)  # groups of 8 channels where they divide evenly
 
 
 class ResidualBlock(nn.Module):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from noisyvos.models.folding import FastConvolution, convolve
+from noisyvos.models.small import norm
 
 
 def flat(group: Tensor) -> Tensor:
@@ -21,20 +22,26 @@ def spread(image: Tensor, objects: int) -> Tensor:
 
 
 class GroupResidualBlock(nn.Module):
-    """conv2(relu(conv1(relu(x)))) + shortcut, without normalisation; the shortcut convolves the raw input if widths differ."""
+    """conv2(relu(conv1(relu(x)))) + shortcut, published without normalisation; the shortcut convolves the raw input if widths differ.
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    With `normalised` (ours) each ReLU is preceded by a group norm: without one, what the memory says reaches the logits of a
+    network that starts from scratch so weakly that it takes long to be learnt.
+    """
+
+    def __init__(self, inputs: int, outputs: int, normalised: bool = False) -> None:
         super().__init__()
         self.downsample = nn.Conv2d(inputs, outputs, 3, padding=1) if inputs != outputs else None
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.norm1 = norm(inputs) if normalised else nn.Identity()
+        self.norm2 = norm(outputs) if normalised else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, H, W)."""
         if isinstance(self.conv2, FastConvolution):
             shortcut = x if self.downsample is None else convolve(self.downsample, x)
             return convolve(self.conv2, convolve(self.conv1, F.relu(x), relu=True), plus=shortcut)
-        y = self.conv2(F.relu(self.conv1(F.relu(x))))
+        y = self.conv2(F.relu(self.norm2(self.conv1(F.relu(self.norm1(x))))))
         return y + (x if self.downsample is None else self.downsample(x))
 
     def joined(self, image: Tensor, group: Tensor) -> Tensor:
@@ -100,11 +107,11 @@ class CBAM(nn.Module):
 class FeatureFusion(nn.Module):
     """Join image features with object features: a residual block, attention, a second residual block."""
 
-    def __init__(self, image: int, group: int, outputs: int, reduction: int) -> None:
+    def __init__(self, image: int, group: int, outputs: int, reduction: int, normalised: bool = False) -> None:
         super().__init__()
-        self.block1 = GroupResidualBlock(image + group, outputs)
+        self.block1 = GroupResidualBlock(image + group, outputs, normalised)
         self.attention = CBAM(outputs, reduction)
-        self.block2 = GroupResidualBlock(outputs, outputs)
+        self.block2 = GroupResidualBlock(outputs, outputs, normalised)
 
     def forward(self, image: Tensor, group: Tensor) -> Tensor:
         """Map (B, image, H, W) and (B, N, group, H, W) to (B, N, outputs, H, W)."""
@@ -119,10 +126,10 @@ class FeatureFusion(nn.Module):
 class UpsampleBlock(nn.Module):
     """Double the resolution of object features and add the image's skip features."""
 
-    def __init__(self, skip: int, inputs: int, outputs: int) -> None:
+    def __init__(self, skip: int, inputs: int, outputs: int, normalised: bool = False) -> None:
         super().__init__()
         self.skip_conv = nn.Conv2d(skip, inputs, 3, padding=1)
-        self.out_conv = GroupResidualBlock(inputs, outputs)
+        self.out_conv = GroupResidualBlock(inputs, outputs, normalised)
 
     def forward(self, skip: Tensor, group: Tensor) -> Tensor:
         """Map (B, skip, 2H, 2W) and (B, N, inputs, H, W) to (B, N, outputs, 2H, 2W)."""

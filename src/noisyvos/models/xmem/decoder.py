@@ -14,11 +14,11 @@ class Decoder(nn.Module):
     def __init__(self, widths: Widths) -> None:
         super().__init__()
         deep, middle, fine = widths.decoder
-        self.fuser = FeatureFusion(widths.features[0], widths.value + widths.hidden, deep, widths.reduction)
+        self.fuser = FeatureFusion(widths.features[0], widths.value + widths.hidden, deep, widths.reduction, widths.normalised)
         if widths.hidden:
             self.hidden_update = HiddenUpdater(deep, middle, fine + 1, widths.hidden_inner, widths.hidden)
-        self.up_16_8 = UpsampleBlock(widths.features[1], deep, middle)
-        self.up_8_4 = UpsampleBlock(widths.features[2], middle, fine)
+        self.up_16_8 = UpsampleBlock(widths.features[1], deep, middle, widths.normalised)
+        self.up_8_4 = UpsampleBlock(widths.features[2], middle, fine, widths.normalised)
         self.pred = nn.Conv2d(fine, 1, 3, padding=1)
         self.enlarge = widths.stride // 4
 

@@ -25,6 +25,7 @@ class Widths:
     hidden_inner: int  # inside the normal update of the hidden state
     reduction: int  # of the channel attention
     stride: int
+    normalised: bool = False  # whether the blocks between encoders and logits are normalised
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class ValueEncoder(nn.Module):
 
     def add_head(self, widths: Widths) -> None:
         """Create the fusion with the image's deep features and the deep update; called last, to keep the published order."""
-        self.fuser = FeatureFusion(widths.features[0], widths.value_features, widths.value, widths.reduction)
+        self.fuser = FeatureFusion(widths.features[0], widths.value_features, widths.value, widths.reduction, widths.normalised)
         if widths.hidden:
             self.hidden_reinforce = HiddenReinforcer(widths.value, widths.hidden)
 

@@ -80,6 +80,7 @@ class XMemTiny(XMem):
             hidden_inner=3 * width,
             reduction=8,
             stride=8,
+            normalised=True,
         )
 
     def for_inference(self) -> Self:
