@@ -9,13 +9,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
+from noisyvos.dvc_commit import commit
 from noisyvos.errors import UserError
 from noisyvos.workflow import Job, Pipeline, load
-
-_CHUNK = 400  # names a command line carries
 
 
 def record() -> None:
@@ -28,8 +26,7 @@ def record() -> None:
         (finished if there else waiting).append(job)
     if not finished:
         raise UserError("Nothing is up to date yet, so there is nothing to record. Run `snakemake` first.")
-    for names in _chunks([job.name for job in finished]):
-        _run(["dvc", "commit", "--force", "--quiet", *names])
+    commit({job.name for job in finished})
     _touch(verified(pipeline, {job.name for job in waiting}))  # DVC moved the files into its cache and back: their times are new
     print(f"recorded {len(finished)} of {len(finished) + len(waiting)} cells in dvc.lock")
     if waiting:
@@ -89,10 +86,6 @@ def _run(command: list[str], *, capture: bool = False) -> str:
         words = (done.stderr or "").strip().splitlines()[-5:]
         raise UserError(f"`{' '.join(command[:3])} ...` failed ({done.returncode}). {' '.join(words)}".strip())
     return done.stdout or ""
-
-
-def _chunks(names: Sequence[str]) -> list[Sequence[str]]:
-    return [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
 
 
 def _some(jobs: list[Job]) -> str:
