@@ -8,6 +8,7 @@ lays noise sweeps over each other. An experiment is a table of a paper: `grid/<b
 is one block. A clean cell of several blocks is run once; the sweeps of other blocks name it by its `config_hash`.
 """
 
+import json
 import logging
 import os
 import sys
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from noisyvos.tags import cell_tags, config_hash, flatten, git_sha
 
@@ -27,6 +29,7 @@ _NOTE = (
     "Each run is a cell of the grid. Runs that have other runs below them are sweeps: select them (filter `tags.sweep != ''`), choose "
     "Compare, and `sweep/jf`, `sweep/j`, `sweep/f` show scores over label noise, whose percentage is the step."
 )
+_MOST_OVERLAID = 60  # sweeps in one address
 _PARENT = "mlflow.parentRunId"
 _NAME = "mlflow.runName"
 
@@ -216,15 +219,39 @@ class SweepPoint:
     block: str = ""
 
 
+def sweeps_page(experiment: str, runs: list[str]) -> str:
+    """Return the page of MLflow's UI that lays these sweeps over each other, below its address; the list of them where they are many.
+
+    Without `workflowType` the UI opens on its pages for language models, which show nothing of these runs.
+    """
+    kind = "workflowType=machine_learning"
+    if len(runs) > _MOST_OVERLAID:
+        return f"#/experiments/{experiment}/runs?{kind}&searchFilter=" + quote('tags.sweep != ""')
+    shown = {"runs": runs, "metric": "sweep/jf", "experiments": [experiment], "plot_metric_keys": ["sweep/jf"]}
+    shown |= {"plot_layout": {"autosize": True, "xaxis": {}, "yaxis": {}}, "deselected_curves": [], "last_linear_y_axis_range": []}
+    values = "&".join(f"{name}={quote(json.dumps(value, separators=(',', ':')))}" for name, value in shown.items())
+    return f"#/metric?{values}&x_axis=step&y_axis_scale=linear&line_smoothness=1&show_point=true&{kind}"
+
+
 def record(preset: str, cells: list[Scored], points: list[SweepPoint]) -> None:
-    """Write the scores of cells to their runs, and the sweeps of a preset as parent runs; a warning is all that can go wrong."""
+    """Write the scores of cells to their runs, and the sweeps of a preset as parent runs; a warning is all that can go wrong.
+
+    Says at which address the UI shows the sweeps of each block.
+    """
     if os.environ.get("NOISYVOS_TRACKING", "on") == "off":
         return
     with _forgiving("the scores"), _lock():
         client = _connect()
         runs = {cell.cell: (_scored_run(client, preset, cell), cell) for cell in cells}
+        made: dict[str, list[str]] = {}
         for block, sweep in dict.fromkeys((point.block, point.sweep) for point in points):
-            _write_sweep(client, preset, [point for point in points if (point.block, point.sweep) == (block, sweep)], runs)
+            members = [point for point in points if (point.block, point.sweep) == (block, sweep)]
+            made.setdefault(block or preset, []).append(_write_sweep(client, preset, members, runs))
+        for name, parents in made.items():
+            experiment = _experiment(client, name)
+            page = sweeps_page(experiment, parents)
+            client.set_experiment_tag(experiment, "mlflow.note.content", f"{_NOTE}\n\n[Sweeps of J&F over each other]({page})")
+            print(f"grid/{name}: `mlflow ui`, then its sweeps are at http://127.0.0.1:5000/{page}")
 
 
 def _scored_run(client: Any, preset: str, cell: Scored) -> str:
@@ -257,8 +284,8 @@ def _scored_run(client: Any, preset: str, cell: Scored) -> str:
     return run_id
 
 
-def _write_sweep(client: Any, preset: str, points: list[SweepPoint], runs: Mapping[str, tuple[str, Scored]]) -> None:
-    """Make the parent run of a sweep anew: its scores may have changed, and a metric cannot be taken back."""
+def _write_sweep(client: Any, preset: str, points: list[SweepPoint], runs: Mapping[str, tuple[str, Scored]]) -> str:
+    """Return the parent run of a sweep, made anew: its scores may have changed, and a metric cannot be taken back."""
     from mlflow.entities import Metric
 
     now, (sweep, block) = int(time.time() * 1000), (points[0].sweep, points[0].block)
@@ -277,3 +304,4 @@ def _write_sweep(client: Any, preset: str, points: list[SweepPoint], runs: Mappi
         if point.cell in runs and runs[point.cell][1].block == block:
             client.set_tag(runs[point.cell][0], _PARENT, parent)
     client.set_terminated(parent)
+    return parent

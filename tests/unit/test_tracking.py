@@ -95,6 +95,21 @@ def test_a_cell_of_two_blocks_is_one_run_and_the_other_sweep_names_it_by_its_has
     assert "mlflow.parentRunId" not in core.data.tags
 
 
+def test_the_address_of_the_sweeps_is_said_and_kept_in_the_experiment(store, capsys) -> None:
+    tracking.record("p", [tracking.Scored("a", {"val/JF": 0.5})], [tracking.SweepPoint("a", "xmem|dilate", 20, {"jf": 0.5})])
+    (parent,) = [run.info.run_id for run in runs(store, "p") if "sweep" in run.data.tags]
+    said = capsys.readouterr().out
+    experiment = store.get_experiment_by_name("grid/p")
+    page = tracking.sweeps_page(experiment.experiment_id, [parent])
+    assert parent in page
+    assert "workflowType=machine_learning" in page, "else the UI opens on pages that show nothing of these runs"
+    assert f"http://127.0.0.1:5000/{page}" in said
+    assert f"({page})" in experiment.tags["mlflow.note.content"]
+    many = tracking.sweeps_page("1", [parent] * 100)
+    assert len(many) < 200
+    assert parent not in many
+
+
 def test_presets_do_not_take_each_others_runs_in_one_experiment(store) -> None:
     for preset, value in (("p", 0.5), ("q", 0.7)):
         tracking.record(preset, [tracking.Scored("a", {"val/JF": value}, block="core")], [])
