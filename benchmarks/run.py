@@ -56,6 +56,7 @@ def commands(material: Path) -> dict[str, tuple[list[str], Path | None]]:
         "xmem_three_objects": (["xmem.py", "--objects", "3", "--frames", "4"], None),
         "stm": (["stm.py"], None),
         "stm_resnet18": (["stm.py", "--model", "stm_resnet18"], None),
+        "afb_urr": (["afb_urr.py"], None),
         "smart_step": (["smart_step.py"], None),
         "synth": (["synth.py"], None),
         "overhead": (["overhead.py"], None),
