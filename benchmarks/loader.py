@@ -89,6 +89,7 @@ def main() -> None:
     schedules = read_family(PARAMS, "train")
     head = f"{'recipe':22s} {'frames':>11s} {'samples/s':>10s} {'decoding':>9s} {'cost':>6s} {'batch':>6s}"
     print(f"{head}  shortest step kept busy by {', '.join(map(str, options.workers))} workers")
+    costs = []
     with tempfile.TemporaryDirectory() as folder:
         for number, (name, case) in enumerate(CASES.items()):
             schedule = Schedule(**schedules[case.schedule] | case.changes)
@@ -100,6 +101,8 @@ def main() -> None:
             size = f"{schedule.clip_length} x {schedule.window[0]}^2"
             cost = f"{making / decoding:.2f}"
             print(f"{name:22s} {size:>11s} {1 / making:10.1f} {1 / decoding:9.1f} {cost:>6s} {schedule.batch:6d}  {kept}", flush=True)
+            costs.append(f"{name} {cost}")
+    print(f"summary: cost of a sample in times decoding its frames: {'; '.join(costs)}")
 
 
 if __name__ == "__main__":

@@ -68,6 +68,7 @@ def main() -> None:
     facts["load of the workflow cpu"] = seconds([sys.executable, "-c", "from noisyvos.workflow import load; load()"], ROOT)[1]
     facts |= job_overhead()
     print(json.dumps({name: round(value, 3) for name, value in facts.items()}, indent=1))
+    print(f"summary: --help {facts['noisyvos --help cpu']:.2f} CPU s, a Snakemake job {facts['per job cpu']:.3f} CPU s beyond its command")
 
 
 if __name__ == "__main__":

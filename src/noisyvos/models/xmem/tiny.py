@@ -58,7 +58,7 @@ class TinyValueEncoder(ValueEncoder):
 
 @MODELS.register("xmem_tiny", XMemTinySettings)
 class XMemTiny(XMem):
-    """XMem's computation with about 0.6 million parameters."""
+    """XMem's computation with about 0.8 million parameters."""
 
     memory_format = torch.channels_last
 
