@@ -5,7 +5,16 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from noisyvos.datasets.sampling import choose_any, choose_forward, choose_frames, choose_objects, relabel, unit_at, usable_objects
+from noisyvos.datasets.sampling import (
+    choose_any,
+    choose_forward,
+    choose_frames,
+    choose_objects,
+    lasting_objects,
+    relabel,
+    unit_at,
+    usable_objects,
+)
 from noisyvos.seeding import numpy_generator
 
 
@@ -86,3 +95,14 @@ def test_relabelling_numbers_slots_and_keeps_void():
     mask = np.array([[0, 2, 4, 6, 255]], np.uint8)
     assert relabel(mask, [6, 2]).tolist() == [[0, 2, 0, 1, 255]]
     assert relabel(mask, []).tolist() == [[0, 0, 0, 0, 255]]
+
+
+def test_objects_that_start_as_slivers_and_grow_are_left_out_of_bl30k() -> None:
+    masks = np.zeros((3, 64, 64), np.uint8)
+    for label, (first, third) in {1: (901, 901), 2: (500, 399), 3: (500, 400), 4: (100, 100)}.items():
+        masks[0].ravel()[1000 * (label - 1) :][:first] = label
+        masks[2].ravel()[1000 * (label - 1) :][:third] = label
+    assert lasting_objects(masks) == [1, 2]
+    assert lasting_objects(masks[:1]) == [1, 2, 3]
+    masks[0][masks[0] == 3] = 255
+    assert lasting_objects(masks[:1]) == [1, 2]

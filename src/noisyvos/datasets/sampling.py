@@ -101,6 +101,18 @@ def usable_objects(mask: np.ndarray, min_area: int = 1) -> list[int]:
     return [int(label) for label in np.flatnonzero(areas >= max(1, min_area)) if label not in (0, VOID)]
 
 
+def lasting_objects(masks: np.ndarray) -> list[int]:
+    """Return the object ids of the first of T masks (T, H, W) that XMem trains on in BL30K, whose objects may be slivers.
+
+    Kept are those of more than 100 pixels, unless they have at most 900 and grow to 400 or more in the next two masks
+    (Cheng and Schwing 2022, released training code).
+    """
+    first, *following = (np.bincount(mask.ravel(), minlength=256) for mask in masks[:3])
+    later = np.max(following, axis=0, initial=0) if following else np.zeros(256, np.int64)
+    kept = (first > 100) & ((first > 900) | (later < 400))
+    return [int(label) for label in np.flatnonzero(kept) if label not in (0, VOID)]
+
+
 def choose_objects(labels: list[int], slots: int, generator: np.random.Generator) -> list[int]:
     """Return at most `slots` of `labels`: all of them as they stand, or a random choice in random order."""
     if len(labels) <= slots:

@@ -132,19 +132,29 @@ def _per_image(
     return replace(clip, frames=frames, masks=masks)
 
 
-def video(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator) -> Pictures:
+def video(
+    clip: Pictures,
+    crop: tuple[int, int] | None,
+    rotate: bool,
+    generator: np.random.Generator,
+    *,
+    area: tuple[float, float] = (0.36, 1.0),
+    steady: bool = False,
+) -> Pictures:
     """XMem's augmentation of videos: flip, resized crop, jitter and grey alike in all frames, then a small affine and jitter per frame.
 
     Area 0.36..1 and aspect 3/4..4/3, jitter 0.1/0.03/0.03, grey with 0.05; per frame rotation +-15 and x-shear +-10
-    degrees (left out unless `rotate`), jitter 0.01. Cheng and Schwing 2022, released training code.
+    degrees (left out unless `rotate`, and with `steady`), jitter 0.01. Cheng and Schwing 2022, released training code; for
+    BL30K it takes area 0.25..1 and `steady`.
     """
+    rotate = rotate and not steady
     height, width = clip.frames.shape[1:3]
     out = crop or (height, width)
     size = (out[1], out[0])
     if generator.random() < 0.5:
         clip = flip(clip, 2)
     clip = _contiguous(clip)
-    box = _resized_crop_box(height, width, (0.36, 1.0), generator)
+    box = _resized_crop_box(height, width, area, generator)
     shared = int(generator.integers(2**63))  # one stream for what all frames share
     grey = generator.random() < 0.05
     angle, slant = (15.0, 10.0) if rotate else (0.0, 0.0)
@@ -377,6 +387,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "none": none,
     "light": light,
     "video": video,
+    "video_bl30k": partial(video, area=(0.25, 1.0), steady=True),
     "video_stm": video_stm,
     "video_scribbles": video_scribbles,
     "video_afb": video_afb,
@@ -386,4 +397,4 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "still_warped": still_warped,
 }
 # those whose frames may be smaller than the crop
-RESIZING = frozenset({"video", "video_stm", "still_warped", "video_scribbles", "video_afb", "video_afb_near"})
+RESIZING = frozenset({"video", "video_bl30k", "video_stm", "still_warped", "video_scribbles", "video_afb", "video_afb_near"})

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from noisyvos.datasets.pictures import Pictures, as_planes
-from noisyvos.datasets.sampling import choose_objects, relabel, usable_objects
+from noisyvos.datasets.sampling import choose_objects, lasting_objects, relabel, usable_objects
 from noisyvos.datasets.transforms import RESIZING, augment
 from noisyvos.errors import UserError
 from noisyvos.models.base import Clip, Origin
@@ -48,7 +48,8 @@ def _sample(
         sets = (raw.masks,) if raw.clean is None else (raw.masks, raw.clean)
         rotate = iteration < schedule.iterations
         seen = augment(schedule.augmentation, Pictures(raw.frames, sets), schedule.window, rotate=rotate, generator=generator)
-        usable = usable_objects(seen.masks[0][0], schedule.min_area)
+        lasting = schedule.object_rule == "lasting"
+        usable = lasting_objects(seen.masks[0]) if lasting else usable_objects(seen.masks[0][0], schedule.min_area)
         if usable:
             break
     objects = choose_objects(usable, schedule.objects, generator)

@@ -65,6 +65,7 @@ class Schedule(Settings):
     reverse: float = Field(0.5, ge=0, le=1)  # probability of showing a clip backwards
     objects: PositiveInt = 2  # slots K
     min_area: PositiveInt = 1  # of an object in the first mask
+    object_rule: Literal["area", "lasting"] = "area"  # which objects of the first mask count: `min_area`, or XMem's rule for BL30K
     augmentation: str = "light"
     crop: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None  # None: whole frames, all of one size
 
@@ -111,7 +112,7 @@ class Schedule(Settings):
 
     def result_settings(self) -> dict[str, object]:
         """Return the settings that results depend on, as plain values."""
-        defaults = {"network": {}, "parts": 1, "drop_factor": 0.1, "groups": (), "hold": 1}
+        defaults = {"network": {}, "parts": 1, "drop_factor": 0.1, "groups": (), "hold": 1, "object_rule": "area"}
         unset = {name for name, value in defaults.items() if getattr(self, name) == value}
         return self.model_dump(mode="json", exclude=_HARMLESS | unset)
 
