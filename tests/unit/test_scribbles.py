@@ -12,13 +12,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from noisyvos.cli import app
+from noisyvos.datasets.augmentations import augment
+from noisyvos.datasets.augmentations.pictures import Pictures
 from noisyvos.datasets.base import Conversion
 from noisyvos.datasets.kinds.coco_scribbles import CocoScribblesSettings, convert_coco_scribbles
 from noisyvos.datasets.layout import Sequence, VideoDataset
-from noisyvos.datasets.pictures import Pictures
 from noisyvos.datasets.scribble_files import read_scribbles
 from noisyvos.datasets.scribbles import Hand, middle_lines, scribbles
-from noisyvos.datasets.transforms import augment
 from noisyvos.errors import UserError
 from noisyvos.inference.prompts import first_masks
 from noisyvos.io.images import decode_mask, encode_mask

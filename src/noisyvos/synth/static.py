@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from noisyvos.datasets.colour import jitter
+from noisyvos.datasets.augmentations.colour import jitter
 from noisyvos.io.images import read_frame
 from noisyvos.synth.clip import Clip
 from noisyvos.synth.instances import Instances, extent, fill

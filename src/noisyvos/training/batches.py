@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from noisyvos.datasets.pictures import Pictures, as_planes
+from noisyvos.datasets.augmentations import RESIZING, augment
+from noisyvos.datasets.augmentations.pictures import Pictures, as_planes
 from noisyvos.datasets.sampling import choose_objects, lasting_objects, relabel, usable_objects
-from noisyvos.datasets.transforms import RESIZING, augment
 from noisyvos.errors import UserError
 from noisyvos.models.base import Clip, Origin
 from noisyvos.seeding import numpy_generator

@@ -15,7 +15,18 @@ import torch
 
 from noisyvos.io.atomic import atomic_file
 
-_CODE = ("training", "models", "methods", "losses", "inference", "datasets/sampling.py", "datasets/transforms.py", "seeding.py")
+_CODE = (
+    "training",
+    "models",
+    "methods",
+    "losses",
+    "inference",
+    "datasets/augmentations",
+    "datasets/sampling.py",
+    "datasets/scribbles.py",
+    "synth/geometry.py",
+    "seeding.py",
+)
 _WHOLE = 256 * 2**20  # inputs up to this size are hashed by content, larger folders by the names and sizes of their files
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from noisyvos.datasets.transforms import AUGMENTATIONS
+from noisyvos.datasets.augmentations import AUGMENTATIONS
 from noisyvos.errors import unknown_name
 from noisyvos.registry import Settings
 

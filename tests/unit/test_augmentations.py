@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from noisyvos.datasets.pictures import Pictures, as_planes
-from noisyvos.datasets.transforms import AUGMENTATIONS, _warped, augment, random_crop
+from noisyvos.datasets.augmentations import AUGMENTATIONS, augment
+from noisyvos.datasets.augmentations.geometry import random_crop, warped
+from noisyvos.datasets.augmentations.pictures import Pictures, as_planes
 from noisyvos.errors import UserError
 from noisyvos.seeding import numpy_generator
 
@@ -67,7 +68,7 @@ def test_opencv_moves_pictures_as_pillow_does(move):
     filled = np.pad(pillow.sum(-1) > 0, 1).astype(np.uint8)
     inner = cv2.erode(filled, np.ones((5, 5)))[1:-1, 1:-1] == 1  # the outline is blended with black in OpenCV only
     assert inner.mean() > 0.5
-    assert np.abs(_warped(picture, move).astype(int) - pillow)[inner].max() <= 3
+    assert np.abs(warped(picture, move).astype(int) - pillow)[inner].max() <= 3
 
 
 def test_light_treats_all_frames_of_a_clip_alike():
