@@ -9,8 +9,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from noisyvos.datasets.base import DATASETS, Conversion
 from noisyvos.datasets.augmentations.colour import jitter
+from noisyvos.datasets.base import DATASETS, Conversion
 from noisyvos.params import read_family
 from noisyvos.stages import synth
 from noisyvos.synth.recipe import RECIPES
