@@ -12,6 +12,7 @@ from noisyvos import models
 from noisyvos.inference import segment_video
 from noisyvos.models.aoc_net.blocks import others
 from noisyvos.models.aoc_net.session import entropy
+from noisyvos.training.schedule import Schedule, learning_rate
 
 SIZE = (97, 129)
 OBJECTS = 3  # background included
@@ -127,3 +128,9 @@ def test_walking_through_a_video(case) -> None:
     logits = torch.from_numpy(case.expected["logits_2_rpa"])
     wanted = F.interpolate(logits[None], SIZE, mode="bilinear", align_corners=True)[0].argmax(0).numpy()
     assert (video.masks[2] == wanted).mean() >= 0.999
+
+
+def test_learning_rates(case) -> None:
+    schedule = Schedule(iterations=50_000, learning_rate=0.01, warmup=1000, decay="poly_cfbi", floor=1e-5)
+    rates = [learning_rate(schedule, int(step)) for step in case.expected["lr_steps"]]
+    assert rates == pytest.approx(case.expected["lr_values"].tolist(), rel=1e-9)

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 import pytest
@@ -25,7 +26,7 @@ from noisyvos.registry import Settings
 from noisyvos.training import checkpoint, loop
 from noisyvos.training.batches import check_sizes, feed, make_batch
 from noisyvos.training.curve import Curve
-from noisyvos.training.optimizer import Adam, Pace
+from noisyvos.training.optimizer import SGD, Adam, Pace
 from noisyvos.training.schedule import Schedule, is_diagnosed, learning_rate, max_jump
 from noisyvos.training.sources import VideoSource
 from noisyvos.training.step import as_floats, half_type, make_learner, take_step
@@ -114,6 +115,11 @@ def test_learning_rate_warms_up_and_decays():
     assert [learning_rate(held, i) for i in (0, 3, 4, 7, 8)] == pytest.approx([1, 1, 0.6**0.9, 0.6**0.9, 0.2**0.9])
 
 
+def test_a_floor_holds_from_the_first_iteration_to_the_last():
+    low = schedule(iterations=10, warmup=5, decay="cosine", learning_rate=1.0, floor=0.3)
+    assert [learning_rate(low, i) for i in (0, 1, 4, 5, 9)] == pytest.approx([0.3, 0.4, 1.0, 1.0, 0.3])
+
+
 def test_published_curriculum_of_stm():
     stage = Schedule(**read_family("params", "train")["stm_davis_ytvos"])
     assert [max_jump(stage, i) for i in (0, 749, 750, 18_749, 18_750, 199_999)] == [1, 1, 2, 25, 26, 26]
@@ -134,6 +140,9 @@ def test_published_jumps_of_xmem():
         ({"learning_rate": -1.0}, "greater than 0"),
         ({"augmentation": "lite"}, "Did you mean 'light'"),
         ({"drops": (3,)}, "need `decay: steps`"),
+        ({"momentum": 0.9}, "`momentum` needs `optimizer: sgd`"),
+        ({"optimizer": "sgd", "momentum": 1.0}, "less than 1"),
+        ({"floor": 2.0}, "`floor` is above `learning_rate`"),
         ({"warmup": 99}, "longer than the training"),
         ({"max_jump": ((0.5, 3),)}, "start at share 0"),
         ({"max_jump": {"most": 3}}, "every"),
@@ -221,13 +230,21 @@ def test_a_crop_larger_than_the_videos_is_refused(source):
 # ---- steps
 
 
-@pytest.mark.parametrize("kind", ["adamw", "adam"])
-def test_optimizer_equals_torch_optim(kind):
+@pytest.mark.parametrize(
+    ("kind", "torchs", "own"),
+    [
+        (partial(Adam, kind="adamw"), torch.optim.AdamW, {}),
+        (partial(Adam, kind="adam"), torch.optim.Adam, {}),
+        (partial(SGD, momentum=0.9), torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
+        (partial(SGD, momentum=0.0), torch.optim.SGD, {}),
+    ],
+)
+def test_optimizer_equals_torch_optim(kind, torchs, own):
     ours = [nn.Parameter(torch.randn(4, 3, generator=torch.Generator().manual_seed(s))) for s in range(3)]
     theirs = [nn.Parameter(weight.detach().clone()) for weight in ours]
-    mine = Adam(ours, kind=kind, paces=[Pace(1.0, 0.05), Pace(0.5, 0.0), Pace(1.0, 0.05)])
+    mine = kind(ours, paces=[Pace(1.0, 0.05), Pace(0.5, 0.0), Pace(1.0, 0.05)])
     slow = {"params": theirs[1:2], "weight_decay": 0.0}
-    reference = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[kind]([{"params": theirs[::2]}, slow], lr=0.1, weight_decay=0.05)
+    reference = torchs([{"params": theirs[::2]}, slow], lr=0.1, weight_decay=0.05, **own)
     for step in range(6):
         for group, share in zip(reference.param_groups, (1.0, 0.5), strict=True):
             group["lr"] = share * 0.1 / (1 + step)
@@ -385,9 +402,9 @@ def stop_at(moment: int):
     return Stopping()
 
 
-@pytest.mark.parametrize("moment", [0, 6, 12])
-def test_asked_to_stop_it_saves_exits_143_and_resumes_to_the_same_bits(source, tmp_path, moment, capsys):
-    changes = {"log_every": 3, "checkpoint_every": 4}
+@pytest.mark.parametrize(("moment", "optimizer"), [(0, {}), (6, {}), (12, {}), (6, {"optimizer": "sgd", "momentum": 0.9})])
+def test_asked_to_stop_it_saves_exits_143_and_resumes_to_the_same_bits(source, tmp_path, moment, optimizer, capsys):
+    changes = {"log_every": 3, "checkpoint_every": 4} | optimizer
     whole, curve = run(source, tmp_path / "whole", ToyTeacherMethod(), **changes)
     with pytest.raises(SystemExit) as stopped:
         run(source, tmp_path / "parts", stop_at(moment), **changes)
@@ -536,9 +553,10 @@ def test_settings_that_change_no_result_are_no_part_of_it():
     assert json.dumps(one.result_settings()) != json.dumps(schedule(batch=3).result_settings())
 
 
-def test_loss_scaling_changes_no_update(source):
+@pytest.mark.parametrize("optimizer", [{}, {"optimizer": "sgd", "momentum": 0.9}])
+def test_loss_scaling_changes_no_update(source, optimizer):
     clip = make_batch(source, schedule(), 0, 0)
-    plain, scaled = (make_learner(ToyNetwork(), ToyMethod(), schedule(gradient_clip=0.1), 0, CPU) for _ in range(2))
+    plain, scaled = (make_learner(ToyNetwork(), ToyMethod(), schedule(gradient_clip=0.1, **optimizer), 0, CPU) for _ in range(2))
     scaled.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     for learner in (plain, scaled):
         take_step(learner, clip, 0)

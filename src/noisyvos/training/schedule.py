@@ -47,13 +47,15 @@ class Schedule(Settings):
     parts: PositiveInt = 1  # a batch passes through the network in so many parts, whose gradients are added
 
     learning_rate: PositiveFloat
-    optimizer: Literal["adamw", "adam"] = "adamw"
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    momentum: float = Field(0, ge=0, lt=1)  # Nesterov's, of `sgd`
     weight_decay: float = Field(0.01, ge=0)
     warmup: int = Field(0, ge=0)  # the learning rate rises linearly over these
-    decay: Literal["constant", "cosine", "steps", "poly"] = "constant"
+    decay: Literal["constant", "cosine", "steps", "poly", "poly_cfbi"] = "constant"  # poly_cfbi: see `learning_rate`
     drops: tuple[PositiveInt, ...] = ()  # with decay `steps`: times `drop_factor` from each of these on
     drop_factor: float = Field(0.1, gt=0, lt=1)
-    hold: PositiveInt = 1  # with decay `cosine` or `poly`: the rate changes after every so many iterations
+    hold: PositiveInt = 1  # with decay `cosine`, `poly` or `poly_cfbi`: the rate changes after every so many iterations
+    floor: float = Field(0, ge=0)  # the learning rate never falls below it, nor does it start lower
     gradient_clip: PositiveFloat | None = None
     amp: bool | Literal["fp16", "bf16"] = True  # half precision, on a GPU only; true: fp16 with loss scaling
     groups: tuple[WeightGroup, ...] = ()  # weights with other rates; of several that match a name the first counts
@@ -85,6 +87,10 @@ class Schedule(Settings):
             raise unknown_name("augmentation", self.augmentation, AUGMENTATIONS)
         if self.drops and self.decay != "steps":
             raise ValueError("`drops` need `decay: steps`")
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError("`momentum` needs `optimizer: sgd`; Adam has its own, which is fixed")
+        if self.floor > self.learning_rate:
+            raise ValueError("`floor` is above `learning_rate`")
         if self.batch % self.parts:
             raise ValueError("`batch` must be a multiple of `parts`")
         if self.warmup > self.total:
@@ -112,21 +118,39 @@ class Schedule(Settings):
 
     def result_settings(self) -> dict[str, object]:
         """Return the settings that results depend on, as plain values."""
-        defaults = {"network": {}, "parts": 1, "drop_factor": 0.1, "groups": (), "hold": 1, "object_rule": "area"}
+        defaults = {
+            "network": {},
+            "parts": 1,
+            "drop_factor": 0.1,
+            "groups": (),
+            "hold": 1,
+            "object_rule": "area",
+            "momentum": 0,
+            "floor": 0,
+        }
         unset = {name for name, value in defaults.items() if getattr(self, name) == value}
         return self.model_dump(mode="json", exclude=_HARMLESS | unset)
 
 
 def learning_rate(schedule: Schedule, iteration: int) -> float:
-    """Return the learning rate of `iteration` (from 0)."""
-    rate = schedule.learning_rate
+    """Return the learning rate of `iteration` (from 0).
+
+    `poly_cfbi` is the published form of CFBI and AOC-Net: the rise starts from 0 instead of a first step, and the fall would
+    reach 0 one iteration after the end.
+    """
+    return max(schedule.floor, _rate(schedule, iteration))
+
+
+def _rate(schedule: Schedule, iteration: int) -> float:
+    rate, published = schedule.learning_rate, schedule.decay == "poly_cfbi"
     if iteration < schedule.warmup:
-        return rate * (iteration + 1) / schedule.warmup
-    done = (iteration - schedule.warmup) // schedule.hold * schedule.hold / max(1, schedule.total - schedule.warmup)
+        return rate * (iteration if published else iteration + 1) / schedule.warmup
+    length = max(1, schedule.total - schedule.warmup + published)
+    done = (iteration - schedule.warmup) // schedule.hold * schedule.hold / length
     match schedule.decay:
         case "cosine":
             return rate * 0.5 * (1 + math.cos(math.pi * done))
-        case "poly":
+        case "poly" | "poly_cfbi":
             return rate * (1 - done) ** 0.9
         case "steps":
             return rate * schedule.drop_factor ** sum(iteration >= drop for drop in schedule.drops)

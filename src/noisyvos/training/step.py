@@ -13,7 +13,7 @@ from noisyvos.methods.base import Method
 from noisyvos.models.base import Clip, ClipOutput, VideoModel, resized_output
 from noisyvos.seeding import torch_generator
 from noisyvos.training.group import ALONE, Group
-from noisyvos.training.optimizer import Adam, Pace
+from noisyvos.training.optimizer import SGD, Adam, Optimizer, Pace
 from noisyvos.training.schedule import Schedule, learning_rate
 
 PERTURBATION = 0.01  # share of each weight by which two networks that start alike are set apart
@@ -29,7 +29,7 @@ class Learner:
     schedule: Schedule
     seed: int
     device: torch.device
-    optimizers: list[Adam] = field(init=False)
+    optimizers: list[Optimizer] = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
     half: torch.dtype | None = field(init=False)  # what convolutions and products are computed in; None: float32
 
@@ -37,7 +37,7 @@ class Learner:
         self.half = half_type(self.schedule, self.device)
         paces = [pace for network in self.networks for pace in _paces(network, self.schedule)]
         self.weights = [weight for weight, _ in paces]
-        self.optimizers = [Adam(self.weights, kind=self.schedule.optimizer, paces=[pace for _, pace in paces])]
+        self.optimizers = [_optimizer(self.weights, [pace for _, pace in paces], self.schedule)]
         own = self.method.parameters()
         if own:
             self.optimizers.append(Adam(own, kind="adam", paces=[Pace()] * len(own)))
@@ -75,6 +75,12 @@ def half_type(schedule: Schedule, device: torch.device) -> torch.dtype | None:
     if not torch.cuda.is_bf16_supported():
         raise UserError("This GPU does not compute in bf16: set `amp: fp16` (or false) in train.yaml.")
     return torch.bfloat16
+
+
+def _optimizer(weights: list[torch.Tensor], paces: list[Pace], schedule: Schedule) -> Optimizer:
+    if schedule.optimizer == "sgd":
+        return SGD(weights, momentum=schedule.momentum, paces=paces)
+    return Adam(weights, kind=schedule.optimizer, paces=paces)
 
 
 def _paces(network: nn.Module, schedule: Schedule) -> list[tuple[torch.Tensor, Pace]]:
