@@ -106,13 +106,16 @@ def test_every_sample_belongs_to_one_process(batch, size):
     assert max(map(len, rows)) - min(map(len, rows)) <= 1
 
 
+CALM = 5  # a seed whose batch has no near-ties: where a maximum or a choice of pixels flips by rounding, gradients differ by up to 5e-5
+
+
 def gradients(source, name, schedule, size):
     """Return the gradients that `size` processes add up, computed here one after the other."""
     method = methods.build(name, total_iterations=3)
     learner = make_learner(models.build("xmem_tiny", **SMALL), method, schedule, 1, torch.device("cpu"))
     piece = schedule.batch // schedule.parts
     for rank in range(size):
-        clip = make_batch(source, schedule, 1, 2, clean=method.clean_labels, group=Group(rank, size))
+        clip = make_batch(source, schedule, CALM, 2, clean=method.clean_labels, group=Group(rank, size))
         for first in range(0, len(clip.frames), piece):
             step._pass(learner, clip.rows(first, piece), 2)
     weights = [*learner.weights, *method.parameters()]
