@@ -1,5 +1,6 @@
 """AOC-Net against reference values of the repaired release: embedding, clustering, maps, decoder, logits, pool filter, corrections."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,12 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from noisyvos import models
+from noisyvos import methods, models
 from noisyvos.inference import segment_video
 from noisyvos.models.aoc_net.blocks import others
 from noisyvos.models.aoc_net.session import entropy
+from noisyvos.params import read_family
 from noisyvos.training.schedule import Schedule, learning_rate
 
+PARAMS = Path(__file__).resolve().parents[2] / "params"
 SIZE = (97, 129)
 OBJECTS = 3  # background included
 
@@ -134,3 +137,17 @@ def test_learning_rates(case) -> None:
     schedule = Schedule(iterations=50_000, learning_rate=0.01, warmup=1000, decay="poly_cfbi", floor=1e-5)
     rates = [learning_rate(schedule, int(step)) for step in case.expected["lr_steps"]]
     assert rates == pytest.approx(case.expected["lr_values"].tolist(), rel=1e-9)
+
+
+@pytest.mark.parametrize(("ignored_rows", "wanted"), [(0, "loss_values"), (20, "loss_values_ignore")])
+def test_loss_of_the_entry_for_it(case, parity_weights, ignored_rows, wanted) -> None:
+    entry = read_family(PARAMS, "methods")["ce_aoc"]
+    method = methods.from_settings(entry.pop("kind"), entry, 50_000)
+    logits = F.interpolate(torch.from_numpy(case.expected["logits_1"])[None], SIZE, mode="bilinear", align_corners=True)
+    target = parity_weights.mask("aoc_net:target", 2, *SIZE)[None].long()
+    target[:, :ignored_rows] = 255
+    losses = [
+        float(method.terms(logits, target, num_objects=torch.tensor([2]), iteration=int(step))["total"])
+        for step in case.expected["loss_steps"]
+    ]
+    assert losses == pytest.approx(case.expected[wanted].tolist(), rel=1e-6)

@@ -49,6 +49,8 @@ def clip_of(labels: list[torch.Tensor], clean: list[torch.Tensor] | None = None)
         ({"name": "smart", "weights": {"union": -1}}, "weights.union"),
         ({"name": "smart", "without": ["onion"]}, "without.0"),
         ({"name": "xmem", "total_iterations": 0}, "at least 1"),
+        ({"name": "ce_topp", "mining": {"start": 0.5, "end": 0.2}}, "`end` lies before `start`"),
+        ({"name": "ce_topp", "parity": True, "mining": {"start": 0, "end": 0.5}}, "leave out `mining` or `parity`"),
         ({"name": "oracle_clean", "method": "smart"}, "no teacher"),
         ({"name": "oracle_clean", "method": "nothing"}, "Unknown method 'nothing'"),
     ],
@@ -83,6 +85,20 @@ def test_mined_cross_entropy_is_xmem_without_dice():
     full = run(methods.build("xmem", total_iterations=100), iteration=50)
     assert "dice" not in found
     torch.testing.assert_close(found["total"] + full["dice"], full["total"])
+
+
+def test_ignored_pixels_count_as_pixels_and_frames_are_averaged_where_asked():
+    logits, labels = example(0)
+    labels[:, : H // 4] = 255
+    plain = methods.build("ce_topp", total_iterations=100)
+    counted = methods.build("ce_topp", total_iterations=100, void="counted", frames="mean")
+    one, other = (method.terms(logits, labels, num_objects=NUM_OBJECTS)["total"] for method in (plain, counted))
+    torch.testing.assert_close(other, one * 3 / 4)
+    outputs = [ClipOutput((logits, logits, logits))]
+    one, other = (method.clip_loss(outputs, clip_of([labels] * 3)) for method in (plain, counted))
+    torch.testing.assert_close(other["total"] * 3, one["total"] * 3 / 4)
+    torch.testing.assert_close(other["ce"] * 3, one["ce"] * 3 / 4)
+    assert one["top_p"] == other["top_p"] == 1
 
 
 def test_smart_total_is_the_weighted_mean_of_its_terms():

@@ -9,12 +9,12 @@ REFERENCE_ITERATIONS = 110_000  # length of the published schedule, 100,000 and 
 START, END = 0.18, 0.64  # the published limits as shares of the schedule's length, rounded
 
 
-def schedule_limits(total_iterations: int | None, parity: bool) -> tuple[float, float]:
-    """Return the iterations between which the share of kept pixels falls: published ones with `parity`, else scaled with the length."""
+def schedule_limits(total_iterations: int | None, parity: bool, start: float = START, end: float = END) -> tuple[float, float]:
+    """Return the iterations between which the share of kept pixels falls: published ones with `parity`, else shares of the length."""
     if parity:
         return PUBLISHED_LIMITS
     length = REFERENCE_ITERATIONS if total_iterations is None else total_iterations
-    return START * length, END * length
+    return start * length, end * length
 
 
 def top_share(iteration: int, limits: tuple[float, float]) -> float:

@@ -31,7 +31,7 @@ class Method(ABC):
     in_processes: bool = True  # or at once, in several processes that may ask each other (`from_all`)
     scalar_learning_rate: float | None = None  # of `parameters`; None: the networks'
     relabelling: Any = None  # settings of relabelling and training anew after the training (`training.relabel`), if there is any
-    averaged: ClassVar[tuple[str, ...]] = ("top_p", "sigma")  # terms that a clip averages over its frames; losses are summed
+    averaged: tuple[str, ...] = ("top_p", "sigma")  # terms that a clip averages over its frames; losses are summed
 
     def __init__(self, settings: Settings, total_iterations: int | None = None) -> None:
         self.settings = settings
