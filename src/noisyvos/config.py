@@ -14,6 +14,7 @@ from noisyvos.errors import UserError, unknown_name
 from noisyvos.io.atomic import write_text
 from noisyvos.registry import Registry, Settings, describe
 
+Protocol = Literal["davis", "visor", "youtube_vos", "long_videos", "all_frames"]
 NAME = re.compile(r"[a-z0-9_]+")  # `-` joins the axes of a key; anything else hurts shells and paths
 
 
@@ -74,7 +75,8 @@ class Preset(Settings):
     train: Train
     evaluate: tuple[str, ...] = Field(min_length=1)
     inference: str = "default"
-    protocol: Literal["davis", "visor", "youtube_vos", "long_videos", "all_frames"] = "davis"
+    protocol: Protocol = "davis"
+    protocols: dict[str, Protocol] = Field(default_factory=dict)  # of evaluation sets that are scored otherwise
     reference: str | None = None  # the method that the others are compared with; a block's first without it
     blocks: dict[str, Block] = Field(min_length=1)
 
@@ -285,11 +287,16 @@ def _check_preset(params: Path, name: str, entries: dict[str, dict[str, Any]]) -
 
 
 def _check_references(where: str, preset: Preset) -> list[str]:
-    """Return an error for each method to compare with that is not run."""
+    """Return an error for each method to compare with that is not run, and each protocol of a set that is not evaluated."""
     run = list(dict.fromkeys(name for block in preset.blocks.values() for name in block.method))
     errors = []
     if _strange(preset.reference, run):
         errors.append(f"{where}: reference: {unknown_name('method of this preset', str(preset.reference), run)}")
+    errors += [
+        f"{where}: protocols: {unknown_name('evaluation set of this preset', name, preset.evaluate)}"
+        for name in preset.protocols
+        if name not in preset.evaluate
+    ]
     return errors + [
         f"{where}: {name}: reference: {unknown_name('method of this block', str(block.reference), block.method)}"
         for name, block in preset.blocks.items()

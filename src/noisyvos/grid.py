@@ -266,4 +266,5 @@ def _infer(preset: Preset, cell: dict[str, Any], evaluation: str, weights: str) 
 
 
 def _score(preset: Preset, evaluation: str, role: str, run: str) -> dict[str, Any]:
-    return {"role": role, "evaluation": evaluation, "protocol": preset.protocol, "run": run}  # run: whose tracked run takes the scores
+    protocol = preset.protocols.get(evaluation, preset.protocol)
+    return {"role": role, "evaluation": evaluation, "protocol": protocol, "run": run}  # run: whose tracked run takes the scores

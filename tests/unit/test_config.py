@@ -70,6 +70,16 @@ BAD = {
         "Unknown evaluation setting 'defaults'. Did you mean 'default'?",
     ),
     "unknown key in a preset": ("presets/smoke.yaml", "methods: [xmem]\n", "smoke.yaml: methods: Extra inputs are not permitted"),
+    "a protocol of a set that is not evaluated": (
+        "presets/smoke.yaml",
+        "protocols: {shapes_smoke_vall: visor}\n",
+        "smoke.yaml: protocols: Unknown evaluation set of this preset 'shapes_smoke_vall'. Did you mean 'shapes_smoke_val'?",
+    ),
+    "unknown protocol of a set": (
+        "presets/smoke.yaml",
+        "protocols: {shapes_smoke_val: davos}\n",
+        "smoke.yaml: protocols.shapes_smoke_val: Input should be 'davis'",
+    ),
     "unknown protocol": ("presets/smoke.yaml", "protocol: davos\n", "smoke.yaml: protocol: Input should be 'davis'"),
 }
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from noisyvos import grid
-from noisyvos.config import Preset, read_preset
+from noisyvos.config import Preset, read_preset, read_yaml
 from noisyvos.errors import UserError
 from noisyvos.plan import describe
 
@@ -93,12 +93,42 @@ def test_dependencies_on_source_files_exist() -> None:
                     assert (root / value).exists(), value
 
 
+def sources_of(stage: str) -> set[str]:
+    """Return the source files and folders that dvc.yaml lists for a stage by name."""
+    deps = read_yaml(PARAMS.parent / "dvc.yaml")["stages"][stage]["do"]["deps"]
+    return {dep for dep in deps if dep.startswith("src/")}
+
+
+def test_variants_of_a_stage_depend_on_the_same_source_files() -> None:
+    assert sources_of("infer_noisy") == sources_of("infer")
+    assert sources_of("infer_corrupted") > sources_of("infer")
+    assert sources_of("baseline_noisy") == sources_of("baseline")
+    assert sources_of("train") >= sources_of("pretrain") - {"src/noisyvos/stages/pretrain.py"}
+
+
+def test_checkpoints_know_all_code_that_training_depends_on() -> None:
+    from noisyvos.training.checkpoint import CODE
+
+    listed = (sources_of("pretrain") | sources_of("train")) - {f"src/noisyvos/stages/{stage}.py" for stage in ("pretrain", "train")}
+    known = tuple(f"src/noisyvos/{name}" for name in CODE)
+    assert not [source for source in listed if not any(source == name or source.startswith(f"{name}/") for name in known)]
+    assert all((PARAMS.parent / name).exists() for name in known)
+
+
 def test_a_mix_is_made_of_its_converted_parts() -> None:
     cells = cells_of("paper")
     (mix,) = [cell for name, cell in cells["mix"].items() if name == "davis17_ytvos19_train"]
     assert [mix[f"part{number}"] for number in (1, 2, 3, 4)] == ["davis17_train", *["youtube19_train_rest"] * 3]
     assert {"davis17", "youtube19_train"} < set(cells["download"])
     assert not set(cells["mix"]) & set(cells["convert"])
+
+
+def test_an_evaluation_set_may_have_a_protocol_of_its_own() -> None:
+    cells = cells_of("paper")
+    protocols = {"davis17_val": "davis", "davis16_val": "davis", "ytvos_holdout": "youtube_vos"}
+    assert {(cell["evaluation"], cell["protocol"]) for cell in cells["score"].values()} == set(protocols.items())
+    held_out = [key for key, cell in cells["score"].items() if cell["evaluation"] == "ytvos_holdout" and cell["role"] == "trained"]
+    assert len(held_out) >= len(cells["train"])
 
 
 def test_noisy_prompts_are_given_to_the_blocks_that_ask_and_to_the_baselines() -> None:

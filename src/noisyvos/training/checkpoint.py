@@ -15,7 +15,7 @@ import torch
 
 from noisyvos.io.atomic import atomic_file
 
-_CODE = (
+CODE = (
     "training",
     "models",
     "methods",
@@ -53,7 +53,7 @@ def input_hash(path: Path) -> str:
 def _code_hash() -> str:
     root = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
-    for name in _CODE:
+    for name in CODE:
         files = [root / name] if name.endswith(".py") else sorted((root / name).rglob("*.py"))
         for file in files:
             digest.update(f"{file.relative_to(root).as_posix()}\0{file_hash(file)}\n".encode())
