@@ -94,6 +94,17 @@ def test_background_scribble_is_no_object_and_counts_only_if_wanted(model) -> No
     assert not np.allclose(used.probabilities, plain.probabilities, atol=1e-5)
 
 
+def test_a_frame_with_a_background_scribble_alone_starts_nothing(model) -> None:
+    frames, drawn = video(1)
+    alone = np.full_like(drawn, 11)
+    result = segment_video(model, frames, {0: alone, 1: drawn}, keep_probabilities=True)
+    later = segment_video(model, frames[1:], {0: drawn}, keep_probabilities=True)
+    assert not result.masks[0].any()
+    assert result.probabilities[1:].tobytes() == later.probabilities.tobytes()
+    with pytest.raises(ValueError, match="no mask names an object"):
+        segment_video(model, frames, {0: alone})
+
+
 def test_memory_is_bounded_and_the_last_mask_may_be_kept(model) -> None:
     frames = torch.rand(9, 3, 40, 56, generator=torch.Generator().manual_seed(5))
     drawn = video(1)[1]

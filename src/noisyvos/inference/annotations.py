@@ -11,7 +11,7 @@ from noisyvos.io.images import VOID
 
 @dataclass(frozen=True)
 class Annotations:
-    """Masks by frame index, all of one size; frames whose mask names no object are left out."""
+    """Masks by frame index, all of one size; frames whose mask names no object, a background scribble alone too, are left out."""
 
     masks: dict[int, np.ndarray]  # (H, W) uint8, void turned into 0
     ids: tuple[int, ...]  # every object id of the video, ascending: id of channel 1, 2, ...
@@ -52,7 +52,7 @@ def check_annotations(annotations: Mapping[int, np.ndarray], length: int | None,
     sizes = {mask.shape for mask in masks.values()}
     if len(sizes) > 1:
         raise UserError(f"annotations: the masks have different sizes ({', '.join(map(str, sorted(sizes)))}).")
-    masks = {index: mask for index, mask in masks.items() if mask.any()}
+    masks = {index: mask for index, mask in masks.items() if not np.isin(mask, (0, background_label)).all()}
     ids = sorted({int(number) for mask in masks.values() for number in np.unique(mask)} - {0, background_label})
     if not ids:
         raise UserError("annotations: no mask names an object (ids 1..254). At least one frame must.")
