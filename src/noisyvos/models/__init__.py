@@ -68,7 +68,7 @@ def load_trunks(
     resnet18: "str | Path | Mapping[str, Tensor] | None" = None,
     seed: int = 0,
 ) -> None:
-    """Put ImageNet weights of torchvision's ResNets, given as files or mappings, into the encoders of `xmem`, `afb_urr` or an `stm`.
+    """Put ImageNet weights of torchvision's ResNets, given as files or mappings, into the encoders of a network.
 
     See `noisyvos.models.pretrained.load_trunks`.
     """

@@ -61,7 +61,7 @@ def _orthogonal(like: Tensor, planes: int, seed: int) -> Tensor:
 
 
 def load_trunks(model: nn.Module, *, resnet50: Source | None = None, resnet18: Source | None = None, seed: int = 0) -> None:
-    """Put ImageNet weights of torchvision's ResNets into the encoders of `xmem`, `stm`, `stm_resnet18` or `afb_urr`.
+    """Put ImageNet weights of torchvision's ResNets into the encoders of `xmem`, `stm`, `stm_resnet18`, `afb_urr` or `rhmnet`.
 
     Each is a file (.pth as torchvision gives it, or .safetensors) or a {name: tensor} mapping; `layer4` and `fc` are left
     out. The mask planes of XMem's value encoder follow RGB and are drawn orthogonally from `seed`; the convolutions of
