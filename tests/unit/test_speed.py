@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from noisyvos.config import read_preset
@@ -119,6 +120,13 @@ def test_real_steps_are_timed(tmp_path: Path, method: str) -> None:
     assert found.peak_memory_mib > 10
     assert (found.precision, found.steps, found.trainings, found.settings) == ("float32", 2, 1, "abc")
     assert found.device.startswith("CPU ")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_here_is_refused(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    with pytest.raises(UserError, match="Device 'cuda' is not here"):
+        measure.measure(Workload("small", "plain", "short", 32, 40), "abc", world / "params", "cuda", 1, 2)
 
 
 def test_made_up_clips_hold_as_many_objects_as_the_schedule_trains() -> None:

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noisyvos.errors import UserError, unknown_name
+from noisyvos.devices import choose_device
+from noisyvos.errors import unknown_name
 from noisyvos.inference.settings import Evaluation
 from noisyvos.params import read_family
 from noisyvos.registry import Item
@@ -56,14 +57,11 @@ def load(plan: Plan, device: str, threads: int) -> "VideoModel":
     from noisyvos.models.pretrained import add_plane, lacks_plane
     from noisyvos.models.weights import load_strictly, read_state
 
-    if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-        raise UserError(f"Device {device!r} is not here. Use auto, cpu, or cuda where there is a GPU.")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    where = choose_device(device)
     torch.set_num_threads(threads)
     network = models.build(plan.kind, **plan.overrides)
     choose_settings(network.memory_settings, plan.memory, plan.where)
     if plan.weights != "none":
         state = network.convert_official(read_state(plan.weights))
         load_strictly(network, add_plane(state, "zero") if lacks_plane(network, state) else state, plan.weights)
-    return network.to(device).eval()
+    return network.to(where).eval()

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from noisyvos.config import check, read_preset
+from noisyvos.devices import choose_device
+from noisyvos.errors import UserError
 from noisyvos.grid import Catalogue, expand
 from noisyvos.speed import Speed, Workload, read_speeds, settings_hash, workloads, write_speeds
 from noisyvos.training.sources import Drawing, Sample
@@ -21,7 +23,7 @@ def run(preset: str, *, params: Path, converted: Path, out: Path, device: str, t
     """Measure what `preset` trains and add it to the file `out`; what is in it already is left alone unless `again`.
 
     Each combination runs in a process of its own, so that peak memory is its own and one that does not fit costs only itself.
-    UserError if nothing could be measured.
+    UserError if the device is not here or nothing could be measured.
     """
     check(params, settings=False)
     catalogue = Catalogue(params)
@@ -46,6 +48,8 @@ def run(preset: str, *, params: Path, converted: Path, out: Path, device: str, t
         write_speeds(out, [speed])
         measured += 1
         print(f"{load.text}: {speed.iterations_per_second:.3g} it/s, peak {speed.peak_memory_mib:.0f} MiB on {speed.device}")
+    if not measured:
+        raise UserError(f"Nothing of preset {preset!r} could be measured here; the lines above say why.")
     print(f"{out}: {measured} of {len(loads)} combinations of preset {preset}; `noisyvos plan {preset}` adds them up")
 
 
@@ -53,7 +57,7 @@ def device_name(device: str) -> str:
     """Return what the device that `auto`, `cpu` or `cuda` means here is called."""
     import torch
 
-    if device != "cpu" and torch.cuda.is_available():
+    if choose_device(device).type == "cuda":
         return torch.cuda.get_device_name(0)
     models = [line.split(":", 1)[1].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")]
     return f"CPU {models[0] if models else platform.processor() or platform.machine()}"
@@ -77,7 +81,7 @@ def measure(load: Workload, settings: str, params: Path, device: str, threads: i
     from noisyvos.training.schedule import Schedule
     from noisyvos.training.step import make_learner, take_step
 
-    place = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    place = choose_device(device)
     torch.set_num_threads(threads)
     model, method = (dict(read_family(params, family)[name]) for family, name in (("models", load.model), ("methods", load.method)))
     schedule = Schedule(**read_family(params, "train")[load.schedule])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noisyvos.datasets.sampling import frames_needed
+from noisyvos.devices import choose_device
 from noisyvos.errors import UserError, unknown_name
 from noisyvos.io.atomic import write_json, write_text
 from noisyvos.params import read_family
@@ -82,16 +83,6 @@ def choose(task: Task) -> Chosen:
     return Chosen(_entry(task.params, "models", task.model), _entry(task.params, "methods", task.method), schedule)
 
 
-def _device(name: str, rank: int) -> "torch.device":
-    import torch
-
-    if name not in ("auto", "cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
-        raise UserError(f"Device {name!r} is not here. Use auto, cpu, or cuda where there is a GPU.")
-    if name == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", rank)
-
-
 def _check_division(chosen: Chosen, name: str, count: int) -> None:
     """Refuse what parts of a batch, or several processes, cannot do."""
     from noisyvos import methods
@@ -152,7 +143,7 @@ def _train(
     from noisyvos.training.step import Learner, make_learner
 
     check_sizes(source, chosen.schedule)
-    device = _device(task.device, group.rank)
+    device = choose_device(task.device, group.rank)
     torch.set_num_threads(task.threads)
     if task.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
