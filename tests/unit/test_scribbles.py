@@ -227,10 +227,19 @@ def test_scribbles_of_coco_become_videos_of_one_frame_and_train(world, tmp_path)
     assert "consistency" not in header
 
 
-@pytest.mark.parametrize(("wrong", "message"), [("../x.jpg", "leads out of its folder"), (None, "no list of scribbles")])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"file_name": "../x.jpg"}, "leads out of its folder"),
+        ({"file_name": None}, "no list of scribbles"),
+        ({"num_objects": 300}, "`num_objects` of 'x.jpg' is 300; it is the label of the background"),
+        ({"num_objects": 0}, "`num_objects` of 'x.jpg' is 0; it is the label of the background"),
+    ],
+)
 def test_lists_of_coco_scribbles_that_cannot_be_right(tmp_path, wrong, message) -> None:
     raw = coco(tmp_path / "raw")
-    row = {"file_name": wrong, "anno_name": "0.bmp", "num_objects": 3} if wrong else {"file_name": "x"}
+    row = {"file_name": "x.jpg", "anno_name": "0.bmp", "num_objects": 3} | wrong
+    row = {name: value for name, value in row.items() if value is not None}
     (raw / "COCO" / "COCO_scribbles.json").write_text(json.dumps({"images": [row]}))
     (tmp_path / "out").mkdir()
     job = Conversion("pictures", raw, tmp_path / "out", 1)

@@ -58,6 +58,8 @@ def convert_coco_scribbles(job: Conversion, settings: CocoScribblesSettings) -> 
         for name in (file_name, anno_name):
             if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
                 raise UserError(f"{listed}: the name {name!r} leads out of its folder.")
+        if not 0 < background < VOID:
+            raise UserError(f"{listed}: `num_objects` of {file_name!r} is {background}; it is the label of the background, 1 to 254.")
         name = str(PurePosixPath(file_name).with_suffix(""))
         if name in tasks:
             raise UserError(f"{listed}: the image {name!r} is listed twice.")
