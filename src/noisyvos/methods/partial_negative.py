@@ -15,6 +15,7 @@ from torch import Tensor
 from noisyvos.losses import partial
 from noisyvos.losses.pixels import Frame, frame
 from noisyvos.losses.region import with_dice
+from noisyvos.losses.scribbles import gray
 from noisyvos.losses.selection import pixel_mean
 from noisyvos.methods.base import METHODS
 from noisyvos.methods.remembering import Remembering
@@ -22,8 +23,6 @@ from noisyvos.methods.source_state import CERTAIN, SourceState, on_frame, places
 from noisyvos.models.base import Clip, ClipOutput
 from noisyvos.registry import Settings
 from noisyvos.seeding import torch_generator
-
-GREY = (0.299, 0.587, 0.114)  # luma of red, green and blue
 
 
 class PartialNegativeSettings(Settings):
@@ -47,7 +46,7 @@ def strong_view(clip: Clip, seed: int, iteration: int) -> Clip:
         drawn = torch.rand(6, generator=torch_generator("strong view", seed, iteration, clip.place(row)[0])).to(frames)
         brightness, contrast, saturation = 0.4 * drawn[0] - 0.2, 0.5 + drawn[1], 2 * drawn[2]
         gains = (0.8 + 0.4 * drawn[3:]).view(3, 1, 1)
-        grey = (frames * frames.new_tensor(GREY).view(3, 1, 1)).sum(1, keepdim=True)
+        grey = gray(frames).unsqueeze(1)
         coloured = (grey + saturation * (frames - grey)) * gains
         middle = coloured.mean()
         changed.append((middle + contrast * (coloured - middle) + brightness).clamp(0, 1))
