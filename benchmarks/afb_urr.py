@@ -9,13 +9,12 @@ similarities with the whole bank exist at once. One process, one thread, CPU sec
 
 import argparse
 import math
-import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transcribed import compare, made_up
 
 from noisyvos import models
 from noisyvos.inference import segment_video
@@ -23,9 +22,7 @@ from noisyvos.models.afb_urr.network import AFBURR
 from noisyvos.models.matching import padding
 from noisyvos.models.space_time.encoders import Encoder
 
-SIZE = (480, 854)
 BUDGET, RATE, THRESHOLD = 300_000, 0.1, 0.95
-RATIO = 0.8  # at most this share of the transcription's time
 
 
 def encode(encoder: Encoder, frame: Tensor, masks: Tensor | None = None) -> list[Tensor]:
@@ -117,13 +114,6 @@ def transcription(model: AFBURR, frames: Tensor, mask: np.ndarray) -> np.ndarray
     return np.stack(masks)
 
 
-def cpu_seconds(run: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
-    """Return CPU seconds of one call and its result."""
-    start = time.process_time()
-    result = run()
-    return time.process_time() - start, result
-
-
 def main() -> None:
     """Print CPU seconds per segmented frame of both, their ratio and how many pixels differ; the exit code is 1 above the bar."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -132,19 +122,16 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = models.build("afb_urr").eval()
-    frames = torch.rand(options.frames, 3, *SIZE, generator=torch.Generator().manual_seed(0))
-    mask = np.zeros(SIZE, np.uint8)
-    for label in range(1, options.objects + 1):
-        mask[60 * label : 60 * label + 200, 80 * label : 80 * label + 260] = label
+    frames, mask = made_up(options.frames, options.objects)
     memory = {"budget": BUDGET, "update_rate": RATE, "similarity_threshold": THRESHOLD}
     segment_video(model, frames[:2], {0: mask}, memory=memory)  # first calls prepare kernels and memory
-    plain, wanted = cpu_seconds(lambda: transcription(model, frames, mask))
-    ours, found = cpu_seconds(lambda: segment_video(model, frames, {0: mask}, memory=memory).masks)
-    steps = options.frames - 1
-    print(f"afb_urr, {SIZE[0]}x{SIZE[1]}, {options.objects} objects, {options.frames} frames, one thread:")
-    print(f"  transcription {plain / steps:.2f} CPU s per frame, segment_video {ours / steps:.2f}, ratio {ours / plain:.2f} (bar {RATIO})")
-    print(f"  differing pixels: {(found != wanted).mean():.1e} of all")
-    raise SystemExit(int(ours > RATIO * plain))
+    good = compare(
+        "afb_urr",
+        lambda: transcription(model, frames, mask),
+        lambda: segment_video(model, frames, {0: mask}, memory=memory).masks,
+        options.frames,
+    )
+    raise SystemExit(0 if good else 1)
 
 
 if __name__ == "__main__":

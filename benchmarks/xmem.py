@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from transcribed import RATIO, SIZE, made_up
 
 from noisyvos import models
 from noisyvos.inference import segment_video
@@ -28,9 +29,7 @@ from noisyvos.models.matching import padding
 from noisyvos.models.xmem.memory import Memory
 from noisyvos.models.xmem.network import XMem
 
-SIZE = (480, 854)
 TOP_K, MEM_EVERY = 30, 5
-RATIO = 0.8  # at most this share of the transcription's time
 PARTS = ("key encoder", "memory read", "decoder", "value encoder")
 
 
@@ -132,10 +131,7 @@ def main() -> int:
     torch.set_num_threads(1)
     model = models.build("xmem").eval()
     model.key_proj.key_proj.weight.data *= 0.1  # untrained keys are so long that the published exponential gives 0 / 0
-    frames = torch.rand(options.frames, 3, *SIZE, generator=torch.Generator().manual_seed(0))
-    mask = np.zeros(SIZE, np.uint8)
-    for label in range(1, options.objects + 1):
-        mask[60 * label : 60 * label + 200, 80 * label : 80 * label + 260] = label
+    frames, mask = made_up(options.frames, options.objects)
     plain, ours = Clock(), Clock()
     transcription(model, frames[:2], mask, Clock())  # first calls prepare kernels and memory
     with plain.part("all"):
