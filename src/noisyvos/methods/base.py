@@ -9,6 +9,7 @@ from torch import Tensor
 
 from noisyvos.errors import UserError
 from noisyvos.losses.pixels import Frame
+from noisyvos.losses.selection import REFERENCE_ITERATIONS
 from noisyvos.models.base import Clip, ClipOutput
 from noisyvos.registry import Registry, Settings
 
@@ -38,6 +39,11 @@ class Method(ABC):
         self.total_iterations = total_iterations  # the schedule's length, which time-dependent settings scale with
         # What every process of the training passes to it, in the order of their samples; set by the loop.
         self.from_all: Callable[[Any], list[Any]] = lambda value: [value]
+
+    @property
+    def length(self) -> int:
+        """The number of iterations that time-dependent settings scale with: the published schedule's where none is given."""
+        return self.total_iterations or REFERENCE_ITERATIONS
 
     @abstractmethod
     def terms(

@@ -6,7 +6,6 @@ from typing import Any
 from torch import Tensor
 
 from noisyvos.losses.pixels import Frame, frame
-from noisyvos.losses.selection import REFERENCE_ITERATIONS
 from noisyvos.methods.base import Method
 from noisyvos.methods.source_state import SourceState
 from noisyvos.registry import Settings
@@ -18,11 +17,6 @@ class Remembering(Method):
     def __init__(self, settings: Settings, total_iterations: int | None, memory: SourceState) -> None:
         super().__init__(settings, total_iterations)
         self.memory = memory
-
-    @property
-    def length(self) -> int:
-        """Return the number of iterations that schedules scale with."""
-        return self.total_iterations or REFERENCE_ITERATIONS
 
     @abstractmethod
     def frame_terms(self, now: Frame, iteration: int) -> dict[str, Any]:

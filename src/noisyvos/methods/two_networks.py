@@ -10,7 +10,7 @@ from torch import Tensor
 from noisyvos.losses import small_loss
 from noisyvos.losses.pixels import VOID, Frame, frame
 from noisyvos.losses.region import dice_loss
-from noisyvos.losses.selection import REFERENCE_ITERATIONS, pixel_mean
+from noisyvos.losses.selection import pixel_mean
 from noisyvos.methods.base import METHODS, Method
 from noisyvos.models.base import Clip, ClipOutput
 from noisyvos.registry import Settings
@@ -49,10 +49,6 @@ class Pair(Method):
     networks = 2
     averaged = ("top_p", "kept", "disagreement")
     settings: PairSettings
-
-    def length(self) -> int:
-        """Return the number of iterations that schedules scale with."""
-        return self.total_iterations or REFERENCE_ITERATIONS
 
     def total(self, logits: Tensor, kept_target: Tensor, num_objects: Tensor, loss: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the mean of `loss` (B,) plus weighted dice over the pixels that `kept_target` has not voided, and the dice term."""
@@ -113,7 +109,7 @@ class PixelCoTeaching(CoTeaching):
     settings: PixelSettings
 
     def keep(self, peer: Frame, iteration: int) -> tuple[Tensor, float]:
-        share = small_loss.kept_share(iteration, self.length(), self.settings.forgotten, self.settings.ramp)
+        share = small_loss.kept_share(iteration, self.length, self.settings.forgotten, self.settings.ramp)
         band = small_loss.boundary_band(peer, self.settings.band)
         return small_loss.small_loss_pixels(peer.cross_entropy, peer, band, share), share
 
@@ -126,7 +122,7 @@ class FrameCoTeaching(CoTeaching):
     in_parts = False
 
     def keep(self, peer: Frame, iteration: int) -> tuple[Tensor, float]:
-        share = self.settings.first - self.settings.fall * min(iteration / self.length(), 1.0)
+        share = self.settings.first - self.settings.fall * min(iteration / self.length, 1.0)
         losses = pixel_mean(peer.cross_entropy, peer.valid)
         whole = torch.cat(self.from_all(losses.detach().cpu()))
         limit = whole.sort().values[max(1, int(share * len(whole))) - 1]  # frames of equal loss share their fate
@@ -148,7 +144,7 @@ class JointTraining(Pair):
 
     def keep(self, loss: Tensor, now: Frame, iteration: int) -> tuple[Tensor, float]:
         """Return the pixels (B, H, W) of smallest joint loss and the share that is asked for."""
-        share = small_loss.kept_share(iteration, self.length(), self.settings.forgotten, self.settings.ramp)
+        share = small_loss.kept_share(iteration, self.length, self.settings.forgotten, self.settings.ramp)
         return small_loss.small_loss_pixels(loss, now, small_loss.boundary_band(now, self.settings.band), share), share
 
     def kept_pixels(self, first: Frame, second: Frame, iteration: int) -> Tensor:
