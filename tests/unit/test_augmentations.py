@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from noisyvos.datasets.augmentations import AUGMENTATIONS, augment
+from noisyvos.datasets.augmentations import AUGMENTATIONS, aoc_net, augment
 from noisyvos.datasets.augmentations.geometry import random_crop, warped
 from noisyvos.datasets.augmentations.pictures import Pictures, as_planes
 from noisyvos.errors import UserError
@@ -132,6 +132,36 @@ def test_video_afb_near_looks_for_an_object():
     assert seen >= 38  # of 40 frames; ten draws may all miss
 
 
+def test_video_aoc_looks_for_an_object_and_treats_all_frames_alike(monkeypatch):
+    corner = np.zeros((2, 120, 200), np.uint8)
+    corner[0, :20, :20] = 1  # the second frame plays no part
+    corner[:, 110:] = 255  # void is no object
+    video = Pictures(corner[..., None].repeat(3, -1), (corner,))
+
+    def drawn() -> list[Pictures]:
+        return [augment("video_aoc", video, (93, 93), rotate=True, generator=numpy_generator(draw)) for draw in range(40)]
+
+    def found(clips: list[Pictures]) -> int:
+        return sum(np.count_nonzero(done.masks[0][0] == 1) > 4 for done in clips)
+
+    clips = drawn()
+    assert all(np.array_equal(*done.to_source) for done in clips)
+    across, down = (np.array([done.to_source[0][axis, axis] for done in clips]) for axis in (0, 1))
+    assert np.abs(across) == pytest.approx(down, rel=0.01)
+    assert 10 < (across < 0).sum() < 30
+    enlarged = 120 / 96 / down  # 96 = 480 x 93 / 465
+    assert 0.98 < enlarged.min() < 1.1
+    assert 1.2 < enlarged.max() < 1.31
+    monkeypatch.setattr(aoc_net, "TRIES", 1)
+    assert found(clips) > found(drawn()) + 5
+
+
+def test_video_aoc_resizes_what_its_crop_does_not_fit_into():
+    done = augment("video_aoc", clip(40, 56), (30, 200), rotate=False, generator=numpy_generator(1))
+    assert done.frames.shape == (3, 30, 200, 3)
+    assert abs(done.to_source[0][0, 0]) < 0.5 * done.to_source[0][1, 1]  # stretched across
+
+
 def test_a_crop_larger_than_the_frames_is_refused():
     with pytest.raises(UserError, match="64x64 does not fit frames of 40x56: lower `crop`"):
         random_crop(clip(), (64, 64), numpy_generator(0))
@@ -146,6 +176,8 @@ def test_a_crop_larger_than_the_frames_is_refused():
         ("video", (96, 96), 2),
         ("video", None, 2),
         ("video_stm", (32, 40), 4),
+        ("video_aoc", (96, 96), 2),
+        ("video_aoc", (40, 100), 2),
     ],
 )
 def test_the_recorded_geometry_leads_every_pixel_back_to_its_source(name, crop, off):

@@ -55,6 +55,7 @@ class Clip:
     clean: Tensor | None = None  # (B, T, H, W) int64 clean labels, for diagnostics and oracle methods: no other loss may read them
     origin: Origin | None = None  # the recorded augmentation, for methods with state in source-image coordinates
     part_of: tuple[int, int] | None = None  # (index of the first sample, B) in the batch these are samples of; None: a whole batch
+    progress: float = 0.0  # share of the training that lies before this batch, in [0, 1)
 
     def to(self, device: torch.device | str) -> "Clip":
         """Return the clip with every tensor on `device`."""
@@ -68,6 +69,7 @@ class Clip:
             clean,
             None if self.origin is None else self.origin.to(device),
             self.part_of,
+            self.progress,
         )
 
     def resized(self, scale: float) -> "Clip":
@@ -76,7 +78,8 @@ class Clip:
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
         frames = nn.functional.interpolate(self.frames.flatten(0, 1), size, mode="bilinear", align_corners=False)
         masks = nn.functional.interpolate(self.masks.float(), size, mode="nearest").to(self.masks)
-        return Clip(frames.view(samples, times, colours, *size), masks, self.num_objects, self.slots, self.keys, part_of=self.part_of)
+        same = {"part_of": self.part_of, "progress": self.progress}
+        return Clip(frames.view(samples, times, colours, *size), masks, self.num_objects, self.slots, self.keys, **same)
 
     def rows(self, first: int, count: int) -> "Clip":
         """Return `count` samples from `first` on, as a batch of their own."""
@@ -84,7 +87,7 @@ class Clip:
         clean = None if self.clean is None else self.clean[rows]
         origin = None if self.origin is None else self.origin.rows(rows)
         tensors = (self.frames[rows], self.masks[rows], self.num_objects[rows])
-        return Clip(*tensors, self.slots, self.keys[rows], clean, origin, self.place(first))
+        return Clip(*tensors, self.slots, self.keys[rows], clean, origin, self.place(first), self.progress)
 
     def place(self, first: int = 0) -> tuple[int, int]:
         """Return where sample `first` lies in the whole batch, and how many samples that has."""

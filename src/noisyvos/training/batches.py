@@ -85,6 +85,7 @@ def make_batch(source: ClipSource, schedule: Schedule, seed: int, iteration: int
         clean=torch.from_numpy(labels[1].astype(np.int64)) if len(labels) > 1 else None,
         origin=_origin(samples),
         part_of=(rows.start, schedule.batch),
+        progress=iteration / schedule.total,
     )
 
 

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 
 from noisyvos.datasets.augmentations.afb_urr import video_afb
+from noisyvos.datasets.augmentations.aoc_net import video_aoc
 from noisyvos.datasets.augmentations.pictures import Pictures
 from noisyvos.datasets.augmentations.scribbles import still_scribbles, still_warped
 from noisyvos.datasets.augmentations.simple import light, none
@@ -23,12 +24,13 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "video_scribbles": video_scribbles,
     "video_afb": video_afb,
     "video_afb_near": partial(video_afb, area=(0.3, 0.5)),
+    "video_aoc": video_aoc,
     "still": still,
     "still_scribbles": still_scribbles,
     "still_warped": still_warped,
 }
 # those whose frames may be smaller than the crop
-RESIZING = frozenset({"video", "video_bl30k", "video_stm", "still_warped", "video_scribbles", "video_afb", "video_afb_near"})
+RESIZING = frozenset({"video", "video_bl30k", "video_stm", "still_warped", "video_scribbles", "video_afb", "video_afb_near", "video_aoc"})
 
 
 def augment(name: str, clip: Pictures, crop: tuple[int, int] | None, *, rotate: bool, generator: np.random.Generator) -> Pictures:

@@ -15,7 +15,8 @@ MEAN_COLOUR = (124, 116, 104)  # ImageNet's mean, the fill outside the picture
 STILL = (1, 0, 0, 0, 1, 0)  # the map that moves nothing
 
 
-def _window(clip: Pictures, top: int, left: int, height: int, width: int) -> Pictures:
+def cut(clip: Pictures, top: int, left: int, height: int, width: int) -> Pictures:
+    """Return the window of all frames and masks whose corner is at row `top` and column `left`."""
     place = (slice(None), slice(top, top + height), slice(left, left + width))
     return clip.moved(clip.frames[place], tuple(mask[place] for mask in clip.masks), [(1, 0, left, 0, 1, top)] * len(clip.frames))
 
@@ -28,7 +29,7 @@ def random_crop(clip: Pictures, crop: tuple[int, int] | None, generator: np.rand
     if crop[0] > height or crop[1] > width:
         raise UserError(f"A crop of {crop[0]}x{crop[1]} does not fit frames of {height}x{width}: lower `crop` in train.yaml.")
     top, left = int(generator.integers(height - crop[0] + 1)), int(generator.integers(width - crop[1] + 1))
-    return _window(clip, top, left, *crop)
+    return cut(clip, top, left, *crop)
 
 
 def window_starts(wanted: np.ndarray, window: tuple[int, int], reach: float, generator: np.random.Generator) -> list[tuple[int, int]]:

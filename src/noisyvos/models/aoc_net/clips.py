@@ -32,7 +32,8 @@ def run(model: "AOCNet", clip: Clip, generator: torch.Generator) -> tuple[Tensor
         if size != (height, width):
             frames = F.interpolate(frames, size, mode="bicubic", align_corners=False)
         looks = model.embed(frames, _dropout(model, frames, seeds[index]))
-        samples.append(_walk(model, looks, clip.masks[index], int(clip.num_objects[index]) + 1, (height, width)))
+        given = clip.masks[index] if _shown(model, clip) else None
+        samples.append(_walk(model, looks, clip.masks[index, 0], given, int(clip.num_objects[index]) + 1, (height, width)))
     result = []
     for logits in zip(*samples, strict=True):
         empty = [logits[0].new_full((clip.slots + 1 - len(each), height, width), NEVER) for each in logits]
@@ -40,16 +41,21 @@ def run(model: "AOCNet", clip: Clip, generator: torch.Generator) -> tuple[Tensor
     return tuple(result)
 
 
-def _walk(model: "AOCNet", looks: list["Look"], masks: Tensor, objects: int, size: tuple[int, int]) -> list[Tensor]:
-    """Return the logits (N, H, W) of one clip's frames after the first."""
-    previous = looks[0].with_mask(masks[0])
+def _shown(model: "AOCNet", clip: Clip) -> bool:
+    """Return whether the mask of the frame before is the given one."""
+    which = model.settings.previous_mask
+    return which == "given" or (which == "halves" and clip.progress <= 0.5)
+
+
+def _walk(model: "AOCNet", looks: list["Look"], first: Tensor, given: Tensor | None, objects: int, size: tuple[int, int]) -> list[Tensor]:
+    """Return the logits (N, H, W) of one clip's frames after the first; the masks before are `given` (T, H, W) or predicted."""
+    previous = looks[0].with_mask(first)
     pool, kept, result = model.pool([previous], objects), None, []
     for t, look in enumerate(looks[1:], 1):
         logits, kept = model.predict(look, pool, previous, kept)
         full = F.interpolate(logits[None].float(), size, mode="bilinear", align_corners=True)[0]
         result.append(full)
-        given = model.settings.previous_mask == "given"
-        previous = look.with_mask(masks[t] if given else full.detach().argmax(0))
+        previous = look.with_mask(full.detach().argmax(0) if given is None else given[t])
     return result
 
 

@@ -10,7 +10,8 @@ from noisyvos.registry import Settings
 class AOCNetSettings(Settings):
     """What the published network leaves open."""
 
-    previous_mask: Literal["given", "predicted"] = "predicted"  # of the frame before, in training: published are both, half of it each
+    # of the frame before, in training; halves: given up to the middle of the training, predicted from then on, as published
+    previous_mask: Literal["given", "predicted", "halves"] = "predicted"
     dropout: float = Field(0.1, ge=0, lt=1)  # of the backbone's features, in training
 
 
