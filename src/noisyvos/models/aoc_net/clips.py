@@ -1,4 +1,4 @@
-"""AOC-Net's training pass over a batch of clips (released code; section 7 of the specification).
+"""AOC-Net's training pass over a batch of clips (released code).
 
 Frame 0 is the reference of all later frames and the frame before the first of them. Published clips have a reference of their
 own and five frames after a first previous one; their optimiser step adds the gradients of the five, as one pass does here,

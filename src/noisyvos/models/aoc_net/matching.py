@@ -1,4 +1,4 @@
-"""Proto-maps: how far each pixel of a frame is from each object's pixels, proxies and mean (section 3 of the specification).
+"""Proto-maps: how far each pixel of a frame is from each object's pixels, proxies and mean (Xu et al., ACM MM 2022; released code).
 
 Distances are squared lengths between embeddings. The nearest partner is found without a graph, then the one distance that counts
 is computed with it: the gradient of a minimum is that of its smallest term, and memory stays small.

@@ -1,4 +1,4 @@
-"""AOC-Net walking through a video frame by frame (released evaluation; section 8 of the specification)."""
+"""AOC-Net walking through a video frame by frame (released evaluation code)."""
 
 from typing import TYPE_CHECKING, Any
 
