@@ -60,12 +60,15 @@ def report(
 
 @app.command()
 def track(
-    results: Results,
-    predictions: Predictions,
+    results: Annotated[Path | None, typer.Option(help="Folder of the preset's scores. Default: results/<preset>.")] = None,
+    predictions: Annotated[Path | None, typer.Option(help="Folder of its masks. Default: runs/<preset>/predictions.")] = None,
     cells: Cells = Path("params/cells.yaml"),
     converted: Converted = Path("data/converted"),
 ) -> None:
-    """Bring MLflow in step with the results of a preset."""
+    """Bring MLflow in step with the results of a preset, and print where the sweeps are laid over each other."""
+    from noisyvos.grid import read_cells
     from noisyvos.stages import track as stage
 
+    preset = read_cells(cells)["preset"]["name"]
+    results, predictions = results or Path("results") / preset, predictions or Path("runs") / preset / "predictions"
     stage.run(cells=cells, results=results, predictions=predictions, converted=converted)
