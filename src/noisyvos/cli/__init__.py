@@ -3,6 +3,7 @@
 Nothing heavy is imported here, so that `noisyvos --help` and the light stages start at once.
 """
 
+import os
 import sys
 
 from noisyvos.cli import data, grids, outside, results, runs
@@ -18,4 +19,15 @@ def main() -> None:
         app()
     except (UserError, FileNotFoundError) as error:
         print(f"noisyvos: {error}", file=sys.stderr)
-        sys.exit(1)
+        _leave(1)
+    except SystemExit as ended:
+        _leave(ended.code)
+
+
+def _leave(code: object) -> None:
+    """End the program; at once under torchrun, whose libraries have threads that can abort a process on its way out."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and (code is None or isinstance(code, int)):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code or 0)
+    sys.exit(code)

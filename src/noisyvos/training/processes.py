@@ -91,6 +91,7 @@ def _be_one_of(group: Group, work: Callable[..., None], arguments: tuple[Any, ..
         group.sums([0.0])  # nobody leaves while another may still need it
     except LostContact as error:
         raise UserError(f"Process {group.rank} lost another one; the same command goes on from the last checkpoint.") from error
+    _part()
 
 
 def _pass_on(processes: list[Any], number: int) -> None:
@@ -178,6 +179,13 @@ def _follow_parent() -> None:
     parent = multiprocessing.parent_process()
     connection.wait([parent.sentinel])
     os._exit(_LOST)
+
+
+def _part() -> None:
+    """Leave the group: its threads must not outlive the interpreter, or the process may abort on its way out."""
+    from torch import distributed
+
+    distributed.destroy_process_group()
 
 
 def _join(group: Group, meet: str) -> None:
