@@ -1,11 +1,13 @@
-"""Where a network runs: what `auto`, `cpu` and `cuda` mean on this machine."""
+"""Where a network runs and in which precision: what `auto`, `cpu`, `cuda` and `amp` mean on this machine."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from noisyvos.errors import UserError
 
 if TYPE_CHECKING:
     import torch
+
+Amp = bool | Literal["fp16", "bf16"]  # True is fp16
 
 
 def choose_device(name: str, rank: int = 0) -> "torch.device":
@@ -17,3 +19,16 @@ def choose_device(name: str, rank: int = 0) -> "torch.device":
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", rank)
+
+
+def half_precision(amp: Amp, device: "torch.device") -> "torch.dtype | None":
+    """Return the type of half precision to compute in, None for float32, as always on a CPU; UserError if the GPU lacks bf16."""
+    import torch
+
+    if not amp or device.type != "cuda":
+        return None
+    if amp != "bf16":
+        return torch.float16
+    if not torch.cuda.is_bf16_supported():
+        raise UserError("This GPU does not compute in bf16: set `amp: fp16` (or false).")
+    return torch.bfloat16

@@ -6,6 +6,7 @@ import torch
 
 from noisyvos import models
 from noisyvos.inference import segment_video
+from noisyvos.inference.video import iterate_video
 
 HEIGHT, WIDTH = 40, 56
 
@@ -160,3 +161,16 @@ def test_scribbles_are_hints(frames) -> None:
     video = segment_video(model, list(frames), {0: scribble})
     assert (video.masks == 4).all()  # also where background was scribbled: the result is the prediction
     assert video.memory_usage[0] == {"channels": [0, 1]}
+
+
+def test_half_precision_is_close_to_full_and_left_out_on_a_cpu(monkeypatch) -> None:
+    model = models.build("xmem_tiny")
+    frames = torch.rand(4, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    mask = np.zeros((32, 48), np.uint8)
+    mask[8:24, 10:30] = 1
+    full, asked = ([result.probabilities for result in iterate_video(model, frames, {0: mask}, amp=amp)] for amp in (False, "bf16"))
+    assert all(np.array_equal(one, other) for one, other in zip(full, asked, strict=True))
+    monkeypatch.setattr("noisyvos.inference.video.half_precision", lambda amp, device: torch.bfloat16)
+    half = [result.probabilities for result in iterate_video(model, frames, {0: mask}, amp="bf16")]
+    assert not np.array_equal(full[-1], half[-1])
+    assert max(np.abs(one - other).max() for one, other in zip(full, half, strict=True)) < 0.1

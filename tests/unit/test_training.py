@@ -13,6 +13,7 @@ from torch import nn
 
 from noisyvos import methods, models
 from noisyvos.datasets.sampling import divided_jump
+from noisyvos.devices import half_precision
 from noisyvos.errors import UserError
 from noisyvos.methods.base import METHODS
 from noisyvos.params import read_family
@@ -22,7 +23,7 @@ from noisyvos.training.curve import Curve
 from noisyvos.training.optimizer import SGD, Adam, Pace
 from noisyvos.training.schedule import Schedule, is_diagnosed, learning_rate, max_jump
 from noisyvos.training.sources import VideoSource
-from noisyvos.training.step import as_floats, half_type, make_learner, take_step
+from noisyvos.training.step import as_floats, make_learner, take_step
 from toy_training import CPU, ToyMethod, ToyNetwork, ToyOwnRateMethod, ToyPairMethod, ToyTeacherMethod, run, schedule
 from training_world import SIZE, make_world
 
@@ -337,11 +338,11 @@ def test_loss_scaling_changes_no_update(source, optimizer):
 @pytest.mark.parametrize(("amp", "expected"), [(True, torch.float16), ("fp16", torch.float16), ("bf16", torch.bfloat16), (False, None)])
 def test_kinds_of_half_precision(amp, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    assert half_type(schedule(amp=amp), torch.device("cuda")) is expected
-    assert half_type(schedule(amp=amp), CPU) is None
+    assert half_precision(schedule(amp=amp).amp, torch.device("cuda")) is expected
+    assert half_precision(schedule(amp=amp).amp, CPU) is None
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     with pytest.raises(UserError, match="does not compute in bf16"):
-        half_type(schedule(amp="bf16"), torch.device("cuda"))
+        half_precision("bf16", torch.device("cuda"))
 
 
 def test_a_step_in_bf16_is_close_to_one_in_full_precision(source, world):

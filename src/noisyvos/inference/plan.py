@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noisyvos.devices import choose_device
+from noisyvos.devices import Amp, choose_device
 from noisyvos.errors import unknown_name
 from noisyvos.inference.settings import Evaluation
 from noisyvos.params import read_family
@@ -23,6 +23,7 @@ class Plan:
     weights: str
     size: int | None
     memory: dict[str, Any] = field(default_factory=dict)
+    amp: Amp = False
     where: str = "the memory"  # the settings are written down, for messages
 
 
@@ -42,7 +43,8 @@ def choose(model: str, weights: str, settings: str, size: int | None, params: Pa
     evaluation = Item(settings, Evaluation, Evaluation, "").validate(evaluations[settings], where)
     kind = str(kinds[model]["kind"])
     overrides = {key: value for key, value in kinds[model].items() if key != "kind"}
-    return Plan(kind, overrides, weights, size or evaluation.size, evaluation.memory.get(kind, {}), f"{where}: memory of {kind}")
+    memory = evaluation.memory.get(kind, {})
+    return Plan(kind, overrides, weights, size or evaluation.size, memory, evaluation.amp, f"{where}: memory of {kind}")
 
 
 def load(plan: Plan, device: str, threads: int) -> "VideoModel":

@@ -125,7 +125,7 @@ def _network_segmenter(
 
     def segment(sequence: Sequence, prompts: dict[int, np.ndarray]) -> Iterator[np.ndarray]:
         frames = ahead(frames_of(sequence))
-        return (result.mask for result in iterate_video(network, frames, prompts, plan.memory, plan.size))
+        return (result.mask for result in iterate_video(network, frames, prompts, plan.memory, plan.size, plan.amp))
 
     return segment, own_stream, network.background_label
 

@@ -55,7 +55,7 @@ def run(
     with ExitStack() as stack:
         folder = stack.enter_context(atomic_directory(out / "masks"))
         draw = _drawer(stack, out, movie, overlays, next(iter(masks.values())).shape, clip)
-        results = iterate_video(network, frames, masks, plan.memory, plan.size)
+        results = iterate_video(network, frames, masks, plan.memory, plan.size, plan.amp)
         for result in tqdm(results, total=len(clip) if isinstance(clip, ImageClip) else None, desc="segment", unit="frame", disable=None):
             name = clip.name(count)
             (folder / f"{name}.png").write_bytes(encode_mask(result.mask))

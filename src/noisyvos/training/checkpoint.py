@@ -25,6 +25,7 @@ CODE = (
     "datasets/sampling.py",
     "datasets/scribbles.py",
     "synth/geometry.py",
+    "devices.py",
     "seeding.py",
 )
 _WHOLE = 256 * 2**20  # inputs up to this size are hashed by content, larger folders by the names and sizes of their files

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from noisyvos.devices import half_precision
 from noisyvos.errors import UserError
 from noisyvos.methods.base import Method
 from noisyvos.models.base import Clip, ClipOutput, VideoModel, resized_output
@@ -34,7 +35,7 @@ class Learner:
     half: torch.dtype | None = field(init=False)  # what convolutions and products are computed in; None: float32
 
     def __post_init__(self) -> None:
-        self.half = half_type(self.schedule, self.device)
+        self.half = half_precision(self.schedule.amp, self.device)
         paces = [pace for network in self.networks for pace in _paces(network, self.schedule)]
         self.weights = [weight for weight, _ in paces]
         self.optimizers = [_optimizer(self.weights, [pace for _, pace in paces], self.schedule)]
@@ -64,17 +65,6 @@ class Learner:
         with torch.no_grad():
             for parameter, value in zip(self.method.parameters(), state["method parameters"], strict=True):
                 parameter.copy_(value)
-
-
-def half_type(schedule: Schedule, device: torch.device) -> torch.dtype | None:
-    """Return the type of half precision to train in, None for float32, as always on a CPU; UserError if the GPU lacks bf16."""
-    if not schedule.amp or device.type != "cuda":
-        return None
-    if schedule.amp != "bf16":
-        return torch.float16
-    if not torch.cuda.is_bf16_supported():
-        raise UserError("This GPU does not compute in bf16: set `amp: fp16` (or false) in train.yaml.")
-    return torch.bfloat16
 
 
 def _optimizer(weights: list[torch.Tensor], paces: list[Pace], schedule: Schedule) -> Optimizer:
