@@ -149,7 +149,7 @@ def memories(world, tmp_path_factory):
 @pytest.mark.parametrize("name", REMEMBERING)
 def test_what_is_remembered_is_the_same_in_several_processes(memories, name):
     """The batch of 5 holds frames twice, of 3 videos: both processes have news of the same pixels in one step."""
-    alone, first, second = (torch.load(memories[size] / f"{name}-{rank}.pt") for size, rank in ((1, 0), (2, 0), (2, 1)))
+    alone, first, second = (torch.load(memories[size] / f"{name}-{rank}.pt", weights_only=True) for size, rank in ((1, 0), (2, 0), (2, 1)))
     for wanted, found, same in zip(alone["gradients"], first["gradients"], second["gradients"], strict=True):
         assert torch.equal(found, same)
         assert (found - wanted).norm() < 1e-6 * wanted.norm()
