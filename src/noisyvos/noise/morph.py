@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from noisyvos.io.images import VOID
 from noisyvos.noise.base import NOISE, NoiseSettings, NoisyVideo, Video
 from noisyvos.noise.composite import Proposal, composite
-from noisyvos.noise.distance import cut_patch, label_boxes, object_boxes, object_ids, widen
+from noisyvos.noise.distance import Box, cut_patch, label_boxes, widen
 from noisyvos.noise.temporal import affected_objects
 
 
@@ -45,17 +45,16 @@ class MorphSettings(NoiseSettings):
 @NOISE.register("morph", MorphSettings)
 def morph(video: Video, settings: MorphSettings) -> NoisyVideo:
     """Apply the operator to every touched object."""
-    objects = [object_ids(mask) for mask in video.masks]
-    touched = affected_objects(video, settings, objects)
+    found = [label_boxes(mask) for mask in video.masks]  # once: it costs as much as the operator itself
+    touched = affected_objects(video, settings, [[i for i in boxes if i != VOID] for boxes in found])
     result = NoisyVideo([], {(t, i) for t, ids in enumerate(touched) for i in ids})
     for t, mask in enumerate(video.masks):
         if settings.parity:
-            result.masks.append(released(mask, settings))
+            result.masks.append(_released(mask, settings, found[t]))
             continue
-        boxes = object_boxes(mask)
         proposals = []
         for i in touched[t]:
-            patch = cut_patch(mask, i, boxes[i], settings.reach + 1)
+            patch = cut_patch(mask, i, found[t][i], settings.reach + 1)
             proposals.append(Proposal(patch, operate(patch.inside, settings)))
         noisy, rescued = composite(mask, proposals)
         result.masks.append(noisy)
@@ -74,14 +73,13 @@ def operate(inside: np.ndarray, settings: MorphSettings) -> np.ndarray:
     return picture.astype(bool)
 
 
-def released(mask: np.ndarray, settings: MorphSettings) -> np.ndarray:
+def _released(mask: np.ndarray, settings: MorphSettings, boxes: dict[int, Box]) -> np.ndarray:
     """Return what the released generator writes for a mask, on crops around each label instead of whole frames.
 
     A crop cuts background only, and is wide enough that neither step reaches its edge unless that is the image's edge.
     """
-    boxes = label_boxes(mask)
     if boxes and mask.all():
-        del boxes[min(boxes)]
+        boxes = {label: box for label, box in boxes.items() if label != min(boxes)}
     noisy = np.zeros_like(mask)
     for label, box in boxes.items():
         wide = widen(box, settings.reach + 1, mask.shape)
