@@ -3,8 +3,12 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-from noisyvos import gpus, grid, workflow as stages
-from noisyvos.config import check_once
+from noisyvos.pipeline import gpu_lease as gpus
+
+from noisyvos.pipeline import grid
+
+from noisyvos.pipeline import dvc_yaml as stages
+from noisyvos.params.validate import check_once
 
 min_version("9.18")
 

@@ -20,7 +20,7 @@ from noisyvos import models
 from noisyvos.inference import segment_video
 from noisyvos.models.afb_urr.network import AFBURR
 from noisyvos.models.matching import padding
-from noisyvos.models.space_time.encoders import Encoder
+from noisyvos.models.stm_parts.encoders import Encoder
 
 BUDGET, RATE, THRESHOLD = 300_000, 0.1, 0.95
 
@@ -38,7 +38,9 @@ def encode(encoder: Encoder, frame: Tensor, masks: Tensor | None = None) -> list
     return [encoder.res4(middle), middle, fine, finest]
 
 
-def update(keys: Tensor, values: Tensor, info: Tensor, new: tuple[Tensor, Tensor], frame: int) -> tuple[Tensor, Tensor, Tensor]:
+def update(
+    keys: Tensor, values: Tensor, info: Tensor, new: tuple[Tensor, Tensor], frame: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return a channel's bank with the features of a frame absorbed or appended; the budget is never reached here."""
     likeness, into = (F.normalize(keys, dim=0).T @ F.normalize(new[0], dim=0)).max(0)
     old = likeness > THRESHOLD
@@ -46,7 +48,9 @@ def update(keys: Tensor, values: Tensor, info: Tensor, new: tuple[Tensor, Tensor
     result = []
     for held, fresh in zip((keys, values), new, strict=True):
         held = held.clone()
-        total = torch.zeros(held.shape[0], len(hit)).index_add(1, place, F.normalize(fresh, dim=0)[:, old])
+        total = torch.zeros(held.shape[0], len(hit)).index_add(
+            1, place, F.normalize(fresh, dim=0)[:, old]
+        )
         turned = (1 - RATE) * F.normalize(held[:, hit], dim=0) + RATE * total / counts
         held[:, hit] = held[:, hit].norm(dim=0) * turned
         result.append(torch.cat([held, fresh[:, ~old]], 1))
@@ -61,7 +65,9 @@ def block(module: nn.Module, x: Tensor) -> Tensor:
 
 def refine(module: nn.Module, skip: Tensor, coarse: Tensor) -> Tensor:
     """Return one refinement of the decoder with everything done per channel."""
-    joined = block(module.ResFS, module.convFS(skip)) + F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
+    joined = block(module.ResFS, module.convFS(skip)) + F.interpolate(
+        coarse, scale_factor=2, mode="bilinear", align_corners=False
+    )
     return block(module.ResMM, joined)
 
 
@@ -78,7 +84,9 @@ def segment(model: AFBURR, frame: Tensor, bank: list[tuple[Tensor, Tensor, Tenso
     middle, fine, finest = (x.expand(count, -1, -1, -1) for x in (middle, fine, finest))
     x = block(decoder.ResMM, decoder.convFM(torch.cat(found)))
     x = refine(decoder.RF2, fine, refine(decoder.RF3, middle, x))
-    coarse = F.interpolate(decoder.pred2(F.relu(x)), scale_factor=2, mode="bilinear", align_corners=False)
+    coarse = F.interpolate(
+        decoder.pred2(F.relu(x)), scale_factor=2, mode="bilinear", align_corners=False
+    )
     rough = torch.softmax(torch.softmax(coarse, 1)[None, :, 1], 1)
     top = rough.topk(2, dim=1).values
     doubt = torch.exp(1 - top[:, 0] / (top[:, 1] + 1e-8))[:, None].expand(count, -1, -1, -1)
@@ -86,7 +94,9 @@ def segment(model: AFBURR, frame: Tensor, bank: list[tuple[Tensor, Tensor, Tenso
     local = F.avg_pool2d(finest * share, 7, 1, 3) / (F.avg_pool2d(share, 7, 1, 3) + 1e-8)
     x = block(decoder.local_ResMM, decoder.local_convFM(torch.cat([finest, local], 1)))
     coarse = coarse + doubt * F.max_pool2d(share, 7, 1, 3) * decoder.local_pred2(F.relu(x))
-    alone = torch.softmax(F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False), 1)[:, 1].clamp(1e-7, 1 - 1e-7)
+    alone = torch.softmax(
+        F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False), 1
+    )[:, 1].clamp(1e-7, 1 - 1e-7)
     return torch.log(alone / (1 - alone))
 
 
@@ -102,21 +112,34 @@ def transcription(model: AFBURR, frames: Tensor, mask: np.ndarray) -> np.ndarray
     for t, frame in enumerate(frames.split(1)):
         image = F.pad(frame, pads)
         if t:
-            soft = torch.softmax(segment(model, image, bank)[:, top : top + height, left : left + width], 0)
+            soft = torch.softmax(
+                segment(model, image, bank)[:, top : top + height, left : left + width], 0
+            )
             masks.append(soft.argmax(0).to(torch.uint8).numpy())
         if t == len(frames) - 1:
             break
-        keys, values = (x.flatten(2) for x in model.keyval_r4(encode(model.encoder_m, image, F.pad(soft, pads))[0]))
+        keys, values = (
+            x.flatten(2)
+            for x in model.keyval_r4(encode(model.encoder_m, image, F.pad(soft, pads))[0])
+        )
         if t:
-            bank = [update(*held, new, t) for held, new in zip(bank, zip(keys, values, strict=True), strict=True)]
+            bank = [
+                update(*held, new, t)
+                for held, new in zip(bank, zip(keys, values, strict=True), strict=True)
+            ]
         else:
-            bank = [(key, value, torch.zeros(key.shape[1], 2)) for key, value in zip(keys, values, strict=True)]
+            bank = [
+                (key, value, torch.zeros(key.shape[1], 2))
+                for key, value in zip(keys, values, strict=True)
+            ]
     return np.stack(masks)
 
 
 def main() -> None:
     """Print CPU seconds per segmented frame of both, their ratio and how many pixels differ; the exit code is 1 above the bar."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--frames", type=int, default=3)
     parser.add_argument("--objects", type=int, default=1)
     options = parser.parse_args()
@@ -124,7 +147,9 @@ def main() -> None:
     model = models.build("afb_urr").eval()
     frames, mask = made_up(options.frames, options.objects)
     memory = {"budget": BUDGET, "update_rate": RATE, "similarity_threshold": THRESHOLD}
-    segment_video(model, frames[:2], {0: mask}, memory=memory)  # first calls prepare kernels and memory
+    segment_video(
+        model, frames[:2], {0: mask}, memory=memory
+    )  # first calls prepare kernels and memory
     good = compare(
         "afb_urr",
         lambda: transcription(model, frames, mask),

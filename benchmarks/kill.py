@@ -30,13 +30,21 @@ def copy_repository(target: Path) -> None:
     for name in COPIED:
         source = ROOT / name
         copy = shutil.copytree if source.is_dir() else shutil.copy
-        copy(source, target / name, **({"symlinks": True, "ignore": skip} if source.is_dir() else {}))
+        copy(
+            source, target / name, **({"symlinks": True, "ignore": skip} if source.is_dir() else {})
+        )
 
 
 def environment(root: Path) -> dict[str, str]:
     """Return the environment of a run in `root`: this Python, the copy's sources, no tracking, no GPU."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "PYTHONPATH": str(root / "src"), "NOISYVOS_TRACKING": "off", "CUDA_VISIBLE_DEVICES": ""}
+    return {
+        **os.environ,
+        "PATH": path,
+        "PYTHONPATH": str(root / "src"),
+        "NOISYVOS_TRACKING": "off",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
 
 
 def start(root: Path, preset: str, cores: int) -> psutil.Popen:
@@ -44,10 +52,19 @@ def start(root: Path, preset: str, cores: int) -> psutil.Popen:
     env = environment(root)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run(
-        [sys.executable, "-c", "from noisyvos.cli import main; main()", "grid", "--preset", preset], cwd=root, env=env, check=True
+        [sys.executable, "-c", "from noisyvos.cli import main; main()", "grid", "--preset", preset],
+        cwd=root,
+        env=env,
+        check=True,
     )
     subprocess.run(["snakemake", "--unlock"], cwd=root, env=env, check=False, **quiet)
-    return psutil.Popen(["snakemake", "--cores", str(cores), "--quiet"], cwd=root, env=env, start_new_session=True, **quiet)
+    return psutil.Popen(
+        ["snakemake", "--cores", str(cores), "--quiet"],
+        cwd=root,
+        env=env,
+        start_new_session=True,
+        **quiet,
+    )
 
 
 def kill_one(run: psutil.Popen, stream: random.Random) -> str:
@@ -75,12 +92,20 @@ def end_orphans(root: Path) -> None:
 
 def hashes(root: Path, preset: str) -> dict[str, str]:
     """Return the SHA-256 of every score, prediction and network of a run."""
-    files = [*(root / "results" / preset / "scores").rglob("*"), *(root / "runs" / preset).rglob("*")]
+    files = [
+        *(root / "results" / preset / "scores").rglob("*"),
+        *(root / "runs" / preset).rglob("*"),
+    ]
     kept = sorted(path for path in files if path.is_file() and not path.name.startswith("."))
-    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in kept
+    }
 
 
-def run_with_kills(root: Path, preset: str, kills: int, mean_seconds: float, cores: int, stream: random.Random) -> tuple[list[str], int]:
+def run_with_kills(
+    root: Path, preset: str, kills: int, mean_seconds: float, cores: int, stream: random.Random
+) -> tuple[list[str], int]:
     """Run until all kills are spent and the run has ended well; return what was killed and how often it was started."""
     killed: list[str] = []
     starts = 0
@@ -126,9 +151,13 @@ def main() -> int:
             raise RuntimeError("the undisturbed run failed")
         undisturbed = time.monotonic() - began
         stream = random.Random(options.seed)
-        killed, starts = run_with_kills(killed_root, options.preset, options.kills, options.mean_seconds, options.cores, stream)
+        killed, starts = run_with_kills(
+            killed_root, options.preset, options.kills, options.mean_seconds, options.cores, stream
+        )
         expected, found = hashes(calm, options.preset), hashes(killed_root, options.preset)
-    different = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    different = sorted(
+        name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
+    )
     facts = {
         "kills": len(killed),
         "starts": starts,

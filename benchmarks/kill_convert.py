@@ -5,7 +5,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
 import miniatures
 
 
@@ -14,8 +14,12 @@ def main(count: int) -> int:
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         tally = miniatures.kill_conversions(Path(folder), kills=count, seed=1)
-    print(f"{tally.kills} kills, {tally.late} too late, {tally.leftovers} left a temporary folder, {time.monotonic() - start:.0f} s")
-    print(f"half datasets under the final name: {tally.partial}; ended in other bytes or with leftovers: {tally.differing}")
+    print(
+        f"{tally.kills} kills, {tally.late} too late, {tally.leftovers} left a temporary folder, {time.monotonic() - start:.0f} s"
+    )
+    print(
+        f"half datasets under the final name: {tally.partial}; ended in other bytes or with leftovers: {tally.differing}"
+    )
     return int(bool(tally.partial or tally.differing))
 
 

@@ -5,7 +5,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
 import kills
 
 
@@ -15,7 +15,9 @@ def main(count: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
         tally = kills.run(Path(folder), kills=count, seed=1)
     seconds = time.monotonic() - start
-    print(f"{tally.kills} kills in {tally.trials} downloads, {tally.resumed} requests for the rest of a file, {seconds:.0f} s")
+    print(
+        f"{tally.kills} kills in {tally.trials} downloads, {tally.resumed} requests for the rest of a file, {seconds:.0f} s"
+    )
     print(f"ended in other bytes: {tally.differing}; failed: {tally.failed}")
     return int(bool(tally.differing or tally.failed))
 

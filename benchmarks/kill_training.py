@@ -19,21 +19,64 @@ from pathlib import Path
 
 import yaml
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
 
-from noisyvos import models
 from training_world import SCHEDULE, make_world
 
+from noisyvos import models
+
 OUTPUTS = ("weights.safetensors", "curve.csv", "summary.json")
-PRELOAD = ["noisyvos.training.loop", "noisyvos.training.step", "noisyvos.models.xmem", "noisyvos.methods.smart", "noisyvos.cli"]
+PRELOAD = [
+    "noisyvos.training.loop",
+    "noisyvos.training.step",
+    "noisyvos.models.xmem",
+    "noisyvos.methods.kinds.smart",
+    "noisyvos.cli",
+]
 
 
 def words(world: Path, out: Path) -> list[str]:
     """Return the command line of the training."""
-    inputs = ["--dataset", world / "data", "--masks", world / "noisy.zip", "--noise-manifest", world / "noisy.json"]
-    names = ["--model", "small", "--method", "smart", "--schedule", "killed", "--cell", "cell", "--preset", "toy"]
-    files = ["--weights", out / OUTPUTS[0], "--curve", out / OUTPUTS[1], "--summary", out / OUTPUTS[2], "--scratch", out / "scratch"]
-    first = ["train", "--no-track", "--device", "cpu", "--params", world / "params", "--init", world / "init.safetensors"]
+    inputs = [
+        "--dataset",
+        world / "data",
+        "--masks",
+        world / "noisy.zip",
+        "--noise-manifest",
+        world / "noisy.json",
+    ]
+    names = [
+        "--model",
+        "small",
+        "--method",
+        "smart",
+        "--schedule",
+        "killed",
+        "--cell",
+        "cell",
+        "--preset",
+        "toy",
+    ]
+    files = [
+        "--weights",
+        out / OUTPUTS[0],
+        "--curve",
+        out / OUTPUTS[1],
+        "--summary",
+        out / OUTPUTS[2],
+        "--scratch",
+        out / "scratch",
+    ]
+    first = [
+        "train",
+        "--no-track",
+        "--device",
+        "cpu",
+        "--params",
+        world / "params",
+        "--init",
+        world / "init.safetensors",
+    ]
     return [str(word) for word in (*first, *inputs, *names, *files)]
 
 
@@ -50,7 +93,9 @@ def train(arguments: list[str], log: Path) -> None:
 def attempt(world: Path, out: Path, delay: float | None) -> tuple[bool, float]:
     """Run the training, killed after `delay` seconds; return whether it ended by itself, and how long it ran."""
     out.mkdir(exist_ok=True)
-    process = multiprocessing.get_context("forkserver").Process(target=train, args=(words(world, out), out / "log"))
+    process = multiprocessing.get_context("forkserver").Process(
+        target=train, args=(words(world, out), out / "log")
+    )
     began = time.monotonic()
     process.start()
     process.join(delay)
@@ -64,7 +109,9 @@ def attempt(world: Path, out: Path, delay: float | None) -> tuple[bool, float]:
 
 def main() -> int:
     """Run one training undisturbed and others with kills, and compare."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--iterations", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
@@ -86,7 +133,10 @@ def main() -> int:
         while kills < options.kills:
             out = root / f"killed{trainings}"
             trainings += 1
-            for delay in [*(stream.uniform(0, lasts / 2) for _ in range(min(5, options.kills - kills))), None]:
+            for delay in [
+                *(stream.uniform(0, lasts / 2) for _ in range(min(5, options.kills - kills))),
+                None,
+            ]:
                 ended, _ = attempt(world, out, delay)
                 if ended:
                     break
@@ -95,10 +145,22 @@ def main() -> int:
                 scratch = out / "scratch" / "toy" / "cell"
                 during += bool(list(scratch.glob(".checkpoint-*.tmp")))
                 if kills % 4 == 0 and (saved := sorted(scratch.glob("checkpoint-*.pt"))):
-                    saved[-1].write_bytes(saved[-1].read_bytes()[: stream.randrange(saved[-1].stat().st_size)])
+                    saved[-1].write_bytes(
+                        saved[-1].read_bytes()[: stream.randrange(saved[-1].stat().st_size)]
+                    )
                     cut += 1
-            different += [f"{out.name}/{name}" for name in OUTPUTS if (out / name).read_bytes() != wanted[name]]
-    facts = {"kills": kills, "while_writing": during, "checkpoints_cut_short": cut, "trainings": trainings, "different": different}
+            different += [
+                f"{out.name}/{name}"
+                for name in OUTPUTS
+                if (out / name).read_bytes() != wanted[name]
+            ]
+    facts = {
+        "kills": kills,
+        "while_writing": during,
+        "checkpoints_cut_short": cut,
+        "trainings": trainings,
+        "different": different,
+    }
     print(json.dumps(facts))
     return 1 if different else 0
 

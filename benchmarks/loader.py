@@ -18,14 +18,16 @@ import cv2
 import torch
 
 from noisyvos.datasets.base import DATASETS, Conversion
-from noisyvos.params import read_family
+from noisyvos.params.entries import read_family
 from noisyvos.seeding import numpy_generator
 from noisyvos.training.batches import make_batch
 from noisyvos.training.schedule import Schedule
 from noisyvos.training.sources import CACHE_BYTES, Drawing, VideoSource
 
 PARAMS = Path(__file__).resolve().parents[1] / "params"
-FLAWED = "cutie-judo"  # an example of published masks that do not fit their frames; left out where it is
+FLAWED = (
+    "cutie-judo"  # an example of published masks that do not fit their frames; left out where it is
+)
 DEMO_SIDE = 48
 
 
@@ -51,7 +53,9 @@ def converted(raw: Path, out: Path, side: int | None) -> Path:
     out.mkdir()
     kind = DATASETS.get("folder")
     known = [FLAWED] if (next(raw.glob("JPEGImages/*/"), raw) / FLAWED).is_dir() else []
-    settings = kind.validate({"source": "clips", "exclude": known} | ({"size": side} if side else {}), "clips")
+    settings = kind.validate(
+        {"source": "clips", "exclude": known} | ({"size": side} if side else {}), "clips"
+    )
     kind.build(Conversion("clips", raw, out), settings)
     return out
 
@@ -61,7 +65,13 @@ def measure(source: VideoSource, schedule: Schedule, seconds: float) -> tuple[fl
     make_batch(source, schedule, 0, 0)
     if source.in_memory:
         for unit in range(len(source)):  # a training reads everything once
-            source.clip(unit, length=schedule.clip_length, how=Drawing(jump=1), clean=False, generator=numpy_generator(unit))
+            source.clip(
+                unit,
+                length=schedule.clip_length,
+                how=Drawing(jump=1),
+                clean=False,
+                generator=numpy_generator(unit),
+            )
     keys, start = [], time.process_time()
     while time.process_time() - start < seconds:
         keys += make_batch(source, schedule, 0, 1 + len(keys) // schedule.batch).keys
@@ -81,7 +91,13 @@ def main() -> None:
     """Measure every case and print a table."""
     parser = argparse.ArgumentParser(description="Samples of video per second and core.")
     parser.add_argument("clips", type=Path, help="JPEGImages and Annotations as DAVIS has them")
-    parser.add_argument("--workers", type=int, nargs="+", default=[4, 8, 16], help="numbers of reading processes to compute the step for")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        nargs="+",
+        default=[4, 8, 16],
+        help="numbers of reading processes to compute the step for",
+    )
     parser.add_argument("--seconds", type=float, default=6, help="CPU seconds a case")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -94,13 +110,21 @@ def main() -> None:
         for number, (name, case) in enumerate(CASES.items()):
             schedule = Schedule(**schedules[case.schedule] | case.changes)
             source = VideoSource(
-                converted(options.clips, Path(folder) / str(number), case.side), None, schedule.clip_length, case.cache_bytes
+                converted(options.clips, Path(folder) / str(number), case.side),
+                None,
+                schedule.clip_length,
+                case.cache_bytes,
             )
             making, decoding = measure(source, schedule, options.seconds)
-            kept = ", ".join(f"{1000 * schedule.batch * making / count:.3g} ms" for count in options.workers)
+            kept = ", ".join(
+                f"{1000 * schedule.batch * making / count:.3g} ms" for count in options.workers
+            )
             size = f"{schedule.clip_length} x {schedule.window[0]}^2"
             cost = f"{making / decoding:.2f}"
-            print(f"{name:22s} {size:>11s} {1 / making:10.1f} {1 / decoding:9.1f} {cost:>6s} {schedule.batch:6d}  {kept}", flush=True)
+            print(
+                f"{name:22s} {size:>11s} {1 / making:10.1f} {1 / decoding:9.1f} {cost:>6s} {schedule.batch:6d}  {kept}",
+                flush=True,
+            )
             costs.append(f"{name} {cost}")
     print(f"summary: cost of a sample in times decoding its frames: {'; '.join(costs)}")
 

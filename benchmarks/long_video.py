@@ -45,10 +45,16 @@ def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def published_read(keys: Tensor, shrinkage: Tensor, values: Tensor, query: Tensor, selection: Tensor) -> Tensor:
+def published_read(
+    keys: Tensor, shrinkage: Tensor, values: Tensor, query: Tensor, selection: Tensor
+) -> Tensor:
     """Return what every position reads, (C_v, Q), by the published steps."""
     keys = keys.transpose(1, 2)
-    terms = -(keys.pow(2) @ selection) + 2 * (keys @ (query * selection)) - (selection * query.pow(2)).sum(1, keepdim=True)
+    terms = (
+        -(keys.pow(2) @ selection)
+        + 2 * (keys @ (query * selection))
+        - (selection * query.pow(2)).sum(1, keepdim=True)
+    )
     similarity = terms * shrinkage.transpose(1, 2) / math.sqrt(query.shape[1])
     best, chosen = torch.topk(similarity, 30, dim=1)
     best = best.exp()
@@ -63,14 +69,21 @@ def read(elements: int) -> bool:
     random = torch.Generator().manual_seed(0)
     count = elements + 10 * POSITIONS
     keys, query = (torch.randn(1, 64, size, generator=random) / 4 for size in (count, POSITIONS))
-    shrinkage, selection = torch.rand(1, 1, count, generator=random) + 1, torch.rand(1, 64, POSITIONS, generator=random)
+    shrinkage, selection = (
+        torch.rand(1, 1, count, generator=random) + 1,
+        torch.rand(1, 64, POSITIONS, generator=random),
+    )
     values = torch.randn(1, 512, count, generator=random)
     memory = Memory(XMemMemory(max_mid_term_frames=1000), count_usage=True)
     memory.add(keys, shrinkage, torch.rand(1, 64, count, generator=random), values[None])
     memory.frame_size = POSITIONS
-    memory.read(query, selection)  # brings the elements into the form that is read until the memory changes
+    memory.read(
+        query, selection
+    )  # brings the elements into the form that is read until the memory changes
     results = []
-    print(f"read: {elements} prototypes and 10 frames, {count} elements in all, {POSITIONS} positions, one object")
+    print(
+        f"read: {elements} prototypes and 10 frames, {count} elements in all, {POSITIONS} positions, one object"
+    )
     for name, run in (
         ("in pieces", lambda: memory.read(query, selection)[0, 0]),
         ("published", lambda: published_read(keys, shrinkage, values[0], query, selection)),
@@ -84,7 +97,9 @@ def read(elements: int) -> bool:
         print(f"  {name}: {seconds:.2f} CPU s, {extra:.0f} MiB beyond the memory itself")
     (ours, least, found), (theirs, most, wanted) = results
     difference = (found - wanted).abs().max().item()
-    print(f"  ratio of time {ours / theirs:.2f}, of memory {least / most:.2f}, greatest difference {difference:.1e}")
+    print(
+        f"  ratio of time {ours / theirs:.2f}, of memory {least / most:.2f}, greatest difference {difference:.1e}"
+    )
     return difference < 1e-4 and least < most
 
 
@@ -105,26 +120,36 @@ def walk(kind: str, length: int, memory: dict[str, int]) -> bool:
     mask[30:60, 60:100] = 1
     model = models.build(kind).eval()
     peaks, start, elements, bad = [0.0, 0.0, 0.0], time.process_time(), {}, 0
-    print(f"{kind}: {length} frames of {SIZE[0]}x{SIZE[1]}, memory settings {memory or 'as published'}")
+    print(
+        f"{kind}: {length} frames of {SIZE[0]}x{SIZE[1]}, memory settings {memory or 'as published'}"
+    )
     for index, result in enumerate(iterate_video(model, video(length), {0: mask}, memory)):
         peaks[3 * index // length] = max(peaks[3 * index // length], status("VmRSS"))
         elements = result.memory_usage
         bad += not np.isfinite(result.probabilities).all()
         if (index + 1) % max(1, length // 6) == 0:
-            print(f"  after {index + 1} frames {status('VmRSS'):.0f} MiB, working {elements['working']}, long-term {elements['long_term']}")
+            print(
+                f"  after {index + 1} frames {status('VmRSS'):.0f} MiB, working {elements['working']}, long-term {elements['long_term']}"
+            )
     seconds = (time.process_time() - start) / length
     shown = ", ".join(f"{peak:.0f}" for peak in peaks)
-    print(f"  greatest resident memory by thirds {shown} MiB; {seconds:.3f} CPU s a frame; frames with a probability that is NaN: {bad}")
+    print(
+        f"  greatest resident memory by thirds {shown} MiB; {seconds:.3f} CPU s a frame; frames with a probability that is NaN: {bad}"
+    )
     return bad == 0 and peaks[2] <= FLAT * peaks[1]
 
 
 def main() -> int:
     """Run the three parts; the exit code is 1 if one is not as it should be."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tiny-frames", type=int, default=3000)
     parser.add_argument("--full-frames", type=int, default=600)
     parser.add_argument("--elements", type=int, default=10000)
-    parser.add_argument("--parts", nargs="+", choices=["read", "tiny", "full"], default=["read", "tiny", "full"])
+    parser.add_argument(
+        "--parts", nargs="+", choices=["read", "tiny", "full"], default=["read", "tiny", "full"]
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     parts = {

@@ -21,7 +21,7 @@ from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_ed
 from noisyvos.io.images import decode_mask, encode_mask
 from noisyvos.io.masks import MaskCollection
 from noisyvos.noise import corrupt
-from noisyvos.noise.measure import object_ious
+from noisyvos.noise.engine.measure import object_ious
 
 TARGETS = {"dilate": 5, "erode": 5, "mix": 5, "morph": 3, "mar_smart": 10}
 Q = 0.8
@@ -43,7 +43,9 @@ def plain_ranked(mask: np.ndarray, grows: Callable[[int], bool]) -> np.ndarray:
     return noisy
 
 
-def plain_morph(mask: np.ndarray, first: Callable, second: Callable | None, iterations: int) -> np.ndarray:
+def plain_morph(
+    mask: np.ndarray, first: Callable, second: Callable | None, iterations: int
+) -> np.ndarray:
     """Apply one operator to every label on the whole frame, as the released generator does."""
     element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
     noisy = np.zeros_like(mask)
@@ -72,7 +74,9 @@ def plain_mar(mask: np.ndarray, random: np.random.RandomState) -> np.ndarray:
     return noisy
 
 
-def milliseconds(work: Callable[[int, np.ndarray], np.ndarray], masks: list[np.ndarray], rounds: int) -> tuple[float, list[np.ndarray]]:
+def milliseconds(
+    work: Callable[[int, np.ndarray], np.ndarray], masks: list[np.ndarray], rounds: int
+) -> tuple[float, list[np.ndarray]]:
     """Return the CPU time per mask, the least of `rounds` passes, and the results."""
     times = []
     for _ in range(rounds):
@@ -85,33 +89,59 @@ def milliseconds(work: Callable[[int, np.ndarray], np.ndarray], masks: list[np.n
 def pairs() -> dict[str, tuple[Callable, Callable]]:
     """Return for every timed kind ours and the plain one, both as (index, mask) -> noisy mask."""
     random = np.random.RandomState(0)
-    operators = {"D": (cv2.dilate, None), "E": (cv2.erode, None), "EAD": (cv2.dilate, cv2.erode), "DAE": (cv2.erode, cv2.dilate)}
+    operators = {
+        "D": (cv2.dilate, None),
+        "E": (cv2.erode, None),
+        "EAD": (cv2.dilate, cv2.erode),
+        "DAE": (cv2.erode, cv2.dilate),
+    }
     table: dict[str, tuple[Callable, Callable]] = {
-        "dilate": (lambda k, m: corrupt(m, "dilate", q=Q, key=("x", k)), lambda k, m: plain_ranked(m, lambda i: True)),
-        "erode": (lambda k, m: corrupt(m, "erode", q=Q, key=("x", k)), lambda k, m: plain_ranked(m, lambda i: False)),
-        "mix": (lambda k, m: corrupt(m, "mix", q=Q, key=("x", k)), lambda k, m: plain_ranked(m, lambda i: (k + i) % 2 == 0)),
+        "dilate": (
+            lambda k, m: corrupt(m, "dilate", q=Q, key=("x", k)),
+            lambda k, m: plain_ranked(m, lambda i: True),
+        ),
+        "erode": (
+            lambda k, m: corrupt(m, "erode", q=Q, key=("x", k)),
+            lambda k, m: plain_ranked(m, lambda i: False),
+        ),
+        "mix": (
+            lambda k, m: corrupt(m, "mix", q=Q, key=("x", k)),
+            lambda k, m: plain_ranked(m, lambda i: (k + i) % 2 == 0),
+        ),
     }
     for name, (first, second) in operators.items():
         table[f"morph {name}"] = (
-            lambda k, m, name=name: corrupt(m, "morph", operator=name, kernel=5, iterations=3, parity=True),
+            lambda k, m, name=name: corrupt(
+                m, "morph", operator=name, kernel=5, iterations=3, parity=True
+            ),
             lambda k, m, first=first, second=second: plain_morph(m, first, second, 3),
         )
-    table["mar_smart"] = (lambda k, m: corrupt(m, "mar_smart", parity=True, key=("x", k)), lambda k, m: plain_mar(m, random))
+    table["mar_smart"] = (
+        lambda k, m: corrupt(m, "mar_smart", parity=True, key=("x", k)),
+        lambda k, m: plain_mar(m, random),
+    )
     return table
 
 
-def check(name: str, masks: list[np.ndarray], ours: list[np.ndarray], plain: list[np.ndarray]) -> str:
+def check(
+    name: str, masks: list[np.ndarray], ours: list[np.ndarray], plain: list[np.ndarray]
+) -> str:
     """Return how the results of both sides compare, in a few words."""
     if name.startswith("morph"):
         equal = sum(np.array_equal(a, b) for a, b in zip(ours, plain))
         return f"{equal} of {len(masks)} frames byte-equal"
-    means = [np.mean([iou for m, n in zip(masks, side) for iou in object_ious(m, n).values()]) for side in (ours, plain)]
+    means = [
+        np.mean([iou for m, n in zip(masks, side) for iou in object_ious(m, n).values()])
+        for side in (ours, plain)
+    ]
     return f"mean IoU {means[0]:.4f}, plain {means[1]:.4f}"
 
 
 def main() -> int:
     """Print one table; the exit code is 1 if a kind misses its target."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("masks", nargs="+", help="folders of <sequence>/<frame>.png")
     parser.add_argument("--every", type=int, default=8, help="use every n-th frame")
     arguments = parser.parse_args()
@@ -119,13 +149,24 @@ def main() -> int:
     masks = []
     for folder in arguments.masks:
         collection = MaskCollection(folder)
-        masks += [collection.read(s, f) for s in collection.sequences() for f in collection.frames(s)[:: arguments.every]]
+        masks += [
+            collection.read(s, f)
+            for s in collection.sequences()
+            for f in collection.frames(s)[:: arguments.every]
+        ]
     encoded = [encode_mask(mask) for mask in masks]
-    coding = min(milliseconds(lambda k, m: decode_mask(encode_mask(decode_mask(encoded[k]))), masks, 3)[0] for _ in range(1))
+    coding = min(
+        milliseconds(lambda k, m: decode_mask(encode_mask(decode_mask(encoded[k]))), masks, 3)[0]
+        for _ in range(1)
+    )
     decoding, _ = milliseconds(lambda k, m: decode_mask(encoded[k]), masks, 3)
     png = coding - decoding  # one decode, one encode
-    print(f"{len(masks)} masks of {sorted({m.shape for m in masks})}; PNG decode + encode: {png:.2f} ms a mask\n")
-    print(f"{'kind':10} {'ours ms':>8} {'plain ms':>9} {'faster':>7} {'target':>7} {'x PNG':>6}   check")
+    print(
+        f"{len(masks)} masks of {sorted({m.shape for m in masks})}; PNG decode + encode: {png:.2f} ms a mask\n"
+    )
+    print(
+        f"{'kind':10} {'ours ms':>8} {'plain ms':>9} {'faster':>7} {'target':>7} {'x PNG':>6}   check"
+    )
     ratios: dict[str, float] = {}
     for name, (ours, plain) in pairs().items():
         fast, fast_results = milliseconds(ours, masks, 3)
@@ -133,8 +174,14 @@ def main() -> int:
         target = TARGETS[name.split()[0]]
         verdict = check(name, masks, fast_results, slow_results)
         ratios[name] = slow / fast
-        print(f"{name:10} {fast:8.2f} {slow:9.2f} {slow / fast:6.1f}x {target:6d}x {fast / png:6.2f}   {verdict}", flush=True)
-    print("summary: times as fast as plain: " + ", ".join(f"{name} {ratio:.1f}" for name, ratio in ratios.items()))
+        print(
+            f"{name:10} {fast:8.2f} {slow:9.2f} {slow / fast:6.1f}x {target:6d}x {fast / png:6.2f}   {verdict}",
+            flush=True,
+        )
+    print(
+        "summary: times as fast as plain: "
+        + ", ".join(f"{name} {ratio:.1f}" for name, ratio in ratios.items())
+    )
     return int(any(ratio < TARGETS[name.split()[0]] for name, ratio in ratios.items()))
 
 

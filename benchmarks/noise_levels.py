@@ -11,8 +11,8 @@ import numpy as np
 
 from noisyvos.io.masks import MaskCollection
 from noisyvos.noise import corrupt
-from noisyvos.noise.distance import object_ids
-from noisyvos.noise.measure import compare
+from noisyvos.noise.engine.distance import object_ids
+from noisyvos.noise.engine.measure import compare
 
 SIZE = 122.0  # median square root of the object area that tolerances in pixels are turned into shares of
 
@@ -21,11 +21,34 @@ def settings() -> list[tuple[str, str, dict[str, Any]]]:
     """Return (label, kind, settings) of every row."""
     rows: list[tuple[str, str, dict[str, Any]]] = []
     for operator in ("D", "E", "EAD", "DAE"):
-        for kernel, iterations in ((3, 1), (5, 1), (5, 2), (5, 3), (5, 5), (7, 3), (7, 5), (9, 3), (9, 5), (15, 3), (15, 5)):
-            values = {"operator": operator, "kernel": kernel, "iterations": iterations, "parity": True}
+        for kernel, iterations in (
+            (3, 1),
+            (5, 1),
+            (5, 2),
+            (5, 3),
+            (5, 5),
+            (7, 3),
+            (7, 5),
+            (9, 3),
+            (9, 5),
+            (15, 3),
+            (15, 5),
+        ):
+            values = {
+                "operator": operator,
+                "kernel": kernel,
+                "iterations": iterations,
+                "parity": True,
+            }
             rows.append((f"morph {operator} k{kernel} i{iterations}", "morph", values))
     for kernel in (9, 15, 21):
-        rows.append((f"square {kernel}", "morph", {"operator": "D", "shape": "rectangle", "kernel": kernel, "iterations": 1}))
+        rows.append(
+            (
+                f"square {kernel}",
+                "morph",
+                {"operator": "D", "shape": "rectangle", "kernel": kernel, "iterations": 1},
+            )
+        )
     for steps in (10, 30):
         rows.append((f"mar_smart {steps} rounds", "mar_smart", {"rounds": steps, "parity": True}))
     fixed = {
@@ -39,9 +62,27 @@ def settings() -> list[tuple[str, str, dict[str, Any]]]:
     for kind, strengths in fixed.items():
         for strength in strengths:
             extra = {"angle": 0.0, "spread": 0.0} if kind == "shift" else {}
-            rows.append((f"{kind} {strength:.3g}", kind, {"q": 0.5, "calib": "dataset", "strength": strength, **extra}))
-    rows += [(f"coco_n {level}", "coco_n", {"level": level}) for level in ("easy", "medium", "hard")]
-    for kind in ("dilate", "erode", "mix", "markov_grow", "markov_shrink", "markov_neutral", "jitter", "polygon", "shift"):
+            rows.append(
+                (
+                    f"{kind} {strength:.3g}",
+                    kind,
+                    {"q": 0.5, "calib": "dataset", "strength": strength, **extra},
+                )
+            )
+    rows += [
+        (f"coco_n {level}", "coco_n", {"level": level}) for level in ("easy", "medium", "hard")
+    ]
+    for kind in (
+        "dilate",
+        "erode",
+        "mix",
+        "markov_grow",
+        "markov_shrink",
+        "markov_neutral",
+        "jitter",
+        "polygon",
+        "shift",
+    ):
         for q in (0.9, 0.8, 0.7, 0.6):
             rows.append((f"{kind} q {q}", kind, {"q": q}))
     return rows
@@ -60,7 +101,9 @@ def smoothed(mask: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     """Print label, mean, 10th percentile of the IoU, median area ratio and share of vanished object-frames."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("masks", nargs="+")
     parser.add_argument("--every", type=int, default=8)
     parser.add_argument("--only", default="", help="only rows whose label begins so")
@@ -70,7 +113,11 @@ def main() -> None:
     masks = []
     for folder in arguments.masks:
         collection = MaskCollection(folder)
-        masks += [(s, f, collection.read(s, f)) for s in collection.sequences() for f in collection.frames(s)[:: arguments.every]]
+        masks += [
+            (s, f, collection.read(s, f))
+            for s in collection.sequences()
+            for f in collection.frames(s)[:: arguments.every]
+        ]
     if arguments.smooth:
         masks = [(s, f, smoothed(mask)) for s, f, mask in masks]
     sizes = [np.sqrt(np.count_nonzero(mask == i)) for _, _, mask in masks for i in object_ids(mask)]
@@ -78,7 +125,10 @@ def main() -> None:
     for label, kind, values in settings():
         if not label.startswith(arguments.only):
             continue
-        changes = [compare(mask, corrupt(mask, kind, key=("levels", s, f), **values)) for s, f, mask in masks]
+        changes = [
+            compare(mask, corrupt(mask, kind, key=("levels", s, f), **values))
+            for s, f, mask in masks
+        ]
         iou = np.array([v for change in changes for v in change.iou.values()])
         ratio = np.array([v for change in changes for v in change.area_ratio.values()])
         row = f"{iou.mean():.3f} p10 {np.percentile(iou, 10):.3f} area {np.median(ratio):.3f} vanished {(ratio == 0).mean():.3f}"

@@ -35,10 +35,17 @@ def seconds(command: list[str], folder: Path, repeats: int = 5) -> tuple[float, 
     walls, cpus = [], []
     for _ in range(repeats):
         before, began = os.times(), time.perf_counter()
-        subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, check=True, capture_output=True)
+        subprocess.run(
+            command, cwd=folder, env={**os.environ, "PATH": path}, check=True, capture_output=True
+        )
         walls.append(time.perf_counter() - began)
         after = os.times()
-        cpus.append(after.children_user + after.children_system - before.children_user - before.children_system)
+        cpus.append(
+            after.children_user
+            + after.children_system
+            - before.children_user
+            - before.children_system
+        )
     return statistics.median(walls), statistics.median(cpus)
 
 
@@ -50,7 +57,9 @@ def job_overhead() -> dict[str, float]:
         for jobs in (0, JOBS):
             (folder / "Snakefile").write_text(SNAKEFILE.format(jobs=jobs))
             (folder / "start.txt").touch()
-            wall, cpu = seconds(["snakemake", "--cores", "1", "--quiet", "--forceall"], folder, repeats=1)
+            wall, cpu = seconds(
+                ["snakemake", "--cores", "1", "--quiet", "--forceall"], folder, repeats=1
+            )
             result[jobs] = (wall, cpu)
     return {
         "snakemake start wall": result[0][0],
@@ -63,12 +72,20 @@ def main() -> None:
     """Measure and print JSON: seconds."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     facts: dict[str, float] = {}
-    facts["noisyvos --help wall"], facts["noisyvos --help cpu"] = seconds(["noisyvos", "--help"], ROOT)
-    facts["gpu lease wall"], facts["gpu lease cpu"] = seconds([sys.executable, "-m", "noisyvos.gpus", "--", "true"], ROOT)
-    facts["load of the workflow cpu"] = seconds([sys.executable, "-c", "from noisyvos.workflow import load; load()"], ROOT)[1]
+    facts["noisyvos --help wall"], facts["noisyvos --help cpu"] = seconds(
+        ["noisyvos", "--help"], ROOT
+    )
+    facts["gpu lease wall"], facts["gpu lease cpu"] = seconds(
+        [sys.executable, "-m", "noisyvos.pipeline.gpu_lease", "--", "true"], ROOT
+    )
+    facts["load of the workflow cpu"] = seconds(
+        [sys.executable, "-c", "from noisyvos.pipeline.dvc_yaml import load; load()"], ROOT
+    )[1]
     facts |= job_overhead()
     print(json.dumps({name: round(value, 3) for name, value in facts.items()}, indent=1))
-    print(f"summary: --help {facts['noisyvos --help cpu']:.2f} CPU s, a Snakemake job {facts['per job cpu']:.3f} CPU s beyond its command")
+    print(
+        f"summary: --help {facts['noisyvos --help cpu']:.2f} CPU s, a Snakemake job {facts['per job cpu']:.3f} CPU s beyond its command"
+    )
 
 
 if __name__ == "__main__":

@@ -38,7 +38,11 @@ class Outcome:
             return f"| {self.name} | | not run: {self.text} | |"
         lines = self.text.splitlines()
         summary = [line.removeprefix(SUMMARY) for line in lines if line.startswith(SUMMARY)]
-        found = summary or [line.strip() for line in lines if "ratio" in line or " times " in line] or lines[-1:]
+        found = (
+            summary
+            or [line.strip() for line in lines if "ratio" in line or " times " in line]
+            or lines[-1:]
+        )
         figures = "<br>".join(line.replace("|", "/") for line in found[:6])
         return f"| [{self.name}](#{self.name}) | {self.seconds:.0f} | {figures} | {'yes' if self.reached else 'no'} |"
 
@@ -76,11 +80,24 @@ def run(name: str, command: list[str]) -> Outcome:
     print(f"{name} ...", flush=True)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120", "NO_COLOR": "1"}
     before = os.times()
-    done = subprocess.run([sys.executable, str(HERE / script), *arguments], capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, str(HERE / script), *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
     after = os.times()
-    seconds = after.children_user + after.children_system - before.children_user - before.children_system
-    text = done.stdout.strip() or "\n".join(done.stderr.strip().splitlines()[-1:]) or "It printed nothing."
-    shown = " ".join(["python", f"benchmarks/{script}", *(Path(a).name if os.sep in a else a for a in arguments)])
+    seconds = (
+        after.children_user + after.children_system - before.children_user - before.children_system
+    )
+    text = (
+        done.stdout.strip()
+        or "\n".join(done.stderr.strip().splitlines()[-1:])
+        or "It printed nothing."
+    )
+    shown = " ".join(
+        ["python", f"benchmarks/{script}", *(Path(a).name if os.sep in a else a for a in arguments)]
+    )
     return Outcome(name, shown, seconds, text, done.returncode == 0)
 
 
@@ -88,14 +105,18 @@ def processor() -> str:
     """Return the processor's name as far as the system tells."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        return next(
+            line.partition(":")[2].strip() for line in lines if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
 
 
 def main() -> int:
     """Run the chosen benchmarks and write the page; the exit code is 1 if one missed its bars."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--material", type=Path, default=Path("../shared/data"))
     parser.add_argument("--only", nargs="*", default=None)
@@ -105,10 +126,14 @@ def main() -> int:
         if options.only and name not in options.only:
             continue
         if needed is not None and not needed.is_dir():
-            outcomes.append(Outcome(name, "", None, f"it needs `{needed.name}` in `--material`", True))
+            outcomes.append(
+                Outcome(name, "", None, f"it needs `{needed.name}` in `--material`", True)
+            )
         else:
             outcomes.append(run(name, command))
-        write_page(options.out, outcomes)  # after each, so that a run that is broken off leaves what it has
+        write_page(
+            options.out, outcomes
+        )  # after each, so that a run that is broken off leaves what it has
     print(options.out)
     return 0 if all(outcome.reached for outcome in outcomes) else 1
 
@@ -121,9 +146,14 @@ def write_page(path: Path, outcomes: list[Outcome]) -> None:
         f"seconds are CPU seconds of one thread unless it says otherwise. Inputs are generated (synthetic) or real masks and clips, "
         f"as each says.\n\nMachine: {machine}.\n\n"
     )
-    table = "| benchmark | CPU s in all | ratios | bars reached |\n|---|---|---|---|\n" + "\n".join(outcome.row() for outcome in outcomes)
+    table = "| benchmark | CPU s in all | ratios | bars reached |\n|---|---|---|---|\n" + "\n".join(
+        outcome.row() for outcome in outcomes
+    )
     with atomic_file(path) as temporary:
-        Path(temporary).write_text(head + table + "\n\n" + "\n".join(outcome.section() for outcome in outcomes), encoding="utf-8")
+        Path(temporary).write_text(
+            head + table + "\n\n" + "\n".join(outcome.section() for outcome in outcomes),
+            encoding="utf-8",
+        )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-FASTER, MEMORY = 10.0, 120.0  # at least this ratio to the plain implementation with skimage, at most this many MB
+FASTER, MEMORY = (
+    10.0,
+    120.0,
+)  # at least this ratio to the plain implementation with skimage, at most this many MB
 Dilation = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Values = dict[str, tuple[list[float], list[float]]]
 
@@ -53,11 +56,16 @@ def plain_f(prediction: np.ndarray, truth: np.ndarray, dilation: Dilation) -> fl
 
     footprint = disk(int(np.ceil(0.008 * np.linalg.norm(truth.shape)))).astype(np.uint8)
     predicted, true = plain_boundary(prediction.astype(bool)), plain_boundary(truth.astype(bool))
-    near_predicted, near_true = (dilation(edges.astype(np.uint8), footprint) for edges in (predicted, true))
+    near_predicted, near_true = (
+        dilation(edges.astype(np.uint8), footprint) for edges in (predicted, true)
+    )
     n_predicted, n_true = predicted.sum(), true.sum()
     if n_predicted == 0 or n_true == 0:
         return float(n_predicted == n_true)
-    precision, recall = (predicted * near_true).sum() / n_predicted, (true * near_predicted).sum() / n_true
+    precision, recall = (
+        (predicted * near_true).sum() / n_predicted,
+        (true * near_predicted).sum() / n_true,
+    )
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
@@ -76,13 +84,22 @@ def plain_scores(results: Path, truth: Path, dilation: Dilation) -> Values:
         labels = np.stack([np.array(Image.open(file)) for file in files]).astype(np.float64)
         labels[labels == 255] = 0
         objects = int(labels[0].max())
-        predicted = np.stack([np.array(Image.open(results / folder.name / file.name)) for file in files[1:-1]]).astype(np.float64)
+        predicted = np.stack(
+            [np.array(Image.open(results / folder.name / file.name)) for file in files[1:-1]]
+        ).astype(np.float64)
         true_masks, masks = (
-            (stack[None] == np.arange(1, objects + 1)[:, None, None, None]).astype(np.float64) for stack in (labels[1:-1], predicted)
+            (stack[None] == np.arange(1, objects + 1)[:, None, None, None]).astype(np.float64)
+            for stack in (labels[1:-1], predicted)
         )
         for index in range(objects):
-            boundaries = [plain_f(p, t, dilation) for p, t in zip(masks[index], true_masks[index], strict=True)]
-            values[f"{folder.name}_{index + 1}"] = plain_j(masks[index], true_masks[index]).tolist(), boundaries
+            boundaries = [
+                plain_f(p, t, dilation)
+                for p, t in zip(masks[index], true_masks[index], strict=True)
+            ]
+            values[f"{folder.name}_{index + 1}"] = (
+                plain_j(masks[index], true_masks[index]).tolist(),
+                boundaries,
+            )
     return values
 
 
@@ -90,12 +107,17 @@ def our_scores(results: Path, truth: Path) -> Values:
     """Return the same from noisyvos.metrics."""
     from noisyvos.metrics import score
 
-    return {f"{i.sequence}_{i.object}": (i.region.tolist(), i.boundary.tolist()) for i in score(results, truth).items}
+    return {
+        f"{i.sequence}_{i.object}": (i.region.tolist(), i.boundary.tolist())
+        for i in score(results, truth).items
+    }
 
 
 def decode(results: Path, truth: Path) -> int:
     """Read and decode with Pillow what scoring needs: all scored masks and each first true one; return how many."""
-    files = [file for folder in sorted(truth.iterdir()) for file in sorted(folder.glob("*.png"))[:-1]]
+    files = [
+        file for folder in sorted(truth.iterdir()) for file in sorted(folder.glob("*.png"))[:-1]
+    ]
     first = {sorted(folder.glob("*.png"))[0] for folder in truth.iterdir()}
     every = files + [results / file.parent.name / file.name for file in files if file not in first]
     for file in every:
@@ -104,7 +126,9 @@ def decode(results: Path, truth: Path) -> int:
     return len(every)
 
 
-def cpu(work: Callable[[Path, Path], object], folders: tuple[Path, Path], repeats: int) -> tuple[float, object]:
+def cpu(
+    work: Callable[[Path, Path], object], folders: tuple[Path, Path], repeats: int
+) -> tuple[float, object]:
     """Return the least CPU seconds over some runs, and the result."""
     best, found = float("inf"), None
     for _ in range(repeats):
@@ -118,26 +142,43 @@ def child(folders: tuple[Path, Path]) -> None:
     """Score in this process and print its CPU seconds, from the start of the interpreter, and its peak memory."""
     our_scores(*folders)
     # of this program alone: ru_maxrss would count the memory of the process that started it
-    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    peak = next(
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    )
     print(json.dumps({"cpu": sum(os.times()[:2]), "mb": int(peak.split()[1]) * 1024 / 1e6}))
 
 
 def measure(name: str, folders: tuple[Path, Path]) -> bool:
     """Time one set of masks, print the figures, return whether the targets are met."""
-    output = subprocess.run([sys.executable, __file__, "--child", *map(str, folders)], check=True, capture_output=True, text=True)
+    output = subprocess.run(
+        [sys.executable, __file__, "--child", *map(str, folders)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     alone = json.loads(output.stdout)
     our_scores(*folders)  # imports are start-up, which the child counts
     ours, mine = cpu(our_scores, folders, 3)
     decoding, masks = cpu(decode, folders, 3)
     frames = sum(len(values[0]) for values in mine.values())
-    print(f"{name}: {frames} object-frames, {masks} masks, {ours:.3f} CPU s, {frames / ours:.0f} object-frames per CPU s")
-    print(f"  {ours / decoding:.2f} times merely decoding the PNGs with Pillow ({decoding:.3f} CPU s)")
-    print(f"  as a process of its own: {alone['cpu']:.2f} CPU s with start-up, peak memory {alone['mb']:.0f} MB")
+    print(
+        f"{name}: {frames} object-frames, {masks} masks, {ours:.3f} CPU s, {frames / ours:.0f} object-frames per CPU s"
+    )
+    print(
+        f"  {ours / decoding:.2f} times merely decoding the PNGs with Pillow ({decoding:.3f} CPU s)"
+    )
+    print(
+        f"  as a process of its own: {alone['cpu']:.2f} CPU s with start-up, peak memory {alone['mb']:.0f} MB"
+    )
     met = alone["mb"] < MEMORY
     for library, dilation in dilations().items():
         plain, expected = cpu(partial(plain_scores, dilation=dilation), folders, 1)
         assert mine == expected, f"values differ from the plain implementation with {library}"
-        print(f"  {plain / ours:.1f} times faster than plain with {library} dilation ({plain:.2f} CPU s); all values equal")
+        print(
+            f"  {plain / ours:.1f} times faster than plain with {library} dilation ({plain:.2f} CPU s); all values equal"
+        )
         met &= library != "skimage" or plain / ours >= FASTER  # OpenCV's is told for comparison
     return met
 
@@ -155,7 +196,10 @@ def main() -> None:
         parser.error("--masks is needed")
     names = (arguments.only,) if arguments.only else ("main", "real")
     roots = {name: arguments.masks / name for name in names}
-    met = [measure(name, (root / "results", root / "Annotations" / "480p")) for name, root in roots.items()]
+    met = [
+        measure(name, (root / "results", root / "Annotations" / "480p"))
+        for name, root in roots.items()
+    ]
     sys.exit(int(not all(met)))
 
 

@@ -34,14 +34,28 @@ def moving_squares(batch: int, length: int, side: int) -> Clip:
         for label in (1, 2):
             start, size = side // 8 * label + t * side // 32, side // 5
             masks[:, t, start : start + size, start : start + size] = label
-    frames = 0.3 * torch.rand(batch, length, 3, side, side, generator=generator) + 0.3 * masks.unsqueeze(2)
+    frames = 0.3 * torch.rand(
+        batch, length, 3, side, side, generator=generator
+    ) + 0.3 * masks.unsqueeze(2)
     return Clip(frames, masks, torch.full((batch,), 2), slots=2)
 
 
 def learner(model: str, method: str, options: argparse.Namespace) -> Learner:
     """Return a learner of `method` in the middle of the published schedule, where a share of pixels is chosen."""
-    schedule = Schedule(iterations=1000, batch=options.batch, clip_length=options.frames, learning_rate=1e-6, amp=options.amp)
-    return make_learner(models.build(model, seed=0), build_method(method, total_iterations=1000), schedule, 0, torch.device(options.device))
+    schedule = Schedule(
+        iterations=1000,
+        batch=options.batch,
+        clip_length=options.frames,
+        learning_rate=1e-6,
+        amp=options.amp,
+    )
+    return make_learner(
+        models.build(model, seed=0),
+        build_method(method, total_iterations=1000),
+        schedule,
+        0,
+        torch.device(options.device),
+    )
 
 
 def cost(step: Callable[[], object], device: str) -> float:
@@ -59,15 +73,33 @@ def cost(step: Callable[[], object], device: str) -> float:
 
 def peak(method: str, options: argparse.Namespace) -> float:
     """Return the peak memory in MiB of two steps of `method`, as the only thing a process does."""
-    command = [sys.executable, __file__, "--memory-of", method, "--model", options.model, "--device", options.device]
-    command += ["--batch", str(options.batch), "--frames", str(options.frames), "--side", str(options.side)]
+    command = [
+        sys.executable,
+        __file__,
+        "--memory-of",
+        method,
+        "--model",
+        options.model,
+        "--device",
+        options.device,
+    ]
+    command += [
+        "--batch",
+        str(options.batch),
+        "--frames",
+        str(options.frames),
+        "--side",
+        str(options.side),
+    ]
     command += ["--amp"] if options.amp else []
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def main() -> int:
     """Print times, ratio and memory; the exit code is 1 if the ratio is above its bar."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="xmem")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--frames", type=int, default=4)
@@ -90,16 +122,30 @@ def main() -> int:
     times: dict[str, list[float]] = {name: [] for name in METHODS}
     for iteration in range(400, 401 + options.rounds):
         for name, own in learners.items():
-            seconds = cost(lambda own=own, iteration=iteration: take_step(own, clip, iteration), options.device)
+            seconds = cost(
+                lambda own=own, iteration=iteration: take_step(own, clip, iteration), options.device
+            )
             if iteration > 400:  # first steps prepare kernels and memory
                 times[name].append(seconds)
     plain, smart = (min(times[name]) for name in METHODS)
-    weights = sum(value.numel() * value.element_size() for value in learners["smart"].teacher.state_dict().values()) / 2**20
+    weights = (
+        sum(
+            value.numel() * value.element_size()
+            for value in learners["smart"].teacher.state_dict().values()
+        )
+        / 2**20
+    )
     unit = "CPU s" if options.device == "cpu" else "s on the GPU"
     shape = f"batch {options.batch} of {options.frames} frames at {options.side} x {options.side}, two objects"
-    print(f"{options.model}, {shape}, {options.rounds} steps of each in turn{', half precision' if options.amp else ''}:")
-    print(f"  plain step (xmem) {plain:.3f} {unit}, SMART step {smart:.3f}, ratio {smart / plain:.2f} (bar {RATIO})")
-    print(f"  peak memory {peaks['xmem']:.0f} MiB plain, {peaks['smart']:.0f} MiB SMART; weights of the teacher {weights:.0f} MiB")
+    print(
+        f"{options.model}, {shape}, {options.rounds} steps of each in turn{', half precision' if options.amp else ''}:"
+    )
+    print(
+        f"  plain step (xmem) {plain:.3f} {unit}, SMART step {smart:.3f}, ratio {smart / plain:.2f} (bar {RATIO})"
+    )
+    print(
+        f"  peak memory {peaks['xmem']:.0f} MiB plain, {peaks['smart']:.0f} MiB SMART; weights of the teacher {weights:.0f} MiB"
+    )
     return 0 if smart / plain <= RATIO else 1
 
 

@@ -19,13 +19,15 @@ from transcribed import compare, made_up
 from noisyvos import models
 from noisyvos.inference import segment_video
 from noisyvos.models.matching import padding
-from noisyvos.models.space_time.encoders import Encoder
 from noisyvos.models.stm.network import STM
+from noisyvos.models.stm_parts.encoders import Encoder
 
 MASK_CHANNELS = 11
 
 
-def encode(encoder: Encoder, frame: Tensor, masks: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def encode(
+    encoder: Encoder, frame: Tensor, masks: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return deep, middle and fine features of a frame, repeated for every object where masks are given."""
     if masks is not None:
         frame = frame.expand(len(masks[0]), -1, -1, -1)
@@ -40,7 +42,9 @@ def encode(encoder: Encoder, frame: Tensor, masks: tuple[Tensor, Tensor] | None 
 
 def memorise(model: STM, frame: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     """Return keys and values (N, C, 1, h, w) of all objects, masks (N, H, W)."""
-    others = torch.stack([torch.cat([masks[:i], masks[i + 1 :]]).sum(0).clamp(0, 1) for i in range(len(masks))])
+    others = torch.stack(
+        [torch.cat([masks[:i], masks[i + 1 :]]).sum(0).clamp(0, 1) for i in range(len(masks))]
+    )
     key, value = model.KV_M_r4(encode(model.Encoder_M, frame, (masks, others))[0])
     return key[:, :, None], value[:, :, None]
 
@@ -66,7 +70,9 @@ def segment(model: STM, frame: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     decoder = model.Decoder
     x = residual(decoder.ResMM, decoder.convFM(torch.cat([read, own], 1)))
     x = refine(decoder.RF2, fine, refine(decoder.RF3, middle, x))
-    logits = F.interpolate(decoder.pred2(F.relu(x)), scale_factor=4, mode="bilinear", align_corners=False)
+    logits = F.interpolate(
+        decoder.pred2(F.relu(x)), scale_factor=4, mode="bilinear", align_corners=False
+    )
     objects = torch.softmax(logits, 1)[:, 1]
     joined = torch.zeros(MASK_CHANNELS, *objects.shape[1:])
     joined[0] = torch.prod(1 - objects, 0)
@@ -86,10 +92,16 @@ def transcription(model: STM, frames: Tensor, mask: np.ndarray, every: int) -> n
     masks, kept = [mask], None
     for t in range(1, len(frames)):
         new = memorise(model, F.pad(frames[t - 1 : t], pads), F.pad(soft, pads))
-        memory = new if kept is None else tuple(torch.cat(pair, 2) for pair in zip(kept, new, strict=True))
+        memory = (
+            new
+            if kept is None
+            else tuple(torch.cat(pair, 2) for pair in zip(kept, new, strict=True))
+        )
         if (t - 1) % every == 0:
             kept = memory
-        found = segment(model, F.pad(frames[t : t + 1], pads), *memory)[:, top : top + height, left : left + width]
+        found = segment(model, F.pad(frames[t : t + 1], pads), *memory)[
+            :, top : top + height, left : left + width
+        ]
         soft = found[1 : count + 1]
         masks.append(found.argmax(0).to(torch.uint8).numpy())
     return np.stack(masks)
@@ -97,7 +109,9 @@ def transcription(model: STM, frames: Tensor, mask: np.ndarray, every: int) -> n
 
 def main() -> None:
     """Print CPU seconds per segmented frame of both, their ratio and how many pixels differ; the exit code is 1 above the bar."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="stm", choices=["stm", "stm_resnet18"])
     parser.add_argument("--frames", type=int, default=4)
     parser.add_argument("--objects", type=int, default=1)

@@ -36,20 +36,33 @@ def made_up_images(root: Path, count: int = 100) -> None:
         frame = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
         frame = np.clip(frame + generator.normal(0, 6, frame.shape), 0, 255).astype(np.uint8)
         (root / "images" / f"{number}.jpg").write_bytes(encode_frame(frame, 90))
-        images.append({"id": number, "file_name": f"{number}.jpg", "height": height, "width": width})
+        images.append(
+            {"id": number, "file_name": f"{number}.jpg", "height": height, "width": width}
+        )
         for _ in range(generator.integers(0, 9)):
             annotations.append(_polygon(generator, len(annotations), number, height, width))
     (root / "instances.json").write_text(json.dumps({"images": images, "annotations": annotations}))
     (root / "meta.json").write_text(json.dumps({"kind": "images", "name": "made_up"}))
 
 
-def _polygon(generator: np.random.Generator, identity: int, image: int, height: int, width: int) -> dict[str, object]:
+def _polygon(
+    generator: np.random.Generator, identity: int, image: int, height: int, width: int
+) -> dict[str, object]:
     angles = np.sort(generator.uniform(0, 2 * np.pi, 40))
     radius = generator.uniform(20, 140) * generator.uniform(0.7, 1.3, 40)
     centre = generator.uniform((60, 60), (width - 60, height - 60))
-    points = np.clip(centre + radius[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1), 0, (width - 1, height - 1))
+    points = np.clip(
+        centre + radius[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1),
+        0,
+        (width - 1, height - 1),
+    )
     low, extent = points.min(0), np.ptp(points, 0)
-    return {"id": identity, "image_id": image, "segmentation": [points.reshape(-1).tolist()], "bbox": [*low.tolist(), *extent.tolist()]}
+    return {
+        "id": identity,
+        "image_id": image,
+        "segmentation": [points.reshape(-1).tolist()],
+        "bbox": [*low.tolist(), *extent.tolist()],
+    }
 
 
 def measure(root: Path, recipe: str, clips: int, crop: int) -> dict[str, float]:
@@ -90,7 +103,9 @@ def measure(root: Path, recipe: str, clips: int, crop: int) -> dict[str, float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Clips per CPU second.")
-    parser.add_argument("--images", type=Path, help="a converted image dataset; made-up images without it")
+    parser.add_argument(
+        "--images", type=Path, help="a converted image dataset; made-up images without it"
+    )
     parser.add_argument("--recipe", default="coco_clips", help="a recipe kind")
     parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--crop", type=int, default=384)
@@ -101,9 +116,15 @@ def main() -> None:
             made_up_images(root)
         result = measure(root, options.recipe, options.clips, options.crop)
     for name in ("making", "making and encoding"):
-        print(f"{name:20s} {1000 / result[name]:6.1f} clips per CPU second ({result[name]:.1f} ms each)")
-    print(f"{'decoding sources':20s} {result['decoding sources']:6.1f} ms for {result['sources']:.2f} images a clip")
-    print(f"{'making costs':20s} {result['making'] / result['decoding sources']:6.2f} times decoding its source JPEGs")
+        print(
+            f"{name:20s} {1000 / result[name]:6.1f} clips per CPU second ({result[name]:.1f} ms each)"
+        )
+    print(
+        f"{'decoding sources':20s} {result['decoding sources']:6.1f} ms for {result['sources']:.2f} images a clip"
+    )
+    print(
+        f"{'making costs':20s} {result['making'] / result['decoding sources']:6.2f} times decoding its source JPEGs"
+    )
 
 
 if __name__ == "__main__":

@@ -26,12 +26,16 @@ def cpu_seconds(run: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
     return time.process_time() - start, result
 
 
-def compare(what: str, published: Callable[[], np.ndarray], ours: Callable[[], np.ndarray], frames: int) -> bool:
+def compare(
+    what: str, published: Callable[[], np.ndarray], ours: Callable[[], np.ndarray], frames: int
+) -> bool:
     """Print CPU seconds per segmented frame of both, their ratio and how many pixels differ; return whether the bar is kept."""
     plain, wanted = cpu_seconds(published)
     fast, found = cpu_seconds(ours)
     print(f"{what}, {SIZE[0]}x{SIZE[1]}, {int(wanted.max())} objects, {frames} frames, one thread:")
     steps = frames - 1
-    print(f"  transcription {plain / steps:.2f} CPU s per frame, segment_video {fast / steps:.2f}, ratio {fast / plain:.2f} (bar {RATIO})")
+    print(
+        f"  transcription {plain / steps:.2f} CPU s per frame, segment_video {fast / steps:.2f}, ratio {fast / plain:.2f} (bar {RATIO})"
+    )
     print(f"  differing pixels: {(found != wanted).mean():.1e} of all")
     return fast <= RATIO * plain

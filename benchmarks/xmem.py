@@ -89,7 +89,10 @@ def transcription(model: XMem, frames: Tensor, mask: np.ndarray, clock: Clock) -
     memory: tuple[Tensor, ...] = ()  # keys, shrinkage, values, use, life
     hidden, last_memory, result = None, 0, []
     for t in range(len(frames)):
-        image, last = F.pad(((frames[t] - model.mean) / model.std)[None], pads), t == len(frames) - 1
+        image, last = (
+            F.pad(((frames[t] - model.mean) / model.std)[None], pads),
+            t == len(frames) - 1,
+        )
         memory_frame = not last and (t == 0 or t - last_memory >= MEM_EVERY)
         with clock.part("key encoder"):
             features = model.key_encoder(image)
@@ -107,16 +110,24 @@ def transcription(model: XMem, frames: Tensor, mask: np.ndarray, clock: Clock) -
                 memory = (keys, shrinkages, values, use, life)
                 read = (values.flatten(0, 1) @ weights[0]).view(1, count, -1, *key.shape[-2:])
             with clock.part("decoder"):
-                new, logits = model.decoder(features, read, hidden, update_hidden=not memory_frame and not last)
+                new, logits = model.decoder(
+                    features, read, hidden, update_hidden=not memory_frame and not last
+                )
                 hidden = hidden if new is None else new
                 objects = torch.sigmoid(logits)[0]
         probabilities = aggregate(objects)
         if memory_frame:
             with clock.part("value encoder"):
-                value, hidden = model.value_encoder(image, features.deep, hidden, probabilities[None, 1:], deep_update=True)
+                value, hidden = model.value_encoder(
+                    image, features.deep, hidden, probabilities[None, 1:], deep_update=True
+                )
             zeros = query.new_zeros(query.shape[2])
             new = (query, shrinkage.flatten(2), value[0].flatten(2), zeros, zeros + 1e-7)
-            memory = tuple(torch.cat(pair, -1) for pair in zip(memory, new, strict=True)) if memory else new
+            memory = (
+                tuple(torch.cat(pair, -1) for pair in zip(memory, new, strict=True))
+                if memory
+                else new
+            )
             last_memory = t
         result.append(probabilities[:, top : top + height, left : left + width].numpy())
     return np.stack(result)
@@ -124,13 +135,17 @@ def transcription(model: XMem, frames: Tensor, mask: np.ndarray, clock: Clock) -
 
 def main() -> int:
     """Print CPU seconds per segmented frame of both, their parts, the ratio and the greatest difference of a probability."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--frames", type=int, default=7)
     parser.add_argument("--objects", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = models.build("xmem").eval()
-    model.key_proj.key_proj.weight.data *= 0.1  # untrained keys are so long that the published exponential gives 0 / 0
+    model.key_proj.key_proj.weight.data *= (
+        0.1  # untrained keys are so long that the published exponential gives 0 / 0
+    )
     frames, mask = made_up(options.frames, options.objects)
     plain, ours = Clock(), Clock()
     transcription(model, frames[:2], mask, Clock())  # first calls prepare kernels and memory
@@ -157,7 +172,9 @@ def main() -> int:
 def report(options: argparse.Namespace, plain: Clock, ours: Clock) -> None:
     """Print the times of both."""
     steps = options.frames - 1
-    print(f"xmem, {SIZE[0]}x{SIZE[1]}, {options.objects} objects, {options.frames} frames, every {MEM_EVERY}th memorised, one thread:")
+    print(
+        f"xmem, {SIZE[0]}x{SIZE[1]}, {options.objects} objects, {options.frames} frames, every {MEM_EVERY}th memorised, one thread:"
+    )
     for name, clock in (("transcription", plain), ("segment_video", ours)):
         whole = clock.seconds["all"]
         shares = ", ".join(f"{part} {clock.seconds[part] / whole:.0%}" for part in PARTS)

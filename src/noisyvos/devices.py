@@ -15,7 +15,9 @@ def choose_device(name: str, rank: int = 0) -> "torch.device":
     import torch
 
     if name not in ("auto", "cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
-        raise UserError(f"Device {name!r} is not here. Use auto, cpu, or cuda where there is a GPU.")
+        raise UserError(
+            f"Device {name!r} is not here. Use auto, cpu, or cuda where there is a GPU."
+        )
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", rank)

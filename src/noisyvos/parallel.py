@@ -48,7 +48,9 @@ def ordered_map(
                 yield function(item)
                 bar.update()
             return
-        pool = ProcessPoolExecutor(min(workers, len(items)), initializer=_start_worker, initargs=(initializer, arguments))
+        pool = ProcessPoolExecutor(
+            min(workers, len(items)), initializer=_start_worker, initargs=(initializer, arguments)
+        )
         chunk = max(1, min(32, len(items) // (8 * workers)))
         try:
             for result in pool.map(function, items, chunksize=chunk):

@@ -58,7 +58,9 @@ class Registry:
         def decorate(build: Any) -> Any:
             present = self._items.get(name)
             if present is not None and present.module != build.__module__:
-                raise ValueError(f"{self.family} {name!r} is registered twice: {present.module} and {build.__module__}")
+                raise ValueError(
+                    f"{self.family} {name!r} is registered twice: {present.module} and {build.__module__}"
+                )
             self._items[name] = Item(name, build, settings, build.__module__)
             return build
 

@@ -7,7 +7,7 @@ import pytest
 
 from noisyvos.corruptions.base import Corruption
 from noisyvos.errors import UserError
-from noisyvos.params import read_family
+from noisyvos.params.entries import read_family
 
 PARAMS = Path(__file__).resolve().parents[2] / "params"
 NAMES = sorted(read_family(PARAMS, "corruptions"))
@@ -30,7 +30,9 @@ def test_shape_type_and_determinism(name: str, frame: np.ndarray) -> None:
     assert np.array_equal(disturbed, Corruption(PARAMS, name, seed=0)(frame, key))
     if not name.startswith("blur"):
         assert not np.array_equal(disturbed, Corruption(PARAMS, name, seed=1)(frame, key))
-        assert not np.array_equal(disturbed, Corruption(PARAMS, name, seed=0)(frame, ("davis", "bear", "00001")))
+        assert not np.array_equal(
+            disturbed, Corruption(PARAMS, name, seed=0)(frame, ("davis", "bear", "00001"))
+        )
 
 
 def test_unknown_names_list_the_known_ones() -> None:

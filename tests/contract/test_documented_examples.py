@@ -16,7 +16,11 @@ from noisyvos.noise.base import NOISE, Video
 PAGE = Path(__file__).resolve().parents[2] / "docs/extending.md"
 BLOCKS = {
     name: code
-    for name, code in re.findall(r"```python\n# src/noisyvos/\S+/(\w+)\.py\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.S)
+    for name, code in re.findall(
+        r"```python\n# src/noisyvos/\S+/(\w+)\.py\n(.*?)```",
+        PAGE.read_text(encoding="utf-8"),
+        flags=re.S,
+    )
 }
 
 
@@ -36,14 +40,22 @@ def test_the_page_has_the_examples() -> None:
 
 def test_method_example_is_cross_entropy_without_its_factor_and_ignores_void() -> None:
     item = taken("focal", METHODS)
-    logits = torch.randn(2, 3, 5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).float().requires_grad_()
+    logits = (
+        torch.randn(2, 3, 5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        .float()
+        .requires_grad_()
+    )
     target = torch.zeros(2, 5, 6, dtype=torch.long)
     target[:, 2:] = 1
     target[:, 4] = 255
-    plain = item.build(item.settings(gamma=0.0), None).terms(logits, target, num_objects=torch.tensor([2, 2]))["total"]
+    plain = item.build(item.settings(gamma=0.0), None).terms(
+        logits, target, num_objects=torch.tensor([2, 2])
+    )["total"]
     expected = torch.nn.functional.cross_entropy(logits, target, ignore_index=255)
     assert plain.item() == pytest.approx(expected.item(), rel=1e-6)
-    item.build(item.settings(), None).terms(logits, target, num_objects=torch.tensor([1, 2]))["total"].backward()
+    item.build(item.settings(), None).terms(logits, target, num_objects=torch.tensor([1, 2]))[
+        "total"
+    ].backward()
     assert logits.grad[:, :, 4].abs().sum() == 0
     assert logits.grad[0, 2].abs().sum() == 0
     assert torch.isfinite(logits.grad).all()
@@ -69,7 +81,12 @@ def test_dataset_example_makes_a_dataset_that_reads_back(tmp_path: Path) -> None
     (tmp_path / "raw/cat.jpg").write_bytes(encode_frame(np.full((8, 9, 3), 50, np.uint8)))
     (tmp_path / "raw/cat.png").write_bytes(encode_mask(mask))
     (tmp_path / "out").mkdir()
-    assert item.build(Conversion("pets", tmp_path / "raw", tmp_path / "out"), item.settings(source="pets")) == "1 stills"
+    assert (
+        item.build(
+            Conversion("pets", tmp_path / "raw", tmp_path / "out"), item.settings(source="pets")
+        )
+        == "1 stills"
+    )
     dataset = VideoDataset(tmp_path / "out")
     assert dataset.sequences["cat"].objects == (3,)
     assert (dataset.read_mask("cat", "00000") == mask).all()

@@ -8,7 +8,15 @@ from noisyvos import models
 from noisyvos.inference import segment_video
 from noisyvos.models.base import Clip
 
-LARGE = {"afb_urr", "aoc_net", "rhmnet", "stm", "stm_resnest101", "stm_resnet18", "xmem"}  # published sizes: smallest pictures, short clips
+LARGE = {
+    "afb_urr",
+    "aoc_net",
+    "rhmnet",
+    "stm",
+    "stm_resnest101",
+    "stm_resnet18",
+    "xmem",
+}  # published sizes: smallest pictures, short clips
 
 
 def make_clip(name: str, samples: int = 2, slots: int = 3) -> Clip:
@@ -47,13 +55,24 @@ def test_training_pass_has_the_shapes_and_reaches_every_parameter(name, model) -
     model.train()
     model.zero_grad(set_to_none=True)
     output = model.forward_clip(clip, generator=torch.Generator().manual_seed(0))
-    assert [tuple(logits.shape) for logits in output.logits] == [(2, 4, *clip.frames.shape[-2:])] * 2
-    assert all(logits.dtype == torch.float32 and logits.isfinite().all() for logits in output.logits)
-    loss = sum(torch.nn.functional.cross_entropy(x, clip.masks[:, t + 1], ignore_index=255) for t, x in enumerate(output.logits))
+    assert [tuple(logits.shape) for logits in output.logits] == [
+        (2, 4, *clip.frames.shape[-2:])
+    ] * 2
+    assert all(
+        logits.dtype == torch.float32 and logits.isfinite().all() for logits in output.logits
+    )
+    loss = sum(
+        torch.nn.functional.cross_entropy(x, clip.masks[:, t + 1], ignore_index=255)
+        for t, x in enumerate(output.logits)
+    )
     (loss + sum(output.auxiliary.values())).backward()
     trained = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
-    assert [n for n, gradient in trained.items() if gradient is None or not gradient.isfinite().all()] == []
-    assert sum(float(gradient.abs().sum()) > 0 for gradient in trained.values()) > 0.95 * len(trained)
+    assert [
+        n for n, gradient in trained.items() if gradient is None or not gradient.isfinite().all()
+    ] == []
+    assert sum(float(gradient.abs().sum()) > 0 for gradient in trained.values()) > 0.95 * len(
+        trained
+    )
 
 
 def test_training_pass_depends_on_the_generator_alone(name, model) -> None:
@@ -109,7 +128,9 @@ def test_inference_repeats_itself_and_leaves_the_network_alone(name, model) -> N
 def test_initial_weights_depend_on_the_seed_alone(name, model) -> None:
     torch.rand(3)
     again = models.build(name)
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values()))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values())
+    )
     other = models.build(name, seed=1)
     assert not all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters()))
 
@@ -120,7 +141,9 @@ def test_weights_come_back_from_disk(name, model, tmp_path) -> None:
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
     other = models.build(name, seed=1)
     models.load_weights(other, tmp_path / "a.safetensors")
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values()))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values())
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors"]
 
 
@@ -134,4 +157,6 @@ def test_unknown_settings_are_refused_with_the_known_ones(name, model) -> None:
 
     known = next(iter(model.memory_settings.model_fields))
     with pytest.raises(ValueError, match=known):
-        segment_video(model, never_read(), {0: make_video(32, 48)[1]}, memory={"no_such_setting": 1})
+        segment_video(
+            model, never_read(), {0: make_video(32, 48)[1]}, memory={"no_such_setting": 1}
+        )

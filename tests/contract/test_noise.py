@@ -19,7 +19,11 @@ GEOMETRIC = [name for name in kinds() if issubclass(NOISE.get(name).settings, Ge
 
 def settings_for(kind: str) -> dict[str, Any]:
     fields = NOISE.get(kind).settings.model_fields
-    needed = {name: REQUIRED[name] for name, field in fields.items() if field.is_required() and field.default is PydanticUndefined}
+    needed = {
+        name: REQUIRED[name]
+        for name, field in fields.items()
+        if field.is_required() and field.default is PydanticUndefined
+    }
     return needed | EXTRA.get(kind, {})
 
 
@@ -52,13 +56,21 @@ def test_shape_type_and_ids(kind: str, video: list[np.ndarray]) -> None:
 
 
 @pytest.mark.parametrize("kind", kinds())
-def test_equal_seeds_and_keys_give_equal_masks_and_others_do_not(kind: str, video: list[np.ndarray]) -> None:
+def test_equal_seeds_and_keys_give_equal_masks_and_others_do_not(
+    kind: str, video: list[np.ndarray]
+) -> None:
     def run(seed: int, key: tuple) -> bytes:
-        return b"".join(mask.tobytes() for mask in corrupt_video(video, kind, seed=seed, key=key, **settings_for(kind)).masks)
+        return b"".join(
+            mask.tobytes()
+            for mask in corrupt_video(video, kind, seed=seed, key=key, **settings_for(kind)).masks
+        )
 
     first = run(0, ("davis", "bear"))
     assert first == run(0, ("davis", "bear"))
-    others = [run(seed, key) for seed, key in ((1, ("davis", "bear")), (2, ("davis", "bear")), (0, ("davis", "camel")))]
+    others = [
+        run(seed, key)
+        for seed, key in ((1, ("davis", "bear")), (2, ("davis", "bear")), (0, ("davis", "camel")))
+    ]
     assert all(other == first for other in others) == (kind in UNCHANGING)
 
 
@@ -75,7 +87,9 @@ def test_impossible_levels_are_refused(kind: str, q: Any, video: list[np.ndarray
         corrupt_video(video, kind, q=q)
 
 
-@pytest.mark.parametrize("kind", [name for name in kinds() if "rate" in NOISE.get(name).settings.model_fields])
+@pytest.mark.parametrize(
+    "kind", [name for name in kinds() if "rate" in NOISE.get(name).settings.model_fields]
+)
 @pytest.mark.parametrize("rate", [-0.1, 1.1])
 def test_impossible_rates_are_refused(kind: str, rate: float, video: list[np.ndarray]) -> None:
     with pytest.raises(UserError, match=f"Noise kind '{kind}': rate"):

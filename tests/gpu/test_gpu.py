@@ -15,24 +15,31 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from noisyvos import models
-from noisyvos.grid import Catalogue
 from noisyvos.inference import segment_video
 from noisyvos.models.base import Clip
 from noisyvos.models.xmem import clips
-from noisyvos.speed import Speed, Workload, settings_hash, write_speeds
+from noisyvos.pipeline.grid import Catalogue
+from noisyvos.pipeline.speed import Speed, Workload, settings_hash, write_speeds
 from noisyvos.stages.measure import WARM, measure
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
+]
 
 PARAMS = Path(__file__).resolve().parents[2] / "params"
-SPEED = Path(os.environ.get("NOISYVOS_SPEED", PARAMS.parent / "speed.csv"))  # where `noisyvos plan` looks
+SPEED = Path(
+    os.environ.get("NOISYVOS_SPEED", PARAMS.parent / "speed.csv")
+)  # where `noisyvos plan` looks
 SMALL = {"kind": "xmem_tiny", "width": 8, "key_dim": 8, "value_dim": 16, "hidden_dim": 8}
 
 
 @pytest.fixture(scope="module")
 def recipe(shared):
     """The recipe of the reference weights, images and masks."""
-    spec = importlib.util.spec_from_file_location("parity_weights", shared / "parity" / "weights.py")
+    spec = importlib.util.spec_from_file_location(
+        "parity_weights", shared / "parity" / "weights.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -56,15 +63,27 @@ def full_precision():
 
 
 def reference_clip(recipe) -> Clip:
-    frames = torch.stack([torch.stack([recipe.image(f"xmem:train{b}:frame{t}", 3, 64, 80) for t in range(4)]) for b in range(2)])
-    masks = torch.stack([torch.stack([recipe.mask(f"xmem:train{b}:mask{t}", 2 - b, 64, 80) for t in range(4)]) for b in range(2)])
+    frames = torch.stack(
+        [
+            torch.stack([recipe.image(f"xmem:train{b}:frame{t}", 3, 64, 80) for t in range(4)])
+            for b in range(2)
+        ]
+    )
+    masks = torch.stack(
+        [
+            torch.stack([recipe.mask(f"xmem:train{b}:mask{t}", 2 - b, 64, 80) for t in range(4)])
+            for b in range(2)
+        ]
+    )
     return Clip(frames, masks.long(), torch.tensor([2, 1]), slots=3).to("cuda")
 
 
 def test_training_pass_of_xmem_in_full_precision(shared, recipe, reference, full_precision):
     reference.train()
     with torch.no_grad():
-        result = clips.run(reference, reference_clip(recipe), clips.Choices((None, None, None), (True, False)))
+        result = clips.run(
+            reference, reference_clip(recipe), clips.Choices((None, None, None), (True, False))
+        )
     with np.load(shared / "parity" / "xmem.npz") as expected:
         for t in (1, 2, 3):
             wanted = expected[f"c_masks_{t}"]
@@ -96,7 +115,16 @@ def test_half_precision_stays_close(recipe, reference, full_precision, half):
         assert (one.argmax(1) == other.argmax(1)).float().mean() > 0.95
 
 
-def _train(root, out, *, processes: int, init=None, method: str = "plain", schedule: str = "few", device: str = "cuda") -> dict:
+def _train(
+    root,
+    out,
+    *,
+    processes: int,
+    init=None,
+    method: str = "plain",
+    schedule: str = "few",
+    device: str = "cuda",
+) -> dict:
     """Run stage `train` on the world of the tests and return its summary."""
     from noisyvos.stages import train as stage
     from noisyvos.training.task import Task
@@ -107,8 +135,24 @@ def _train(root, out, *, processes: int, init=None, method: str = "plain", sched
         "curve": out / "curve.csv",
         "scratch": out / "scratch",
     }
-    names = {"stage": "train", "cell": "cell", "preset": "toy", "model": "small", "seed": 1, "method": method, "schedule": schedule}
-    task = Task(**names, **files, init=init, params=root / "params", device=device, track=False, processes=processes)
+    names = {
+        "stage": "train",
+        "cell": "cell",
+        "preset": "toy",
+        "model": "small",
+        "seed": 1,
+        "method": method,
+        "schedule": schedule,
+    }
+    task = Task(
+        **names,
+        **files,
+        init=init,
+        params=root / "params",
+        device=device,
+        track=False,
+        processes=processes,
+    )
     stage.run(task, dataset=root / "data", masks=root / "noisy.zip", manifest=root / "noisy.json")
     return json.loads((out / "summary.json").read_text())
 
@@ -116,7 +160,6 @@ def _train(root, out, *, processes: int, init=None, method: str = "plain", sched
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     import yaml
-
     from training_world import SCHEDULE, make_world
 
     root = make_world(tmp_path_factory.mktemp("world"))
@@ -131,7 +174,9 @@ def test_a_group_of_one_talks_over_nccl(tmp_path):
 
     from noisyvos.training.group import _sum_in_buckets
 
-    distributed.init_process_group("cpu:gloo,cuda:nccl", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+    )
     try:
         gradients = [torch.randn(5, 3, device="cuda"), torch.randn((), device="cuda")]
         before = [each.clone() for each in gradients]
@@ -149,19 +194,31 @@ def test_processes_on_as_many_gpus_train_as_one_does(world, tmp_path, monkeypatc
     if count < 2:
         pytest.skip("there is one GPU; two are needed")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(2))))
-    alone, together = _train(world, tmp_path / "1", processes=1), _train(world, tmp_path / "2", processes=2)
+    alone, together = (
+        _train(world, tmp_path / "1", processes=1),
+        _train(world, tmp_path / "2", processes=2),
+    )
     assert together["final"] == pytest.approx(alone["final"], rel=1e-3)
 
 
 def test_a_short_smart_training_on_generated_data(world, tmp_path):
     init = tmp_path / "init.safetensors"
-    models.save_weights(models.build(SMALL["kind"], seed=3, **{name: value for name, value in SMALL.items() if name != "kind"}), init)
+    models.save_weights(
+        models.build(
+            SMALL["kind"],
+            seed=3,
+            **{name: value for name, value in SMALL.items() if name != "kind"},
+        ),
+        init,
+    )
     facts = _train(world, tmp_path, processes=1, init=init, method="smart", schedule="half")
     assert facts["device"] == "cuda"
     assert all(np.isfinite(value) for value in facts["final"].values())
 
 
-def step_cost(load: Workload, device: str, steps: int, params: Path = PARAMS) -> tuple[Speed, float]:
+def step_cost(
+    load: Workload, device: str, steps: int, params: Path = PARAMS
+) -> tuple[Speed, float]:
     """Return the measured speed of a training as `noisyvos measure` takes it, and operations a second in its convolutions and products."""
     catalogue = Catalogue(params)
     speed = measure(load, settings_hash(load, catalogue), params, device, threads=1, steps=steps)
@@ -188,7 +245,9 @@ def test_training_speed_as_published(capsys):
     rates = {}
     for method in ("xmem", "smart_released"):
         try:
-            speed, operations = step_cost(Workload("xmem", method, "smart_stage3", 384, 384), "cuda", 10)
+            speed, operations = step_cost(
+                Workload("xmem", method, "smart_stage3", 384, 384), "cuda", 10
+            )
         except torch.OutOfMemoryError:
             pytest.skip("the published batch does not fit the memory of this GPU")
         write_speeds(SPEED, [speed])
@@ -200,16 +259,22 @@ def test_training_speed_as_published(capsys):
                 f"{speed.peak_memory_mib} MiB, {operations / 1e12:.0f} Tflop/s, {share:.0%} of a large matrix product's"
             )
     with capsys.disabled():
-        print(f"\na SMART step takes {rates['xmem'] / rates['smart_released']:.2f} times a plain one (target 1.35); written to {SPEED}")
+        print(
+            f"\na SMART step takes {rates['xmem'] / rates['smart_released']:.2f} times a plain one (target 1.35); written to {SPEED}"
+        )
 
 
 def frame_rate(model, frames: torch.Tensor, first: np.ndarray, half: bool) -> float:
     """Return frames a second of `segment_video`, after a first video that prepares kernels."""
     device = frames.device.type
-    with torch.autocast(device, dtype=torch.float16 if device == "cuda" else torch.bfloat16, enabled=half):
+    with torch.autocast(
+        device, dtype=torch.float16 if device == "cuda" else torch.bfloat16, enabled=half
+    ):
         segment_video(model, frames[:10], {0: first})
         began = time.perf_counter()
-        video = segment_video(model, frames, {0: first})  # masks are on the CPU, so all of it is done
+        video = segment_video(
+            model, frames, {0: first}
+        )  # masks are on the CPU, so all of it is done
     assert video.masks.shape == (len(frames), *first.shape)
     return len(frames) / (time.perf_counter() - began)
 

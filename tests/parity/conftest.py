@@ -10,7 +10,9 @@ import pytest
 @pytest.fixture(scope="session")
 def parity_weights(shared) -> ModuleType:
     """The recipe of the reference weights, images and masks."""
-    spec = importlib.util.spec_from_file_location("parity_weights", shared / "parity" / "weights.py")
+    spec = importlib.util.spec_from_file_location(
+        "parity_weights", shared / "parity" / "weights.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -26,7 +28,9 @@ def xmem_expected(shared):
 @pytest.fixture(scope="session")
 def xmem_state(shared, parity_weights) -> dict:
     """The reference weights of XMem."""
-    values = parity_weights.fill_state_dict(parity_weights.load_shapes(shared / "parity" / "xmem.keys.json"))
+    values = parity_weights.fill_state_dict(
+        parity_weights.load_shapes(shared / "parity" / "xmem.keys.json")
+    )
     values["decoder.pred.bias"] = values["decoder.pred.bias"] - 5.4
     return values
 

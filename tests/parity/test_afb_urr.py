@@ -15,7 +15,7 @@ from noisyvos.models.afb_urr.decoder import Decoder
 from noisyvos.models.afb_urr.objects import Owners, scores, uncertainty
 from noisyvos.models.afb_urr.settings import AFBURRMemory
 from noisyvos.models.base import Clip
-from noisyvos.models.space_time.matching import object_probabilities
+from noisyvos.models.stm_parts.matching import object_probabilities
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -55,7 +55,9 @@ def info(bank: ChannelBank) -> Tensor:
 
 
 def test_names_order_and_sizes_are_the_published_ones(case) -> None:
-    assert {name: tuple(value.shape) for name, value in case.model.state_dict().items()} == case.shapes
+    assert {
+        name: tuple(value.shape) for name, value in case.model.state_dict().items()
+    } == case.shapes
     assert list(case.model.state_dict()) == list(case.shapes)
     assert len(list(case.model.parameters())) == 300
 
@@ -66,7 +68,10 @@ def test_every_step_of_two_frames(case, expected) -> None:
     frames = [case.weights.image(f"afb_urr.frame{t}", 1, 3, 96, 128) for t in range(3)]
     bank = FeatureBank(3, AFBURRMemory(budget=180, similarity_threshold=0.951))
     assert bank.channels[0].limit == expected["class_budget"]
-    keys, values = (x.flatten(2) for x in model.memorize(frames[0], one_hot(torch.from_numpy(expected["mask"])), all_of_one))
+    keys, values = (
+        x.flatten(2)
+        for x in model.memorize(frames[0], one_hot(torch.from_numpy(expected["mask"])), all_of_one)
+    )
     close(keys, expected["keys_0"])
     close(values[:, :128], expected["values_0"])
     bank.start(keys, values, 0)
@@ -100,7 +105,9 @@ def test_every_step_of_two_frames(case, expected) -> None:
     assert np.array_equal(sizes, expected["bank_sizes"])
     assert np.array_equal(peak, expected["peak_n"])
     assert np.array_equal(removed, expected["replace_n"])
-    np.testing.assert_allclose([info(one).sum(0).numpy() for one in bank.channels], expected["info_sum"], rtol=1e-4)
+    np.testing.assert_allclose(
+        [info(one).sum(0).numpy() for one in bank.channels], expected["info_sum"], rtol=1e-4
+    )
 
 
 def check_decoder(model, prepared, found: Tensor, expected, t: int) -> Tensor:
@@ -109,7 +116,11 @@ def check_decoder(model, prepared, found: Tensor, expected, t: int) -> Tensor:
     owners = Owners.of_one_frame(3, found.device)
     coarse = decoder.coarse(prepared.coarse, found, owners.frame)
     close(coarse, expected[f"pre_urr_logits_{t}"])
-    shares = owners.softmax(object_probabilities(F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)))
+    shares = owners.softmax(
+        object_probabilities(
+            F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
+        )
+    )
     close(shares[0], expected[f"rough_{t}"])
     close(uncertainty(shares)[0], expected[f"uncertainty_{t}"])
     close(decoder.confidence(shares[0])[:, 0], expected[f"local_conf_{t}"])
@@ -124,11 +135,18 @@ def check_decoder(model, prepared, found: Tensor, expected, t: int) -> Tensor:
 def test_whole_video_gives_the_published_probabilities(case, expected) -> None:
     frames = torch.cat([case.weights.image(f"afb_urr.frame{t}", 1, 3, 96, 128) for t in range(3)])
     memory = {"budget": 180, "similarity_threshold": 0.951}
-    video = segment_video(case.model, frames, {0: expected["mask"]}, memory=memory, keep_probabilities=True)
+    video = segment_video(
+        case.model, frames, {0: expected["mask"]}, memory=memory, keep_probabilities=True
+    )
     for t in (1, 2):
-        close(video.probabilities[t], torch.softmax(torch.from_numpy(expected[f"score_{t}"]), 0).numpy())
+        close(
+            video.probabilities[t],
+            torch.softmax(torch.from_numpy(expected[f"score_{t}"]), 0).numpy(),
+        )
         assert (video.masks[t] != expected["argmax"][t - 1]).mean() <= 0.001
-    assert [usage["bank"] for usage in video.memory_usage] == expected["bank_sizes"][[0, 1, 1]].tolist()  # the last is not memorised
+    assert [usage["bank"] for usage in video.memory_usage] == expected["bank_sizes"][
+        [0, 1, 1]
+    ].tolist()  # the last is not memorised
 
 
 @pytest.mark.parametrize(
@@ -149,7 +167,10 @@ def test_bank_alone(expected, prefix, memory) -> None:
     removals, peak = [], np.array(bank.sizes())
     for t in range(1, 5 if prefix == "bank3" else 6):
         found = bank.read(given("query", t)[0], 12)
-        close(torch.cat([found, given("query_value", t).expand(count, -1, -1)], 1)[None], expected[f"{prefix}/match_{t}"])
+        close(
+            torch.cat([found, given("query_value", t).expand(count, -1, -1)], 1)[None],
+            expected[f"{prefix}/match_{t}"],
+        )
         for channel, one in enumerate(bank.channels):
             close(info(one), expected[f"{prefix}/before_info_{t}_{channel}"])
         before = bank.sizes()
@@ -164,7 +185,10 @@ def test_bank_alone(expected, prefix, memory) -> None:
                 removals.append([t, channel, before[channel], inserted, one.size - inserted])
     assert removals == expected[f"{prefix}/removals"].tolist()
     assert np.array_equal(peak, expected[f"{prefix}/peak_n"])
-    removed = [sum(before - after for _, channel, before, _, after in removals if channel == index) for index in range(count)]
+    removed = [
+        sum(before - after for _, channel, before, _, after in removals if channel == index)
+        for index in range(count)
+    ]
     assert removed == expected[f"{prefix}/replace_n"].tolist()
 
 
@@ -186,18 +210,27 @@ def test_losses_and_gradients(case, expected) -> None:
     model = case.model
     model.train()
     model.zero_grad(set_to_none=True)
-    frames = torch.cat([case.weights.image(f"afb_urr.train.frame{t}", 1, 3, 64, 64) for t in range(3)])
+    frames = torch.cat(
+        [case.weights.image(f"afb_urr.train.frame{t}", 1, 3, 64, 64) for t in range(3)]
+    )
     masks = torch.stack([case.weights.mask(f"afb_urr.train.mask{t}", 2, 64, 64) for t in range(3)])
-    output = model.forward_clip(Clip(frames[None], masks[None].long(), torch.tensor([2]), slots=4), generator=torch.Generator())
+    output = model.forward_clip(
+        Clip(frames[None], masks[None].long(), torch.tensor([2]), slots=4),
+        generator=torch.Generator(),
+    )
     close(torch.cat(output.logits)[:, :3].detach(), expected["train/score"])
-    entropy = torch.stack([F.cross_entropy(each, masks[None, t].long()) for t, each in enumerate(output.logits, 1)])
+    entropy = torch.stack(
+        [F.cross_entropy(each, masks[None, t].long()) for t, each in enumerate(output.logits, 1)]
+    )
     doubt = output.auxiliary["uncertainty"]
     loss = (entropy.sum() + doubt) / 2  # ours sums over frames, the published loss is their mean
     loss.backward()
     entropy, doubt, loss = entropy.detach(), doubt.detach(), loss.detach()
     model.eval()
     assert float(entropy.mean()) == pytest.approx(float(expected["train/ce"]), rel=1e-4)
-    assert float(doubt) == pytest.approx(float(expected["train/uncertainty"]), rel=1e-4)  # two frames at a weight of a half
+    assert float(doubt) == pytest.approx(
+        float(expected["train/uncertainty"]), rel=1e-4
+    )  # two frames at a weight of a half
     assert float(loss) == pytest.approx(float(expected["train/loss"]), rel=1e-4)
     norms = [float(parameter.grad.double().norm()) for parameter in model.parameters()]
     # Of the bias of pred2 the parts nearly cancel; in float64 its norm agrees within 5e-4 too.
@@ -209,10 +242,18 @@ def test_objects_that_appear_late(case, expected) -> None:
     mask = case.weights.mask("afb_urr.yt.mask", 2, 63, 94).numpy()
     assert np.array_equal(mask, expected["yt/mask"])
     memory = {"budget": 180, "similarity_threshold": 0.951, "update_rate": 0.05}
-    given = {0: np.where(mask == 1, mask, 0).astype(np.uint8), 2: np.where(mask == 2, mask, 0).astype(np.uint8)}
+    given = {
+        0: np.where(mask == 1, mask, 0).astype(np.uint8),
+        2: np.where(mask == 2, mask, 0).astype(np.uint8),
+    }
     video = segment_video(case.model, frames, given, memory=memory, keep_probabilities=True)
-    close(video.probabilities[1:], torch.softmax(torch.from_numpy(expected["yt/scores_after_edit"]), 1).numpy())
+    close(
+        video.probabilities[1:],
+        torch.softmax(torch.from_numpy(expected["yt/scores_after_edit"]), 1).numpy(),
+    )
     assert [usage["bank"] for usage in video.memory_usage[:4]] == expected["yt/bank_sizes"].tolist()
     for t in range(5):
-        enlarged = F.interpolate(torch.from_numpy(video.probabilities[t : t + 1]), (84, 125), mode="nearest").argmax(1)[0]
+        enlarged = F.interpolate(
+            torch.from_numpy(video.probabilities[t : t + 1]), (84, 125), mode="nearest"
+        ).argmax(1)[0]
         assert (enlarged.numpy() != expected["yt/saved"][t]).mean() <= 0.001

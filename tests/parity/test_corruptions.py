@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from noisyvos.corruptions.base import corrupt_frame
-from noisyvos.corruptions.box_blur import BoxBlurSettings
-from noisyvos.corruptions.salt_and_pepper import set_points
+from noisyvos.corruptions.kinds.box_blur import BoxBlurSettings
+from noisyvos.corruptions.kinds.salt_and_pepper import set_points
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,11 @@ def expected(shared):
 
 @pytest.fixture(scope="module")
 def frame(parity_weights) -> np.ndarray:
-    return np.floor(255 * parity_weights.image("aoc_net:corruption", 3, 48, 64).numpy()).transpose(1, 2, 0).astype(np.float32)
+    return (
+        np.floor(255 * parity_weights.image("aoc_net:corruption", 3, 48, 64).numpy())
+        .transpose(1, 2, 0)
+        .astype(np.float32)
+    )
 
 
 @pytest.mark.parametrize("size", [3, 5, 9])

@@ -98,16 +98,23 @@ def case(shared, parity_weights, scribble) -> SimpleNamespace:
     """The published network with the reference weights, as a checkpoint saved from several processes, and its reference arrays."""
     shapes = parity_weights.load_shapes(shared / "parity" / "rhmnet.keys.json")
     state = published_weights(shapes, parity_weights)
-    model = models.load_official("rhmnet", {"epoch": 79, "state_dict": {f"module.{name}": value for name, value in state.items()}})
+    model = models.load_official(
+        "rhmnet",
+        {"epoch": 79, "state_dict": {f"module.{name}": value for name, value in state.items()}},
+    )
     with np.load(shared / "parity" / "rhmnet.npz") as file:
         expected = {key: file[key] for key in file.files}
     frames = torch.stack([parity_weights.image(f"rhmnet.frame{t}", 3, *SIZE) for t in range(6)])
-    return SimpleNamespace(model=model.eval(), shapes=shapes, state=state, expected=expected, frames=frames)
+    return SimpleNamespace(
+        model=model.eval(), shapes=shapes, state=state, expected=expected, frames=frames
+    )
 
 
 def planes(drawn: np.ndarray, objects: int) -> Tensor:
     """Return 0/1 planes (1, objects + 1, H, W) of a scribble map, background first."""
-    return torch.from_numpy(np.stack([drawn == label for label in (BACKGROUND, *range(1, objects + 1))]))[None].float()
+    return torch.from_numpy(
+        np.stack([drawn == label for label in (BACKGROUND, *range(1, objects + 1))])
+    )[None].float()
 
 
 def test_names_order_and_sizes_are_the_published_ones(case) -> None:
@@ -128,7 +135,9 @@ def test_of_two_copies_the_top_level_one_is_taken_and_both_must_be_there(case, t
     assert torch.equal(written[f"transformer.{name}"], written[name])
     for missing in (name, f"transformer.{name}"):
         with pytest.raises(ValueError, match=missing):
-            models.load_official("rhmnet", {key: value for key, value in case.state.items() if key != missing})
+            models.load_official(
+                "rhmnet", {key: value for key, value in case.state.items() if key != missing}
+            )
 
 
 @torch.no_grad()
@@ -166,7 +175,9 @@ class Listening(RHMNet):
 
 def session_of(case, channels: int, **memory):
     """Start a session whose network listens."""
-    session = case.model.session(channels=channels, memory=case.model.memory_settings(**memory), length=None)
+    session = case.model.session(
+        channels=channels, memory=case.model.memory_settings(**memory), length=None
+    )
     session.model.__class__ = Listening
     return session
 
@@ -176,7 +187,14 @@ def test_each_frame_of_a_video(case, scribble) -> None:
     drawn = scribble("rhmnet.mask", 2, *SIZE, True)
     session = session_of(case, 2, background_scribble=True)
     for t in range(3):
-        given = {channel: torch.from_numpy(drawn == label) for channel, label in ((0, BACKGROUND), (1, 1), (2, 2))} if t == 0 else None
+        given = (
+            {
+                channel: torch.from_numpy(drawn == label)
+                for channel, label in ((0, BACKGROUND), (1, 1), (2, 2))
+            }
+            if t == 0
+            else None
+        )
         found = session.step(case.frames[t], given=given)
         regions, targets = session.model.regions, session.model.targets
         close_logits(regions.logits[0], expected[f"m{t}_scribble_logit"])
@@ -197,19 +215,27 @@ def test_each_frame_of_a_video(case, scribble) -> None:
 def test_the_other_row_of_embeddings_is_another_result(case, scribble) -> None:
     drawn = scribble("rhmnet.mask", 2, *SIZE, True)
     memory = {"background_scribble": True, "mask_memory_row": 2}
-    video = segment_video(case.model, case.frames[:3], {0: drawn}, memory=memory, keep_probabilities=True)
+    video = segment_video(
+        case.model, case.frames[:3], {0: drawn}, memory=memory, keep_probabilities=True
+    )
     published = np.stack([case.expected[f"m{t}_prob_mean"] for t in range(3)])
-    assert 0.1 < np.abs(background_last(video.probabilities, 1).mean((2, 3)) - published).max() < 0.2
+    assert (
+        0.1 < np.abs(background_last(video.probabilities, 1).mean((2, 3)) - published).max() < 0.2
+    )
 
 
 def test_padding(case, parity_weights, scribble) -> None:
-    frames = torch.stack([parity_weights.image(f"rhmnet.pad.frame{t}", 3, 90, 122) for t in range(2)])
+    frames = torch.stack(
+        [parity_weights.image(f"rhmnet.pad.frame{t}", 3, 90, 122) for t in range(2)]
+    )
     session = session_of(case, 1)
     drawn = torch.from_numpy(scribble("rhmnet.pad.mask", 1, 90, 122, False) == 1)
     for t in range(2):
         found = session.step(frames[t], given={1: drawn} if t == 0 else None)
         close(found[1], case.expected[f"pad{t}_prob"])
-        regions = F.interpolate(session.model.regions.probabilities, SIZE, mode="bilinear", align_corners=True)
+        regions = F.interpolate(
+            session.model.regions.probabilities, SIZE, mode="bilinear", align_corners=True
+        )
         close(regions[0, 1, 3:93:2, 3:125:2], case.expected[f"pad{t}_scribble_prob"])
 
 
@@ -217,11 +243,15 @@ def test_what_is_kept(case, scribble) -> None:
     expected = case.expected
     drawn = scribble("rhmnet.mask", 2, *SIZE, False)
     memory = {"scribble_every": 2, "mask_every": 2, "capacity": 2}
-    video = segment_video(case.model, case.frames, {0: drawn}, memory=memory, keep_probabilities=True)
+    video = segment_video(
+        case.model, case.frames, {0: drawn}, memory=memory, keep_probabilities=True
+    )
     close(background_last(video.probabilities, 1).mean((2, 3)), expected["s_prob_mean"])
     alike(video.masks, expected["s_argmax"] % BACKGROUND)
     close(background_last(video.probabilities[5])[:, ::2, ::2], expected["s5_prob"])
-    usage = [[held["scribbles"], held["masks"], held["last_scribble"]] for held in video.memory_usage]
+    usage = [
+        [held["scribbles"], held["masks"], held["last_scribble"]] for held in video.memory_usage
+    ]
     assert usage == expected["s_memory_lengths"].tolist()
 
 
@@ -229,7 +259,10 @@ def test_object_that_appears_late(case, scribble) -> None:
     drawn = scribble("rhmnet.mask", 2, *SIZE, False)
     annotations = {0: np.where(drawn == 1, drawn, 0), 1: np.where(drawn == 2, drawn, 0)}
     results = list(iterate_video(case.model, case.frames[:3], annotations))
-    close(np.stack([background_last(each.probabilities).mean((1, 2)) for each in results]), case.expected["l_prob_mean"])
+    close(
+        np.stack([background_last(each.probabilities).mean((1, 2)) for each in results]),
+        case.expected["l_prob_mean"],
+    )
     close(background_last(results[2].probabilities)[:, ::2, ::2], case.expected["l2_prob"])
 
 
@@ -237,13 +270,22 @@ def test_object_that_appears_late(case, scribble) -> None:
 def training(case, parity_weights, scribble) -> SimpleNamespace:
     """The reference batch: two clips of three frames, with two objects and with one."""
     counts = (2, 1)
-    frames = [[parity_weights.image(f"rhmnet.train.b{b}.frame{t}", 3, 96, 96) for t in range(3)] for b in range(2)]
-    maps = [[scribble(f"rhmnet.train.b{b}.mask{t}", counts[b], 96, 96, True) for t in range(3)] for b in range(2)]
+    frames = [
+        [parity_weights.image(f"rhmnet.train.b{b}.frame{t}", 3, 96, 96) for t in range(3)]
+        for b in range(2)
+    ]
+    maps = [
+        [scribble(f"rhmnet.train.b{b}.mask{t}", counts[b], 96, 96, True) for t in range(3)]
+        for b in range(2)
+    ]
     labels = np.array(maps).astype(np.int64)
     labels = np.where(labels == 0, 255, np.where(labels == BACKGROUND, 0, labels))
     used = torch.tensor([[1.0, 1.0], [1.0, 0.0]])
     return SimpleNamespace(
-        frames=torch.stack([torch.stack(clip) for clip in frames]), labels=torch.from_numpy(labels), maps=np.array(maps), used=used
+        frames=torch.stack([torch.stack(clip) for clip in frames]),
+        labels=torch.from_numpy(labels),
+        maps=np.array(maps),
+        used=used,
     )
 
 
@@ -260,12 +302,18 @@ def test_training_losses_and_gradients(case, training, stage) -> None:
     background_weight, alpha, weight = (1.0, 0.35, 0.0) if stage == "pretrain" else (2.0, 0.5, 20.0)
     model.zero_grad(set_to_none=True)
     features = model.look(model.normalise(training.frames).flatten(0, 1))
-    found = clips.run(model, features, 3, clips.planes(training.labels[:, 0], 2), training.used, None)
+    found = clips.run(
+        model, features, 3, clips.planes(training.labels[:, 0], 2), training.used, None
+    )
     with torch.no_grad():
         last = clips.planes(training.labels[:, -1], 2)
         back = clips.run(model, features, 3, last, training.used, None, backwards=True)
-    pce = losses.partial_cross_entropy(found.logits, training.labels, background_weight, pooled=True)
-    unused = 9 * 0.021  # channels that no object uses are flat, and the published sum has their floor
+    pce = losses.partial_cross_entropy(
+        found.logits, training.labels, background_weight, pooled=True
+    )
+    unused = (
+        9 * 0.021
+    )  # channels that no object uses are flat, and the published sum has their floor
     probabilities = found.probabilities.flatten(0, 1)
     smooth = losses.smoothness(probabilities, losses.gray(training.frames).flatten(0, 1)) + unused
     target, asked = clips.region_targets(training.labels, 2, 35)
@@ -276,9 +324,15 @@ def test_training_losses_and_gradients(case, training, stage) -> None:
     total.backward()
 
     close_logits(background_last(found.logits.flatten(0, 1)[..., ::8, ::8], 1), expected["t_logit"])
-    close_logits(found.region_logits.transpose(0, 1).flatten(1, 2)[..., ::4, ::4], expected["t_scribble_logit"])
+    close_logits(
+        found.region_logits.transpose(0, 1).flatten(1, 2)[..., ::4, ::4],
+        expected["t_scribble_logit"],
+    )
     close(background_last(probabilities, 1).mean((2, 3)), expected["t_prob_mean"])
-    close(background_last(back.probabilities.flatten(0, 1), 1).mean((2, 3)), expected["t_prob_back_mean"])
+    close(
+        background_last(back.probabilities.flatten(0, 1), 1).mean((2, 3)),
+        expected["t_prob_back_mean"],
+    )
     wanted = expected[f"t_losses_{stage}"].tolist()
     measured = [float(each.detach()) for each in (pce, smooth, consistency, region, total)]
     if weight == 0:
@@ -292,15 +346,24 @@ def test_training_losses_and_gradients(case, training, stage) -> None:
 def test_losses(case, parity_weights, scribble) -> None:
     expected = case.expected
     names = ("rhmnet.loss.logit", "rhmnet.loss.logitback")
-    forward, backward = (12 * (parity_weights.image(name, 4, CHANNELS, 48, 64) - 0.5) for name in names)
+    forward, backward = (
+        12 * (parity_weights.image(name, 4, CHANNELS, 48, 64) - 0.5) for name in names
+    )
     forward.requires_grad_()
-    maps = torch.from_numpy(np.stack([scribble(f"rhmnet.loss.mask{b}", 2, 48, 64, True) for b in range(4)])).long()
-    labels = torch.where(maps == 0, 255, maps)  # channel 0 has no weight in the reference, so the order of channels does not matter
+    maps = torch.from_numpy(
+        np.stack([scribble(f"rhmnet.loss.mask{b}", 2, 48, 64, True) for b in range(4)])
+    ).long()
+    labels = torch.where(
+        maps == 0, 255, maps
+    )  # channel 0 has no weight in the reference, so the order of channels does not matter
     labels = torch.where(maps == BACKGROUND, 0, labels)
     order = [BACKGROUND, *range(1, BACKGROUND), 0]  # background first, unlabelled last
     gray = parity_weights.image("rhmnet.loss.gray", 4, 48, 64)
     probabilities, other = torch.softmax(forward, 1), torch.softmax(backward, 1)
-    pce = [losses.partial_cross_entropy(forward[:, None, order], labels[:, None], weight, pooled=True) for weight in (1.0, 2.0)]
+    pce = [
+        losses.partial_cross_entropy(forward[:, None, order], labels[:, None], weight, pooled=True)
+        for weight in (1.0, 2.0)
+    ]
     smooth = losses.smoothness(probabilities, gray)
     consistency = losses.difference(probabilities[:, None], other[:, None], CHANNELS)
     measured = {
@@ -311,7 +374,9 @@ def test_losses(case, parity_weights, scribble) -> None:
         "p_smooth_scribble": losses.smoothness(probabilities, gray, labelled=maps > 0),
         "p_consistency": consistency,
     }
-    logits = (10 * (parity_weights.image("rhmnet.loss.scribblelogit", 4, 2, 12, 16) - 0.6)).requires_grad_()
+    logits = (
+        10 * (parity_weights.image("rhmnet.loss.scribblelogit", 4, 2, 12, 16) - 0.6)
+    ).requires_grad_()
     target = parity_weights.image("rhmnet.loss.scribblelabel", 4, 2, 12, 16) > 0.75
     asked = parity_weights.image("rhmnet.loss.scribblevalid", 4, 2, 12, 16) > 0.3
     for alpha in (0.25, 0.35, 0.5):
@@ -321,6 +386,13 @@ def test_losses(case, parity_weights, scribble) -> None:
     )
     (pce[1] + 0.3 * smooth + 20 * consistency).backward()
     measured["p_focal_0.5"].backward()
-    for found, name in ((forward.grad[..., ::4, ::4], "p_grad_logit"), (logits.grad, "p_grad_scribble")):
-        assert np.linalg.norm(found.numpy() - expected[name]) <= 2e-2 * np.linalg.norm(expected[name])
-    assert float(forward.grad.norm()) == pytest.approx(float(expected["p_grad_logit_norm"]), rel=2e-2)
+    for found, name in (
+        (forward.grad[..., ::4, ::4], "p_grad_logit"),
+        (logits.grad, "p_grad_scribble"),
+    ):
+        assert np.linalg.norm(found.numpy() - expected[name]) <= 2e-2 * np.linalg.norm(
+            expected[name]
+        )
+    assert float(forward.grad.norm()) == pytest.approx(
+        float(expected["p_grad_logit_norm"]), rel=2e-2
+    )

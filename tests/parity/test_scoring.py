@@ -63,7 +63,9 @@ def test_real_masks(shared: Path, expected: dict, group: str, protocol: str) -> 
 def test_csv_files_of_the_official_tool(shared: Path, group: str) -> None:
     files = score(*folders(shared, group, group)).csv_files("val")
     for name in ("global_results-val.csv", "per-sequence_results-val.csv"):
-        assert files[name].encode() == (shared / "parity" / "scoring_csv" / group / name).read_bytes()
+        assert (
+            files[name].encode() == (shared / "parity" / "scoring_csv" / group / name).read_bytes()
+        )
 
 
 def test_decay_of_a_long_sequence_is_right_unless_the_bug_is_asked_for(shared: Path) -> None:
@@ -71,14 +73,18 @@ def test_decay_of_a_long_sequence_is_right_unless_the_bug_is_asked_for(shared: P
     assert math.isnan(score(*both, decay="official").means["J-Decay"])
     result = score(*both)
     values = result.items[0].region
-    assert result.means["J-Decay"] == pytest.approx(values[:75].mean() - values[223:].mean(), abs=1e-12)
+    assert result.means["J-Decay"] == pytest.approx(
+        values[:75].mean() - values[223:].mean(), abs=1e-12
+    )
 
 
 def test_options(shared: Path) -> None:
     """What is refused by default and read when asked for."""
     result = score(*folders(shared, "cases", "bad_binary_0_255_gt"), binary=True)
     assert [item.object for item in result.items] == [1]
-    assert score(*folders(shared, "cases", "bad_missing_sequence"), skip_missing=True).skipped_sequences == ("other",)
+    assert score(
+        *folders(shared, "cases", "bad_missing_sequence"), skip_missing=True
+    ).skipped_sequences == ("other",)
     assert len(score(*folders(shared, "cases", "bad_extra_id"), ignore_extra_ids=True).items) == 2
     assert len(score(*folders(shared, "cases", "bad_pred_255"), ignore_extra_ids=True).items) == 2
     late = score(*folders(shared, "cases", "late_object_pred_with_it"), "youtube_vos")

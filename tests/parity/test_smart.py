@@ -41,19 +41,45 @@ def load(shared: Path, recipe: ModuleType, name: str) -> Case:
     """Rebuild the inputs of case `name` as the specification of the fixture says."""
     seed, length, height, width, objects = CASES[name]
     slots = max(objects)
-    labels = [[recipe.mask(f"smart:{name}:{b}:{t}", n, height, width).long() for t in range(length)] for b, n in enumerate(objects)]
+    labels = [
+        [recipe.mask(f"smart:{name}:{b}:{t}", n, height, width).long() for t in range(length)]
+        for b, n in enumerate(objects)
+    ]
     labels = torch.stack([torch.stack(sample) for sample in labels])
-    one_hot = (labels.unsqueeze(2) == torch.arange(slots + 1).view(1, 1, -1, 1, 1)).numpy().astype(np.float32)
+    one_hot = (
+        (labels.unsqueeze(2) == torch.arange(slots + 1).view(1, 1, -1, 1, 1))
+        .numpy()
+        .astype(np.float32)
+    )
     random = np.random.RandomState(seed)
     shape = (len(objects), slots + 1, height, width)
     student, teacher = [], []
     for t in range(1, length):
-        student.append(torch.from_numpy(np.float32(2 * one_hot[:, t] + 1.5 * random.randn(*shape).astype(np.float32))))
+        student.append(
+            torch.from_numpy(
+                np.float32(2 * one_hot[:, t] + 1.5 * random.randn(*shape).astype(np.float32))
+            )
+        )
         shifted = np.roll(one_hot[:, t], 3, axis=-1)
-        teacher.append(torch.from_numpy(np.float32(2 * shifted + 1.5 * random.randn(*shape).astype(np.float32))))
+        teacher.append(
+            torch.from_numpy(
+                np.float32(2 * shifted + 1.5 * random.randn(*shape).astype(np.float32))
+            )
+        )
     with np.load(shared / "parity" / "smart.npz") as arrays:
-        expected = {key.removeprefix(f"{name}_"): arrays[key] for key in arrays.files if key.startswith(f"{name}_")}
-    return Case(name, student, teacher, [labels[:, t] for t in range(1, length)], torch.tensor(objects), expected)
+        expected = {
+            key.removeprefix(f"{name}_"): arrays[key]
+            for key in arrays.files
+            if key.startswith(f"{name}_")
+        }
+    return Case(
+        name,
+        student,
+        teacher,
+        [labels[:, t] for t in range(1, length)],
+        torch.tensor(objects),
+        expected,
+    )
 
 
 @pytest.fixture(params=CASES)
@@ -75,9 +101,20 @@ def run(case: Case, method, iteration: int):
 def test_terms_totals_and_logged_sums_are_the_released_ones(case, iteration):
     terms, _ = run(case, methods.build("smart", preset="released", parity=True), iteration)
     names = ("ce", "reliability", "intersection", "union", "sigma")
-    found = np.stack([np.stack([t[name].detach().numpy() for name in names] + [np.full(len(case.objects), t["top_p"])], 1) for t in terms])
+    found = np.stack(
+        [
+            np.stack(
+                [t[name].detach().numpy() for name in names]
+                + [np.full(len(case.objects), t["top_p"])],
+                1,
+            )
+            for t in terms
+        ]
+    )
     np.testing.assert_allclose(found, case.expected[f"terms_it{iteration}"], rtol=TOLERANCE)
-    np.testing.assert_allclose(sum(t["total"] for t in terms).item(), case.expected[f"total_it{iteration}"], rtol=TOLERANCE)
+    np.testing.assert_allclose(
+        sum(t["total"] for t in terms).item(), case.expected[f"total_it{iteration}"], rtol=TOLERANCE
+    )
     logged = [[weight * t[name].mean().item() for name, weight in WEIGHTS.items()] for t in terms]
     np.testing.assert_allclose(logged, case.expected[f"logged_it{iteration}"], rtol=TOLERANCE)
     assert terms[0]["top_p"] == pytest.approx(float(case.expected[f"p_it{iteration}"]), rel=1e-12)
@@ -97,9 +134,15 @@ def test_gradients_are_the_released_ones(case, iteration):
 @pytest.mark.parametrize("iteration", [0, 45000])
 def test_xmem_mode_of_the_released_code(case, iteration):
     terms, _ = run(case, methods.build("xmem", parity=True), iteration)
-    np.testing.assert_allclose(sum(t["total"] for t in terms).item(), case.expected[f"xmem_mode_total_it{iteration}"], rtol=TOLERANCE)
+    np.testing.assert_allclose(
+        sum(t["total"] for t in terms).item(),
+        case.expected[f"xmem_mode_total_it{iteration}"],
+        rtol=TOLERANCE,
+    )
     for index, t in enumerate(terms):
-        np.testing.assert_allclose(t["dice"].item(), case.expected[f"dice{index + 1}"], rtol=TOLERANCE)
+        np.testing.assert_allclose(
+            t["dice"].item(), case.expected[f"dice{index + 1}"], rtol=TOLERANCE
+        )
 
 
 def test_reverse_cross_entropy_map(case):
@@ -119,7 +162,12 @@ def test_corrected_total_is_the_mean_over_samples(case, iteration):
         num_objects=case.objects,
         slots=int(case.objects.max()),
     )
-    found = method.clip_loss([ClipOutput(tuple(case.student))], clip, teacher=ClipOutput(tuple(case.teacher)), iteration=iteration)
+    found = method.clip_loss(
+        [ClipOutput(tuple(case.student))],
+        clip,
+        teacher=ClipOutput(tuple(case.teacher)),
+        iteration=iteration,
+    )
     expected = case.expected[f"terms_it{iteration}"][..., :4] @ np.array(list(WEIGHTS.values()))
     np.testing.assert_allclose(found["total"].item(), expected.mean(1).sum(), rtol=TOLERANCE)
     assert found["top_p"] == pytest.approx(terms[0]["top_p"])

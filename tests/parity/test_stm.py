@@ -12,7 +12,7 @@ from noisyvos import models
 from noisyvos.inference import segment_video
 from noisyvos.models.base import Clip
 from noisyvos.models.matching import aggregate
-from noisyvos.models.space_time.matching import affinity, object_probabilities, read
+from noisyvos.models.stm_parts.matching import affinity, object_probabilities, read
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 UNUSED = 8  # mask channels of the reference without an object: 11 in all
@@ -35,7 +35,9 @@ def close(actual: Tensor, wanted: np.ndarray, tolerance: float = 1e-4) -> None:
     assert np.abs(actual.detach().numpy() - wanted).max() <= tolerance
 
 
-@pytest.fixture(scope="module", params=[("r50", "stm"), ("r18", "stm_resnet18")], ids=["resnet50", "resnet18"])
+@pytest.fixture(
+    scope="module", params=[("r50", "stm"), ("r18", "stm_resnet18")], ids=["resnet50", "resnet18"]
+)
 def case(request, shared, parity_weights) -> SimpleNamespace:
     """One published network with the reference weights, as a checkpoint saved from DataParallel, and its reference arrays."""
     prefix, name = request.param
@@ -46,10 +48,16 @@ def case(request, shared, parity_weights) -> SimpleNamespace:
         state[f"{encoder}.std"] = torch.tensor(STD).view(1, 3, 1, 1)
     model = models.load_official(name, {f"module.{key}": value for key, value in state.items()})
     with np.load(shared / "parity" / "stm.npz") as file:
-        expected = {key.removeprefix(f"{prefix}_"): file[key] for key in file.files if key.startswith(prefix)}
+        expected = {
+            key.removeprefix(f"{prefix}_"): file[key]
+            for key in file.files
+            if key.startswith(prefix)
+        }
     frames = torch.cat([parity_weights.image(f"stm/frame{t}", 1, 3, *SIZE) for t in range(3)])
     masks = torch.stack([parity_weights.mask(f"stm/frame{t}", 2, *SIZE) for t in range(3)])
-    return SimpleNamespace(name=name, model=model.eval(), shapes=shapes, expected=expected, frames=frames, masks=masks)
+    return SimpleNamespace(
+        name=name, model=model.eval(), shapes=shapes, expected=expected, frames=frames, masks=masks
+    )
 
 
 def planes(mask: Tensor) -> Tensor:
@@ -64,7 +72,9 @@ def softmax(logits: Tensor) -> Tensor:
 
 
 def test_names_order_and_sizes_are_the_published_ones(case) -> None:
-    assert {name: tuple(value.shape) for name, value in case.model.state_dict().items()} == case.shapes
+    assert {
+        name: tuple(value.shape) for name, value in case.model.state_dict().items()
+    } == case.shapes
     assert list(case.model.state_dict()) == list(case.shapes)
     count = {"stm": 38_925_570, "stm_resnet18": 13_247_810}[case.name]
     assert sum(parameter.numel() for parameter in case.model.parameters()) == count
@@ -111,10 +121,17 @@ def test_forward_pass(case) -> None:
 
 
 def test_whole_video_gives_the_published_probabilities(case) -> None:
-    video = segment_video(case.model, case.frames, {0: case.masks[0].numpy()}, keep_probabilities=True)
+    video = segment_video(
+        case.model, case.frames, {0: case.masks[0].numpy()}, keep_probabilities=True
+    )
     for t in (1, 2):
-        close(torch.from_numpy(video.probabilities[t]), softmax(torch.from_numpy(case.expected[f"logit{t}"]))[:3].numpy())
-        assert (video.masks[t] != case.expected[f"logit{t}"].argmax(0)).sum() <= 3  # two labels may be equal but for rounding
+        close(
+            torch.from_numpy(video.probabilities[t]),
+            softmax(torch.from_numpy(case.expected[f"logit{t}"]))[:3].numpy(),
+        )
+        assert (
+            video.masks[t] != case.expected[f"logit{t}"].argmax(0)
+        ).sum() <= 3  # two labels may be equal but for rounding
 
 
 @torch.no_grad()
@@ -122,12 +139,16 @@ def test_padding(case, parity_weights) -> None:
     frames = torch.cat([parity_weights.image(f"stm/pad{t}", 1, 3, 90, 117) for t in range(2)])
     mask = parity_weights.mask("stm/pad0", 2, 90, 117)
     own = F.pad(planes(mask), (5, 6, 3, 3))
-    key0, _ = case.model.memorize(F.pad(frames[:1], (5, 6, 3, 3)), own, own.flip(0), torch.zeros(2, dtype=torch.long))
+    key0, _ = case.model.memorize(
+        F.pad(frames[:1], (5, 6, 3, 3)), own, own.flip(0), torch.zeros(2, dtype=torch.long)
+    )
     close(key0, case.expected["pad_key0"])
     clip = Clip(frames[None], torch.stack([mask, mask])[None].long(), torch.tensor([2]), slots=2)
     logits = case.model.forward_clip(clip, generator=torch.Generator()).logits
     close(logits[0][0], case.expected["pad_logit1"], 1e-3)
-    session = case.model.session(channels=2, memory=case.model.memory_settings(), length=2)  # the mask covers one object wholly
+    session = case.model.session(
+        channels=2, memory=case.model.memory_settings(), length=2
+    )  # the mask covers one object wholly
     session.step(frames[0], given={label: mask == label for label in (1, 2)})
     close(session.step(frames[1], last=True), softmax(logits[0][0])[:3].numpy())
 
@@ -142,7 +163,9 @@ def test_losses_and_gradients(case, detach) -> None:
     logits = model.forward_clip(clip, generator=torch.Generator()).logits
     assert [tuple(each.shape) for each in logits] == [(1, 11, *SIZE)] * 2
     close(logits[0][0, 3:].amax().view(1), case.expected["phantom_logit"])
-    losses = torch.stack([F.cross_entropy(each, clip.masks[:, t]) for t, each in enumerate(logits, 1)])
+    losses = torch.stack(
+        [F.cross_entropy(each, clip.masks[:, t]) for t, each in enumerate(logits, 1)]
+    )
     losses.sum().backward()
     model.eval()
     kind = f"detach{int(detach)}"

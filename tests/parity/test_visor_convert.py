@@ -45,12 +45,21 @@ def converted(fixture: Path, images: Path, tmp_path_factory: pytest.TempPathFact
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_masks_match_the_published_converter(fixture: Path, converted: Path) -> None:
-    expected = {p.relative_to(fixture / "expected"): p for p in (fixture / "expected" / "Annotations").rglob("*.png")}
-    assert {p.relative_to(converted) for p in (converted / "Annotations").rglob("*.png")} == set(expected)
+    expected = {
+        p.relative_to(fixture / "expected"): p
+        for p in (fixture / "expected" / "Annotations").rglob("*.png")
+    }
+    assert {p.relative_to(converted) for p in (converted / "Annotations").rglob("*.png")} == set(
+        expected
+    )
     for name, path in expected.items():
         ours, theirs = Image.open(converted / name), Image.open(path)
         assert (ours.mode, ours.size) == (theirs.mode, theirs.size)
@@ -63,13 +72,21 @@ def test_lists_and_mappings_match(fixture: Path, converted: Path) -> None:
         assert (converted / "ImageSets" / "2022" / path.name).read_bytes() == path.read_bytes()
     for subset in ("train", "val"):
         name = f"{subset}_data_mapping.json"
-        assert json.loads((converted / name).read_text()) == json.loads((fixture / "expected" / name).read_text())
+        assert json.loads((converted / name).read_text()) == json.loads(
+            (fixture / "expected" / name).read_text()
+        )
     listed = (fixture / "expected" / "JPEGImages.txt").read_text().split()
-    assert sorted(p.relative_to(converted).as_posix() for p in (converted / "JPEGImages").rglob("*.jpg")) == sorted(listed)
+    assert sorted(
+        p.relative_to(converted).as_posix() for p in (converted / "JPEGImages").rglob("*.jpg")
+    ) == sorted(listed)
 
 
-def test_converting_again_leaves_the_same_bytes_and_no_stale_files(fixture: Path, images: Path, converted: Path, tmp_path: Path) -> None:
-    convert(fixture, images, tmp_path, "val", size="427x240")  # another size first: all of it must go
+def test_converting_again_leaves_the_same_bytes_and_no_stale_files(
+    fixture: Path, images: Path, converted: Path, tmp_path: Path
+) -> None:
+    convert(
+        fixture, images, tmp_path, "val", size="427x240"
+    )  # another size first: all of it must go
     convert(fixture, images, tmp_path, "val", workers=2)
     convert(fixture, images, tmp_path, "train", workers=2)
     convert(fixture, images, tmp_path, "val")
@@ -86,9 +103,13 @@ def test_strict_leaves_out_the_sequence_with_an_empty_first_frame(
     assert "P07_101_seq_00002 has no object in its first frame" in capsys.readouterr().err
 
 
-def test_a_missing_image_is_named_and_the_earlier_output_stays(fixture: Path, images: Path, tmp_path: Path) -> None:
+def test_a_missing_image_is_named_and_the_earlier_output_stays(
+    fixture: Path, images: Path, tmp_path: Path
+) -> None:
     root = convert(fixture, images, tmp_path, "val")
     before = contents(root)
-    with pytest.raises(FileNotFoundError, match=r"P01_107_frame_\d+\.jpg: this image of P01_107_seq_\d+ is missing"):
+    with pytest.raises(
+        FileNotFoundError, match=r"P01_107_frame_\d+\.jpg: this image of P01_107_seq_\d+ is missing"
+    ):
         convert(fixture, tmp_path / "nowhere", tmp_path, "val")
     assert contents(root) == before

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import cv2
+import miniatures as mini
 import numpy as np
 import pytest
 
-import miniatures as mini
 from noisyvos.datasets.check import check_dataset
 from noisyvos.datasets.layout import VideoDataset
 from noisyvos.io.images import decode_mask
@@ -16,7 +16,9 @@ ALLOWED_PIXELS = 16  # OpenCV versions rasterise outlines slightly differently
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_masks_and_frames_are_those_of_the_published_converter(shared: Path, tmp_path: Path, split: str) -> None:
+def test_masks_and_frames_are_those_of_the_published_converter(
+    shared: Path, tmp_path: Path, split: str
+) -> None:
     fixture = shared / "parity" / "visor_convert"
     raw = tmp_path / "raw"
     raw.mkdir()
@@ -25,7 +27,9 @@ def test_masks_and_frames_are_those_of_the_published_converter(shared: Path, tmp
     for file in (fixture / "annotations").rglob("*.json"):
         for entry in json.loads(file.read_text())["video_annotations"]:
             mini.put(raw / "frames" / entry["image"]["video"] / entry["image"]["name"], data)
-    converted = VideoDataset(mini.convert(tmp_path, "visor", raw, {"kind": "visor", "split": split}))
+    converted = VideoDataset(
+        mini.convert(tmp_path, "visor", raw, {"kind": "visor", "split": split})
+    )
     expected = fixture / "expected"
     (listed,) = expected.rglob(f"2022/{split}.txt")
     assert sorted(listed.read_text().split()) == list(converted.sequences)
@@ -34,5 +38,8 @@ def test_masks_and_frames_are_those_of_the_published_converter(shared: Path, tmp
         assert tuple(file.stem for file in files) == sequence.masks == sequence.frames
         for file in files:
             theirs = decode_mask(file)
-            assert np.count_nonzero(converted.read_mask(sequence.name, file.stem) != theirs) <= ALLOWED_PIXELS, file
+            assert (
+                np.count_nonzero(converted.read_mask(sequence.name, file.stem) != theirs)
+                <= ALLOWED_PIXELS
+            ), file
     assert check_dataset(converted.root).usable

@@ -33,7 +33,9 @@ def test_names_and_order_are_the_published_ones(shared, parity_weights, xmem_mod
 
 def test_forward_pass(xmem_model, parity_weights, xmem_expected) -> None:
     names = [f"xmem:frame{t}" for t in range(3)]
-    frames = xmem_model.normalise(torch.stack([parity_weights.image(name, 3, 96, 128) for name in names]))
+    frames = xmem_model.normalise(
+        torch.stack([parity_weights.image(name, 3, 96, 128) for name in names])
+    )
     masks = planes(parity_weights.mask("xmem:mask0", 2, 96, 128), 2)[None]
     seen: dict[str, Tensor] = {}
     watched = {
@@ -44,7 +46,10 @@ def test_forward_pass(xmem_model, parity_weights, xmem_expected) -> None:
         "g4": xmem_model.decoder.up_8_4,
         "pred": xmem_model.decoder.pred,
     }
-    hooks = [m.register_forward_hook(lambda _m, _i, out, name=name: seen.__setitem__(name, out)) for name, m in watched.items()]
+    hooks = [
+        m.register_forward_hook(lambda _m, _i, out, name=name: seen.__setitem__(name, out))
+        for name, m in watched.items()
+    ]
     with torch.no_grad():
         key, shrinkage, selection, features = xmem_model.encode_key(frames)
         for actual, name in ((key, "key"), (shrinkage, "shrinkage"), (selection, "selection")):
@@ -54,7 +59,9 @@ def test_forward_pass(xmem_model, parity_weights, xmem_expected) -> None:
         close(features.fine[:1, ::32], xmem_expected["a_f4_frame0"])
 
         hidden = xmem_model.new_hidden(1, 2, key)
-        value0, hidden0 = xmem_model.encode_value(frames[:1], features.deep[:1], hidden, masks, deep_update=True)
+        value0, hidden0 = xmem_model.encode_value(
+            frames[:1], features.deep[:1], hidden, masks, deep_update=True
+        )
         close(seen["layer3"][:, ::8], xmem_expected["a_value_layer3"])
         close(seen["cbam"][:, ::8], xmem_expected["a_value_cbam"])
         close(value0, xmem_expected["a_value0"])
@@ -79,8 +86,12 @@ def test_forward_pass(xmem_model, parity_weights, xmem_expected) -> None:
         close(probabilities, xmem_expected["a_prob1"])
 
         deep = features.deep[1:2]
-        value1, hidden1_deep = xmem_model.encode_value(frames[1:2], deep, hidden1, probabilities[:, 1:], deep_update=True)
-        same_value, same_hidden = xmem_model.encode_value(frames[1:2], deep, hidden1, probabilities[:, 1:], deep_update=False)
+        value1, hidden1_deep = xmem_model.encode_value(
+            frames[1:2], deep, hidden1, probabilities[:, 1:], deep_update=True
+        )
+        same_value, same_hidden = xmem_model.encode_value(
+            frames[1:2], deep, hidden1, probabilities[:, 1:], deep_update=False
+        )
         assert torch.equal(same_value, value1)
         assert same_hidden is hidden1
         close(value1[:, :, ::4], xmem_expected["a_value1"], 1e-3)
@@ -100,13 +111,17 @@ def test_forward_pass(xmem_model, parity_weights, xmem_expected) -> None:
 
 def test_single_object_network(parity_weights, xmem_state, xmem_expected) -> None:
     name = "value_encoder.conv1.weight"
-    single = models.load_official("xmem", xmem_state | {name: parity_weights.fill(name, (64, 4, 7, 7))})
+    single = models.load_official(
+        "xmem", xmem_state | {name: parity_weights.fill(name, (64, 4, 7, 7))}
+    )
     assert single.settings.single_object
     frame = single.normalise(parity_weights.image("xmem:frame0", 3, 96, 128))[None]
     with torch.no_grad():
         key, _, _, features = single.encode_key(frame)
         mask = planes(parity_weights.mask("xmem:mask0", 2, 96, 128), 1)[None]
-        value, hidden = single.encode_value(frame, features.deep, single.new_hidden(1, 1, key), mask)
+        value, hidden = single.encode_value(
+            frame, features.deep, single.new_hidden(1, 1, key), mask
+        )
     close(value[:, :, ::8], xmem_expected["a_single_value0"])
     close(hidden, xmem_expected["a_single_hidden0"])
 
@@ -117,7 +132,10 @@ def test_primitives(xmem_expected) -> None:
     def draw(*shape: int) -> Tensor:
         return torch.from_numpy(random.randn(*shape).astype(np.float32))
 
-    memory, shrinkage = draw(2, 64, 3, 4, 5).flatten(2), (draw(2, 1, 3, 4, 5).square() + 1).flatten(2)
+    memory, shrinkage = (
+        draw(2, 64, 3, 4, 5).flatten(2),
+        (draw(2, 1, 3, 4, 5).square() + 1).flatten(2),
+    )
     query, selection = draw(2, 64, 4, 5).flatten(2), torch.sigmoid(draw(2, 64, 4, 5)).flatten(2)
     probabilities = torch.from_numpy(random.rand(2, 3, 6, 7).astype(np.float32))
     probabilities[0, 0], probabilities[0, 1], probabilities[1, :, :3] = 0, 1, 0
@@ -154,8 +172,22 @@ def dice(probabilities: Tensor, target: Tensor, slots: int) -> Tensor:
 
 
 def test_training_pass_with_gradients(xmem_model, parity_weights, xmem_expected) -> None:
-    frames = torch.stack([torch.stack([parity_weights.image(f"xmem:train{b}:frame{t}", 3, 64, 80) for t in range(4)]) for b in range(2)])
-    masks = torch.stack([torch.stack([parity_weights.mask(f"xmem:train{b}:mask{t}", 2 - b, 64, 80) for t in range(4)]) for b in range(2)])
+    frames = torch.stack(
+        [
+            torch.stack(
+                [parity_weights.image(f"xmem:train{b}:frame{t}", 3, 64, 80) for t in range(4)]
+            )
+            for b in range(2)
+        ]
+    )
+    masks = torch.stack(
+        [
+            torch.stack(
+                [parity_weights.mask(f"xmem:train{b}:mask{t}", 2 - b, 64, 80) for t in range(4)]
+            )
+            for b in range(2)
+        ]
+    )
     clip = Clip(frames, masks.long(), torch.tensor([2, 1]), slots=3)
     choices = clips.Choices((None, None, None), (True, False))
     xmem_model.train()
@@ -171,7 +203,10 @@ def test_training_pass_with_gradients(xmem_model, parity_weights, xmem_expected)
     for iteration in (0, 19999, 20000, 45000, 70000, 70001):
         total = sum(dices)
         for t in (1, 2, 3):
-            rows = [bootstrapped(result.logits[t - 1][b, : 3 - b], clip.masks[b, t], iteration) for b in range(2)]
+            rows = [
+                bootstrapped(result.logits[t - 1][b, : 3 - b], clip.masks[b, t], iteration)
+                for b in range(2)
+            ]
             close(torch.stack(rows).mean(), xmem_expected[f"c_ce{t}_it{iteration}"], 1e-3)
             total = total + torch.stack(rows).mean()
         close(total, xmem_expected[f"c_total_it{iteration}"], 1e-3)

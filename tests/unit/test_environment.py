@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def pins() -> dict[str, str]:
     """Return the pinned versions by normalised name."""
     lines = (ROOT / "requirements.txt").read_text().splitlines()
-    pairs = [re.split("={2,3}", line, maxsplit=1) for line in lines if line and not line.startswith("#")]
+    pairs = [
+        re.split("={2,3}", line, maxsplit=1) for line in lines if line and not line.startswith("#")
+    ]
     return {normal(name): version for name, version in pairs}
 
 
@@ -28,7 +30,9 @@ def ranges() -> list[Requirement]:
     """Return every requirement that `make` must install."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    return [Requirement(text) for text in project["dependencies"] + extras["pipeline"] + extras["dev"]]
+    return [
+        Requirement(text) for text in project["dependencies"] + extras["pipeline"] + extras["dev"]
+    ]
 
 
 @pytest.mark.parametrize("requirement", ranges(), ids=lambda requirement: requirement.name)
@@ -41,13 +45,22 @@ def test_every_dependency_is_pinned_inside_its_range(requirement: Requirement) -
 def test_conda_environment_has_the_pinned_versions() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
-    listed = {normal(name): version for name, version in (re.split("={2,3}", line, maxsplit=1) for line in pip)}
-    assert listed == {normal(requirement.name): pins()[normal(requirement.name)] for requirement in ranges()}
+    listed = {
+        normal(name): version
+        for name, version in (re.split("={2,3}", line, maxsplit=1) for line in pip)
+    }
+    assert listed == {
+        normal(requirement.name): pins()[normal(requirement.name)] for requirement in ranges()
+    }
 
 
 def test_conda_environment_has_a_python_that_the_package_allows() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
-    (python,) = [entry.partition("=")[2] for entry in environment["dependencies"] if str(entry).startswith("python=")]
+    (python,) = [
+        entry.partition("=")[2]
+        for entry in environment["dependencies"]
+        if str(entry).startswith("python=")
+    ]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert Version(python) in Requirement(f"python{project['requires-python']}").specifier
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from training_world import SCHEDULE, make_world
 
 from noisyvos import models
-from noisyvos.speed import Workload
-from training_world import SCHEDULE, make_world
+from noisyvos.pipeline.speed import Workload
 
 SUITE = Path(__file__).resolve().parents[1] / "gpu" / "test_gpu.py"
 
@@ -51,9 +51,13 @@ def world(tmp_path_factory):
 
 
 def test_its_helpers_work_on_a_cpu(suite, world, tmp_path):
-    facts = suite._train(world, tmp_path, processes=1, init=world / "init.safetensors", method="smart", device="cpu")
+    facts = suite._train(
+        world, tmp_path, processes=1, init=world / "init.safetensors", method="smart", device="cpu"
+    )
     assert facts["device"] == "cpu"
-    speed, operations = suite.step_cost(Workload("xmem_tiny", "smart_released", "smoke_main", 48, 48), "cpu", 1)
+    speed, operations = suite.step_cost(
+        Workload("xmem_tiny", "smart_released", "smoke_main", 48, 48), "cpu", 1
+    )
     assert speed.iterations_per_second > 0
     assert operations > 1e6
     assert suite.best_product("cpu", 64) > 0
@@ -65,12 +69,45 @@ def test_its_helpers_work_on_a_cpu(suite, world, tmp_path):
 
 def test_training_works_without_the_workflow_tools(world, tmp_path, monkeypatch):
     monkeypatch.delenv("NOISYVOS_TRACKING", raising=False)
-    inputs = {"dataset": "data", "masks": "noisy.zip", "noise-manifest": "noisy.json", "params": "params", "init": "init.safetensors"}
-    outputs = {"weights": "w.safetensors", "summary": "s.json", "curve": "c.csv", "scratch": "scratch"}
-    names = {"model": "small", "method": "smart", "schedule": "few", "seed": 1, "cell": "cell", "preset": "toy", "device": "cpu"}
-    options = {name: world / file for name, file in inputs.items()} | {name: tmp_path / file for name, file in outputs.items()} | names
-    words = ["train", *(str(word) for name, value in options.items() for word in (f"--{name}", value))]
-    command = [sys.executable, "-c", WITHOUT_TOOLS, str(SUITE.parent), str(SUITE.parents[1]), *words]
+    inputs = {
+        "dataset": "data",
+        "masks": "noisy.zip",
+        "noise-manifest": "noisy.json",
+        "params": "params",
+        "init": "init.safetensors",
+    }
+    outputs = {
+        "weights": "w.safetensors",
+        "summary": "s.json",
+        "curve": "c.csv",
+        "scratch": "scratch",
+    }
+    names = {
+        "model": "small",
+        "method": "smart",
+        "schedule": "few",
+        "seed": 1,
+        "cell": "cell",
+        "preset": "toy",
+        "device": "cpu",
+    }
+    options = (
+        {name: world / file for name, file in inputs.items()}
+        | {name: tmp_path / file for name, file in outputs.items()}
+        | names
+    )
+    words = [
+        "train",
+        *(str(word) for name, value in options.items() for word in (f"--{name}", value)),
+    ]
+    command = [
+        sys.executable,
+        "-c",
+        WITHOUT_TOOLS,
+        str(SUITE.parent),
+        str(SUITE.parents[1] / "helpers"),
+        *words,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "w.safetensors").is_file()

@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("src", "params", "workflow", "profiles", "Snakefile", "dvc.yaml", ".dvcignore", ".gitignore", "environment.yml")
+COPIED = (
+    "src",
+    "params",
+    "workflow",
+    "profiles",
+    "Snakefile",
+    "dvc.yaml",
+    ".dvcignore",
+    ".gitignore",
+    "environment.yml",
+)
 
 # Writes every declared output with content that follows from the arguments alone. An output without a suffix is a folder.
 STAND_IN = """#!{python}
@@ -36,16 +46,27 @@ class Workspace:
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command here and return it with its output."""
-        environment = {**os.environ, "PATH": self.path, "PYTHONPATH": str(self.root / "src"), "OMP_NUM_THREADS": "1"}
+        environment = {
+            **os.environ,
+            "PATH": self.path,
+            "PYTHONPATH": str(self.root / "src"),
+            "OMP_NUM_THREADS": "1",
+        }
         environment |= {"CUDA_VISIBLE_DEVICES": "", "DVC_NO_ANALYTICS": "1"}
-        done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=self.root, env=environment, capture_output=True, text=True, check=False
+        )
         if check:
-            assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+            assert done.returncode == 0, (
+                f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+            )
         return done
 
     def noisyvos(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run the real command line, not the stand-in."""
-        return self.run(sys.executable, "-c", "from noisyvos.cli import main; main()", *arguments, check=check)
+        return self.run(
+            sys.executable, "-c", "from noisyvos.cli import main; main()", *arguments, check=check
+        )
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +87,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     shutil.copy(ROOT / ".dvc" / "config", root / ".dvc" / "config")
     (tools / "noisyvos").write_text(STAND_IN.format(python=sys.executable))
     (tools / "noisyvos").chmod(0o755)
-    space = Workspace(root, os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ["PATH"]]))
+    space = Workspace(
+        root, os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ["PATH"]])
+    )
     space.run("git", "init", "--quiet")
     space.noisyvos("grid", "--preset", "smoke")
     space.run("snakemake", "--cores", "2", "--quiet")

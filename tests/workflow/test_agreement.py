@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from noisyvos.handshake import pending_outputs, verified
-from noisyvos.workflow import Pipeline, load
+from noisyvos.pipeline.dvc_yaml import Pipeline, load
+from noisyvos.pipeline.handover import pending_outputs, verified
 
 pytestmark = pytest.mark.xdist_group("agreement")
 
-_WRAPPED = re.compile(r"(?:NOISYVOS_WORKERS=\d+|python -m noisyvos\.gpus --need \d+ --) (.*) > logs/\S+ 2>&1")
+_WRAPPED = re.compile(
+    r"(?:NOISYVOS_WORKERS=\d+|python -m noisyvos\.pipeline\.gpu_lease --need \d+ --) (.*) > logs/\S+ 2>&1"
+)
 
 
 def pipeline(workspace: Any) -> Pipeline:
@@ -23,9 +25,13 @@ def pipeline(workspace: Any) -> Pipeline:
     return load(workspace.root)
 
 
-def snakemake_jobs(workspace: Any, *targets: str) -> dict[frozenset[str], tuple[str, frozenset[str]]]:
+def snakemake_jobs(
+    workspace: Any, *targets: str
+) -> dict[frozenset[str], tuple[str, frozenset[str]]]:
     """Return outputs -> (command, inputs) of every job that `targets` need (by default all), as Snakemake itself lists them."""
-    table = workspace.run("snakemake", *targets, "--detailed-summary", "--forceall").stdout.splitlines()
+    table = workspace.run(
+        "snakemake", *targets, "--detailed-summary", "--forceall"
+    ).stdout.splitlines()
     head = next(index for index, line in enumerate(table) if line.startswith("output_file"))
     columns = table[head].split("\t")
     jobs: dict[tuple[str, str], set[str]] = {}
@@ -34,7 +40,10 @@ def snakemake_jobs(workspace: Any, *targets: str) -> dict[frozenset[str], tuple[
         command = _WRAPPED.fullmatch(row["shellcmd"])
         assert command, row["shellcmd"]
         jobs.setdefault((command[1], row["input-file(s)"]), set()).add(row["output_file"])
-    return {frozenset(outs): (command, frozenset(inputs.split(","))) for (command, inputs), outs in jobs.items()}
+    return {
+        frozenset(outs): (command, frozenset(inputs.split(",")))
+        for (command, inputs), outs in jobs.items()
+    }
 
 
 def dvc_jobs(workspace: Any) -> dict[frozenset[str], tuple[str, frozenset[str]]]:
@@ -45,7 +54,9 @@ def dvc_jobs(workspace: Any) -> dict[frozenset[str], tuple[str, frozenset[str]]]
     stages = {}
     with Repo(str(workspace.root)) as repo:
         for stage in repo.index.stages:
-            deps = frozenset(dep.def_path for dep in stage.deps if not isinstance(dep, ParamsDependency))
+            deps = frozenset(
+                dep.def_path for dep in stage.deps if not isinstance(dep, ParamsDependency)
+            )
             stages[frozenset(out.def_path for out in stage.outs)] = (stage.cmd, deps)
     return stages
 
@@ -110,27 +121,44 @@ def test_recorded_run_is_clean_in_both(recorded: Any) -> None:
     assert "Nothing to be done" in workspace.run("snakemake", "--dry-run").stdout
 
 
-SMART = ("params/methods.yaml", "smart_unit: {kind: smart, preset: unit}", "smart_unit: {kind: smart, preset: unit, dice: 0.5}")
-NOISE = ("params/noise.yaml", "dilate70: {kind: dilate, q: 0.7}", "dilate70: {kind: dilate, q: 0.65}")
-SOURCE = ("src/noisyvos/methods/smart.py", '"""SMART:', '"""The SMART method:')
+SMART = (
+    "params/methods.yaml",
+    "smart_unit: {kind: smart, preset: unit}",
+    "smart_unit: {kind: smart, preset: unit, dice: 0.5}",
+)
+NOISE = (
+    "params/noise.yaml",
+    "dilate70: {kind: dilate, q: 0.7}",
+    "dilate70: {kind: dilate, q: 0.65}",
+)
+SOURCE = ("src/noisyvos/methods/kinds/smart.py", '"""SMART:', '"""The SMART method:')
 COMMAND = ("dvc.yaml", "noisyvos score --results", "noisyvos score --workers 1 --results")
 
 
 def trained(names: set[str]) -> set[str]:
     """Return the training cells among job names, without what is common to all."""
-    return {name.removeprefix("train@shapes_smoke_train-").removesuffix("-xmem_tiny-s0") for name in names if name.startswith("train@")}
+    return {
+        name.removeprefix("train@shapes_smoke_train-").removesuffix("-xmem_tiny-s0")
+        for name in names
+        if name.startswith("train@")
+    }
 
 
 def test_a_methods_weight_makes_its_own_cells_stale_in_both(recorded: Any) -> None:
     workspace = recorded
-    with edited(workspace, SMART), edited(workspace, ("params/methods.yaml", "gce: {kind: gce}", "gce: {kind: gce, q: 0.5}")):
+    with (
+        edited(workspace, SMART),
+        edited(workspace, ("params/methods.yaml", "gce: {kind: gce}", "gce: {kind: gce, q: 0.5}")),
+    ):
         stale = stale_in_dvc(workspace)
         assert trained(stale) == {"clean-smart_unit", "dilate70-smart_unit"}
         assert stale_in_snakemake(workspace) == stale
         said = workspace.noisyvos("record").stdout  # which must not bless what is stale
         assert "recorded 18 of 27 cells" in said
         assert stale_in_dvc(workspace) == stale
-    assert "adopted 27 of 27 cells" in workspace.noisyvos("adopt").stdout  # the edit is taken back: all is as recorded
+    assert (
+        "adopted 27 of 27 cells" in workspace.noisyvos("adopt").stdout
+    )  # the edit is taken back: all is as recorded
 
 
 def test_source_and_command_edits_make_the_same_cells_stale_in_both(recorded: Any) -> None:
@@ -177,7 +205,8 @@ def test_a_mix_and_noisy_prompts_wait_for_what_they_need_in_both(workspace: Any)
             workspace.noisyvos("grid", "--preset", "smoke")
             made = "data/converted/toy_mix"
             scored = [
-                f"results/smoke/scores/{name}-shapes_smoke_val-prompt_mix80" for name in ("first_mask", "toy_mix-clean-xmem-xmem_tiny-s0")
+                f"results/smoke/scores/{name}-shapes_smoke_val-prompt_mix80"
+                for name in ("first_mask", "toy_mix-clean-xmem-xmem_tiny-s0")
             ]
             workspace.run("snakemake", "--cores", "2", "--quiet", "all", "--", *scored)
             snakemake, dvc = snakemake_jobs(workspace, *scored), dvc_jobs(workspace)
@@ -189,9 +218,20 @@ def test_a_mix_and_noisy_prompts_wait_for_what_they_need_in_both(workspace: Any)
             assert len(snakemake) == 16
             for outs, job in snakemake.items():
                 assert job == (dvc[outs][0], spelled_out(dvc[outs][1], outputs, workspace.root))
-            noisy = [command for command, deps in snakemake.values() if "data/noisy/shapes_smoke_val-mix80-s0.zip" in deps]
-            assert [command.count("--prompts data/noisy/shapes_smoke_val-mix80-s0.zip") for command in noisy] == [1, 1]
-            trained = next(deps for outs, (command, deps) in dvc.items() if command.startswith("noisyvos train"))
+            noisy = [
+                command
+                for command, deps in snakemake.values()
+                if "data/noisy/shapes_smoke_val-mix80-s0.zip" in deps
+            ]
+            assert [
+                command.count("--prompts data/noisy/shapes_smoke_val-mix80-s0.zip")
+                for command in noisy
+            ] == [1, 1]
+            trained = next(
+                deps
+                for outs, (command, deps) in dvc.items()
+                if command.startswith("noisyvos train")
+            )
             assert made in trained
     finally:
         (workspace.root / "params/cells.yaml").write_text(text)
@@ -214,11 +254,16 @@ def test_wrong_parameters_are_refused_before_any_job(workspace: Any) -> None:
 def test_declared_preset_is_dry_run_only(workspace: Any) -> None:
     text = (workspace.root / "params/cells.yaml").read_text()
     try:
-        with edited(workspace, ("params/presets/smoke.yaml", "[xmem, smart_unit]", "[xmem, not_there_yet]")):
+        with edited(
+            workspace, ("params/presets/smoke.yaml", "[xmem, smart_unit]", "[xmem, not_there_yet]")
+        ):
             refused = workspace.noisyvos("grid", "--preset", "smoke", check=False)
             assert refused.returncode == 1
             assert "not_there_yet" in refused.stderr
-            with edited(workspace, ("params/presets/smoke.yaml", "synthetic: true", "synthetic: true\ndeclared: true")):
+            with edited(
+                workspace,
+                ("params/presets/smoke.yaml", "synthetic: true", "synthetic: true\ndeclared: true"),
+            ):
                 workspace.noisyvos("grid", "--preset", "smoke")
                 assert "total" in workspace.run("snakemake", "--dry-run").stdout
                 run = workspace.run("snakemake", "--cores", "1", check=False)
@@ -234,7 +279,7 @@ def test_snakemakes_stamp_is_hidden_from_dvc() -> None:
 
 
 def test_committed_grid_is_that_of_the_demo() -> None:
-    from noisyvos.grid import render
+    from noisyvos.pipeline.grid import render
 
     params = Path(__file__).resolve().parents[2] / "params"
     assert (params / "cells.yaml").read_text() == render("demo", params)

@@ -10,14 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
-
 from training_world import make_world
 
 KILLS = 4
 OUTPUTS = ("weights.safetensors", "curve.csv", "summary.json")
 
 
-def options(world: Path, out: Path, *, method: str = "smart", schedule: str = "long") -> dict[str, object]:
+def options(
+    world: Path, out: Path, *, method: str = "smart", schedule: str = "long"
+) -> dict[str, object]:
     """Return the options of one training."""
     return {
         "dataset": world / "data",
@@ -39,7 +40,9 @@ def options(world: Path, out: Path, *, method: str = "smart", schedule: str = "l
 
 def arguments(values: dict[str, object]) -> list[str]:
     """Return options as a command line."""
-    return ["train", "--no-track", "--device", "cpu"] + [str(part) for name, value in values.items() for part in (f"--{name}", value)]
+    return ["train", "--no-track", "--device", "cpu"] + [
+        str(part) for name, value in values.items() for part in (f"--{name}", value)
+    ]
 
 
 def train_here(values: dict[str, object]) -> None:
@@ -64,7 +67,14 @@ def world(tmp_path_factory):
 def processes():
     """Processes that have torch imported when they start, so that kills hit the training and not the imports."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["noisyvos.training.loop", "noisyvos.training.step", "noisyvos.models.xmem", "noisyvos.methods.smart"])
+    context.set_forkserver_preload(
+        [
+            "noisyvos.training.loop",
+            "noisyvos.training.step",
+            "noisyvos.models.xmem",
+            "noisyvos.methods.kinds.smart",
+        ]
+    )
     return context
 
 
@@ -93,11 +103,16 @@ def test_kills_at_random_moments_change_no_byte(world, processes, tmp_path):
     assert read(tmp_path / "again") == read(tmp_path / "whole")
 
     moments, values = random.Random(5), options(world, tmp_path / "killed") | init
-    kills = sum(not finish(processes, values, kill_after=moments.uniform(0.2, 0.8) * lasts) for _ in range(KILLS))
+    kills = sum(
+        not finish(processes, values, kill_after=moments.uniform(0.2, 0.8) * lasts)
+        for _ in range(KILLS)
+    )
     assert kills > 0
     assert finish(processes, values)
     assert read(tmp_path / "killed") == read(tmp_path / "whole")
-    assert not (tmp_path / "killed" / "scratch" / "toy" / "cell").exists()  # a finished training needs no checkpoint
+    assert not (
+        tmp_path / "killed" / "scratch" / "toy" / "cell"
+    ).exists()  # a finished training needs no checkpoint
 
 
 def test_the_command_saves_and_exits_143_when_asked_to_stop(world, tmp_path):
@@ -128,7 +143,9 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", sorted(BAD))
-def test_bad_input_is_refused_before_training_and_nothing_is_written(world, tmp_path, name, capsys, monkeypatch):
+def test_bad_input_is_refused_before_training_and_nothing_is_written(
+    world, tmp_path, name, capsys, monkeypatch
+):
     from noisyvos import cli
 
     value, message = BAD[name]
@@ -144,7 +161,9 @@ def test_bad_input_is_refused_before_training_and_nothing_is_written(world, tmp_
 def test_a_teacher_needs_weights_to_start_from(world, tmp_path, capsys, monkeypatch):
     from noisyvos import cli
 
-    monkeypatch.setattr(sys, "argv", ["noisyvos", *arguments(options(world, tmp_path, method="smart"))])
+    monkeypatch.setattr(
+        sys, "argv", ["noisyvos", *arguments(options(world, tmp_path, method="smart"))]
+    )
     with pytest.raises(SystemExit):
         cli.main()
     assert "needs a trained network to start from" in capsys.readouterr().err

@@ -46,7 +46,7 @@ rule infer:
         command=PIPELINE["infer"].command,
         tracked=PIPELINE["infer"].tracked,
     shell:
-        "python -m noisyvos.gpus --need {resources.gpu} -- {params.command} > {log} 2>&1"
+        "python -m noisyvos.pipeline.gpu_lease --need {resources.gpu} -- {params.command} > {log} 2>&1"
 
 
 rule baseline_noisy:
@@ -94,7 +94,7 @@ rule infer_noisy:
         command=PIPELINE["infer_noisy"].command,
         tracked=PIPELINE["infer_noisy"].tracked,
     shell:
-        "python -m noisyvos.gpus --need {resources.gpu} -- {params.command} > {log} 2>&1"
+        "python -m noisyvos.pipeline.gpu_lease --need {resources.gpu} -- {params.command} > {log} 2>&1"
 
 
 rule infer_corrupted:
@@ -119,7 +119,7 @@ rule infer_corrupted:
         command=PIPELINE["infer_corrupted"].command,
         tracked=PIPELINE["infer_corrupted"].tracked,
     shell:
-        "python -m noisyvos.gpus --need {resources.gpu} -- {params.command} > {log} 2>&1"
+        "python -m noisyvos.pipeline.gpu_lease --need {resources.gpu} -- {params.command} > {log} 2>&1"
 
 
 rule score:

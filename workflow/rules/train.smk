@@ -24,7 +24,7 @@ rule pretrain:
         command=PIPELINE["pretrain"].command,
         tracked=PIPELINE["pretrain"].tracked,
     shell:
-        "python -m noisyvos.gpus --need {resources.gpu} -- {params.command} > {log} 2>&1"
+        "python -m noisyvos.pipeline.gpu_lease --need {resources.gpu} -- {params.command} > {log} 2>&1"
 
 
 rule train:
@@ -50,4 +50,4 @@ rule train:
         command=PIPELINE["train"].command,
         tracked=PIPELINE["train"].tracked,
     shell:
-        "python -m noisyvos.gpus --need {resources.gpu} -- {params.command} > {log} 2>&1"
+        "python -m noisyvos.pipeline.gpu_lease --need {resources.gpu} -- {params.command} > {log} 2>&1"

@@ -7,8 +7,33 @@ import typer
 from typer.core import TyperGroup
 
 COMMANDS = (  # in the order of the pipeline, then what goes around it
-    *("generate", "download", "point", "convert", "check", "describe", "synth", "noise", "noise-preview", "pretrain", "train", "infer"),
-    *("score", "tables", "figures", "report", "grid", "plan", "measure", "check-params", "record", "adopt", "track"),
+    *(
+        "generate",
+        "download",
+        "point",
+        "convert",
+        "check",
+        "describe",
+        "synth",
+        "noise",
+        "noise-preview",
+        "pretrain",
+        "train",
+        "infer",
+    ),
+    *(
+        "score",
+        "tables",
+        "figures",
+        "report",
+        "grid",
+        "plan",
+        "measure",
+        "check-params",
+        "record",
+        "adopt",
+        "track",
+    ),
     *("segment", "check-submission", "start-weights"),
 )
 
@@ -30,10 +55,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Experiments on video object segmentation with noisy labels.",
 )
-convert_app = typer.Typer(no_args_is_help=True, help="Bring raw data into the one layout that all stages read.")
+convert_app = typer.Typer(
+    no_args_is_help=True, help="Bring raw data into the one layout that all stages read."
+)
 app.add_typer(convert_app, name="convert")
 
 Out = Annotated[Path, typer.Option("--out", help="Where to write; replaced only when complete.")]
 Params = Annotated[Path, typer.Option("--params", help="Folder of the parameter files.")]
-Workers = Annotated[int, typer.Option("--workers", min=1, envvar="NOISYVOS_WORKERS", help="Processes; never changes a byte of the output.")]
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        min=1,
+        envvar="NOISYVOS_WORKERS",
+        help="Processes; never changes a byte of the output.",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0)]

@@ -27,17 +27,33 @@ def download(
     source: Annotated[str, typer.Option(help="A source of sources.yaml.")],
     raw: Annotated[Path, typer.Option(help="Folder the raw files are in.")],
     out: Annotated[Path, typer.Option(help="Where to list what is there.")],
-    archives: Annotated[Path | None, typer.Option(help="Where archives are kept; by default archives/SOURCE beside raw/.")] = None,
+    archives: Annotated[
+        Path | None,
+        typer.Option(help="Where archives are kept; by default archives/SOURCE beside raw/."),
+    ] = None,
     params: Params = Path("params"),
     workers: Annotated[int, typer.Option(min=1, max=16, help="Files fetched at a time.")] = 4,
     accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", envvar="NOISYVOS_ACCEPT_LICENCE", help="Accept the licence of the source and fetch it.")
+        bool,
+        typer.Option(
+            "--accept-licence",
+            envvar="NOISYVOS_ACCEPT_LICENCE",
+            help="Accept the licence of the source and fetch it.",
+        ),
     ] = False,
 ) -> None:
     """Fetch raw data, or check what was put there by hand and say what is missing."""
     from noisyvos.stages import download as stage
 
-    stage.run(source, raw=raw, out=out, params=params, archives=archives, workers=workers, accept_licence=accept_licence)
+    stage.run(
+        source,
+        raw=raw,
+        out=out,
+        params=params,
+        archives=archives,
+        workers=workers,
+        accept_licence=accept_licence,
+    )
 
 
 @app.command()
@@ -74,26 +90,52 @@ def convert_visor(
     subset: Annotated[str, typer.Option("--set", help="train or val.")],
     out: Annotated[Path, typer.Option(help="Where to write VISOR_2022; both sets may share it.")],
     keep_all: Annotated[
-        bool | None, typer.Option("--keep-all/--keep-first-frame-only", help="Objects to keep. Default: train all, val first frame.")
+        bool | None,
+        typer.Option(
+            "--keep-all/--keep-first-frame-only",
+            help="Objects to keep. Default: train all, val first frame.",
+        ),
     ] = None,
     size: Annotated[str, typer.Option(help="Width x height of what is written.")] = "854x480",
-    strict: Annotated[bool, typer.Option("--strict", help="Leave out what only quirks of the published converter keep.")] = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Leave out what only quirks of the published converter keep."
+        ),
+    ] = False,
     workers: Workers = 1,
 ) -> None:
     """Convert one set of VISOR to DAVIS-style folders."""
     from noisyvos.stages import visor as stage
 
-    stage.run(annotations=annotations, images=images, subset=subset, keep_all=keep_all, size=size, out=out, strict=strict, workers=workers)
+    stage.run(
+        annotations=annotations,
+        images=images,
+        subset=subset,
+        keep_all=keep_all,
+        size=size,
+        out=out,
+        strict=strict,
+        workers=workers,
+    )
 
 
 @convert_app.command("scribbles")
 def convert_scribbles(
-    dataset: Annotated[Path, typer.Option(help="The converted video dataset that the scribbles are of.")],
-    scribbles: Annotated[Path, typer.Option(help="Folder with <video>/<frame>.bmp or <video>.bmp.")],
+    dataset: Annotated[
+        Path, typer.Option(help="The converted video dataset that the scribbles are of.")
+    ],
+    scribbles: Annotated[
+        Path, typer.Option(help="Folder with <video>/<frame>.bmp or <video>.bmp.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="The mask collection (zip) to write.")],
     manifest: Annotated[Path, typer.Option(help="Where to write what the scribbles cover.")],
     highest: Annotated[
-        bool, typer.Option("--highest", help="The background is the largest number in each file, not the one after the last object.")
+        bool,
+        typer.Option(
+            "--highest",
+            help="The background is the largest number in each file, not the one after the last object.",
+        ),
     ] = False,
 ) -> None:
     """Read drawn scribbles as labels to train on (`train --masks`) and prompts to segment from (`infer --prompts`)."""
@@ -106,7 +148,9 @@ def convert_scribbles(
 def convert_unify(
     name: Annotated[str, typer.Option(help="MSRA10K, ECSSD, PASCAL-S, PASCALVOC2012 or COCO.")],
     source: Annotated[Path, typer.Option("--src", help="Folder of the unpacked set.")],
-    destination: Annotated[Path, typer.Option("--dst", help="Where to write JPEGImages/<NAME> and Annotations/<NAME>.")],
+    destination: Annotated[
+        Path, typer.Option("--dst", help="Where to write JPEGImages/<NAME> and Annotations/<NAME>.")
+    ],
     workers: Workers = 1,
 ) -> None:
     """Bring a set of still images with masks into one layout."""
@@ -118,7 +162,9 @@ def convert_unify(
 @app.command("check")
 def check_dataset(
     dataset: Annotated[Path, typer.Option(help="A converted dataset, or a DAVIS-style folder.")],
-    expect: Annotated[Path, typer.Option(help="A sources.yaml with published counts.")] = Path("params/sources.yaml"),
+    expect: Annotated[Path, typer.Option(help="A sources.yaml with published counts.")] = Path(
+        "params/sources.yaml"
+    ),
     workers: Workers = 1,
 ) -> None:
     """Read a whole dataset once and say what is in it; exit code 1 if it cannot be used as it is."""
@@ -168,15 +214,22 @@ def noise(
     """Put label noise on the masks of a dataset."""
     from noisyvos.stages import noise as stage
 
-    stage.run(dataset, noise=noise, out=out, manifest=manifest, seed=seed, params=params, workers=workers)
+    stage.run(
+        dataset, noise=noise, out=out, manifest=manifest, seed=seed, params=params, workers=workers
+    )
 
 
 @app.command("noise-preview")
 def noise_preview(
     dataset: Annotated[Path, typer.Option(help="A converted video dataset.")],
     out: Annotated[Path, typer.Option("--out", help="The picture (PNG) to write.")],
-    noise: Annotated[list[str] | None, typer.Option("--noise", help="A noise setting; repeat for several. Default: all.")] = None,
-    frame: Annotated[str | None, typer.Option(help="<sequence>/<frame>. Default: the frame with most objects.")] = None,
+    noise: Annotated[
+        list[str] | None,
+        typer.Option("--noise", help="A noise setting; repeat for several. Default: all."),
+    ] = None,
+    frame: Annotated[
+        str | None, typer.Option(help="<sequence>/<frame>. Default: the frame with most objects.")
+    ] = None,
     seed: Seed = 0,
     params: Params = Path("params"),
 ) -> None:

@@ -11,11 +11,16 @@ from noisyvos.cli.app import Params, app
 @app.command()
 def grid(
     preset: Annotated[str, typer.Option(help="A preset of params/presets.")] = "demo",
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the grid is not what its preset gives.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Write nothing; fail if the grid is not what its preset gives."
+        ),
+    ] = False,
     params: Params = Path("params"),
 ) -> None:
     """Write the generated grid that Snakemake and DVC both read."""
-    from noisyvos import grid as module
+    from noisyvos.pipeline import grid as module
 
     if check:
         module.require_fresh(params)
@@ -27,10 +32,12 @@ def grid(
 def plan(
     name: Annotated[str, typer.Argument(help="A preset of params/presets.")] = "demo",
     params: Params = Path("params"),
-    speeds: Annotated[Path, typer.Option(help="What `noisyvos measure` wrote on this machine.")] = Path("speed.csv"),
+    speeds: Annotated[
+        Path, typer.Option(help="What `noisyvos measure` wrote on this machine.")
+    ] = Path("speed.csv"),
 ) -> None:
     """Say what a preset would run, and about how much disk and how many hours it takes; writes nothing."""
-    from noisyvos.plan import describe
+    from noisyvos.pipeline.estimate import describe
 
     print(describe(name, params, speeds=speeds))
 
@@ -39,8 +46,12 @@ def plan(
 def measure(
     preset: Annotated[str, typer.Option(help="A preset of params/presets.")] = "demo",
     params: Params = Path("params"),
-    converted: Annotated[Path, typer.Option(help="Folder of the converted datasets, for the size of frames.")] = Path("data/converted"),
-    out: Annotated[Path, typer.Option("--out", help="The file of this machine's measurements.")] = Path("speed.csv"),
+    converted: Annotated[
+        Path, typer.Option(help="Folder of the converted datasets, for the size of frames.")
+    ] = Path("data/converted"),
+    out: Annotated[
+        Path, typer.Option("--out", help="The file of this machine's measurements.")
+    ] = Path("speed.csv"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of torch.")] = 1,
     steps: Annotated[int, typer.Option(min=1, help="Steps to time of each combination.")] = 10,
@@ -56,7 +67,7 @@ def measure(
 @app.command("check-params")
 def check_params(params: Params = Path("params")) -> None:
     """Validate every parameter file and preset; all errors at once."""
-    from noisyvos.config import check
+    from noisyvos.params.validate import check
 
     check(params)
     print(f"{params}: all parameter files are valid")
@@ -65,7 +76,7 @@ def check_params(params: Params = Path("params")) -> None:
 @app.command()
 def record() -> None:
     """After `snakemake`: tell DVC which cells are up to date."""
-    from noisyvos import handshake
+    from noisyvos.pipeline import handover as handshake
 
     handshake.record()
 
@@ -73,6 +84,6 @@ def record() -> None:
 @app.command()
 def adopt() -> None:
     """After `dvc pull` or `dvc repro`: tell Snakemake which cells are up to date."""
-    from noisyvos import handshake
+    from noisyvos.pipeline import handover as handshake
 
     handshake.adopt()

@@ -15,13 +15,29 @@ Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads of t
 @app.command()
 def segment(
     video: Annotated[Path, typer.Option(help="A movie file or a folder of frames.")],
-    mask: Annotated[Path, typer.Option(help="Index mask (PNG) of the first frame, or a folder of masks named as their frames.")],
+    mask: Annotated[
+        Path,
+        typer.Option(
+            help="Index mask (PNG) of the first frame, or a folder of masks named as their frames."
+        ),
+    ],
     model: Model,
-    weights: Annotated[str, typer.Option(help="Weights: trained here (safetensors) or published (.pth).")],
-    out: Annotated[Path, typer.Option("--out", help="Folder; the masks go into its subfolder masks.")],
-    movie: Annotated[Path | None, typer.Option(help="An MP4 to write with the masks drawn on the frames.")] = None,
-    overlays: Annotated[bool, typer.Option("--overlays", help="Write the same pictures into the subfolder overlays.")] = False,
-    size: Annotated[int | None, typer.Option(min=1, help="Shorter side to work at; none: as eval.yaml says.")] = None,
+    weights: Annotated[
+        str, typer.Option(help="Weights: trained here (safetensors) or published (.pth).")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder; the masks go into its subfolder masks.")
+    ],
+    movie: Annotated[
+        Path | None, typer.Option(help="An MP4 to write with the masks drawn on the frames.")
+    ] = None,
+    overlays: Annotated[
+        bool,
+        typer.Option("--overlays", help="Write the same pictures into the subfolder overlays."),
+    ] = False,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Shorter side to work at; none: as eval.yaml says.")
+    ] = None,
     settings: Annotated[str, typer.Option(help="An entry of eval.yaml.")] = "default",
     params: Params = Path("params"),
     device: Device = "auto",
@@ -31,15 +47,30 @@ def segment(
     from noisyvos.stages import segment as stage
 
     names = {"model": model, "weights": weights, "settings": settings, "params": params}
-    stage.run(video, mask, out=out, movie=movie, overlays=overlays, size=size, device=device, threads=threads, **names)
+    stage.run(
+        video,
+        mask,
+        out=out,
+        movie=movie,
+        overlays=overlays,
+        size=size,
+        device=device,
+        threads=threads,
+        **names,
+    )
 
 
 @app.command("check-submission")
 def check_submission(
-    collection: Annotated[Path, typer.Option("--zip", help="The zip of masks, as `infer` writes it.")],
+    collection: Annotated[
+        Path, typer.Option("--zip", help="The zip of masks, as `infer` writes it.")
+    ],
     dataset: Annotated[Path, typer.Option(help="The converted dataset it belongs to.")],
     rules: Annotated[str, typer.Option(help="davis or youtube_vos.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Where to pack it as the server takes it, if nothing is wrong.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Where to pack it as the server takes it, if nothing is wrong."),
+    ] = None,
 ) -> None:
     """Say whether a zip of masks is what a benchmark's server takes; exit code 1 if not."""
     from noisyvos.stages import check_submission as stage
@@ -51,14 +82,31 @@ def check_submission(
 @app.command("start-weights")
 def start_weights(
     model: Model,
-    out: Annotated[Path, typer.Option("--out", help="The weights (safetensors) to write, for --init of a training.")],
-    checkpoint: Annotated[Path | None, typer.Option(help="A published checkpoint of this network.")] = None,
-    resnet50: Annotated[Path | None, typer.Option(help="torchvision's ImageNet weights of ResNet-50.")] = None,
-    resnet18: Annotated[Path | None, typer.Option(help="torchvision's ImageNet weights of ResNet-18.")] = None,
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="The weights (safetensors) to write, for --init of a training."),
+    ],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A published checkpoint of this network.")
+    ] = None,
+    resnet50: Annotated[
+        Path | None, typer.Option(help="torchvision's ImageNet weights of ResNet-50.")
+    ] = None,
+    resnet18: Annotated[
+        Path | None, typer.Option(help="torchvision's ImageNet weights of ResNet-18.")
+    ] = None,
     seed: Seed = 0,
     params: Params = Path("params"),
 ) -> None:
     """Make weights to start a training from, out of ImageNet trunks or a published checkpoint."""
     from noisyvos.stages import start_weights as stage
 
-    stage.run(model, out=out, checkpoint=checkpoint, resnet50=resnet50, resnet18=resnet18, seed=seed, params=params)
+    stage.run(
+        model,
+        out=out,
+        checkpoint=checkpoint,
+        resnet50=resnet50,
+        resnet18=resnet18,
+        seed=seed,
+        params=params,
+    )

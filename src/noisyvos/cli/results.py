@@ -8,8 +8,12 @@ import typer
 from noisyvos.cli.app import Out, Params, app
 
 Cells = Annotated[Path, typer.Option("--cells", help="The generated grid.")]
-Results = Annotated[Path, typer.Option("--results", help="Folder of the preset's scores and training summaries.")]
-Predictions = Annotated[Path, typer.Option("--predictions", help="Folder of the preset's predicted masks.")]
+Results = Annotated[
+    Path, typer.Option("--results", help="Folder of the preset's scores and training summaries.")
+]
+Predictions = Annotated[
+    Path, typer.Option("--predictions", help="Folder of the preset's predicted masks.")
+]
 Converted = Annotated[Path, typer.Option("--converted", help="Folder of the converted datasets.")]
 
 
@@ -35,12 +39,22 @@ def figures(
     cells: Cells = Path("params/cells.yaml"),
     converted: Converted = Path("data/converted"),
     params: Params = Path("params"),
-    clips: Annotated[Path, typer.Option(help="Folder of the sets of still-image clips.")] = Path("data/synth"),
+    clips: Annotated[Path, typer.Option(help="Folder of the sets of still-image clips.")] = Path(
+        "data/synth"
+    ),
 ) -> None:
     """Draw noise curves, training curves and example videos of a preset."""
     from noisyvos.stages import figures as stage
 
-    stage.run(cells=cells, results=results, predictions=predictions, converted=converted, params=params, clips=clips, out=out)
+    stage.run(
+        cells=cells,
+        results=results,
+        predictions=predictions,
+        converted=converted,
+        params=params,
+        clips=clips,
+        out=out,
+    )
 
 
 @app.command()
@@ -55,20 +69,34 @@ def report(
     """Write the self-contained report page of a preset."""
     from noisyvos.stages import report as stage
 
-    stage.run(cells=cells, results=results, predictions=predictions, converted=converted, figures=figures, out=out)
+    stage.run(
+        cells=cells,
+        results=results,
+        predictions=predictions,
+        converted=converted,
+        figures=figures,
+        out=out,
+    )
 
 
 @app.command()
 def track(
-    results: Annotated[Path | None, typer.Option(help="Folder of the preset's scores. Default: results/<preset>.")] = None,
-    predictions: Annotated[Path | None, typer.Option(help="Folder of its masks. Default: runs/<preset>/predictions.")] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="Folder of the preset's scores. Default: results/<preset>.")
+    ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Folder of its masks. Default: runs/<preset>/predictions.")
+    ] = None,
     cells: Cells = Path("params/cells.yaml"),
     converted: Converted = Path("data/converted"),
 ) -> None:
     """Bring MLflow in step with the results of a preset, and print where the sweeps are laid over each other."""
-    from noisyvos.grid import read_cells
+    from noisyvos.pipeline.grid import read_cells
     from noisyvos.stages import track as stage
 
     preset = read_cells(cells)["preset"]["name"]
-    results, predictions = results or Path("results") / preset, predictions or Path("runs") / preset / "predictions"
+    results, predictions = (
+        results or Path("results") / preset,
+        predictions or Path("runs") / preset / "predictions",
+    )
     stage.run(cells=cells, results=results, predictions=predictions, converted=converted)

@@ -11,25 +11,54 @@ from noisyvos.errors import UserError
 Model = Annotated[str, typer.Option(help="A network of models.yaml.")]
 MethodName = Annotated[str, typer.Option("--method", help="A method of methods.yaml.")]
 ScheduleName = Annotated[str, typer.Option("--schedule", help="A schedule of train.yaml.")]
-WeightsOut = Annotated[Path, typer.Option("--weights", help="Where to write the trained weights (safetensors).")]
-SummaryOut = Annotated[Path, typer.Option("--summary", help="Where to write settings, achieved noise and final losses (JSON).")]
+WeightsOut = Annotated[
+    Path, typer.Option("--weights", help="Where to write the trained weights (safetensors).")
+]
+SummaryOut = Annotated[
+    Path,
+    typer.Option(
+        "--summary", help="Where to write settings, achieved noise and final losses (JSON)."
+    ),
+]
 CurveOut = Annotated[Path, typer.Option("--curve", help="Where to write the training curve (CSV).")]
 Scratch = Annotated[Path, typer.Option("--scratch", help="Folder of checkpoints, to resume from.")]
-CellKey = Annotated[str, typer.Option("--cell", help="Key of the cell, which names the checkpoint and the tracked run.")]
+CellKey = Annotated[
+    str,
+    typer.Option("--cell", help="Key of the cell, which names the checkpoint and the tracked run."),
+]
 PresetName = Annotated[str, typer.Option("--preset", help="Preset the cell belongs to.")]
-Init = Annotated[Path | None, typer.Option("--init", help="Weights to start from; none: from scratch.")]
+Init = Annotated[
+    Path | None, typer.Option("--init", help="Weights to start from; none: from scratch.")
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads of torch.")]
-Track = Annotated[bool, typer.Option("--track/--no-track", help="Write the curve to MLflow as well.")]
-Processes = Annotated[int | None, typer.Option("--processes", min=1, help="That share each batch. Default: one a GPU of the job, else 1.")]
-Profile = Annotated[Path | None, typer.Option("--profile", help="Where to write a trace of iterations 5 to 10 (JSON).")]
-Deterministic = Annotated[bool, typer.Option("--deterministic", help="On a GPU: the same bits each time, slower.")]
+Track = Annotated[
+    bool, typer.Option("--track/--no-track", help="Write the curve to MLflow as well.")
+]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        "--processes", min=1, help="That share each batch. Default: one a GPU of the job, else 1."
+    ),
+]
+Profile = Annotated[
+    Path | None,
+    typer.Option("--profile", help="Where to write a trace of iterations 5 to 10 (JSON)."),
+]
+Deterministic = Annotated[
+    bool, typer.Option("--deterministic", help="On a GPU: the same bits each time, slower.")
+]
 
 
 @app.command()
 def pretrain(
     model: Model,
-    clips: Annotated[Path, typer.Option(help="Folder of still-image clips (`synth`); with --recipe a converted image dataset.")],
+    clips: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of still-image clips (`synth`); with --recipe a converted image dataset."
+        ),
+    ],
     method: MethodName,
     schedule: ScheduleName,
     weights: WeightsOut,
@@ -39,7 +68,10 @@ def pretrain(
     preset: PresetName,
     seed: Seed = 0,
     init: Init = None,
-    recipe: Annotated[str | None, typer.Option(help="Make clips of this recipe of synth.yaml while training, none stored.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Make clips of this recipe of synth.yaml while training, none stored."),
+    ] = None,
     scratch: Scratch = Path("scratch"),
     params: Params = Path("params"),
     device: Device = "auto",
@@ -52,10 +84,31 @@ def pretrain(
     """Train a network on still-image clips, once for all cells that start from it."""
     from noisyvos.stages import pretrain as stage
 
-    names = {"model": model, "method": method, "schedule": schedule, "seed": seed, "cell": cell, "preset": preset}
+    names = {
+        "model": model,
+        "method": method,
+        "schedule": schedule,
+        "seed": seed,
+        "cell": cell,
+        "preset": preset,
+    }
     outputs = {"weights": weights, "summary": summary, "curve": curve, "scratch": scratch}
-    machine = {"device": device, "threads": threads, "processes": processes, "deterministic": deterministic}
-    task = stage.Task(stage="pretrain", **names, **outputs, **machine, init=init, params=params, track=track, profile=profile)
+    machine = {
+        "device": device,
+        "threads": threads,
+        "processes": processes,
+        "deterministic": deterministic,
+    }
+    task = stage.Task(
+        stage="pretrain",
+        **names,
+        **outputs,
+        **machine,
+        init=init,
+        params=params,
+        track=track,
+        profile=profile,
+    )
     stage.run(task, clips=clips, recipe=recipe)
 
 
@@ -86,49 +139,112 @@ def train(
     """Train a network on videos with (noisy) labels: one cell of the grid."""
     from noisyvos.stages import train as stage
 
-    names = {"model": model, "method": method, "schedule": schedule, "seed": seed, "cell": cell, "preset": preset}
+    names = {
+        "model": model,
+        "method": method,
+        "schedule": schedule,
+        "seed": seed,
+        "cell": cell,
+        "preset": preset,
+    }
     outputs = {"weights": weights, "summary": summary, "curve": curve, "scratch": scratch}
-    machine = {"device": device, "threads": threads, "processes": processes, "deterministic": deterministic}
-    task = stage.Task(stage="train", **names, **outputs, **machine, init=init, params=params, track=track, profile=profile)
+    machine = {
+        "device": device,
+        "threads": threads,
+        "processes": processes,
+        "deterministic": deterministic,
+    }
+    task = stage.Task(
+        stage="train",
+        **names,
+        **outputs,
+        **machine,
+        init=init,
+        params=params,
+        track=track,
+        profile=profile,
+    )
     stage.run(task, dataset=dataset, masks=masks, manifest=noise_manifest)
 
 
 @app.command()
 def infer(
-    out: Annotated[Path, typer.Option("--out", help="The mask collection (zip) to write; with --video a folder.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="The mask collection (zip) to write; with --video a folder."),
+    ],
     dataset: Annotated[Path | None, typer.Option(help="A converted video dataset.")] = None,
     model: Annotated[str | None, typer.Option(help="A network of models.yaml.")] = None,
-    weights: Annotated[str | None, typer.Option(help="Its weights (safetensors); none: an untrained network.")] = None,
-    baseline: Annotated[str | None, typer.Option(help="Instead of a network: first_mask copies the first mask.")] = None,
-    prompts: Annotated[Path | None, typer.Option(help="Masks to give in place of the dataset's own (noisy ones, say).")] = None,
-    corruption: Annotated[str | None, typer.Option(help="An entry of corruptions.yaml: disturb every frame of the dataset.")] = None,
-    video: Annotated[Path | None, typer.Option(help="Instead of a dataset: a clip of your own, as with `segment`.")] = None,
-    mask: Annotated[Path | None, typer.Option(help="With --video: the mask of its first frame.")] = None,
-    movie: Annotated[Path | None, typer.Option(help="With --video: an MP4 with the masks drawn on the frames.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Its weights (safetensors); none: an untrained network.")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Instead of a network: first_mask copies the first mask.")
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="Masks to give in place of the dataset's own (noisy ones, say)."),
+    ] = None,
+    corruption: Annotated[
+        str | None,
+        typer.Option(help="An entry of corruptions.yaml: disturb every frame of the dataset."),
+    ] = None,
+    video: Annotated[
+        Path | None,
+        typer.Option(help="Instead of a dataset: a clip of your own, as with `segment`."),
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="With --video: the mask of its first frame.")
+    ] = None,
+    movie: Annotated[
+        Path | None, typer.Option(help="With --video: an MP4 with the masks drawn on the frames.")
+    ] = None,
     settings: Annotated[str, typer.Option(help="An entry of eval.yaml.")] = "default",
     params: Params = Path("params"),
     device: Device = "auto",
     threads: Threads = 1,
     videos_at_once: Annotated[
-        int | None, typer.Option(min=1, help="With --dataset: videos segmented side by side (1); changes no byte of the result on a CPU.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="With --dataset: videos segmented side by side (1); changes no byte of the result on a CPU.",
+        ),
     ] = None,
 ) -> None:
     """Segment every video of a dataset from its first masks, or (--video, --mask) one clip."""
     common = {"settings": settings, "params": params, "device": device, "threads": threads}
     if (dataset is None) == (video is None):
-        raise UserError("Give --dataset for a converted dataset, or --video with --mask for a clip of your own.")
+        raise UserError(
+            "Give --dataset for a converted dataset, or --video with --mask for a clip of your own."
+        )
     if video is None:
         if mask is not None or movie is not None:
-            raise UserError("--mask and --movie belong to --video; the masks of a dataset lie in it.")
+            raise UserError(
+                "--mask and --movie belong to --video; the masks of a dataset lie in it."
+            )
         from noisyvos.stages import infer as stage
 
         disturbed = {"prompts": prompts, "corruption": corruption}
         what = {"model": model, "weights": weights, "baseline": baseline}
-        stage.run(dataset, out=out, **what, **disturbed, videos_at_once=videos_at_once or 1, **common)
+        stage.run(
+            dataset, out=out, **what, **disturbed, videos_at_once=videos_at_once or 1, **common
+        )
         return
-    foreign = {"--baseline": baseline, "--prompts": prompts, "--corruption": corruption, "--videos-at-once": videos_at_once}
-    if mask is None or model is None or weights is None or any(value is not None for value in foreign.values()):
-        raise UserError(f"--video goes with --mask, --model and --weights, and without {', '.join(foreign)}.")
+    foreign = {
+        "--baseline": baseline,
+        "--prompts": prompts,
+        "--corruption": corruption,
+        "--videos-at-once": videos_at_once,
+    }
+    if (
+        mask is None
+        or model is None
+        or weights is None
+        or any(value is not None for value in foreign.values())
+    ):
+        raise UserError(
+            f"--video goes with --mask, --model and --weights, and without {', '.join(foreign)}."
+        )
     from noisyvos.stages import segment as own
 
     own.run(video, mask, out=out, model=model, weights=weights, movie=movie, **common)
@@ -136,18 +252,40 @@ def infer(
 
 @app.command()
 def score(
-    results: Annotated[Path, typer.Option(help="Predicted masks: a folder or zip of <sequence>/<frame>.png.")],
+    results: Annotated[
+        Path, typer.Option(help="Predicted masks: a folder or zip of <sequence>/<frame>.png.")
+    ],
     truth: Annotated[Path, typer.Option(help="True masks: a folder or zip in the same layout.")],
     out: Out,
-    protocol: Annotated[str, typer.Option(help="davis, visor, youtube_vos, long_videos or all_frames.")] = "davis",
-    subset: Annotated[str, typer.Option("--set", help="Name of the set in the CSV files of the DAVIS tool.")] = "val",
-    split: Annotated[Path | None, typer.Option(help="Text file with a sequence a line; none: all of the truth.")] = None,
-    decay: Annotated[str, typer.Option(help="intended, or official: as the DAVIS tool, wrong from 257 frames on.")] = "intended",
-    binary: Annotated[bool, typer.Option("--binary", help="Any non-zero value is object 1 (DAVIS 2016).")] = False,
-    rgb: Annotated[bool, typer.Option("--rgb", help="Read RGB predictions by the DAVIS palette.")] = False,
-    ignore_extra_ids: Annotated[bool, typer.Option("--ignore-extra-ids", help="Predicted ids that are no object are background.")] = False,
-    skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Leave out sequences without predictions.")] = False,
-    cell: Annotated[str | None, typer.Option(help="Training cell, for tracking; none: no tracking.")] = None,
+    protocol: Annotated[
+        str, typer.Option(help="davis, visor, youtube_vos, long_videos or all_frames.")
+    ] = "davis",
+    subset: Annotated[
+        str, typer.Option("--set", help="Name of the set in the CSV files of the DAVIS tool.")
+    ] = "val",
+    split: Annotated[
+        Path | None, typer.Option(help="Text file with a sequence a line; none: all of the truth.")
+    ] = None,
+    decay: Annotated[
+        str,
+        typer.Option(help="intended, or official: as the DAVIS tool, wrong from 257 frames on."),
+    ] = "intended",
+    binary: Annotated[
+        bool, typer.Option("--binary", help="Any non-zero value is object 1 (DAVIS 2016).")
+    ] = False,
+    rgb: Annotated[
+        bool, typer.Option("--rgb", help="Read RGB predictions by the DAVIS palette.")
+    ] = False,
+    ignore_extra_ids: Annotated[
+        bool,
+        typer.Option("--ignore-extra-ids", help="Predicted ids that are no object are background."),
+    ] = False,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Leave out sequences without predictions.")
+    ] = False,
+    cell: Annotated[
+        str | None, typer.Option(help="Training cell, for tracking; none: no tracking.")
+    ] = None,
     preset: Annotated[str, typer.Option(help="Preset, for tracking.")] = "none",
     summary: Annotated[Path | None, typer.Option(help="Training summary, for tracking.")] = None,
     workers: Workers = 1,
@@ -157,5 +295,14 @@ def score(
 
     lenience = {"ignore_extra_ids": ignore_extra_ids, "skip_missing": skip_missing}
     options = {"decay": decay, "binary": binary, "rgb": rgb, **lenience}
-    task = stage.Task(results, truth, out, protocol=protocol, subset=subset, split=split, workers=workers, options=options)
+    task = stage.Task(
+        results,
+        truth,
+        out,
+        protocol=protocol,
+        subset=subset,
+        split=split,
+        workers=workers,
+        options=options,
+    )
     stage.run(task, stage.Tracking(cell, preset, summary))

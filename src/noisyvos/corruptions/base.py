@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from noisyvos.params import read_entry
+from noisyvos.params.entries import read_entry
 from noisyvos.registry import Registry, Settings
 from noisyvos.seeding import numpy_generator
 
-CORRUPTIONS = Registry("image corruption", "noisyvos.corruptions")
+CORRUPTIONS = Registry("image corruption", "noisyvos.corruptions.kinds")
 
 
 class Corruption:
@@ -27,7 +27,9 @@ class Corruption:
         return corrupt_frame(frame, self._item.name, self._settings, seed=self._seed, key=key)
 
 
-def corrupt_frame(frame: np.ndarray, kind: str, settings: Settings, *, seed: int, key: tuple[str, ...]) -> np.ndarray:
+def corrupt_frame(
+    frame: np.ndarray, kind: str, settings: Settings, *, seed: int, key: tuple[str, ...]
+) -> np.ndarray:
     """Return `frame` (H, W, 3) uint8 or float32, 0 to 255, disturbed, as float32; UserError for an unknown kind.
 
     Every frame of every video, kind and level has a random stream of its own (AOC-Net's release seeds nothing, so that its

@@ -18,7 +18,11 @@ class DatasetSettings(Settings):
     makes: ClassVar[str] = "video"  # or "images"; what stages can do with it
 
     source: str = Field(description="The entry of sources.yaml whose raw files are converted.")
-    size: int | None = Field(None, ge=8, description="Shorter side in pixels to reduce to; nothing is ever enlarged. None links the files.")
+    size: int | None = Field(
+        None,
+        ge=8,
+        description="Shorter side in pixels to reduce to; nothing is ever enlarged. None links the files.",
+    )
 
 
 @dataclass(frozen=True)

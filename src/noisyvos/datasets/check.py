@@ -55,7 +55,9 @@ class Findings:
     source: str | None = None
     split: str | None = None
     reduced: bool = False  # small objects may be lost
-    folders: dict[str, int] = field(default_factory=dict)  # images of each folder of a collection of still images
+    folders: dict[str, int] = field(
+        default_factory=dict
+    )  # images of each folder of a collection of still images
 
     @property
     def usable(self) -> bool:
@@ -94,10 +96,14 @@ def check_dataset(root: Path, workers: int = 1) -> Findings:
             return _check_converted(root, workers)
         if kind == "images":
             return _check_images(root, workers)
-        raise UserError(f"{root}: a dataset of kind {kind!r} cannot be checked; `video` and `images` can.")
+        raise UserError(
+            f"{root}: a dataset of kind {kind!r} cannot be checked; `video` and `images` can."
+        )
     if (root / "JPEGImages").is_dir():
         return _check_folder(root, workers)
-    raise UserError(f"{root}: neither a converted dataset (no meta.json) nor a DAVIS-style folder (no JPEGImages/).")
+    raise UserError(
+        f"{root}: neither a converted dataset (no meta.json) nor a DAVIS-style folder (no JPEGImages/)."
+    )
 
 
 def _check_converted(root: Path, workers: int) -> Findings:
@@ -107,14 +113,35 @@ def _check_converted(root: Path, workers: int) -> Findings:
         listed = tuple(data.meta.get("listed_objects", {}).get(sequence.name, ()))
         frames = tuple(data.frame_path(sequence.name, frame) for frame in sequence.frames)
         masks = tuple(root / "masks" / sequence.name / f"{frame}.png" for frame in sequence.masks)
-        videos.append(_Video(sequence.name, frames, masks, sequence.size, sequence.objects, sequence.required or (), listed))
+        videos.append(
+            _Video(
+                sequence.name,
+                frames,
+                masks,
+                sequence.size,
+                sequence.objects,
+                sequence.required or (),
+                listed,
+            )
+        )
     settings = data.meta.get("settings", {})
     findings = _read_videos(data.meta["name"], videos, workers)
-    categories = {category for objects in data.meta.get("categories", {}).values() for category in objects.values()}
+    categories = {
+        category
+        for objects in data.meta.get("categories", {}).values()
+        for category in objects.values()
+    }
     if categories:
         findings.counts["categories"] = len(categories)
-    if not settings.keys() & {"sequences", "exclude", "holdout"}:  # a part of a split has no published counts
-        findings.source, findings.split = settings.get("source"), data.meta.get("split", settings.get("split"))
+    if not settings.keys() & {
+        "sequences",
+        "exclude",
+        "holdout",
+    }:  # a part of a split has no published counts
+        findings.source, findings.split = (
+            settings.get("source"),
+            data.meta.get("split", settings.get("split")),
+        )
         findings.reduced = "size" in settings
     return findings
 
@@ -122,9 +149,15 @@ def _check_converted(root: Path, workers: int) -> Findings:
 def _check_folder(root: Path, workers: int) -> Findings:
     frames, masks = resolution_folders(root, FolderSettings(source="none"))
     videos = []
-    for folder in sorted(path for path in frames.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        own = sorted(path for path in (masks / folder.name).glob("*.png") if not path.name.startswith("."))
-        videos.append(_Video(folder.name, tuple(image_files(folder).values()), tuple(own), None, None))
+    for folder in sorted(
+        path for path in frames.iterdir() if path.is_dir() and not path.name.startswith(".")
+    ):
+        own = sorted(
+            path for path in (masks / folder.name).glob("*.png") if not path.name.startswith(".")
+        )
+        videos.append(
+            _Video(folder.name, tuple(image_files(folder).values()), tuple(own), None, None)
+        )
     return _read_videos(root.name, videos, workers)
 
 
@@ -151,11 +184,17 @@ def _read_video(video: _Video) -> _Facts:
         found = _image_size(path, problems)
         size = size or found
         if found and found != size:
-            problems.append(Problem("size mismatch", f"{path} is {_text(found)}, its sequence {_text(size)}"))
+            problems.append(
+                Problem("size mismatch", f"{path} is {_text(found)}, its sequence {_text(size)}")
+            )
     if not video.masks:
         problems.append(Problem("sequence without a mask", video.name))
     stems = {path.stem for path in video.frames}
-    problems += [Problem("wanted frame that is not there", f"{video.name}/{frame}") for frame in video.required if frame not in stems]
+    problems += [
+        Problem("wanted frame that is not there", f"{video.name}/{frame}")
+        for frame in video.required
+        if frame not in stems
+    ]
     values: set[int] = set()
     void = 0
     for path in video.masks:
@@ -165,14 +204,24 @@ def _read_video(video: _Video) -> _Facts:
         if mask is None:
             continue
         if size and mask.shape != size:
-            problems.append(Problem("size mismatch", f"{path} is {_text(mask.shape)}, its frames {_text(size)}"))
+            problems.append(
+                Problem("size mismatch", f"{path} is {_text(mask.shape)}, its frames {_text(size)}")
+            )
         present = set(np.unique(mask).tolist())
         void += VOID in present
-        unknown = sorted(present - {0, VOID} - set(video.objects)) if video.objects is not None else []
-        problems += [Problem("id that meta.json does not list", f"{path}: {number}") for number in unknown]
+        unknown = (
+            sorted(present - {0, VOID} - set(video.objects)) if video.objects is not None else []
+        )
+        problems += [
+            Problem("id that meta.json does not list", f"{path}: {number}") for number in unknown
+        ]
         values |= present
     values -= {0, VOID}
-    problems += [Problem("id without pixels", f"{video.name}: {number}") for number in video.objects or () if number not in values]
+    problems += [
+        Problem("id without pixels", f"{video.name}: {number}")
+        for number in video.objects or ()
+        if number not in values
+    ]
     problems += [
         Problem("listed object that no mask shows", f"{video.name}: {number}")
         for number in video.listed
@@ -219,13 +268,28 @@ def _check_images(root: Path, workers: int) -> Findings:
     for entry in content["annotations"]:
         by_image[entry["image_id"]].append(entry)
     tasks = [
-        (root / "images" / image["file_name"], (image["height"], image["width"]), by_image[image["id"]]) for image in content["images"]
+        (
+            root / "images" / image["file_name"],
+            (image["height"], image["width"]),
+            by_image[image["id"]],
+        )
+        for image in content["images"]
     ]
-    problems = [problem for found in ordered_map(_read_image, tasks, workers, f"check {meta['name']}") for problem in found]
+    problems = [
+        problem
+        for found in ordered_map(_read_image, tasks, workers, f"check {meta['name']}")
+        for problem in found
+    ]
     crowd = sum(entry.get("iscrowd", 0) for entry in content["annotations"])
-    counts = {"images": len(tasks), "instances": len(content["annotations"]), "crowd regions": crowd}
+    counts = {
+        "images": len(tasks),
+        "instances": len(content["annotations"]),
+        "crowd regions": crowd,
+    }
     settings = meta.get("settings", {})
-    findings = Findings(meta["name"], counts, problems, settings.get("source"), folders=meta.get("folders", {}))
+    findings = Findings(
+        meta["name"], counts, problems, settings.get("source"), folders=meta.get("folders", {})
+    )
     if not findings.folders:
         counts["categories"] = len(content["categories"])
         annotations = Path(settings.get("annotations", "annotations/instances_train2017.json")).stem
@@ -238,7 +302,9 @@ def _read_image(task: tuple[Path, tuple[int, int], list[dict]]) -> list[Problem]
     problems: list[Problem] = []
     found = _image_size(path, problems)
     if found and found != size:
-        problems.append(Problem("size mismatch", f"{path} is {_text(found)}, instances.json says {_text(size)}"))
+        problems.append(
+            Problem("size mismatch", f"{path} is {_text(found)}, instances.json says {_text(size)}")
+        )
     if not entries:
         problems.append(Problem("image without an instance", str(path)))
     for entry in entries:

@@ -23,11 +23,15 @@ def image_files(folder: Path) -> dict[str, Path]:
         if file.name.startswith(".") or file.suffix.lower() not in FRAME_SUFFIXES:
             continue
         if file.stem in files:
-            raise UserError(f"{folder}: {files[file.stem].name} and {file.name} share a frame name. Keep one of them.")
+            raise UserError(
+                f"{folder}: {files[file.stem].name} and {file.name} share a frame name. Keep one of them."
+            )
         files[file.stem] = file
     suffixes = sorted({file.suffix for file in files.values()})
     if len(suffixes) > 1:
-        raise UserError(f"{folder}: the frames are of mixed kinds ({', '.join(suffixes)}). Keep one kind in a sequence.")
+        raise UserError(
+            f"{folder}: the frames are of mixed kinds ({', '.join(suffixes)}). Keep one kind in a sequence."
+        )
     return files
 
 
@@ -51,7 +55,9 @@ def checked_size(path: Path) -> tuple[int, int]:
 def link(source: Path, destination: Path) -> None:
     """Make `destination` a relative link to `source`; a link on the way to `source` (data/raw/<name>) is kept as it is."""
     destination.parent.mkdir(parents=True, exist_ok=True)
-    os.symlink(os.path.relpath(os.path.abspath(source), os.path.realpath(destination.parent)), destination)
+    os.symlink(
+        os.path.relpath(os.path.abspath(source), os.path.realpath(destination.parent)), destination
+    )
 
 
 def reduced_size(height: int, width: int, size: int | None) -> tuple[int, int]:
@@ -59,7 +65,11 @@ def reduced_size(height: int, width: int, size: int | None) -> tuple[int, int]:
     short = min(height, width)
     if size is None or short <= size:
         return height, width
-    return (size, int(width * size / height)) if height <= width else (int(height * size / width), size)
+    return (
+        (size, int(width * size / height))
+        if height <= width
+        else (int(height * size / width), size)
+    )
 
 
 def resize_frame(frame: np.ndarray, size: tuple[int, int], filter: str = "area") -> np.ndarray:
@@ -76,7 +86,9 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.ascontiguousarray(mask[rows[:, None], columns[None, :]])
 
 
-def copy_reduced(source: Path, destination: Path, size: tuple[int, int], filter: str = "area") -> None:
+def copy_reduced(
+    source: Path, destination: Path, size: tuple[int, int], filter: str = "area"
+) -> None:
     """Write `source` reduced to (height, width) as JPEG; `filter` as in `resize_frame`."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     destination.write_bytes(encode_frame(resize_frame(read_frame(source), size, filter)))

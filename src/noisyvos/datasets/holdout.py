@@ -21,14 +21,20 @@ class SplitSettings(DatasetSettings):
         chosen = sorted(names)
         if self.holdout is None:
             if self.take == "holdout":
-                raise UserError("`take: holdout` needs `holdout`, the number of videos that are held out.")
+                raise UserError(
+                    "`take: holdout` needs `holdout`, the number of videos that are held out."
+                )
             return chosen
         if self.holdout >= len(chosen):
-            raise UserError(f"`holdout: {self.holdout}` leaves nothing of {len(chosen)} videos: lower it.")
+            raise UserError(
+                f"`holdout: {self.holdout}` leaves nothing of {len(chosen)} videos: lower it."
+            )
         held = held_out(chosen, self.holdout)
         return [name for name in chosen if (name in held) == (self.take == "holdout")]
 
 
 def held_out(names: Iterable[str], count: int) -> frozenset[str]:
     """Return the `count` names whose SHA-256 is smallest: the same on any machine, and hardly changed if a video is missing."""
-    return frozenset(sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:count])
+    return frozenset(
+        sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:count]
+    )

@@ -34,7 +34,9 @@ class Sequence:
     objects: tuple[int, ...]  # every id that occurs in a mask, ascending, without void
     suffix: str = ".jpg"  # of the frame files
     required: tuple[str, ...] | None = None  # frames whose results a benchmark asks for; None: all
-    appears: dict[int, str] | None = None  # first frame of each object, recorded where a benchmark gives objects one by one
+    appears: dict[int, str] | None = (
+        None  # first frame of each object, recorded where a benchmark gives objects one by one
+    )
     origin: tuple[str, str] | None = None  # in a mix: the dataset it is part of and its name there
     repeat: int = 1  # how often it counts in an epoch of training
     jump_divisor: int = 1  # what the largest frame gap of a schedule is divided by
@@ -65,7 +67,9 @@ class VideoDataset:
                 tuple(entry["objects"]),
                 entry.get("suffix", ".jpg"),
                 tuple(entry["required"]) if "required" in entry else None,
-                {int(number): frame for number, frame in entry["appears"].items()} if "appears" in entry else None,
+                {int(number): frame for number, frame in entry["appears"].items()}
+                if "appears" in entry
+                else None,
                 (entry["origin"][0], entry["origin"][1]) if "origin" in entry else None,
                 entry.get("repeat", 1),
                 entry.get("jump_divisor", 1),
@@ -75,7 +79,10 @@ class VideoDataset:
 
     def origin(self, sequence: str) -> tuple[str, str]:
         """Return the dataset and the name that a sequence had before it was mixed with others; its own otherwise."""
-        return self.sequences[sequence].origin or (str(self.meta.get("name", self.root.name)), sequence)
+        return self.sequences[sequence].origin or (
+            str(self.meta.get("name", self.root.name)),
+            sequence,
+        )
 
     def frame_path(self, sequence: str, frame: str) -> Path:
         """Return the file of one frame."""
@@ -90,18 +97,27 @@ class VideoDataset:
         mask = self.masks.read(sequence, frame)
         size = self.sequences[sequence].size
         if mask.shape != size:
-            raise UserError(f"{self.masks_path}: {sequence}/{frame}.png is {mask.shape}, its frames are {size} (height, width).")
+            raise UserError(
+                f"{self.masks_path}: {sequence}/{frame}.png is {mask.shape}, its frames are {size} (height, width)."
+            )
         return mask
 
 
 def write_video_meta(root: str | Path, name: str, sequences: list[Sequence], **extra: Any) -> None:
     """Seal a video dataset by writing its meta.json; `extra` holds facts on how it was made (no times, no paths)."""
     entries = {s.name: _entry(s) for s in sequences}
-    write_json(Path(root) / "meta.json", {"kind": "video", "name": name, "sequences": entries, **extra})
+    write_json(
+        Path(root) / "meta.json", {"kind": "video", "name": name, "sequences": entries, **extra}
+    )
 
 
 def _entry(s: Sequence) -> dict[str, Any]:
-    entry: dict[str, Any] = {"frames": list(s.frames), "masks": list(s.masks), "size": list(s.size), "objects": list(s.objects)}
+    entry: dict[str, Any] = {
+        "frames": list(s.frames),
+        "masks": list(s.masks),
+        "size": list(s.size),
+        "objects": list(s.objects),
+    }
     entry["suffix"] = s.suffix
     if s.required is not None:
         entry["required"] = list(s.required)
@@ -121,5 +137,7 @@ def read_meta(root: str | Path, kind: str, made_by: str = "convert") -> dict[str
         )
     meta = json.loads(path.read_text(encoding="utf-8"))
     if meta.get("kind") != kind:
-        raise UserError(f"{root}: this dataset is of kind {meta.get('kind')!r}, but {kind!r} is needed here.")
+        raise UserError(
+            f"{root}: this dataset is of kind {meta.get('kind')!r}, but {kind!r} is needed here."
+        )
     return meta

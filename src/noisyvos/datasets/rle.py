@@ -13,7 +13,9 @@ def decode_rle(shape: dict[str, Any]) -> np.ndarray:
     if isinstance(shape["counts"], str):
         from pycocotools import mask as coco_mask
 
-        return np.ascontiguousarray(coco_mask.decode({"size": [height, width], "counts": shape["counts"].encode()}))
+        return np.ascontiguousarray(
+            coco_mask.decode({"size": [height, width], "counts": shape["counts"].encode()})
+        )
     counts = np.asarray(shape["counts"])
     values = np.repeat(np.arange(len(counts)) % 2, counts).astype(np.uint8)
     return np.ascontiguousarray(values.reshape(width, height).T)

@@ -26,7 +26,9 @@ def unit_at(position: int, count: int, *, seed: int, name: str, endless: bool = 
     return int(_order(count, seed, name, epoch)[place]) + (epoch * count if endless else 0)
 
 
-def choose_frames(length: int, clip_length: int, max_jump: int, reverse: float, generator: np.random.Generator) -> list[int]:
+def choose_frames(
+    length: int, clip_length: int, max_jump: int, reverse: float, generator: np.random.Generator
+) -> list[int]:
     """Return `clip_length` distinct frame numbers of a video of `length` frames, in the order they are shown.
 
     Each frame lies within `max_jump` of some other chosen one (XMem's sampler, Cheng and Schwing 2022); the whole is
@@ -46,7 +48,9 @@ def choose_frames(length: int, clip_length: int, max_jump: int, reverse: float, 
     return chosen[::-1] if generator.random() < reverse else chosen
 
 
-def choose_forward(length: int, clip_length: int, max_jump: int, reverse: float, generator: np.random.Generator) -> list[int]:
+def choose_forward(
+    length: int, clip_length: int, max_jump: int, reverse: float, generator: np.random.Generator
+) -> list[int]:
     """Return `clip_length` frame numbers in time order, each 1 to `max_jump` after the one before (STM's sampler, Oh et al. 2019).
 
     The first is uniform among those that leave room for the rest; a later one is uniform between its predecessor and the
@@ -61,7 +65,9 @@ def choose_forward(length: int, clip_length: int, max_jump: int, reverse: float,
     return chosen[::-1] if generator.random() < reverse else chosen
 
 
-def choose_any(length: int, clip_length: int, max_jump: int, reverse: float, generator: np.random.Generator) -> list[int]:
+def choose_any(
+    length: int, clip_length: int, max_jump: int, reverse: float, generator: np.random.Generator
+) -> list[int]:
     """Return `clip_length` distinct frame numbers in random order, whatever lies between them (AFB-URR's sampler, Liang et al. 2020).
 
     `max_jump` and `reverse` play no part. A video shorter than the clip raises ValueError.
@@ -71,7 +77,9 @@ def choose_any(length: int, clip_length: int, max_jump: int, reverse: float, gen
     return [int(frame) for frame in generator.choice(length, clip_length, replace=False)]
 
 
-def choose_still(length: int, clip_length: int, max_jump: int, reverse: float, generator: np.random.Generator) -> list[int]:
+def choose_still(
+    length: int, clip_length: int, max_jump: int, reverse: float, generator: np.random.Generator
+) -> list[int]:
     """Return one frame number `clip_length` times: a still picture, which the augmentation sets in motion (RHMNet, arXiv 2303.14384).
 
     `max_jump` and `reverse` play no part.
@@ -79,7 +87,12 @@ def choose_still(length: int, clip_length: int, max_jump: int, reverse: float, g
     return [int(generator.integers(length))] * clip_length
 
 
-SAMPLERS = {"near": choose_frames, "forward": choose_forward, "any": choose_any, "still": choose_still}
+SAMPLERS = {
+    "near": choose_frames,
+    "forward": choose_forward,
+    "any": choose_any,
+    "still": choose_still,
+}
 
 
 def frames_needed(sampler: str, clip_length: int) -> int:
@@ -98,7 +111,9 @@ def divided_jump(sampler: str, max_jump: int, divisor: int) -> int:
 def usable_objects(mask: np.ndarray, min_area: int = 1) -> list[int]:
     """Return the object ids with at least `min_area` pixels in an index mask (H, W) uint8, ascending; void is no object."""
     areas = np.bincount(mask.ravel(), minlength=256)
-    return [int(label) for label in np.flatnonzero(areas >= max(1, min_area)) if label not in (0, VOID)]
+    return [
+        int(label) for label in np.flatnonzero(areas >= max(1, min_area)) if label not in (0, VOID)
+    ]
 
 
 def lasting_objects(masks: np.ndarray) -> list[int]:

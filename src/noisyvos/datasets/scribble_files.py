@@ -21,10 +21,14 @@ def scribble_files(folder: Path, sequence: Sequence) -> dict[str, Path]:
     """Return {frame: file} of one video, in order; UserError if there is none, or one without a frame."""
     single = folder / f"{sequence.name}.bmp"
     files = (
-        {sequence.frames[0]: single} if single.is_file() else {file.stem: file for file in sorted((folder / sequence.name).glob("*.bmp"))}
+        {sequence.frames[0]: single}
+        if single.is_file()
+        else {file.stem: file for file in sorted((folder / sequence.name).glob("*.bmp"))}
     )
     if not files:
-        raise UserError(f"{folder}: no scribbles of {sequence.name!r}: neither {sequence.name}.bmp nor {sequence.name}/<frame>.bmp.")
+        raise UserError(
+            f"{folder}: no scribbles of {sequence.name!r}: neither {sequence.name}.bmp nor {sequence.name}/<frame>.bmp."
+        )
     for frame, file in files.items():
         if frame not in sequence.frames:
             raise UserError(f"{file}: {sequence.name!r} has no frame {frame}.")
@@ -41,7 +45,9 @@ def read_scribbles(file: Path, sequence: Sequence, *, highest: bool = False) -> 
     try:
         with Image.open(file) as image:
             if image.mode not in ("L", "P"):
-                raise UserError(f"{file}: an image of mode {image.mode}; scribbles are 8-bit bitmaps of one channel.")
+                raise UserError(
+                    f"{file}: an image of mode {image.mode}; scribbles are 8-bit bitmaps of one channel."
+                )
             if image.size != (sequence.size[1], sequence.size[0]):
                 _check_aspect(file, image.size, sequence)
                 image = image.resize((sequence.size[1], sequence.size[0]), Image.Resampling.NEAREST)
@@ -50,12 +56,16 @@ def read_scribbles(file: Path, sequence: Sequence, *, highest: bool = False) -> 
         raise UserError(f"{file}: this scribble map cannot be read ({error}).") from None
     last = max(sequence.objects, default=0)
     if last > MOST_OBJECTS:
-        raise UserError(f"{file}: object {last} of {sequence.name!r} has no number in a scribble map, which ends at {MOST_OBJECTS}.")
+        raise UserError(
+            f"{file}: object {last} of {sequence.name!r} has no number in a scribble map, which ends at {MOST_OBJECTS}."
+        )
     background = int(drawn.max()) if highest else last + 1
     known = {0, background, *sequence.objects}
     strange = sorted(set(np.unique(drawn).tolist()) - known)
     if strange:
-        raise UserError(f"{file}: label {strange[0]} is neither an object of {sequence.name!r} nor its background ({background}).")
+        raise UserError(
+            f"{file}: label {strange[0]} is neither an object of {sequence.name!r} nor its background ({background})."
+        )
     table = np.full(256, VOID, np.uint8)
     for number in sequence.objects:
         table[number] = number
@@ -64,7 +74,9 @@ def read_scribbles(file: Path, sequence: Sequence, *, highest: bool = False) -> 
     return table[drawn]
 
 
-def read_video(folder: Path, sequence: Sequence, *, highest: bool = False) -> Iterator[tuple[str, np.ndarray]]:
+def read_video(
+    folder: Path, sequence: Sequence, *, highest: bool = False
+) -> Iterator[tuple[str, np.ndarray]]:
     """Yield (frame, labels) of every scribble map of a video."""
     for frame, file in scribble_files(folder, sequence).items():
         yield frame, read_scribbles(file, sequence, highest=highest)
@@ -73,4 +85,6 @@ def read_video(folder: Path, sequence: Sequence, *, highest: bool = False) -> It
 def _check_aspect(file: Path, size: tuple[int, int], sequence: Sequence) -> None:
     scale = (size[0] / sequence.size[1], size[1] / sequence.size[0])
     if abs(scale[0] / scale[1] - 1) > 0.01:
-        raise UserError(f"{file}: {size[0]}x{size[1]}, which is not the shape of the frames, {sequence.size[1]}x{sequence.size[0]}.")
+        raise UserError(
+            f"{file}: {size[0]}x{size[1]}, which is not the shape of the frames, {sequence.size[1]}x{sequence.size[0]}."
+        )

@@ -45,7 +45,9 @@ def scribbles(mask: np.ndarray, hand: Hand, generator: np.random.Generator) -> n
         chosen = _some(paths, int(generator.integers(1, hand.strokes, endpoint=True)), generator)
         drawn[draw([_by_hand(path, hand, generator) for path in chosen], region, width)] = label
     background = mask == 0
-    clear = cv2.erode(background.astype(np.uint8), _disk(CLEAR), borderType=cv2.BORDER_CONSTANT, borderValue=1).astype(bool)
+    clear = cv2.erode(
+        background.astype(np.uint8), _disk(CLEAR), borderType=cv2.BORDER_CONSTANT, borderValue=1
+    ).astype(bool)
     region = clear if clear.any() else background
     if region.any():
         strokes = [_by_hand(path, hand, generator) for path in _on_all_sides(region)]
@@ -98,7 +100,9 @@ def _opened(inside: np.ndarray) -> np.ndarray:
     """Return the region without what is thin for its size; the radius is that of the DAVIS robot, less where nothing would be left."""
     radius = min(0.15 * np.sqrt(np.count_nonzero(inside)) / 2, 16)
     while radius > 1:
-        smooth = cv2.morphologyEx(inside.astype(np.uint8), cv2.MORPH_OPEN, _disk(round(radius)), borderValue=0)
+        smooth = cv2.morphologyEx(
+            inside.astype(np.uint8), cv2.MORPH_OPEN, _disk(round(radius)), borderValue=0
+        )
         if smooth.any():
             return smooth.astype(bool)
         radius *= 0.9
@@ -119,7 +123,10 @@ def _longest_paths(line: np.ndarray) -> list[np.ndarray]:
         starts.append(there)
         ends.append(other[there])
         lengths.append(np.full(len(there), np.hypot(*move)))
-    graph = coo_array((np.concatenate(lengths), (np.concatenate(starts), np.concatenate(ends))), (len(nodes), len(nodes)))
+    graph = coo_array(
+        (np.concatenate(lengths), (np.concatenate(starts), np.concatenate(ends))),
+        (len(nodes), len(nodes)),
+    )
     tree = minimum_spanning_tree(graph.tocsr())
     count, part = connected_components(tree, directed=False)
     paths = []
@@ -141,14 +148,18 @@ def _farthest(tree: object, start: int) -> tuple[int, np.ndarray]:
 
 def _deepest(region: np.ndarray) -> np.ndarray:
     """Return the point deepest inside a bool region, (1, 2)."""
-    distance = cv2.distanceTransform(np.pad(region.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    distance = cv2.distanceTransform(
+        np.pad(region.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+    )[1:-1, 1:-1]
     return np.array([np.unravel_index(np.argmax(distance), region.shape)])
 
 
 def _some(paths: list[np.ndarray], count: int, generator: np.random.Generator) -> list[np.ndarray]:
     """Return at most `count` of the paths, long ones rather than short ones."""
     lengths = np.array([len(path) for path in paths], float)
-    chosen = generator.choice(len(paths), min(count, len(paths)), replace=False, p=lengths / lengths.sum())
+    chosen = generator.choice(
+        len(paths), min(count, len(paths)), replace=False, p=lengths / lengths.sum()
+    )
     return [paths[index] for index in chosen]
 
 

@@ -11,7 +11,14 @@ from typing import Any, Literal
 import numpy as np
 
 from noisyvos.datasets.base import Conversion
-from noisyvos.datasets.files import checked_size, copy_reduced, image_files, link, reduced_size, resize_mask
+from noisyvos.datasets.files import (
+    checked_size,
+    copy_reduced,
+    image_files,
+    link,
+    reduced_size,
+    resize_mask,
+)
 from noisyvos.datasets.layout import Sequence, write_video_meta
 from noisyvos.errors import UserError
 from noisyvos.io.images import VOID, decode_mask, encode_mask
@@ -50,9 +57,19 @@ def convert_sequences(
     made = ordered_map(convert or convert_sequence, tasks, job.workers, job.name)
     sequences = [sequence for sequence in made if sequence is not None]
     if not sequences:
-        raise UserError(f"{job.raw}: no sequence is left of the {len(tasks)} that were to be converted.")
-    write_video_meta(job.out, job.name, sequences, settings=settings.model_dump(mode="json", exclude_defaults=True), **extra)
-    frames, masks, objects = (sum(map(len, part)) for part in zip(*((s.frames, s.masks, s.objects) for s in sequences)))
+        raise UserError(
+            f"{job.raw}: no sequence is left of the {len(tasks)} that were to be converted."
+        )
+    write_video_meta(
+        job.out,
+        job.name,
+        sequences,
+        settings=settings.model_dump(mode="json", exclude_defaults=True),
+        **extra,
+    )
+    frames, masks, objects = (
+        sum(map(len, part)) for part in zip(*((s.frames, s.masks, s.objects) for s in sequences))
+    )
     return f"{len(sequences)} sequences, {frames} frames, {masks} masks, {objects} objects"
 
 
@@ -89,15 +106,25 @@ def _files(task: SequenceTask) -> tuple[dict[str, Path], dict[str, Path]]:
     frames = image_files(task.frames) if task.frames.is_dir() else {}
     if not frames:
         raise UserError(f"{task.frames}: this sequence has no frames (.jpg, .jpeg or .png).")
-    masks = {} if not task.masks.is_dir() else {f.stem: f for f in sorted(task.masks.glob("*.png")) if not f.name.startswith(".")}
+    masks = (
+        {}
+        if not task.masks.is_dir()
+        else {f.stem: f for f in sorted(task.masks.glob("*.png")) if not f.name.startswith(".")}
+    )
     if not masks:
-        raise UserError(f"{task.masks}: no masks for this sequence. Add at least one PNG mask, or put the sequence under `exclude`.")
+        raise UserError(
+            f"{task.masks}: no masks for this sequence. Add at least one PNG mask, or put the sequence under `exclude`."
+        )
     for stem in masks:
         if stem not in frames:
-            raise UserError(f"{masks[stem]}: there is no frame {stem} in {task.frames} for this mask.")
+            raise UserError(
+                f"{masks[stem]}: there is no frame {stem} in {task.frames} for this mask."
+            )
     for stem in task.required or ():
         if stem not in frames:
-            raise UserError(f"{task.frames}: the frame {stem}, for which the benchmark wants a result, is not there.")
+            raise UserError(
+                f"{task.frames}: the frame {stem}, for which the benchmark wants a result, is not there."
+            )
     return frames, masks
 
 
@@ -113,12 +140,18 @@ def _common_size(frames: dict[str, Path]) -> tuple[int, int]:
     for file in frames.values():
         other = checked_size(file)
         if other != size:
-            raise UserError(f"{file}: this frame is {other[1]}x{other[0]}, but {first.name} of the same sequence is {size[1]}x{size[0]}.")
+            raise UserError(
+                f"{file}: this frame is {other[1]}x{other[0]}, but {first.name} of the same sequence is {size[1]}x{size[0]}."
+            )
     return size
 
 
 def _convert_masks(
-    task: SequenceTask, files: dict[str, Path], names: list[tuple[str, str]], full: tuple[int, int], size: tuple[int, int]
+    task: SequenceTask,
+    files: dict[str, Path],
+    names: list[tuple[str, str]],
+    full: tuple[int, int],
+    size: tuple[int, int],
 ) -> dict[int, str]:
     """Write all masks of a video and return {object id: first frame} of what is left after reduction."""
     masks = {stem: decode_mask(file) for stem, file in files.items()}
@@ -137,7 +170,10 @@ def _convert_masks(
             )
         masks = {stem: (mask > 0).astype(np.uint8) for stem, mask in masks.items()}
     elif task.one_object:
-        masks = {stem: np.where(mask == VOID, mask, mask > 0).astype(np.uint8) for stem, mask in masks.items()}
+        masks = {
+            stem: np.where(mask == VOID, mask, mask > 0).astype(np.uint8)
+            for stem, mask in masks.items()
+        }
     folder = task.out / "masks" / task.name
     folder.mkdir(parents=True)
     appears: dict[int, str] = {}
@@ -149,5 +185,7 @@ def _convert_masks(
             (folder / f"{name}.png").write_bytes(encode_mask(reduced))
     appears = {number: name for number, name in appears.items() if number not in (0, VOID)}
     if not appears:
-        raise UserError(f"{task.masks}: no object is left in these masks at {size[1]}x{size[0]}. Raise `size` of the dataset.")
+        raise UserError(
+            f"{task.masks}: no object is left in these masks at {size[1]}x{size[0]}. Raise `size` of the dataset."
+        )
     return appears

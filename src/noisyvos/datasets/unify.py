@@ -43,7 +43,9 @@ def colour_mask(path: Path) -> np.ndarray:
     total = (colours >> 16) + (colours >> 8 & 255) + (colours & 255)
     kept = (total == 0) | (total >= 3 * 128)
     if kept.sum() > 255:
-        raise UserError(f"{path}: {kept.sum()} bright colours are too many for object ids. Is this a photograph instead of a mask?")
+        raise UserError(
+            f"{path}: {kept.sum()} bright colours are too many for object ids. Is this a photograph instead of a mask?"
+        )
     numbers = np.where(kept, np.cumsum(kept) - 1, 0)
     return numbers[place.reshape(codes.shape)].astype(np.uint8)
 
@@ -59,7 +61,9 @@ def coco_mask(annotations: tuple[dict[str, Any], ...], size: tuple[int, int]) ->
     from pycocotools import mask as coco
 
     if len(annotations) > 254:
-        raise UserError(f"{len(annotations)} instances in one image are more than a mask can hold (254).")
+        raise UserError(
+            f"{len(annotations)} instances in one image are more than a mask can hold (254)."
+        )
     result = np.zeros(size, np.uint8)
     for number, annotation in enumerate(annotations, 1):
         shape = annotation["segmentation"]
@@ -91,7 +95,9 @@ def _voc(source: Path) -> Iterator[Pair]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: this list of images is missing.")
     for name in path.read_text(encoding="utf-8").split():
-        yield Pair(source / "JPEGImages" / f"{name}.jpg", source / "SegmentationObject" / f"{name}.png")
+        yield Pair(
+            source / "JPEGImages" / f"{name}.jpg", source / "SegmentationObject" / f"{name}.png"
+        )
 
 
 def _coco(source: Path) -> Iterator[Pair]:
@@ -102,13 +108,26 @@ def _coco(source: Path) -> Iterator[Pair]:
             by_image: dict[int, list[dict[str, Any]]] = {}
             for annotation in content["annotations"]:
                 if annotation["area"] >= LEAST_COCO_AREA:
-                    by_image.setdefault(annotation["image_id"], []).append({"segmentation": annotation["segmentation"]})
-            found = [(image["coco_url"], by_image.get(image["id"], []), (image["height"], image["width"])) for image in content["images"]]
+                    by_image.setdefault(annotation["image_id"], []).append(
+                        {"segmentation": annotation["segmentation"]}
+                    )
+            found = [
+                (
+                    image["coco_url"],
+                    by_image.get(image["id"], []),
+                    (image["height"], image["width"]),
+                )
+                for image in content["images"]
+            ]
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: this is not a COCO instances file ({type(error).__name__}: {error}).") from None
+            raise UserError(
+                f"{path}: this is not a COCO instances file ({type(error).__name__}: {error})."
+            ) from None
         for url, annotations, size in found:
             if annotations:
-                yield Pair(source.joinpath(*PurePosixPath(url).parts[-2:]), None, tuple(annotations), size)
+                yield Pair(
+                    source.joinpath(*PurePosixPath(url).parts[-2:]), None, tuple(annotations), size
+                )
 
 
 SETS: dict[str, Callable[[Path], Iterator[Pair]]] = {

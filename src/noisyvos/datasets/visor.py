@@ -17,7 +17,18 @@ from noisyvos.io.images import encode_mask
 CANVAS = (1080, 1920)  # height, width in which all polygons are given
 LEAST_MASKS = {"train": 3, "val": 2}  # sequences with fewer are left out
 UNSEEN_KITCHENS = frozenset(
-    ["P07_101", "P07_103", "P07_110", "P09_02", "P09_07", "P09_103", "P09_104", "P09_106", "P21_01", "P29_04"],
+    [
+        "P07_101",
+        "P07_103",
+        "P07_110",
+        "P09_02",
+        "P09_07",
+        "P09_103",
+        "P09_104",
+        "P09_106",
+        "P21_01",
+        "P29_04",
+    ],
 )
 
 
@@ -25,7 +36,9 @@ def visor_palette() -> bytes:
     """Return the palette of VISOR masks, 256 RGB triples: 22 colours close to those of DAVIS, then greys."""
     named = """0 0 0 128 0 0 0 128 0 128 128 0 0 0 128 128 0 128 0 128 128 128 128 128 64 0 0 191 0 0 64 128 0 191 128 0
     64 0 128 191 0 128 64 128 128 191 128 128 0 64 0 128 64 0 0 191 0 128 191 0 0 64 128 128 64 128"""
-    return bytes(int(value) for value in named.split()) + bytes(value for grey in range(22, 256) for value in (grey,) * 3)
+    return bytes(int(value) for value in named.split()) + bytes(
+        value for grey in range(22, 256) for value in (grey,) * 3
+    )
 
 
 _PALETTE = visor_palette()
@@ -69,13 +82,22 @@ def read_visor(folder: Path) -> dict[str, list[dict[str, Any]]]:
             for entry in entries:
                 for field in ("name", "subsequence", "video"):
                     _plain(entry["image"][field])
-                shapes = [{"name": shape["name"], "segments": shape["segments"]} for shape in entry["annotations"]]
-                found.setdefault(entry["image"]["subsequence"], []).append({"image": entry["image"], "annotations": shapes})
+                shapes = [
+                    {"name": shape["name"], "segments": shape["segments"]}
+                    for shape in entry["annotations"]
+                ]
+                found.setdefault(entry["image"]["subsequence"], []).append(
+                    {"image": entry["image"], "annotations": shapes}
+                )
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{file}: this is not a VISOR annotation file ({type(error).__name__}: {error}).") from None
+            raise UserError(
+                f"{file}: this is not a VISOR annotation file ({type(error).__name__}: {error})."
+            ) from None
         repeated = sorted(found.keys() & sequences.keys())
         if repeated:
-            raise UserError(f"{file}: the subsequence {repeated[0]} is also in another file of this set.")
+            raise UserError(
+                f"{file}: the subsequence {repeated[0]} is also in another file of this set."
+            )
         sequences |= found
     return sequences
 
@@ -102,18 +124,28 @@ def convert_sequence(task: VisorTask) -> VisorSequence:
     kept = len(masks) >= task.least
     if kept:
         _write(task, masks)
-    return VisorSequence(task.name, {number: name for name, number in ids.items()}, len(masks) if kept else 0, empty_first)
+    return VisorSequence(
+        task.name,
+        {number: name for name, number in ids.items()},
+        len(masks) if kept else 0,
+        empty_first,
+    )
 
 
 def object_ids(frames: tuple[dict[str, Any], ...], strict: bool = False) -> dict[str, int]:
     """Return name -> id for the entities that have polygons in `frames`: 1, 2, ... in the order of code points."""
     present = {
-        shape["name"] for frame in frames for shape in frame["annotations"] if (any(shape["segments"]) if strict else shape["segments"])
+        shape["name"]
+        for frame in frames
+        for shape in frame["annotations"]
+        if (any(shape["segments"]) if strict else shape["segments"])
     }
     return {name: number for number, name in enumerate(sorted(present), 1)}
 
 
-def draw(shapes: list[dict[str, Any]], ids: dict[str, int], by_position: bool, strict: bool = False) -> np.ndarray:
+def draw(
+    shapes: list[dict[str, Any]], ids: dict[str, int], by_position: bool, strict: bool = False
+) -> np.ndarray:
     """Return the full-size index mask of one frame: entities in file order, later ones over earlier ones.
 
     All polygons of an entity are filled together (even-odd, boundary pixels included), corners truncated to whole pixels. An empty
@@ -123,7 +155,11 @@ def draw(shapes: list[dict[str, Any]], ids: dict[str, int], by_position: bool, s
     canvas = np.zeros(CANVAS, np.uint8)
     for position, shape in enumerate(shapes, 1):
         number = position if by_position else ids.get(shape["name"])
-        polygons = [np.asarray(part, np.float64).reshape(-1, 2).astype(np.int32) for part in shape["segments"] if part or not strict]
+        polygons = [
+            np.asarray(part, np.float64).reshape(-1, 2).astype(np.int32)
+            for part in shape["segments"]
+            if part or not strict
+        ]
         polygons = [part if len(part) else np.zeros((1, 2), np.int32) for part in polygons]
         if number is not None and polygons:
             cv2.fillPoly(canvas, polygons, number)
@@ -161,12 +197,17 @@ def write_lists(out: Path, subset: str, sequences: list[VisorSequence]) -> list[
     remaining = sorted(sequence.name for sequence in sequences if sequence.masks)
     lists = {subset: remaining}
     if subset == "val":
-        lists["val_unseen"] = [name for name in remaining if "_".join(name.split("_")[:2]) in UNSEEN_KITCHENS]
+        lists["val_unseen"] = [
+            name for name in remaining if "_".join(name.split("_")[:2]) in UNSEEN_KITCHENS
+        ]
     folder = out / "ImageSets" / "2022"
     folder.mkdir(parents=True, exist_ok=True)
     for name, members in lists.items():
         (folder / f"{name}.txt").write_text("\n".join(members), encoding="utf-8", newline="\n")
-    mapping = {sequence.name: {str(number): name for number, name in sequence.names.items()} for sequence in sequences}
+    mapping = {
+        sequence.name: {str(number): name for number, name in sequence.names.items()}
+        for sequence in sequences
+    }
     text = json.dumps(mapping, indent=1, sort_keys=True, ensure_ascii=False)
     (out / f"{subset}_data_mapping.json").write_text(text, encoding="utf-8", newline="\n")
     return remaining

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from noisyvos.devices import Amp, choose_device
 from noisyvos.errors import unknown_name
 from noisyvos.inference.settings import Evaluation
-from noisyvos.params import read_family
+from noisyvos.params.entries import read_family
 from noisyvos.registry import Item
 
 if TYPE_CHECKING:
@@ -38,13 +38,23 @@ def choose(model: str, weights: str, settings: str, size: int | None, params: Pa
     if settings not in evaluations:
         raise unknown_name("evaluation setting of eval.yaml", settings, evaluations)
     if weights != "none" and not Path(weights).is_file():
-        raise FileNotFoundError(f"{weights}: no such weights. Train them first, or name a published file.")
+        raise FileNotFoundError(
+            f"{weights}: no such weights. Train them first, or name a published file."
+        )
     where = f"eval.yaml: {settings}"
     evaluation = Item(settings, Evaluation, Evaluation, "").validate(evaluations[settings], where)
     kind = str(kinds[model]["kind"])
     overrides = {key: value for key, value in kinds[model].items() if key != "kind"}
     memory = evaluation.memory.get(kind, {})
-    return Plan(kind, overrides, weights, size or evaluation.size, memory, evaluation.amp, f"{where}: memory of {kind}")
+    return Plan(
+        kind,
+        overrides,
+        weights,
+        size or evaluation.size,
+        memory,
+        evaluation.amp,
+        f"{where}: memory of {kind}",
+    )
 
 
 def load(plan: Plan, device: str, threads: int) -> "VideoModel":
@@ -65,5 +75,9 @@ def load(plan: Plan, device: str, threads: int) -> "VideoModel":
     choose_settings(network.memory_settings, plan.memory, plan.where)
     if plan.weights != "none":
         state = network.convert_official(read_state(plan.weights))
-        load_strictly(network, add_plane(state, "zero") if lacks_plane(network, state) else state, plan.weights)
+        load_strictly(
+            network,
+            add_plane(state, "zero") if lacks_plane(network, state) else state,
+            plan.weights,
+        )
     return network.to(where).eval()

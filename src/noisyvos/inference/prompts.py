@@ -9,7 +9,10 @@ from noisyvos.io.masks import MaskCollection
 
 
 def first_masks(
-    dataset: VideoDataset, sequence: Sequence, given: MaskCollection | None = None, background_label: int | None = None
+    dataset: VideoDataset,
+    sequence: Sequence,
+    given: MaskCollection | None = None,
+    background_label: int | None = None,
 ) -> dict[int, np.ndarray]:
     """Return {frame index: (H, W) uint8 index mask} that holds every object of a sequence once, where it first appears.
 
@@ -31,19 +34,32 @@ def first_masks(
             mask = dataset.read_mask(sequence.name, frame)
             new = missing & {int(number) for number in np.unique(mask)} - {0, VOID}
             if new:
-                shown = mask if given is None else _same_size(given.read(sequence.name, frame), mask, given, f"{sequence.name}/{frame}.png")
+                shown = (
+                    mask
+                    if given is None
+                    else _same_size(
+                        given.read(sequence.name, frame),
+                        mask,
+                        given,
+                        f"{sequence.name}/{frame}.png",
+                    )
+                )
                 prompts[index] = np.where(np.isin(shown, sorted(new)), shown, 0).astype(np.uint8)
                 if background_label is not None:
                     prompts[index][shown == 0] = background_label
                 missing -= new
     if not any(((mask != 0) & (mask != background_label)).any() for mask in prompts.values()):
-        raise UserError(f"{dataset.root}: no mask of sequence {sequence.name!r} names an object, so there is nothing to segment.")
+        raise UserError(
+            f"{dataset.root}: no mask of sequence {sequence.name!r} names an object, so there is nothing to segment."
+        )
     return prompts
 
 
 def _same_size(mask: np.ndarray, own: np.ndarray, given: MaskCollection, name: str) -> np.ndarray:
     if mask.shape != own.shape:
-        raise UserError(f"{given.path}: {name} is {mask.shape}, but the dataset's mask is {own.shape} (height, width).")
+        raise UserError(
+            f"{given.path}: {name} is {mask.shape}, but the dataset's mask is {own.shape} (height, width)."
+        )
     return mask
 
 

@@ -11,7 +11,10 @@ Result = TypeVar("Result")
 
 
 def in_order(
-    function: Callable[[Item, threading.Event], Result], items: Iterable[Item], at_once: int, stream: Callable[[], None] = lambda: None
+    function: Callable[[Item, threading.Event], Result],
+    items: Iterable[Item],
+    at_once: int,
+    stream: Callable[[], None] = lambda: None,
 ) -> Iterator[Result]:
     """Yield `function(item, stop)` for every item, in order; `at_once` of them are computed at a time, a thread each.
 

@@ -62,7 +62,9 @@ def segment_video(
             probabilities.append(result.probabilities)
         if progress is not None:
             progress(len(masks), total)
-    return Segmentation(np.stack(masks), np.stack(probabilities) if keep_probabilities else None, usage)
+    return Segmentation(
+        np.stack(masks), np.stack(probabilities) if keep_probabilities else None, usage
+    )
 
 
 def iterate_video(
@@ -80,8 +82,12 @@ def iterate_video(
     settings = choose_settings(model.memory_settings, dict(memory or {}), "the memory")
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
         raise UserError(f"size must be None or a number of pixels from 1 on, not {size!r}.")
-    if isinstance(frames, Tensor) and (frames.ndim != 4 or frames.shape[1] != 3 or not frames.is_floating_point()):
-        raise UserError(f"frames must be a float tensor (T, 3, H, W) in [0, 1], not {frames.dtype} of shape {tuple(frames.shape)}.")
+    if isinstance(frames, Tensor) and (
+        frames.ndim != 4 or frames.shape[1] != 3 or not frames.is_floating_point()
+    ):
+        raise UserError(
+            f"frames must be a float tensor (T, 3, H, W) in [0, 1], not {frames.dtype} of shape {tuple(frames.shape)}."
+        )
     length = len(frames) if hasattr(frames, "__len__") else None
     if length == 0:
         raise UserError("frames: the video is empty.")
@@ -110,33 +116,57 @@ def _walk(
             probabilities = np.zeros((len(annotations.ids) + 1, *annotations.size), np.float32)
             probabilities[0] = 1
         else:
-            with _evaluating(model), torch.inference_mode(), torch.autocast(device.type, dtype=half, enabled=half is not None):
+            with (
+                _evaluating(model),
+                torch.inference_mode(),
+                torch.autocast(device.type, dtype=half, enabled=half is not None),
+            ):
                 probabilities = _step(session, picture, given, last, size).float().cpu().numpy()
         mask = np.array([0, *annotations.ids], np.uint8)[probabilities.argmax(0)]
         if not model.takes_scribbles:
             _hold(
-                given, annotations, mask, probabilities, first=index == annotations.first, resized=size not in (None, min(annotations.size))
+                given,
+                annotations,
+                mask,
+                probabilities,
+                first=index == annotations.first,
+                resized=size not in (None, min(annotations.size)),
             )
         yield FrameResult(mask, probabilities, session.memory_usage())
     if max(annotations.masks) >= count:
-        raise UserError(f"annotations: frame {max(annotations.masks)} is annotated, but the video has only {count} frames.")
+        raise UserError(
+            f"annotations: frame {max(annotations.masks)} is annotated, but the video has only {count} frames."
+        )
 
 
-def _step(session: Session, picture: Tensor, given: dict[int, np.ndarray], last: bool, size: int | None) -> Tensor:
+def _step(
+    session: Session, picture: Tensor, given: dict[int, np.ndarray], last: bool, size: int | None
+) -> Tensor:
     """Return the probabilities of one frame at its own size, working at shorter side `size`."""
     masks = {channel: torch.from_numpy(mask).to(picture.device) for channel, mask in given.items()}
     full = tuple(picture.shape[-2:])
     working = full if size is None else tuple(int(side / min(full) * size) for side in full)
     if working == full:
         return session.step(picture, given=masks, last=last)
-    small = F.interpolate(picture[None], working, mode="bilinear", align_corners=False, antialias=True)[0]
-    small_masks = {channel: F.interpolate(mask[None, None].float(), working)[0, 0] > 0.5 for channel, mask in masks.items()}
+    small = F.interpolate(
+        picture[None], working, mode="bilinear", align_corners=False, antialias=True
+    )[0]
+    small_masks = {
+        channel: F.interpolate(mask[None, None].float(), working)[0, 0] > 0.5
+        for channel, mask in masks.items()
+    }
     probabilities = session.step(small, given=small_masks, last=last)
     return F.interpolate(probabilities[None], full, mode="bilinear", align_corners=False)[0]
 
 
 def _hold(
-    given: dict[int, np.ndarray], annotations: Annotations, mask: np.ndarray, probabilities: np.ndarray, *, first: bool, resized: bool
+    given: dict[int, np.ndarray],
+    annotations: Annotations,
+    mask: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    first: bool,
+    resized: bool,
 ) -> None:
     """Write given masks into a frame's result: in the first annotated frame all of it, later the given pixels.
 
@@ -177,10 +207,14 @@ def _as_tensor(frame: Tensor | np.ndarray, index: int, size: tuple[int, int]) ->
     else:
         frame = np.asarray(frame)
         if frame.dtype not in (np.uint8, np.float32) or frame.ndim != 3 or frame.shape[2] != 3:
-            raise UserError(f"frame {index}: {frame.dtype} of shape {frame.shape}; a frame is (H, W, 3) uint8 RGB.")
+            raise UserError(
+                f"frame {index}: {frame.dtype} of shape {frame.shape}; a frame is (H, W, 3) uint8 RGB."
+            )
         picture = torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1))).float() / 255
     if tuple(picture.shape) != (3, *size):
-        raise UserError(f"frame {index} is {tuple(picture.shape[-2:])}, but the annotations are {size} (height, width).")
+        raise UserError(
+            f"frame {index} is {tuple(picture.shape[-2:])}, but the annotations are {size} (height, width)."
+        )
     return picture
 
 

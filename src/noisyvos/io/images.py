@@ -21,7 +21,9 @@ def davis_palette() -> np.ndarray:
     palette = np.zeros((256, 3), np.uint8)
     for bit in range(8):
         for channel in range(3):
-            palette[:, channel] |= (((index >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+            palette[:, channel] |= (((index >> (3 * bit + channel)) & 1) << (7 - bit)).astype(
+                np.uint8
+            )
     return palette
 
 

@@ -33,22 +33,34 @@ class MaskCollection:
             try:
                 self._zip = zipfile.ZipFile(self.path)
             except zipfile.BadZipFile:
-                raise UserError(f"{self.path}: this file is not a readable zip (truncated?). Make or fetch it again.") from None
+                raise UserError(
+                    f"{self.path}: this file is not a readable zip (truncated?). Make or fetch it again."
+                ) from None
             names = (name for name in self._zip.namelist() if name.endswith(".png"))
         else:
             raise FileNotFoundError(f"{self.path}: no such folder or zip of masks.")
         for name in names:
             sequence, _, file = name.rpartition("/")
             if name.startswith("/") or ".." in name.split("/"):
-                raise UserError(f"{self.path}: entry {name!r} leads out of its folder. Pack the masks again as <sequence>/<frame>.png.")
+                raise UserError(
+                    f"{self.path}: entry {name!r} leads out of its folder. Pack the masks again as <sequence>/<frame>.png."
+                )
             if sequence and not file.startswith("."):
                 self._index.setdefault(sequence, {})[file.removesuffix(".png")] = name
-        self._index = {sequence: dict(sorted(frames.items())) for sequence, frames in sorted(self._index.items())}
+        self._index = {
+            sequence: dict(sorted(frames.items()))
+            for sequence, frames in sorted(self._index.items())
+        }
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -80,9 +92,16 @@ class MaskCollection:
                     return file.read()
             return self._zip.read(name)
         except (zipfile.BadZipFile, zlib.error, EOFError):
-            raise UserError(f"{where} is damaged inside the zip. Make or fetch the zip again.") from None
-        except (NotImplementedError, RuntimeError) as error:  # compressed or encrypted in a way that cannot be read
-            raise UserError(f"{where} cannot be read from the zip ({error}). Pack the zip again without compression.") from None
+            raise UserError(
+                f"{where} is damaged inside the zip. Make or fetch the zip again."
+            ) from None
+        except (
+            NotImplementedError,
+            RuntimeError,
+        ) as error:  # compressed or encrypted in a way that cannot be read
+            raise UserError(
+                f"{where} cannot be read from the zip ({error}). Pack the zip again without compression."
+            ) from None
         except FileNotFoundError:
             raise FileNotFoundError(f"{where} is missing.") from None
         except OSError as error:
@@ -95,10 +114,15 @@ def write_mask_zip(path: str | Path, masks: Iterable[tuple[str, str, np.ndarray 
     `masks` must come sorted by (sequence, frame), so that the file can be streamed; otherwise ValueError.
     """
     last: tuple[str, str] | None = None
-    with atomic_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+    with (
+        atomic_file(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
+    ):
         for sequence, frame, mask in masks:
             if last is not None and (sequence, frame) <= last:
-                raise ValueError(f"masks must come in sorted order: {(sequence, frame)} after {last}")
+                raise ValueError(
+                    f"masks must come in sorted order: {(sequence, frame)} after {last}"
+                )
             last = (sequence, frame)
             entry = zipfile.ZipInfo(f"{sequence}/{frame}.png", _TIME)
             entry.external_attr = 0o644 << 16

@@ -18,7 +18,10 @@ def fit_early_learning(overlaps: list[float]) -> tuple[float, float, float]:
         return curve(x, *values) - y
 
     tiny = 1e-6
-    return tuple(float(value) for value in least_squares(error, (0.5, 0.5, 1.0), bounds=([tiny] * 3, [1, 1, np.inf])).x)
+    return tuple(
+        float(value)
+        for value in least_squares(error, (0.5, 0.5, 1.0), bounds=([tiny] * 3, [1, 1, np.inf])).x
+    )
 
 
 def curve(x: np.ndarray, a: float, b: float, c: float) -> np.ndarray:

@@ -54,9 +54,13 @@ def frame(logits: Tensor, target: Tensor, num_objects: Tensor) -> Frame:
     batch, channels, height, width = logits.shape
     if target.shape != (batch, height, width) or num_objects.shape != (batch,):
         shapes = f"logits {tuple(logits.shape)}, target {tuple(target.shape)}, num_objects {tuple(num_objects.shape)}"
-        raise UserError(f"The shapes of a frame do not fit together: {shapes}; expected (B, K+1, H, W), (B, H, W) and (B,).")
+        raise UserError(
+            f"The shapes of a frame do not fit together: {shapes}; expected (B, K+1, H, W), (B, H, W) and (B,)."
+        )
     valid = target != VOID
-    if target.device.type == "cpu":  # on an accelerator the check would wait for the device at every frame
+    if (
+        target.device.type == "cpu"
+    ):  # on an accelerator the check would wait for the device at every frame
         highest = target.masked_fill(~valid, 0).amax((1, 2))
         if bool((highest > num_objects).any()) or int(num_objects.max()) >= channels:
             raise UserError(
@@ -64,7 +68,9 @@ def frame(logits: Tensor, target: Tensor, num_objects: Tensor) -> Frame:
                 "a label must be at most its sample's num_objects (255 is ignored), and num_objects less than the channels."
             )
     logits = at_least_single(logits)
-    used = (torch.arange(channels, device=logits.device) <= num_objects.unsqueeze(1)).view(batch, channels, 1, 1)
+    used = (torch.arange(channels, device=logits.device) <= num_objects.unsqueeze(1)).view(
+        batch, channels, 1, 1
+    )
     return Frame(logits, restricted_log_softmax(logits, used), used, target, valid)
 
 

@@ -44,7 +44,11 @@ def student_t(frame: Frame, log_degrees: Tensor) -> Tensor:
     degrees = log_degrees.to(error).exp() + 1e-8
     pixels = frame.valid.flatten(1).sum(1, keepdim=True).clamp(min=1).to(error.dtype)
     half = (degrees + pixels) / 2
-    normaliser = torch.lgamma(degrees / 2) - torch.lgamma(half) + pixels / 2 * (math.log(math.pi) + degrees.log())
+    normaliser = (
+        torch.lgamma(degrees / 2)
+        - torch.lgamma(half)
+        + pixels / 2 * (math.log(math.pi) + degrees.log())
+    )
     likelihood = (normaliser + half * torch.log1p(squares / degrees)) / pixels
     present = objects.flatten(1)
     return torch.where(present, likelihood, 0).sum(1) / present.sum(1).clamp(min=1)

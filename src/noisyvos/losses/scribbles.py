@@ -13,18 +13,26 @@ from noisyvos.losses.pixels import VOID
 SMALL = 1e-6
 
 
-def partial_cross_entropy(logits: Tensor, labels: Tensor, background_weight: float = 1.0, *, pooled: bool = False) -> Tensor:
+def partial_cross_entropy(
+    logits: Tensor, labels: Tensor, background_weight: float = 1.0, *, pooled: bool = False
+) -> Tensor:
     """Return the weighted mean cross-entropy over all labelled pixels of a sample's frames; 0 where there is none.
 
     logits (B, T, K + 1, H, W), labels (B, T, H, W). Background pixels count `background_weight` times.
     """
     given = labels != VOID
-    log_p = torch.log_softmax(logits, 2).gather(2, torch.where(given, labels, 0).unsqueeze(2)).squeeze(2)
+    log_p = (
+        torch.log_softmax(logits, 2)
+        .gather(2, torch.where(given, labels, 0).unsqueeze(2))
+        .squeeze(2)
+    )
     weights = torch.where(labels == 0, background_weight, 1.0) * given
     return _mean(-log_p * weights, weights, pooled)
 
 
-def region_loss(logits: Tensor, target: Tensor, asked: Tensor, alpha: float, *, pooled: bool = False) -> Tensor:
+def region_loss(
+    logits: Tensor, target: Tensor, asked: Tensor, alpha: float, *, pooled: bool = False
+) -> Tensor:
     """Return the mean sigmoid focal loss (gamma 2) over the places `asked`; positives count `alpha`, negatives 1 - `alpha`.
 
     All (B, ...); target and asked are bool.
@@ -37,7 +45,9 @@ def region_loss(logits: Tensor, target: Tensor, asked: Tensor, alpha: float, *, 
     return _mean(focal * asked, asked.to(logits.dtype), pooled)
 
 
-def smoothness(probabilities: Tensor, gray: Tensor, alpha: float = 10.0, *, labelled: Tensor | None = None) -> Tensor:
+def smoothness(
+    probabilities: Tensor, gray: Tensor, alpha: float = 10.0, *, labelled: Tensor | None = None
+) -> Tensor:
     """Return how uneven probabilities (N, C, H, W) are where the picture (N, H, W) in [0, 1] is even: summed over C, mean over N.
 
     First differences (Sobel) count ten times as much as second ones (Laplace), all under a smooth absolute value; edges of the
@@ -49,7 +59,9 @@ def smoothness(probabilities: Tensor, gray: Tensor, alpha: float = 10.0, *, labe
     if labelled is not None:
         weights = torch.where(labelled.unsqueeze(1), 1.0, weights)
     count = probabilities.shape[1]
-    changes = F.conv2d(probabilities, kernels.repeat(count, 1, 1, 1), padding=1, groups=count).unflatten(1, (count, 3))
+    changes = F.conv2d(
+        probabilities, kernels.repeat(count, 1, 1, 1), padding=1, groups=count
+    ).unflatten(1, (count, 3))
     size = torch.sqrt((changes.abs() * weights.unsqueeze(1)).square() + SMALL)
     return (size.mean((3, 4)) * gray.new_tensor([10.0, 10.0, 1.0])).sum((1, 2)).mean()
 

@@ -5,11 +5,15 @@ from torch import Tensor
 
 SMALLEST_SHARE = 0.15
 PUBLISHED_LIMITS = (20_000.0, 70_000.0)
-REFERENCE_ITERATIONS = 110_000  # length of the published schedule, 100,000 and 10,000 of fine-tuning
+REFERENCE_ITERATIONS = (
+    110_000  # length of the published schedule, 100,000 and 10,000 of fine-tuning
+)
 START, END = 0.18, 0.64  # the published limits as shares of the schedule's length, rounded
 
 
-def schedule_limits(total_iterations: int | None, parity: bool, start: float = START, end: float = END) -> tuple[float, float]:
+def schedule_limits(
+    total_iterations: int | None, parity: bool, start: float = START, end: float = END
+) -> tuple[float, float]:
     """Return the iterations between which the share of kept pixels falls: published ones with `parity`, else shares of the length."""
     if parity:
         return PUBLISHED_LIMITS
@@ -45,7 +49,9 @@ def top_mean(loss: Tensor, valid: Tensor, share: float) -> Tensor:
     kept = top_counts(valid, share)
     ordered = valid.device.type != "cpu" or not bool(valid.all())
     count = max(1, int(valid[0].numel() * share))
-    largest = loss.masked_fill(~valid, -torch.inf).flatten(1).topk(count, dim=1, sorted=ordered).values
+    largest = (
+        loss.masked_fill(~valid, -torch.inf).flatten(1).topk(count, dim=1, sorted=ordered).values
+    )
     keep = torch.arange(largest.shape[1], device=loss.device) < kept.unsqueeze(1)
     return torch.where(keep, largest, 0).sum(1) / kept.clamp(min=1)
 

@@ -53,7 +53,9 @@ def small_loss_pixels(loss: Tensor, frame: Frame, band: Tensor, share: float) ->
     labels = frame.target.masked_fill(~frame.valid, 0).flatten(1)
     samples = torch.arange(batch, device=loss.device).unsqueeze(1)
     groups = torch.where(inside, samples * channels + labels, batch * channels).flatten()
-    sizes = torch.zeros(batch * channels + 1, dtype=torch.long, device=loss.device).scatter_add_(0, groups, torch.ones_like(groups))
+    sizes = torch.zeros(batch * channels + 1, dtype=torch.long, device=loss.device).scatter_add_(
+        0, groups, torch.ones_like(groups)
+    )
     by_loss = loss.detach().flatten().argsort(stable=True)
     order = by_loss[groups[by_loss].argsort(stable=True)]
     starts = sizes.cumsum(0) - sizes

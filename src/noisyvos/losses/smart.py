@@ -28,7 +28,11 @@ def reliability_score(given: Tensor, teacher: Tensor, num_objects: Tensor, score
     if score == "per_class":
         return per_object_dice(given, teacher, num_objects)
     both = ((given != 0) & (teacher != 0)).sum(1)
-    sizes = given.sum(1) + teacher.sum(1) if score == "labels" else (given != 0).sum(1) + (teacher != 0).sum(1)
+    sizes = (
+        given.sum(1) + teacher.sum(1)
+        if score == "labels"
+        else (given != 0).sum(1) + (teacher != 0).sum(1)
+    )
     return torch.where(sizes > 0, 2 * both / sizes.clamp(min=1), 1.0)
 
 

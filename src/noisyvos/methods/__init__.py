@@ -15,7 +15,14 @@ def available() -> tuple[str, ...]:
     return METHODS.names()
 
 
-def build(name: str, *, preset: str | None = None, parity: bool = False, total_iterations: int | None = None, **settings: Any) -> "Method":
+def build(
+    name: str,
+    *,
+    preset: str | None = None,
+    parity: bool = False,
+    total_iterations: int | None = None,
+    **settings: Any,
+) -> "Method":
     """Return the method `name`.
 
     preset: a named set of weights, where the method has them (`smart`: released, unit). parity: as the published code has it,
@@ -30,7 +37,9 @@ def build(name: str, *, preset: str | None = None, parity: bool = False, total_i
     return from_settings(name, values, total_iterations)
 
 
-def from_settings(kind: str, values: dict[str, Any], total_iterations: int | None = None) -> "Method":
+def from_settings(
+    kind: str, values: dict[str, Any], total_iterations: int | None = None
+) -> "Method":
     """Return the method `kind` with the settings of a parameter file's entry (without its `kind`); UserError as in `build`."""
     from noisyvos.methods.base import METHODS
 
@@ -38,7 +47,11 @@ def from_settings(kind: str, values: dict[str, Any], total_iterations: int | Non
     known = item.settings.model_fields
     unknown = sorted(set(values) - set(known))
     if unknown:
-        raise UserError(f"Method {kind!r} has no setting {', '.join(unknown)}. Known: {', '.join(sorted(known)) or 'none'}.")
+        raise UserError(
+            f"Method {kind!r} has no setting {', '.join(unknown)}. Known: {', '.join(sorted(known)) or 'none'}."
+        )
     if total_iterations is not None and total_iterations < 1:
-        raise UserError(f"Method {kind!r}: total_iterations is {total_iterations}; it must be at least 1.")
+        raise UserError(
+            f"Method {kind!r}: total_iterations is {total_iterations}; it must be at least 1."
+        )
     return item.build(item.validate(values, f"method {kind!r}"), total_iterations)

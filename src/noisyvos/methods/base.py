@@ -13,7 +13,7 @@ from noisyvos.losses.selection import REFERENCE_ITERATIONS
 from noisyvos.models.base import Clip, ClipOutput
 from noisyvos.registry import Registry, Settings
 
-METHODS = Registry("method", "noisyvos.methods")
+METHODS = Registry("method", "noisyvos.methods.kinds")
 
 
 class Method(ABC):
@@ -27,16 +27,25 @@ class Method(ABC):
     settings: Settings
     networks: ClassVar[int] = 1  # trained networks; of two, the loop sets the starts a little apart
     teacher: ClassVar[bool] = False  # a frozen second network, equal to the initial student
-    clean_labels: ClassVar[bool] = False  # learns from `Clip.clean`: an oracle, the only kind of method that may read it
+    clean_labels: ClassVar[bool] = (
+        False  # learns from `Clip.clean`: an oracle, the only kind of method that may read it
+    )
     in_parts: bool = True  # a batch's loss is the mean of its samples' losses, so that one after the other may be computed
-    in_processes: bool = True  # or at once, in several processes that may ask each other (`from_all`)
+    in_processes: bool = (
+        True  # or at once, in several processes that may ask each other (`from_all`)
+    )
     scalar_learning_rate: float | None = None  # of `parameters`; None: the networks'
     relabelling: Any = None  # settings of relabelling and training anew after the training (`training.relabel`), if there is any
-    averaged: tuple[str, ...] = ("top_p", "sigma")  # terms that a clip averages over its frames; losses are summed
+    averaged: tuple[str, ...] = (
+        "top_p",
+        "sigma",
+    )  # terms that a clip averages over its frames; losses are summed
 
     def __init__(self, settings: Settings, total_iterations: int | None = None) -> None:
         self.settings = settings
-        self.total_iterations = total_iterations  # the schedule's length, which time-dependent settings scale with
+        self.total_iterations = (
+            total_iterations  # the schedule's length, which time-dependent settings scale with
+        )
         # What every process of the training passes to it, in the order of their samples; set by the loop.
         self.from_all: Callable[[Any], list[Any]] = lambda value: [value]
 
@@ -61,7 +70,14 @@ class Method(ABC):
         (B,) or scalar, and without weights.
         """
 
-    def clip_loss(self, outputs: list[ClipOutput], clip: Clip, *, teacher: ClipOutput | None = None, iteration: int = 0) -> dict[str, Any]:
+    def clip_loss(
+        self,
+        outputs: list[ClipOutput],
+        clip: Clip,
+        *,
+        teacher: ClipOutput | None = None,
+        iteration: int = 0,
+    ) -> dict[str, Any]:
         """Return the terms of a clip, summed over its frames (`averaged` ones: their mean); `outputs` holds one entry a trained network."""
         frames = [
             self.terms(
@@ -91,8 +107,13 @@ class Method(ABC):
 
     def over_frames(self, frames: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the sum (or the mean, for `averaged` terms) of the frames' terms."""
-        sums = {name: sum(terms[name] for terms in frames[1:]) + frames[0][name] for name in frames[0]}
-        return {name: value / len(frames) if name in self.averaged else value for name, value in sums.items()}
+        sums = {
+            name: sum(terms[name] for terms in frames[1:]) + frames[0][name] for name in frames[0]
+        }
+        return {
+            name: value / len(frames) if name in self.averaged else value
+            for name, value in sums.items()
+        }
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """Return the method's own learned scalars."""
@@ -105,4 +126,6 @@ class Method(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` returned."""
         if state:
-            raise UserError(f"The saved state holds {', '.join(sorted(state))}, but this method keeps none: it is another method's.")
+            raise UserError(
+                f"The saved state holds {', '.join(sorted(state))}, but this method keeps none: it is another method's."
+            )

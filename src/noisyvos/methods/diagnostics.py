@@ -10,7 +10,12 @@ from noisyvos.losses.smart import teacher_labels
 
 @torch.no_grad()
 def diagnose(
-    logits: Tensor, given: Tensor, clean: Tensor, num_objects: Tensor, teacher_logits: Tensor | None = None, top_p: float = 1.0
+    logits: Tensor,
+    given: Tensor,
+    clean: Tensor,
+    num_objects: Tensor,
+    teacher_logits: Tensor | None = None,
+    top_p: float = 1.0,
 ) -> dict[str, float]:
     """Return diagnostics of a batch of frames; one that has no pixel to speak of is left out.
 

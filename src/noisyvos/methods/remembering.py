@@ -14,7 +14,9 @@ from noisyvos.registry import Settings
 class Remembering(Method):
     """Base of methods with state; they supply `frame_terms` and, from what is remembered, `clip_loss`."""
 
-    def __init__(self, settings: Settings, total_iterations: int | None, memory: SourceState) -> None:
+    def __init__(
+        self, settings: Settings, total_iterations: int | None, memory: SourceState
+    ) -> None:
         super().__init__(settings, total_iterations)
         self.memory = memory
 
@@ -23,7 +25,13 @@ class Remembering(Method):
         """Return the terms of one frame of which nothing is remembered."""
 
     def terms(
-        self, logits: Tensor, target: Tensor, *, num_objects: Tensor, teacher_logits: Tensor | None = None, iteration: int = 0
+        self,
+        logits: Tensor,
+        target: Tensor,
+        *,
+        num_objects: Tensor,
+        teacher_logits: Tensor | None = None,
+        iteration: int = 0,
     ) -> dict[str, Any]:
         """Return the terms of one frame of which nothing is remembered: `frame_terms` says which; see the base class."""
         return self.frame_terms(frame(logits, target, num_objects), iteration)

@@ -21,7 +21,9 @@ class Warp:
     """One frame of one sample: which cell of the source a pixel shows, and which pixel shows a cell."""
 
     cells: Tensor  # (H, W) int64, flat index into the source's grid; -1 outside the source
-    pixels: Tensor  # (h, w) int64, flat index into the frame; -1 where the frame does not show the cell
+    pixels: (
+        Tensor  # (h, w) int64, flat index into the frame; -1 where the frame does not show the cell
+    )
 
 
 def _floor_indices(points: Tensor, height: int, width: int, step: int) -> Tensor:
@@ -34,7 +36,10 @@ def _floor_indices(points: Tensor, height: int, width: int, step: int) -> Tensor
 
 def _centres(height: int, width: int, step: int, like: Tensor) -> Tensor:
     """Return the middles of the grid squares of side `step` on height x width pixels, (h, w, 3) as (x, y, 1)."""
-    sides = [(torch.arange(0, side, step).to(like) + step / 2).clamp(max=side - 0.5) for side in (height, width)]
+    sides = [
+        (torch.arange(0, side, step).to(like) + step / 2).clamp(max=side - 0.5)
+        for side in (height, width)
+    ]
     y, x = torch.meshgrid(*sides, indexing="ij")
     return torch.stack([x, y, torch.ones_like(x)], dim=-1)
 
@@ -58,7 +63,9 @@ class Place:
     """One frame of one sample of a batch, as source state sees it."""
 
     sample: int
-    order: tuple[int, int]  # (sample in the whole batch, time): visits of a step are taken in this order
+    order: tuple[
+        int, int
+    ]  # (sample in the whole batch, time): visits of a step are taken in this order
     keys: list[str]  # of the objects in slots 1..n
     warp: Warp
 
@@ -91,7 +98,9 @@ class SourceState:
         both = np.zeros((len(keys), 2, cells), np.uint8)
         for row, key in enumerate(keys):
             if key in self._maps:
-                both[row] = np.frombuffer(zlib.decompress(self._maps[key]), np.uint8).reshape(2, cells)
+                both[row] = np.frombuffer(zlib.decompress(self._maps[key]), np.uint8).reshape(
+                    2, cells
+                )
         return both[:, 0].astype(np.float32) / np.float32(CERTAIN), both[:, 1]
 
     def write(self, keys: list[str], values: np.ndarray, visits: np.ndarray) -> None:
@@ -103,7 +112,13 @@ class SourceState:
     def visit(self, place: Place, values: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Note a frame's values (C, H, W) for `settle` and return `read`'s arrays as they are with this visit."""
         pixels = place.warp.pixels
-        picked = pick(values[1 : len(place.keys) + 1].flatten(1), pixels).flatten(1).float().cpu().numpy()
+        picked = (
+            pick(values[1 : len(place.keys) + 1].flatten(1), pixels)
+            .flatten(1)
+            .float()
+            .cpu()
+            .numpy()
+        )
         seen = (pixels >= 0).flatten().cpu().numpy()
         self._visits.append(Visit(place.order, place.keys, seen, picked[:, seen]))
         return self._after(self._visits[-1])
@@ -118,30 +133,44 @@ class SourceState:
     def settle(self, from_all: Callable[[Any], list[Any]]) -> None:
         """Add the visits since the last call, of all processes; `from_all` returns what every process passes to it."""
         own, self._visits = self._visits, []
-        for visit in sorted((visit for visits in from_all(own) for visit in visits), key=lambda visit: visit.order):
+        for visit in sorted(
+            (visit for visits in from_all(own) for visit in visits), key=lambda visit: visit.order
+        ):
             self.write(visit.keys, *self._after(visit))
 
     def state_dict(self) -> dict[str, Any]:
         """Return all maps as one uint8 tensor with their keys and lengths."""
         data = np.frombuffer(b"".join(self._maps.values()), np.uint8).copy()
-        return {"keys": list(self._maps), "lengths": [len(each) for each in self._maps.values()], "data": torch.from_numpy(data)}
+        return {
+            "keys": list(self._maps),
+            "lengths": [len(each) for each in self._maps.values()],
+            "data": torch.from_numpy(data),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` returned."""
         data, starts = state["data"].numpy().tobytes(), np.cumsum([0, *state["lengths"]])
-        self._maps = {key: data[first:last] for key, first, last in zip(state["keys"], starts[:-1], starts[1:], strict=True)}
+        self._maps = {
+            key: data[first:last]
+            for key, first, last in zip(state["keys"], starts[:-1], starts[1:], strict=True)
+        }
 
 
 def places(clip: Clip, time: int, method: str) -> Iterator[Place]:
     """Yield where frame `time` of each sample lies in its source; samples without an object are left out. UserError without an origin."""
     if clip.origin is None or not clip.keys:
-        raise UserError(f"Method {method!r} keeps state in source-image coordinates: its clips must carry their keys and their origin.")
+        raise UserError(
+            f"Method {method!r} keeps state in source-image coordinates: its clips must carry their keys and their origin."
+        )
     for sample, (key, objects) in enumerate(zip(clip.keys, clip.origin.objects, strict=True)):
         if objects:
             keys = ["/".join([*key[:2], key[2 + time], str(label)]) for label in objects]
             frame = (clip.frames.shape[-2], clip.frames.shape[-1])
             yield Place(
-                sample, (clip.place(sample)[0], time), keys, warp(clip.origin.to_source[sample, time], frame, clip.origin.sizes[sample])
+                sample,
+                (clip.place(sample)[0], time),
+                keys,
+                warp(clip.origin.to_source[sample, time], frame, clip.origin.sizes[sample]),
             )
 
 
@@ -159,5 +188,7 @@ def with_background(objects: Tensor, mass: Tensor, channels: int) -> Tensor:
 
 def on_frame(place: Place, values: np.ndarray, mass: np.ndarray, like: Tensor) -> Tensor:
     """Return objects' values (n, cells) with the background's on a frame's pixels, (C, H, W) as `like`; 0 outside the source."""
-    full = with_background(torch.from_numpy(values).to(like.device), torch.from_numpy(mass).to(like.device), len(like))
+    full = with_background(
+        torch.from_numpy(values).to(like.device), torch.from_numpy(mass).to(like.device), len(like)
+    )
     return pick(full, place.warp.cells)

@@ -59,7 +59,9 @@ def score(
     job = _Job(Path(results), Path(truth), chosen, rules)
     with MaskCollection(results) as predicted, MaskCollection(truth) as true:
         videos, skipped = plan(predicted, true, chosen, rules, sequences)
-        tasks = sorted(videos, key=lambda video: (-len(video.scored), video.name))  # longest first keeps all workers busy to the end
+        tasks = sorted(
+            videos, key=lambda video: (-len(video.scored), video.name)
+        )  # longest first keeps all workers busy to the end
         runner = (
             _in_pool(job, tasks, workers)
             if workers > 1 and len(tasks) > 1
@@ -73,7 +75,9 @@ def score(
     objects = tuple(item for video in videos for item in found[video.name])
     if not objects:
         raise UserError(f"{truth}: no object has a frame to score under protocol {protocol!r}.")
-    result = Scores(chosen.name, decay, objects, tuple(video.name for video in videos), tuple(skipped))
+    result = Scores(
+        chosen.name, decay, objects, tuple(video.name for video in videos), tuple(skipped)
+    )
     if categories is not None:
         values = {(name, number): (row[0], row[3]) for name, number, row in result.object_rows()}
         result.means.update(by_category(values, categories, seen))
@@ -90,7 +94,9 @@ class _Job:
     rules: Rules
 
 
-def _score_video(results: MaskCollection, truth: MaskCollection, job: _Job, video: Video) -> list[ObjectScore]:
+def _score_video(
+    results: MaskCollection, truth: MaskCollection, job: _Job, video: Video
+) -> list[ObjectScore]:
     """Return the values of every object of one video."""
     first = read_truth(truth, video, video.frames[0], job.rules)
     if job.protocol.late_objects:
@@ -110,12 +116,20 @@ def _score_video(results: MaskCollection, truth: MaskCollection, job: _Job, vide
     return [ObjectScore(video.name, number, video.scored, *values[:, number - 1]) for number in ids]
 
 
-def _score_late_objects(results: MaskCollection, truth: MaskCollection, job: _Job, video: Video) -> list[ObjectScore]:
+def _score_late_objects(
+    results: MaskCollection, truth: MaskCollection, job: _Job, video: Video
+) -> list[ObjectScore]:
     """Return the values of every object of a video in which objects may appear late, each after its first true mask."""
     first = read_truth(truth, video, video.frames[0], job.rules)
-    every = sorted(_ids(first).union(*(_ids(read_truth(truth, video, frame, job.rules)) for frame in video.scored)))
+    every = sorted(
+        _ids(first).union(
+            *(_ids(read_truth(truth, video, frame, job.rules)) for frame in video.scored)
+        )
+    )
     if not every:
-        raise UserError(f"{truth.path}: no true mask of sequence {video.name!r} ({video.frames[0]}.png and later) holds an object.")
+        raise UserError(
+            f"{truth.path}: no true mask of sequence {video.name!r} ({video.frames[0]}.png and later) holds an object."
+        )
     known, values = sorted(_ids(first)), {number: ([], [], []) for number in every}
     for frame in video.scored:
         mask = read_truth(truth, video, frame, job.rules)
@@ -125,14 +139,20 @@ def _score_late_objects(results: MaskCollection, truth: MaskCollection, job: _Jo
             for column, value in zip(values[number], (frame, *pair), strict=True):
                 column.append(value)
         known = sorted(_ids(mask).union(known))
-    return [ObjectScore(video.name, n, tuple(f), np.array(j), np.array(b)) for n, (f, j, b) in values.items() if f]
+    return [
+        ObjectScore(video.name, n, tuple(f), np.array(j), np.array(b))
+        for n, (f, j, b) in values.items()
+        if f
+    ]
 
 
 def _ids(mask: np.ndarray) -> set[int]:
     return set(np.flatnonzero(np.bincount(mask.ravel(), minlength=1)[1:]) + 1)
 
 
-def _check_size(truth: MaskCollection, video: Video, frame: str, mask: np.ndarray, first: np.ndarray) -> None:
+def _check_size(
+    truth: MaskCollection, video: Video, frame: str, mask: np.ndarray, first: np.ndarray
+) -> None:
     if mask.shape != first.shape:
         raise UserError(
             f"{truth.path}: {video.truth_folder}/{frame}.png is {mask.shape[0]}x{mask.shape[1]}, but the first mask of the "

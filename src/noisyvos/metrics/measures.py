@@ -38,7 +38,9 @@ def boundary_f(prediction: np.ndarray, truth: np.ndarray) -> float:
     return float(compare(prediction.view(np.uint8), truth.view(np.uint8), (1,))[1][0])
 
 
-def compare(prediction: np.ndarray, truth: np.ndarray, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def compare(
+    prediction: np.ndarray, truth: np.ndarray, ids: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Return J and F, two (K,) float64 arrays, of the K objects `ids` of two index masks (H, W) uint8 without void.
 
     Only the box around all objects is looked at; an object that is in neither mask scores 1 without any work.
@@ -56,7 +58,9 @@ def compare(prediction: np.ndarray, truth: np.ndarray, ids: Sequence[int]) -> tu
             top, left, bottom, right = inner
             window = slice(top - box[0], bottom - box[0]), slice(left - box[1], right - box[1])
             edges = right == width, bottom == height
-            region[index], boundaries[index] = _compare_crops(pair[0][window], pair[1][window], tolerance(height, width), *edges)
+            region[index], boundaries[index] = _compare_crops(
+                pair[0][window], pair[1][window], tolerance(height, width), *edges
+            )
     return region, boundaries
 
 
@@ -66,11 +70,15 @@ def _masks(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.nd
         if mask.ndim != 2 or 0 in mask.shape or mask.dtype not in (np.bool_, np.uint8):
             raise ValueError(f"a mask is (H, W) bool, not {mask.shape} {mask.dtype}")
     if prediction.shape != truth.shape:
-        raise ValueError(f"prediction and truth differ in size: {prediction.shape} and {truth.shape} (height, width)")
+        raise ValueError(
+            f"prediction and truth differ in size: {prediction.shape} and {truth.shape} (height, width)"
+        )
     return prediction.astype(bool, copy=False), truth.astype(bool, copy=False)
 
 
-def _box(mask: np.ndarray, outer: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int, int, int] | None:
+def _box(
+    mask: np.ndarray, outer: tuple[int, ...], size: tuple[int, int]
+) -> tuple[int, int, int, int] | None:
     """Return where the non-zero pixels of `mask`, which lies at `outer` of a frame, are: (top, left, bottom, right) in the frame.
 
     The box is one pixel larger on every side inside the frame: boundary pixels lie up to one pixel outside of an object.
@@ -79,10 +87,17 @@ def _box(mask: np.ndarray, outer: tuple[int, ...], size: tuple[int, int]) -> tup
     if not width:
         return None
     top, left = top + outer[0], left + outer[1]
-    return max(0, top - 1), max(0, left - 1), min(size[0], top + height + 1), min(size[1], left + width + 1)
+    return (
+        max(0, top - 1),
+        max(0, left - 1),
+        min(size[0], top + height + 1),
+        min(size[1], left + width + 1),
+    )
 
 
-def _compare_crops(prediction: np.ndarray, truth: np.ndarray, radius: int, at_right: bool, at_bottom: bool) -> tuple[float, float]:
+def _compare_crops(
+    prediction: np.ndarray, truth: np.ndarray, radius: int, at_right: bool, at_bottom: bool
+) -> tuple[float, float]:
     """Return J and F of two bool crops that hold everything of an object; pixels outside of them cannot change a count."""
     stack = packed.pack((prediction, truth), radius)
     union = packed.count(stack[:, 0] | stack[:, 1])

@@ -40,7 +40,9 @@ def boundary(stack: np.ndarray, width: int, at_right: bool, at_bottom: bool) -> 
     flat, out = stack.reshape(-1), right.reshape(-1)
     np.right_shift(flat, np.uint64(1), out=out)
     out[:-1] |= flat[1:] << np.uint64(_WORD - 1)
-    right[:, :, -1] &= np.uint64((1 << _WORD - 1) - 1)  # what came from the start of the next row is no neighbour
+    right[:, :, -1] &= np.uint64(
+        (1 << _WORD - 1) - 1
+    )  # what came from the start of the next row is no neighbour
     if at_right:
         word, bit = divmod(width - 1, _WORD)
         right[:, :, word] |= stack[:, :, word] & np.uint64(1 << bit)

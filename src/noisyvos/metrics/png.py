@@ -11,7 +11,9 @@ import numpy as np
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER = struct.Struct(">IIBBBBB")
-_LARGEST = 1 << 28  # pixels; a header that claims more is left to the general decoder and its checks
+_LARGEST = (
+    1 << 28
+)  # pixels; a header that claims more is left to the general decoder and its checks
 
 
 def plain_indices(data: bytes) -> np.ndarray | None:

@@ -42,7 +42,11 @@ class Video:
 
 
 def plan(
-    results: MaskCollection, truth: MaskCollection, protocol: Protocol, rules: Rules, wanted: Iterable[str] | None
+    results: MaskCollection,
+    truth: MaskCollection,
+    protocol: Protocol,
+    rules: Rules,
+    wanted: Iterable[str] | None,
 ) -> tuple[list[Video], list[str]]:
     """Return the videos to score, in order, and the names of those skipped; nothing is decoded.
 
@@ -50,13 +54,21 @@ def plan(
     first sequence or frame that is missing, UserError if there is nothing to score.
     """
     folders = _without_common_parent(truth.sequences())
-    names = [name for name in (line.strip() for line in wanted) if name] if wanted is not None else list(folders)
+    names = (
+        [name for name in (line.strip() for line in wanted) if name]
+        if wanted is not None
+        else list(folders)
+    )
     if not names:
-        raise UserError(f"{truth.path}: there is nothing to score here; <sequence>/<frame>.png files are expected.")
+        raise UserError(
+            f"{truth.path}: there is nothing to score here; <sequence>/<frame>.png files are expected."
+        )
     videos, skipped = [], []
     for name in dict.fromkeys(names):
         if name not in folders:
-            raise FileNotFoundError(f"{truth.path}: sequence {name!r} is to be scored, but it has no true masks here.")
+            raise FileNotFoundError(
+                f"{truth.path}: sequence {name!r} is to be scored, but it has no true masks here."
+            )
         frames = truth.frames(folders[name])
         scored = protocol.scored(frames, name)
         folder = _find(results, name)
@@ -75,7 +87,9 @@ def plan(
             )
         videos.append(Video(name, folders[name], folder, frames, scored))
     if not videos:
-        raise UserError(f"{results.path}: none of the {len(names)} sequences to score has predictions here.")
+        raise UserError(
+            f"{results.path}: none of the {len(names)} sequences to score has predictions here."
+        )
     return videos, skipped
 
 
@@ -88,7 +102,12 @@ def read_truth(truth: MaskCollection, video: Video, frame: str, rules: Rules) ->
 
 
 def read_prediction(
-    results: MaskCollection, video: Video, frame: str, rules: Rules, ids: tuple[int, ...], size: tuple[int, int]
+    results: MaskCollection,
+    video: Video,
+    frame: str,
+    rules: Rules,
+    ids: tuple[int, ...],
+    size: tuple[int, int],
 ) -> np.ndarray:
     """Return a predicted index mask (H, W) uint8 of the given size with no id beyond the objects `ids`.
 
@@ -98,7 +117,9 @@ def read_prediction(
     mask = _decode(results, video.results_folder, frame, rules.rgb)
     where = f"{results.path}: {video.results_folder}/{frame}.png"
     if mask.shape != size:
-        raise UserError(f"{where} is {mask.shape[0]}x{mask.shape[1]}, its true mask is {size[0]}x{size[1]} (height x width).")
+        raise UserError(
+            f"{where} is {mask.shape[0]}x{mask.shape[1]}, its true mask is {size[0]}x{size[1]} (height x width)."
+        )
     if rules.binary:
         return (mask != 0).view(np.uint8)
     if not rules.ignore_extra_ids:
@@ -132,7 +153,9 @@ def _find(results: MaskCollection, name: str) -> str | None:
         return name
     nested = [folder for folder in folders if folder.endswith(f"/{name}")]
     if len(nested) > 1:
-        raise UserError(f"{results.path}: sequence {name!r} is in several folders: {', '.join(nested)}. Give one of their parents.")
+        raise UserError(
+            f"{results.path}: sequence {name!r} is in several folders: {', '.join(nested)}. Give one of their parents."
+        )
     return nested[0] if nested else None
 
 
@@ -167,5 +190,7 @@ def _from_colours(data: bytes, where: str) -> np.ndarray:
     place = np.minimum(np.searchsorted(known[order], codes), len(known) - 1)
     indices = order[place].astype(np.uint8)
     if (known[indices] != codes).any():
-        raise UserError(f"{where} is RGB and holds colours that are not in the DAVIS palette. Save it again as an indexed PNG.")
+        raise UserError(
+            f"{where} is RGB and holds colours that are not in the DAVIS palette. Save it again as an indexed PNG."
+        )
     return indices

@@ -39,13 +39,18 @@ class Scores:
     means: dict[str, float] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._statistics = [over_time(item.region, self.decay) + over_time(item.boundary, self.decay) for item in self.items]
+        self._statistics = [
+            over_time(item.region, self.decay) + over_time(item.boundary, self.decay)
+            for item in self.items
+        ]
         self.means = totals(self._statistics)
 
     def frame_rows(self) -> Iterator[tuple[str, int, str, float, float]]:
         """Yield (sequence, object, frame, J, F)."""
         for item in self.items:
-            for frame, region, boundary in zip(item.frames, item.region.tolist(), item.boundary.tolist(), strict=True):
+            for frame, region, boundary in zip(
+                item.frames, item.region.tolist(), item.boundary.tolist(), strict=True
+            ):
                 yield item.sequence, item.object, frame, region, boundary
 
     def object_rows(self) -> Iterator[tuple[str, int, tuple[float, ...]]]:
@@ -58,7 +63,9 @@ class Scores:
         for name in self.scored_sequences:
             own = [values for sequence, _, values in self.object_rows() if sequence == name]
             if own:
-                region, boundary = (float(np.mean([values[column] for values in own])) for column in (0, 3))
+                region, boundary = (
+                    float(np.mean([values[column] for values in own])) for column in (0, 3)
+                )
                 yield name, (region + boundary) / 2, region, boundary
 
     @cached_property
@@ -80,12 +87,19 @@ class Scores:
         """Return the text of every CSV file by its name: three tables in full precision and two as the DAVIS tool writes them."""
         return {
             "frames.csv": _csv(FRAME_COLUMNS, self.frame_rows()),
-            "objects.csv": _csv(OBJECT_COLUMNS, ((*head, *values) for *head, values in self.object_rows())),
+            "objects.csv": _csv(
+                OBJECT_COLUMNS, ((*head, *values) for *head, values in self.object_rows())
+            ),
             "sequences.csv": _csv(SEQUENCE_COLUMNS, self.sequence_rows()),
-            f"global_results-{subset}.csv": _csv(GLOBAL_COLUMNS, [[self.means[name] for name in GLOBAL_COLUMNS]], decimals=3),
+            f"global_results-{subset}.csv": _csv(
+                GLOBAL_COLUMNS, [[self.means[name] for name in GLOBAL_COLUMNS]], decimals=3
+            ),
             f"per-sequence_results-{subset}.csv": _csv(
                 ("Sequence", "J-Mean", "F-Mean"),
-                ((f"{sequence}_{number}", values[0], values[3]) for sequence, number, values in self.object_rows()),
+                (
+                    (f"{sequence}_{number}", values[0], values[3])
+                    for sequence, number, values in self.object_rows()
+                ),
                 decimals=3,
             ),
         }

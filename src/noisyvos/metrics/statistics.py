@@ -22,7 +22,11 @@ def over_time(values: np.ndarray, decay: str = "intended") -> tuple[float, float
     if decay == "official":
         first, last = ((start % 256, (end - 1) % 256 + 1) for start, end in (first, last))
         first, last = ((start, end % 256) for start, end in (first, last))
-    return float(np.mean(values)), float(np.mean(values > 0.5)), _mean(values[slice(*first)]) - _mean(values[slice(*last)])
+    return (
+        float(np.mean(values)),
+        float(np.mean(values > 0.5)),
+        _mean(values[slice(*first)]) - _mean(values[slice(*last)]),
+    )
 
 
 def totals(objects: Iterable[tuple[float, ...]]) -> dict[str, float]:
@@ -33,7 +37,9 @@ def totals(objects: Iterable[tuple[float, ...]]) -> dict[str, float]:
 
 
 def by_category(
-    values: Mapping[tuple[str, int], tuple[float, float]], categories: Mapping[tuple[str, int], str], seen: Iterable[str]
+    values: Mapping[tuple[str, int], tuple[float, float]],
+    categories: Mapping[tuple[str, int], str],
+    seen: Iterable[str],
 ) -> dict[str, float]:
     """Return the five numbers of YouTube-VOS: J and F of seen and of unseen categories, and G, their plain mean.
 
@@ -45,7 +51,9 @@ def by_category(
     groups: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
     for (sequence, number), pair in values.items():
         if (sequence, number) not in categories:
-            raise UserError(f"Object {number} of sequence {sequence!r} has no category. Give one for every object that is scored.")
+            raise UserError(
+                f"Object {number} of sequence {sequence!r} has no category. Give one for every object that is scored."
+            )
         groups[categories[sequence, number] in seen].append(pair)
     numbers = {
         f"{measure}-{group}": _mean(np.array([pair[index] for pair in groups[known]]))

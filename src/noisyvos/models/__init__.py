@@ -37,7 +37,11 @@ def build(name: str, *, seed: int = 0, **overrides: Any) -> "VideoModel":
 
 
 def load_official(
-    name: str, source: "str | Path | Mapping[str, Tensor]", *, extra_plane: Literal["zero", "random"] | None = None, seed: int = 0
+    name: str,
+    source: "str | Path | Mapping[str, Tensor]",
+    *,
+    extra_plane: Literal["zero", "random"] | None = None,
+    seed: int = 0,
 ) -> "VideoModel":
     """Return network `name` with published weights, in the size that the weights tell.
 

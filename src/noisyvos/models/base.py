@@ -32,7 +32,9 @@ class Origin:
 
     to_source: Tensor  # (B, T, 2, 3) float32: points (x, y, 1) of a frame to points of its source image, pixel centres at halves
     sizes: tuple[tuple[int, int], ...]  # per sample (height, width) of the source images
-    objects: tuple[tuple[int, ...], ...]  # per sample the object ids of slots 1..n; none where the clip trains as background
+    objects: tuple[
+        tuple[int, ...], ...
+    ]  # per sample the object ids of slots 1..n; none where the clip trains as background
 
     def to(self, device: torch.device | str) -> "Origin":
         """Return the origin with its tensor on `device`."""
@@ -48,13 +50,23 @@ class Clip:
     """A training batch of clips."""
 
     frames: Tensor  # (B, T, 3, H, W) float32 RGB in [0, 1]
-    masks: Tensor  # (B, T, H, W) int64: 0 background, 1..K objects, 255 ignored; frame 0 is the prompt
+    masks: (
+        Tensor  # (B, T, H, W) int64: 0 background, 1..K objects, 255 ignored; frame 0 is the prompt
+    )
     num_objects: Tensor  # (B,) int64: how many of the K slots are used, at least 1
     slots: int  # K, equal for all samples
-    keys: tuple[tuple[str, ...], ...] = ()  # per sample (dataset, sequence, frame 0, ..., frame T-1): for state and logs
-    clean: Tensor | None = None  # (B, T, H, W) int64 clean labels, for diagnostics and oracle methods: no other loss may read them
-    origin: Origin | None = None  # the recorded augmentation, for methods with state in source-image coordinates
-    part_of: tuple[int, int] | None = None  # (index of the first sample, B) in the batch these are samples of; None: a whole batch
+    keys: tuple[
+        tuple[str, ...], ...
+    ] = ()  # per sample (dataset, sequence, frame 0, ..., frame T-1): for state and logs
+    clean: Tensor | None = (
+        None  # (B, T, H, W) int64 clean labels, for diagnostics and oracle methods: no other loss may read them
+    )
+    origin: Origin | None = (
+        None  # the recorded augmentation, for methods with state in source-image coordinates
+    )
+    part_of: tuple[int, int] | None = (
+        None  # (index of the first sample, B) in the batch these are samples of; None: a whole batch
+    )
     progress: float = 0.0  # share of the training that lies before this batch, in [0, 1)
 
     def to(self, device: torch.device | str) -> "Clip":
@@ -76,10 +88,19 @@ class Clip:
         """Return what a network needs of the clip at another scale: frames bilinear, labels nearest, no clean labels and no origin."""
         samples, times, colours, height, width = self.frames.shape
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
-        frames = nn.functional.interpolate(self.frames.flatten(0, 1), size, mode="bilinear", align_corners=False)
+        frames = nn.functional.interpolate(
+            self.frames.flatten(0, 1), size, mode="bilinear", align_corners=False
+        )
         masks = nn.functional.interpolate(self.masks.float(), size, mode="nearest").to(self.masks)
         same = {"part_of": self.part_of, "progress": self.progress}
-        return Clip(frames.view(samples, times, colours, *size), masks, self.num_objects, self.slots, self.keys, **same)
+        return Clip(
+            frames.view(samples, times, colours, *size),
+            masks,
+            self.num_objects,
+            self.slots,
+            self.keys,
+            **same,
+        )
 
     def rows(self, first: int, count: int) -> "Clip":
         """Return `count` samples from `first` on, as a batch of their own."""
@@ -87,7 +108,9 @@ class Clip:
         clean = None if self.clean is None else self.clean[rows]
         origin = None if self.origin is None else self.origin.rows(rows)
         tensors = (self.frames[rows], self.masks[rows], self.num_objects[rows])
-        return Clip(*tensors, self.slots, self.keys[rows], clean, origin, self.place(first), self.progress)
+        return Clip(
+            *tensors, self.slots, self.keys[rows], clean, origin, self.place(first), self.progress
+        )
 
     def place(self, first: int = 0) -> tuple[int, int]:
         """Return where sample `first` lies in the whole batch, and how many samples that has."""
@@ -104,14 +127,23 @@ class Clip:
 class ClipOutput:
     """What a network says of a clip."""
 
-    logits: tuple[Tensor, ...]  # for t = 1..T-1 (B, K+1, H, W) float32 aggregated logits, channel 0 background
-    auxiliary: dict[str, Tensor] = field(default_factory=dict)  # scalar losses of the network's own, weights included
-    first: Tensor | None = None  # likewise for t = 0, of networks that predict the prompted frame too (scribbles)
+    logits: tuple[
+        Tensor, ...
+    ]  # for t = 1..T-1 (B, K+1, H, W) float32 aggregated logits, channel 0 background
+    auxiliary: dict[str, Tensor] = field(
+        default_factory=dict
+    )  # scalar losses of the network's own, weights included
+    first: Tensor | None = (
+        None  # likewise for t = 0, of networks that predict the prompted frame too (scribbles)
+    )
 
 
 def resized_output(output: ClipOutput, size: tuple[int, int]) -> ClipOutput:
     """Return the logits at another size (height, width), bilinear, without auxiliary losses."""
-    logits = (nn.functional.interpolate(each, size, mode="bilinear", align_corners=False) for each in output.logits)
+    logits = (
+        nn.functional.interpolate(each, size, mode="bilinear", align_corners=False)
+        for each in output.logits
+    )
     return ClipOutput(tuple(logits))
 
 
@@ -119,7 +151,9 @@ class Session(ABC):
     """One video being segmented; it holds the memory, the network holds none."""
 
     @abstractmethod
-    def step(self, frame: Tensor, *, given: dict[int, Tensor] | None = None, last: bool = False) -> Tensor:
+    def step(
+        self, frame: Tensor, *, given: dict[int, Tensor] | None = None, last: bool = False
+    ) -> Tensor:
         """Take the next frame and return probabilities (C+1, H, W) float32, background first.
 
         frame: (3, H, W) RGB in [0, 1] on the network's device. `given` maps channel (1..C) to a bool mask (H, W) for the
@@ -136,7 +170,9 @@ class VideoModel(nn.Module, ABC):
     """A network for semi-supervised video object segmentation."""
 
     memory_settings: ClassVar[type[Settings]]  # what `session` takes, with defaults
-    background_label: ClassVar[int | None] = None  # networks that take scribbles: the label of a background scribble
+    background_label: ClassVar[int | None] = (
+        None  # networks that take scribbles: the label of a background scribble
+    )
 
     @property
     def takes_scribbles(self) -> bool:

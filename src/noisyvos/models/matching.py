@@ -9,13 +9,17 @@ from torch import Tensor
 CLAMP = 1e-7
 
 
-def similarity(keys: Tensor, shrinkage: Tensor | None, query: Tensor, selection: Tensor | None) -> Tensor:
+def similarity(
+    keys: Tensor, shrinkage: Tensor | None, query: Tensor, selection: Tensor | None
+) -> Tensor:
     """Return the similarity of every memory element to every query element, (B, M, Q) float32.
 
     keys (B, C, M), shrinkage (B, 1, M) or None, query (B, C, Q), selection (B, C, Q) or None. Without selection the
     query's own norm is dropped, which leaves a softmax over memory as it is.
     """
-    with torch.autocast(keys.device.type, enabled=False):  # squares and their differences need the range of float32
+    with torch.autocast(
+        keys.device.type, enabled=False
+    ):  # squares and their differences need the range of float32
         keys, query = keys.float(), query.float()
         transposed = keys.mT
         if selection is None:
@@ -23,7 +27,11 @@ def similarity(keys: Tensor, shrinkage: Tensor | None, query: Tensor, selection:
         else:
             selection = selection.float()
             weighted = query * selection
-            result = 2 * (transposed @ weighted) - transposed.square() @ selection - (weighted * query).sum(1, keepdim=True)
+            result = (
+                2 * (transposed @ weighted)
+                - transposed.square() @ selection
+                - (weighted * query).sum(1, keepdim=True)
+            )
         scale = 1 / math.sqrt(keys.shape[1])
         return result * (scale if shrinkage is None else shrinkage.float().mT * scale)
 
@@ -42,7 +50,9 @@ def affinity(similarities: Tensor, top_k: int | None = None) -> Tensor:
 def readout(weights: Tensor, values: Tensor) -> Tensor:
     """Return values (B, N, C, M) read through an affinity (B, M, Q) that all objects share, (B, N, C, Q)."""
     batch, objects, channels, elements = values.shape
-    return (values.reshape(batch, objects * channels, elements) @ weights).view(batch, objects, channels, -1)
+    return (values.reshape(batch, objects * channels, elements) @ weights).view(
+        batch, objects, channels, -1
+    )
 
 
 def aggregate(probabilities: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,4 +81,9 @@ def softmax_with_unused(logits: Tensor, channels: int) -> Tensor:
 def padding(height: int, width: int, stride: int) -> tuple[int, int, int, int]:
     """Return the zeros (left, right, top, bottom) that make both sides multiples of `stride`; the odd pixel goes right and down."""
     extra_height, extra_width = -height % stride, -width % stride
-    return extra_width // 2, extra_width - extra_width // 2, extra_height // 2, extra_height - extra_height // 2
+    return (
+        extra_width // 2,
+        extra_width - extra_width // 2,
+        extra_height // 2,
+        extra_height - extra_height // 2,
+    )

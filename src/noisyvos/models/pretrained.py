@@ -16,10 +16,24 @@ PLANES = "value_encoder.conv1.weight"  # XMem: RGB, the object's own mask and, b
 Fill = Literal["zero", "random"]
 Source = str | Path | Mapping[str, Tensor]
 
-_KEY_ENCODER = {"conv1": "conv1", "bn1": "bn1", "res2": "layer1", "layer2": "layer2", "layer3": "layer3"}  # own name: torchvision's
+_KEY_ENCODER = {
+    "conv1": "conv1",
+    "bn1": "bn1",
+    "res2": "layer1",
+    "layer2": "layer2",
+    "layer3": "layer3",
+}  # own name: torchvision's
 _VALUE_ENCODER = {name: name for name in ("conv1", "bn1", "layer1", "layer2", "layer3")}
-_STM_ENCODER = {"conv1": "conv1", "bn1": "bn1", "res2": "layer1", "res3": "layer2", "res4": "layer3"}
-_BACKBONE = {"layer0.0": "conv1", "layer0.1": "bn1"} | {name: name for name in ("layer1", "layer2", "layer3")}
+_STM_ENCODER = {
+    "conv1": "conv1",
+    "bn1": "bn1",
+    "res2": "layer1",
+    "res3": "layer2",
+    "res4": "layer3",
+}
+_BACKBONE = {"layer0.0": "conv1", "layer0.1": "bn1"} | {
+    name: name for name in ("layer1", "layer2", "layer3")
+}
 _NETWORK_PARTS = {
     "key_encoder": _KEY_ENCODER,
     "value_encoder": _VALUE_ENCODER,
@@ -49,7 +63,9 @@ def add_plane(state: Mapping[str, Tensor], fill: Fill, seed: int = 0) -> dict[st
         raise UserError(f"An extra mask plane is filled with zero or random, not {fill!r}.")
     if weight is None or weight.ndim != 4 or weight.shape[1] != 4:
         found = "no such entry" if weight is None else tuple(weight.shape)
-        raise UserError(f"Only weights of XMem's still-image stage take an extra mask plane: {PLANES} must have 4 planes, found {found}.")
+        raise UserError(
+            f"Only weights of XMem's still-image stage take an extra mask plane: {PLANES} must have 4 planes, found {found}."
+        )
     plane = torch.zeros_like(weight[:, :1]) if fill == "zero" else _orthogonal(weight, 1, seed)
     return {**state, PLANES: torch.cat([weight, plane], 1)}
 
@@ -57,10 +73,18 @@ def add_plane(state: Mapping[str, Tensor], fill: Fill, seed: int = 0) -> dict[st
 def _orthogonal(like: Tensor, planes: int, seed: int) -> Tensor:
     """Return the first convolution's weights for `planes` further input planes, (64, planes, 7, 7)."""
     values = torch.empty(like.shape[0], planes, *like.shape[2:])
-    return nn.init.orthogonal_(values, generator=torch_generator("mask planes", seed)).to(like.dtype)
+    return nn.init.orthogonal_(values, generator=torch_generator("mask planes", seed)).to(
+        like.dtype
+    )
 
 
-def load_trunks(model: nn.Module, *, resnet50: Source | None = None, resnet18: Source | None = None, seed: int = 0) -> None:
+def load_trunks(
+    model: nn.Module,
+    *,
+    resnet50: Source | None = None,
+    resnet18: Source | None = None,
+    seed: int = 0,
+) -> None:
     """Put ImageNet weights of torchvision's ResNets into the encoders of `xmem`, `stm`, `stm_resnet18`, `afb_urr` or `rhmnet`.
 
     Each is a file (.pth as torchvision gives it, or .safetensors) or a {name: tensor} mapping; `layer4` and `fc` are left
@@ -68,14 +92,20 @@ def load_trunks(model: nn.Module, *, resnet50: Source | None = None, resnet18: S
     masks that STM and AFB-URR have stay as they are. UserError if a network has no such trunk or an entry is missing or wrongly shaped; the
     network is changed only if everything fits.
     """
-    given = {name: source for name, source in (("resnet50", resnet50), ("resnet18", resnet18)) if source is not None}
+    given = {
+        name: source
+        for name, source in (("resnet50", resnet50), ("resnet18", resnet18))
+        if source is not None
+    }
     if not given:
         raise UserError("No trunk is given: name a file for resnet50 or resnet18.")
     parts = _parts(model)
     for name in given:
         if name not in parts.values():
             known = ", ".join(sorted(set(parts.values()))) or "none at all"
-            raise UserError(f"This network ({type(model).__name__}) has no {name} trunk. It has: {known}.")
+            raise UserError(
+                f"This network ({type(model).__name__}) has no {name} trunk. It has: {known}."
+            )
     states = {name: read_state(source) for name, source in given.items()}
     values: dict[str, Tensor] = {}
     for part, trunk in parts.items():
@@ -94,21 +124,29 @@ def _parts(model: nn.Module) -> dict[str, str]:
     return found
 
 
-def _converted(model: nn.Module, part: str, state: Mapping[str, Tensor], trunk: str, seed: int) -> dict[str, Any]:
+def _converted(
+    model: nn.Module, part: str, state: Mapping[str, Tensor], trunk: str, seed: int
+) -> dict[str, Any]:
     """Return the entries of `part` in the network's own names."""
     names = _NETWORK_PARTS[part]
     result = {}
     for name, own in model.get_submodule(part).state_dict().items():
         member = next((each for each in names if name.startswith(f"{each}.")), None)
-        if member is None or name.endswith("num_batches_tracked"):  # which old files lack and nothing here reads
+        if member is None or name.endswith(
+            "num_batches_tracked"
+        ):  # which old files lack and nothing here reads
             continue
         published = names[member] + name.removeprefix(member)
         if published not in state:
-            raise UserError(f"The weights of {trunk} lack the entry {published}. Give torchvision's own state dict.")
+            raise UserError(
+                f"The weights of {trunk} lack the entry {published}. Give torchvision's own state dict."
+            )
         value = state[published]
         if name == "conv1.weight" and own.shape[1] > value.shape[1] == 3:
             value = torch.cat([value, _orthogonal(value, own.shape[1] - 3, seed)], 1)
         if value.shape != own.shape:
-            raise UserError(f"The weights of {trunk} do not fit: {published} is {tuple(value.shape)}, needed is {tuple(own.shape)}.")
+            raise UserError(
+                f"The weights of {trunk} do not fit: {published} is {tuple(value.shape)}, needed is {tuple(own.shape)}."
+            )
         result[f"{part}.{name}"] = value
     return result

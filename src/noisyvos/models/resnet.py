@@ -17,7 +17,9 @@ class FrozenStatisticsNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (N, C, H, W)."""
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+        )
 
 
 class FrozenNorm(nn.Module):
@@ -27,12 +29,19 @@ class FrozenNorm(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
+        for name, value in (
+            ("weight", 1.0),
+            ("bias", 0.0),
+            ("running_mean", 0.0),
+            ("running_var", 1.0),
+        ):
             self.register_buffer(name, torch.full((channels,), value))
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (N, C, H, W)."""
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+        )
 
 
 Norm = Callable[[int], nn.Module]  # number of channels -> normalisation
@@ -49,7 +58,9 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, inputs: int, width: int, stride: int, norm: Norm = FrozenStatisticsNorm) -> None:
+    def __init__(
+        self, inputs: int, width: int, stride: int, norm: Norm = FrozenStatisticsNorm
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
         self.bn1 = norm(width)
@@ -69,7 +80,9 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, inputs: int, width: int, stride: int, norm: Norm = FrozenStatisticsNorm) -> None:
+    def __init__(
+        self, inputs: int, width: int, stride: int, norm: Norm = FrozenStatisticsNorm
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
         self.bn1 = norm(width)
@@ -88,11 +101,19 @@ class Bottleneck(nn.Module):
 
 
 def stage(
-    block: type[BasicBlock] | type[Bottleneck], inputs: int, width: int, count: int, stride: int, norm: Norm = FrozenStatisticsNorm
+    block: type[BasicBlock] | type[Bottleneck],
+    inputs: int,
+    width: int,
+    count: int,
+    stride: int,
+    norm: Norm = FrozenStatisticsNorm,
 ) -> nn.Sequential:
     """Return one stage of `count` blocks, the first of which strides."""
     outputs = width * block.expansion
-    return nn.Sequential(block(inputs, width, stride, norm), *(block(outputs, width, 1, norm) for _ in range(count - 1)))
+    return nn.Sequential(
+        block(inputs, width, stride, norm),
+        *(block(outputs, width, 1, norm) for _ in range(count - 1)),
+    )
 
 
 def stem_convolution(channels: int) -> nn.Conv2d:

@@ -8,7 +8,9 @@ from torch.nn import functional as F
 
 def norm(channels: int) -> nn.GroupNorm:
     """Return a normalisation that needs neither a pretrained trunk nor a large batch."""
-    return nn.GroupNorm(math.gcd(channels, channels // 8), channels)  # groups of 8 channels where they divide evenly
+    return nn.GroupNorm(
+        math.gcd(channels, channels // 8), channels
+    )  # groups of 8 channels where they divide evenly
 
 
 class ResidualBlock(nn.Module):
@@ -20,7 +22,9 @@ class ResidualBlock(nn.Module):
         self.norm1 = norm(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.norm2 = norm(outputs)
-        self.downsample = nn.Conv2d(inputs, outputs, 1, stride) if stride != 1 or inputs != outputs else None
+        self.downsample = (
+            nn.Conv2d(inputs, outputs, 1, stride) if stride != 1 or inputs != outputs else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""

@@ -26,15 +26,25 @@ def read_state(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
     where = "the given mapping" if isinstance(source, Mapping) else str(source)
     content = source if isinstance(source, Mapping) else _read_file(Path(source))
     while isinstance(content, Mapping):
-        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        inner = next(
+            (content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None
+        )
         if inner is None:
             break
         content = inner
     if not isinstance(content, Mapping) or not content:
-        raise UserError(f"{where}: no state dict here. A checkpoint must map parameter names to tensors.")
-    strange = [str(name) for name, value in content.items() if not isinstance(name, str) or not isinstance(value, Tensor)]
+        raise UserError(
+            f"{where}: no state dict here. A checkpoint must map parameter names to tensors."
+        )
+    strange = [
+        str(name)
+        for name, value in content.items()
+        if not isinstance(name, str) or not isinstance(value, Tensor)
+    ]
     if strange:
-        raise UserError(f"{where}: these entries are no tensors: {_some(strange)}. Give the network's state dict alone.")
+        raise UserError(
+            f"{where}: these entries are no tensors: {_some(strange)}. Give the network's state dict alone."
+        )
     if all(name.startswith("module.") for name in content):
         return {name.removeprefix("module."): value for name, value in content.items()}
     return dict(content)
@@ -47,9 +57,20 @@ def _read_file(path: Path) -> Any:
         if _is_safetensors(path):
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+    except (
+        SafetensorError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path}: this file cannot be read as a checkpoint of tensors ({reason[:200]}).") from None
+        raise UserError(
+            f"{path}: this file cannot be read as a checkpoint of tensors ({reason[:200]})."
+        ) from None
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -68,15 +89,24 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], where: str) -> 
         for name, value in expected.items()
         if name in state and state[name].shape != value.shape
     ]
-    problems = [f"{what}: {_some(names)}" for what, names in (("missing", missing), ("extra", extra), ("wrong shape", misshaped)) if names]
+    problems = [
+        f"{what}: {_some(names)}"
+        for what, names in (("missing", missing), ("extra", extra), ("wrong shape", misshaped))
+        if names
+    ]
     if problems:
-        raise UserError(f"{where}: these weights do not fit the network. " + "; ".join(problems) + ".")
+        raise UserError(
+            f"{where}: these weights do not fit the network. " + "; ".join(problems) + "."
+        )
     model.load_state_dict(state)
 
 
 def save(model: nn.Module, path: str | Path) -> None:
     """Write `model`'s state dict as safetensors, atomically; a tensor that stands under two names is written under both."""
-    state = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in sorted(model.state_dict().items())}
+    state = {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in sorted(model.state_dict().items())
+    }
     with atomic_file(path) as temporary:
         temporary.write_bytes(to_bytes(state))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+import noisyvos.noise.kinds  # loaded first, so that `kinds` below stays the function
 from noisyvos.errors import UserError
 from noisyvos.noise.base import NOISE, NoisyVideo, Video
 
@@ -18,14 +19,23 @@ def kinds() -> tuple[str, ...]:
     return NOISE.names()
 
 
-def corrupt(mask: np.ndarray, kind: str, *, seed: int = 0, key: tuple[str | int, ...] = ("mask", 0), **settings: Any) -> np.ndarray:
+def corrupt(
+    mask: np.ndarray,
+    kind: str,
+    *,
+    seed: int = 0,
+    key: tuple[str | int, ...] = ("mask", 0),
+    **settings: Any,
+) -> np.ndarray:
     """Return a noisy copy of an index mask, (H, W) uint8 with 0 background, 1..254 objects, 255 void.
 
     `key` says what the mask is, its last part being the frame, e.g. ("davis", "bear", "00000"): equal masks, settings,
     seeds and keys give equal results on any machine. Unknown kinds and settings are a ValueError that lists the known ones.
     """
     *where, frame = key or ("mask", 0)
-    return corrupt_video([mask], kind, seed=seed, key=tuple(where), frames=[frame], **settings).masks[0]
+    return corrupt_video(
+        [mask], kind, seed=seed, key=tuple(where), frames=[frame], **settings
+    ).masks[0]
 
 
 def corrupt_video(
@@ -44,12 +54,22 @@ def corrupt_video(
     item = NOISE.get(kind)
     values = item.validate(settings, f"Noise kind {kind!r}")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise UserError(f"Noise kind {kind!r}: the seed must be a whole number from 0 on, not {seed!r}.")
+        raise UserError(
+            f"Noise kind {kind!r}: the seed must be a whole number from 0 on, not {seed!r}."
+        )
     for mask in masks:
         if not isinstance(mask, np.ndarray) or mask.ndim != 2 or mask.dtype != np.uint8:
-            got = f"{mask.shape} {mask.dtype}" if isinstance(mask, np.ndarray) else type(mask).__name__
-            raise UserError(f"Noise kind {kind!r}: a mask is an array (H, W) of uint8 object ids, not {got}.")
+            got = (
+                f"{mask.shape} {mask.dtype}"
+                if isinstance(mask, np.ndarray)
+                else type(mask).__name__
+            )
+            raise UserError(
+                f"Noise kind {kind!r}: a mask is an array (H, W) of uint8 object ids, not {got}."
+            )
     names = tuple(frames) if frames is not None else tuple(range(len(masks)))
     if len(names) != len(masks):
-        raise UserError(f"Noise kind {kind!r}: {len(masks)} masks come with {len(names)} frame names.")
+        raise UserError(
+            f"Noise kind {kind!r}: {len(masks)} masks come with {len(names)} frame names."
+        )
     return item.build(Video(kind, int(seed), tuple(key), names, tuple(masks)), values)

@@ -9,7 +9,7 @@ from pydantic import Field
 from noisyvos.registry import Registry, Settings
 from noisyvos.seeding import numpy_generator
 
-NOISE = Registry("noise kind", "noisyvos.noise")
+NOISE = Registry("noise kind", "noisyvos.noise.kinds")
 SURVIVORS = 16  # pixels that an object keeps when it would vanish
 
 
@@ -29,7 +29,11 @@ class GeometricSettings(NoiseSettings):
 
     q: float = Field(gt=0, le=1)
     calib: Literal["per_object", "dataset"] = "per_object"
-    strength: float | None = Field(None, ge=0, description="the common strength of calib: dataset; found by calibration if absent")
+    strength: float | None = Field(
+        None,
+        ge=0,
+        description="the common strength of calib: dataset; found by calibration if absent",
+    )
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,21 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from noisyvos.report.controls import control_notes, control_table, control_view
-from noisyvos.report.differences import difference_notes, difference_table, difference_view
-from noisyvos.report.disturbed import CAPTIONS, NOTES, disturbed_table, disturbed_view
-from noisyvos.report.families import Scores
-from noisyvos.report.hypothesis_tests import ABSENT, hypothesis_notes, hypothesis_table, hypothesis_view
-from noisyvos.report.realisations import realisation_notes, realisation_table, realisation_view
-from noisyvos.report.results import Results
-from noisyvos.report.statistics import Interval
-from noisyvos.report.sweeps import SMALLEST_GAP, degradation_table, ranking_table, recovery_table
-from noisyvos.report.tuning import TUNING_NOTES, tuning_table, tuning_view
+from noisyvos.analysis.controls import control_notes, control_table, control_view
+from noisyvos.analysis.differences import difference_notes, difference_table, difference_view
+from noisyvos.analysis.disturbed import CAPTIONS, NOTES, disturbed_table, disturbed_view
+from noisyvos.analysis.families import Scores
+from noisyvos.analysis.hypothesis_tests import (
+    ABSENT,
+    hypothesis_notes,
+    hypothesis_table,
+    hypothesis_view,
+)
+from noisyvos.analysis.realisations import realisation_notes, realisation_table, realisation_view
+from noisyvos.analysis.results import Results
+from noisyvos.analysis.statistics.intervals import Interval
+from noisyvos.analysis.sweeps import SMALLEST_GAP, degradation_table, ranking_table, recovery_table
+from noisyvos.analysis.tuning import TUNING_NOTES, tuning_table, tuning_view
 
 Heading = Callable[[str], str]  # adds the evaluation set, and whether its data are generated
 
@@ -29,7 +34,10 @@ class View:
     notes: tuple[str, ...] = ()
 
 
-DISTURBED = {"prompts": "prompt", "corruptions": "corruption"}  # what may be disturbed at test time, and the column that says how
+DISTURBED = {
+    "prompts": "prompt",
+    "corruptions": "corruption",
+}  # what may be disturbed at test time, and the column that says how
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,10 @@ def comparisons(results: Results, evaluation: str) -> list[Comparison]:
     made = [make(scores, heading) for make in (_differences, _sweeps, _controls)]
     made.append(_realisations(realisation_table(results, evaluation), heading))
     made.insert(0, _tuning(tuning_table(results, evaluation), heading))
-    made += [_disturbed(name, axis, disturbed_table(results, evaluation, axis), heading) for name, axis in DISTURBED.items()]
+    made += [
+        _disturbed(name, axis, disturbed_table(results, evaluation, axis), heading)
+        for name, axis in DISTURBED.items()
+    ]
     registered = hypothesis_table(scores)
     tested = bool((registered["status"] != ABSENT).any())
     made.insert(0 if tested else len(made), _hypotheses(registered, evaluation, heading))
@@ -66,7 +77,11 @@ def _tuning(table: pd.DataFrame, heading: Heading) -> Comparison:
 
 
 def _disturbed(name: str, axis: str, table: pd.DataFrame, heading: Heading) -> Comparison:
-    views = (View(heading(CAPTIONS[axis]), disturbed_view(table, axis), NOTES[axis]),) if len(table) else ()
+    views = (
+        (View(heading(CAPTIONS[axis]), disturbed_view(table, axis), NOTES[axis]),)
+        if len(table)
+        else ()
+    )
     return Comparison(name, table, views)
 
 
@@ -81,12 +96,18 @@ def _differences(scores: Scores, heading: Heading) -> Comparison:
         "of comparisons in the block. Only where the interval leaves out 0 is a difference shown.",
         *difference_notes(table),
     )
-    caption = "difference in J&F points to the reference method, 95 % interval over videos and seeds"
-    return Comparison("differences", table, (View(heading(caption), difference_view(table), notes),))
+    caption = (
+        "difference in J&F points to the reference method, 95 % interval over videos and seeds"
+    )
+    return Comparison(
+        "differences", table, (View(heading(caption), difference_view(table), notes),)
+    )
 
 
 def _sweeps(scores: Scores, heading: Heading) -> Comparison:
-    losses, ranks, gains = (make(scores) for make in (degradation_table, ranking_table, recovery_table))
+    losses, ranks, gains = (
+        make(scores) for make in (degradation_table, ranking_table, recovery_table)
+    )
     views = []
     if len(losses):
         notes = (
@@ -96,7 +117,9 @@ def _sweeps(scores: Scores, heading: Heading) -> Comparison:
         caption = "loss under label noise, 95 % intervals over videos and seeds"
         views.append(View(heading(caption), degradation_view(losses), notes))
     if len(ranks):
-        notes = ("Rank 1 is best. Conditions share videos and networks, so the ranks describe this grid; they do not prove more.",)
+        notes = (
+            "Rank 1 is best. Conditions share videos and networks, so the ranks describe this grid; they do not prove more.",
+        )
         caption = f"average rank over conditions, {ranking_text(ranks)}"
         views.append(View(heading(caption), ranking_view(ranks), notes))
     if len(gains):
@@ -112,9 +135,13 @@ def _controls(scores: Scores, heading: Heading) -> Comparison:
     table = control_table(scores)
     if not len(table):
         return Comparison("controls", table, ())
-    notes = ("Six seeds of one method, three against three in all ten ways: nothing is different, so nothing should be found.",)
+    notes = (
+        "Six seeds of one method, three against three in all ten ways: nothing is different, so nothing should be found.",
+    )
     caption = heading("A/A control")
-    return Comparison("controls", table, (View(caption, control_view(table), (*notes, *control_notes(table))),))
+    return Comparison(
+        "controls", table, (View(caption, control_view(table), (*notes, *control_notes(table))),)
+    )
 
 
 def _hypotheses(table: pd.DataFrame, evaluation: str, heading: Heading) -> Comparison:
@@ -142,14 +169,18 @@ def degradation_view(table: pd.DataFrame) -> pd.DataFrame:
         columns = view.setdefault(_line(table, row), {})
         for name, unit in (("area", "points"), ("slope", "points per 0.1 IoU")):
             value, low, high = (getattr(row, f"{name}{end}") for end in ("", "_low", "_high"))
-            columns[f"{row.sweep}: {name} ({unit})"] = "missing" if math.isnan(value) else Interval(value, low, high).text()
+            columns[f"{row.sweep}: {name} ({unit})"] = (
+                "missing" if math.isnan(value) else Interval(value, low, high).text()
+            )
     return pd.DataFrame.from_dict(view, orient="index").fillna("-").rename_axis("method")
 
 
 def ranking_view(table: pd.DataFrame) -> pd.DataFrame:
     """Return a row a method (and block, if there are several), best first."""
     parts = ["block"] if table["block"].nunique() > 1 else []
-    view = table.sort_values([*parts, "rank"], kind="stable")[["method", *parts, "rank", "conditions"]]
+    view = table.sort_values([*parts, "rank"], kind="stable")[
+        ["method", *parts, "rank", "conditions"]
+    ]
     return view.assign(rank=view["rank"].map("{:.2f}".format)).set_index("method")
 
 
@@ -160,7 +191,9 @@ def ranking_text(table: pd.DataFrame) -> str:
         row = group.iloc[0]
         p = "not computed" if math.isnan(row["p_friedman"]) else f"{row['p_friedman']:.3f}"
         where = f"{block}: " if table["block"].nunique() > 1 else ""
-        texts.append(f"{where}Friedman p {p}, Nemenyi critical difference {row['critical_difference']:.2f}")
+        texts.append(
+            f"{where}Friedman p {p}, Nemenyi critical difference {row['critical_difference']:.2f}"
+        )
     return "; ".join(texts)
 
 
@@ -168,14 +201,27 @@ def recovery_view(table: pd.DataFrame) -> pd.DataFrame:
     """Return a row a method, a column a noise."""
     view: dict[str, dict[str, str]] = {}
     for row in table.itertuples():
-        text = "missing" if math.isnan(row.gap) else f"{row.recovery:+.2f}" if row.gap >= SMALLEST_GAP else f"gap {row.gap:+.1f}"
+        text = (
+            "missing"
+            if math.isnan(row.gap)
+            else f"{row.recovery:+.2f}"
+            if row.gap >= SMALLEST_GAP
+            else f"gap {row.gap:+.1f}"
+        )
         view.setdefault(_line(table, row), {})[row.noise] = text
     return pd.DataFrame.from_dict(view, orient="index").fillna("-").rename_axis("method")
 
 
 def _line(table: pd.DataFrame, row: object) -> str:
     """Return the method of a row, with whatever else tells rows of this table apart."""
-    parts = ["method", *(name for name in ("block", "model", "dataset", "schedule") if name in table and table[name].nunique() > 1)]
+    parts = [
+        "method",
+        *(
+            name
+            for name in ("block", "model", "dataset", "schedule")
+            if name in table and table[name].nunique() > 1
+        ),
+    ]
     return ", ".join(str(getattr(row, part)) for part in parts)
 
 
@@ -183,17 +229,43 @@ def _long(losses: pd.DataFrame, ranks: pd.DataFrame, gains: pd.DataFrame) -> pd.
     """Return all sweep numbers in one table: a row a number, with what it is over (`over`: sweep or noise)."""
     rows = []
     for row in losses.to_dict("records"):
-        facts = {name: row[name] for name in ("dataset", "model", "schedule", "method", "seeds")} | {"over": row["sweep"]}
+        facts = {
+            name: row[name] for name in ("dataset", "model", "schedule", "method", "seeds")
+        } | {"over": row["sweep"]}
         for name in ("area", "slope"):
-            rows.append({"measure": name} | facts | {"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]})
+            rows.append(
+                {"measure": name}
+                | facts
+                | {"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
+            )
     for row in ranks.to_dict("records"):
-        facts = {"block": row["block"], "method": row["method"], "over": f"{row['conditions']} conditions"}
+        facts = {
+            "block": row["block"],
+            "method": row["method"],
+            "over": f"{row['conditions']} conditions",
+        }
         rows.append({"measure": "rank"} | facts | {"value": row["rank"]})
     for _, group in ranks.groupby("block", sort=False) if len(ranks) else ():
         for name in ("p_friedman", "critical_difference"):
-            rows.append({"measure": name, "block": group["block"].iloc[0], "value": group[name].iloc[0]})
+            rows.append(
+                {"measure": name, "block": group["block"].iloc[0], "value": group[name].iloc[0]}
+            )
     for row in gains.to_dict("records"):
-        facts = {name: row[name] for name in ("block", "dataset", "model", "schedule", "method")} | {"over": row["noise"]}
+        facts = {
+            name: row[name] for name in ("block", "dataset", "model", "schedule", "method")
+        } | {"over": row["noise"]}
         rows += [{"measure": name} | facts | {"value": row[name]} for name in ("recovery", "gap")]
-    columns = ["measure", "block", "dataset", "model", "schedule", "method", "over", "value", "low", "high", "seeds"]
+    columns = [
+        "measure",
+        "block",
+        "dataset",
+        "model",
+        "schedule",
+        "method",
+        "over",
+        "value",
+        "low",
+        "high",
+        "seeds",
+    ]
     return pd.DataFrame(rows, columns=columns)

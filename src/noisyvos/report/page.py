@@ -29,7 +29,9 @@ class Section:
     anchor: str = field(default="")
 
 
-def write_page(path: str | Path, *, title: str, subtitle: str, synthetic: bool, sections: list[Section]) -> None:
+def write_page(
+    path: str | Path, *, title: str, subtitle: str, synthetic: bool, sections: list[Section]
+) -> None:
     """Write the report page atomically."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("noisyvos.report"),
@@ -46,13 +48,17 @@ def write_page(path: str | Path, *, title: str, subtitle: str, synthetic: bool, 
             "folded": section.folded,
             "tables": [(caption, _rows(table)) for caption, table in section.tables],
             "pictures": [
-                (caption, base64.b64encode(picture.read_bytes()).decode(), _shown_width(picture)) for caption, picture in section.pictures
+                (caption, base64.b64encode(picture.read_bytes()).decode(), _shown_width(picture))
+                for caption, picture in section.pictures
             ],
         }
         for section in sections
     ]
     write_text(
-        path, environment.get_template("report.html.j2").render(title=title, subtitle=subtitle, synthetic=synthetic, sections=rendered)
+        path,
+        environment.get_template("report.html.j2").render(
+            title=title, subtitle=subtitle, synthetic=synthetic, sections=rendered
+        ),
     )
 
 
@@ -67,7 +73,11 @@ def _rows(table: pd.DataFrame) -> dict[str, list]:
     frame = table.reset_index() if table.index.name else table
     body = [[_text(value) for value in row] for row in frame.itertuples(index=False)]
     columns = [list(column) for column in zip(*body)] if body else [[] for _ in frame.columns]
-    return {"head": [str(column) for column in frame.columns], "body": body, "style": [_style(column) for column in columns]}
+    return {
+        "head": [str(column) for column in frame.columns],
+        "body": body,
+        "style": [_style(column) for column in columns],
+    }
 
 
 def _style(column: list[str]) -> str:

@@ -4,10 +4,12 @@ import math
 
 import pandas as pd
 
-from noisyvos.report.results import Results
-from noisyvos.report.statistics import seed_interval, sequence_interval
+from noisyvos.analysis.results import Results
+from noisyvos.analysis.statistics.intervals import seed_interval, sequence_interval
 
-_LATEX = str.maketrans({"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", "−": "-", "–": "--"})
+_LATEX = str.maketrans(
+    {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", "−": "-", "–": "--"}
+)
 
 
 def score_table(results: Results, evaluation: str) -> pd.DataFrame:
@@ -22,7 +24,10 @@ def score_table(results: Results, evaluation: str) -> pd.DataFrame:
         rows.append({"line": label, "noise": "-", "q_achieved": math.nan} | _summary(group))
     trained = results.trained(evaluation)
     for (line, noise), group in trained.groupby(["line", "noise"], sort=False):
-        rows.append({"line": line, "noise": noise, "q_achieved": group["q_achieved"].mean()} | _summary(group))
+        rows.append(
+            {"line": line, "noise": noise, "q_achieved": group["q_achieved"].mean()}
+            | _summary(group)
+        )
     return pd.DataFrame(rows)
 
 
@@ -50,11 +55,15 @@ def wide(table: pd.DataFrame, results: Results, cell: str = "interval") -> pd.Da
     seeds) or `area` (the median ratio of predicted to true area instead of J&F).
     """
     noises = [noise for noise in results.noises if noise in set(table["noise"])]
-    out = pd.DataFrame(index=list(dict.fromkeys(table["line"])), columns=noises, dtype=object).fillna("missing")
+    out = pd.DataFrame(
+        index=list(dict.fromkeys(table["line"])), columns=noises, dtype=object
+    ).fillna("missing")
     for row in table.itertuples():
         text = _cell(row, cell)
         if row.noise == "-":
-            out.loc[row.line] = [text] * len(noises)  # the same number everywhere: no label noise reaches a baseline
+            out.loc[row.line] = [text] * len(
+                noises
+            )  # the same number everywhere: no label noise reaches a baseline
         else:
             out.loc[row.line, row.noise] = text
     return out.rename_axis("method")
@@ -79,8 +88,12 @@ def cell_table(results: Results) -> pd.DataFrame:
             "cell": key,
             "evaluation": cell["evaluation"],
             "role": cell["role"],
-            **{name: cell.get(name, "") for name in ("dataset", "noise", "method", "model", "seed")},
-            "noise_seed": cell.get("noise_seed", cell.get("seed", "")) if cell.get("noise", "clean") != "clean" else "",
+            **{
+                name: cell.get(name, "") for name in ("dataset", "noise", "method", "model", "seed")
+            },
+            "noise_seed": cell.get("noise_seed", cell.get("seed", ""))
+            if cell.get("noise", "clean") != "clean"
+            else "",
             "q_achieved": scored["q_achieved"].mean() if len(scored) else math.nan,
             "JF": scored["JF"].mean() if len(scored) else math.nan,
             "J": scored["J"].mean() if len(scored) else math.nan,
@@ -105,7 +118,9 @@ def to_latex(table: pd.DataFrame, caption: str, label: str) -> str:
     """Return a table as a LaTeX float with rules of the booktabs package."""
     frame = table.reset_index() if table.index.name else table
     escape = lambda value: str(value).translate(_LATEX)  # noqa: E731  (used three lines long)
-    body = [" & ".join(escape(value) for value in row) + r" \\" for row in frame.itertuples(index=False)]
+    body = [
+        " & ".join(escape(value) for value in row) + r" \\" for row in frame.itertuples(index=False)
+    ]
     return "\n".join(
         [
             r"\begin{table}",

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from noisyvos.datasets.check import PROBLEMS, Findings, check_dataset
-from noisyvos.params import read_family
-from noisyvos.sources.facts import Counts
+from noisyvos.params.entries import read_family
+from noisyvos.raw.facts import Counts
 
 EXAMPLES = 3  # places shown of each kind of problem
 
@@ -22,10 +22,14 @@ class Comparison:
     what: str
     found: int
     published: int | None = None
-    verdict: Literal["", "equal", "DIFFERENT", "equal (recalled)", "different (recalled)", "fewer (reduced)"] = ""
+    verdict: Literal[
+        "", "equal", "DIFFERENT", "equal (recalled)", "different (recalled)", "fewer (reduced)"
+    ] = ""
 
 
-def run(dataset: Path, *, expect: Path | None = Path("params/sources.yaml"), workers: int = 1) -> bool:
+def run(
+    dataset: Path, *, expect: Path | None = Path("params/sources.yaml"), workers: int = 1
+) -> bool:
     """Print one table on `dataset` and return whether it is usable: nothing fatal found, no confirmed count missed.
 
     `expect` is a sources.yaml with published counts, or None. UserError if `dataset` is no dataset at all.
@@ -35,7 +39,11 @@ def run(dataset: Path, *, expect: Path | None = Path("params/sources.yaml"), wor
     comparisons = compare(findings, published.get(_split(findings)))
     for folder, images in findings.folders.items():
         part = compare(Findings(folder, {"images": images}), published.get(folder))
-        comparisons += [replace(entry, what=f"images of {folder}") for entry in part if len(findings.folders) > 1]
+        comparisons += [
+            replace(entry, what=f"images of {folder}")
+            for entry in part
+            if len(findings.folders) > 1
+        ]
     usable = findings.usable and not any(entry.verdict == "DIFFERENT" for entry in comparisons)
     _show(dataset, findings, comparisons, usable)
     return usable
@@ -49,11 +57,20 @@ def compare(findings: Findings, published: Counts | None) -> list[Comparison]:
         if wanted is None:
             result.append(Comparison(what, found))
         elif what in published.recalled:  # type: ignore[union-attr]
-            result.append(Comparison(what, found, wanted, "equal (recalled)" if found == wanted else "different (recalled)"))
+            result.append(
+                Comparison(
+                    what,
+                    found,
+                    wanted,
+                    "equal (recalled)" if found == wanted else "different (recalled)",
+                )
+            )
         elif what == "objects" and findings.reduced and found < wanted:
             result.append(Comparison(what, found, wanted, "fewer (reduced)"))
         else:
-            result.append(Comparison(what, found, wanted, "equal" if found == wanted else "DIFFERENT"))
+            result.append(
+                Comparison(what, found, wanted, "equal" if found == wanted else "DIFFERENT")
+            )
     return result
 
 
@@ -73,17 +90,34 @@ def _split(findings: Findings) -> str:
 
 def _show(dataset: Path, findings: Findings, comparisons: list[Comparison], usable: bool) -> None:
     table = Table(title=f"{findings.name} ({dataset})", title_justify="left")
-    for heading, side in (("what", "left"), ("found", "right"), ("published", "right"), ("", "left")):
+    for heading, side in (
+        ("what", "left"),
+        ("found", "right"),
+        ("published", "right"),
+        ("", "left"),
+    ):
         table.add_column(heading, justify=side, overflow="fold")  # type: ignore[arg-type]
     for entry in comparisons:
         published = "" if entry.published is None else f"{entry.published:,}"
         style = "red" if entry.verdict == "DIFFERENT" else None
-        table.add_row(entry.what.replace("annotated_frames", "masks"), f"{entry.found:,}", published, entry.verdict, style=style)
+        table.add_row(
+            entry.what.replace("annotated_frames", "masks"),
+            f"{entry.found:,}",
+            published,
+            entry.verdict,
+            style=style,
+        )
     table.add_section()
     tally = Counter(problem.what for problem in findings.problems)
     for what, fatal in PROBLEMS.items():
         if tally[what]:
-            table.add_row(what, f"{tally[what]:,}", "", "fatal" if fatal else "", style="red" if fatal else "yellow")
+            table.add_row(
+                what,
+                f"{tally[what]:,}",
+                "",
+                "fatal" if fatal else "",
+                style="red" if fatal else "yellow",
+            )
     if not tally:
         table.add_row("problems", "0", "", "")
     console = Console()
@@ -91,5 +125,10 @@ def _show(dataset: Path, findings: Findings, comparisons: list[Comparison], usab
     for what in tally:  # below the table, so that a path stays in one piece
         places = [problem.where for problem in findings.problems if problem.what == what]
         more = f"\n  and {len(places) - EXAMPLES} more" if len(places) > EXAMPLES else ""
-        console.print(f"{what}:\n  " + "\n  ".join(places[:EXAMPLES]) + more, markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"{what}:\n  " + "\n  ".join(places[:EXAMPLES]) + more,
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     console.print("usable" if usable else "NOT usable as it is", style="green" if usable else "red")

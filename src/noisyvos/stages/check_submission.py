@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from noisyvos.datasets.layout import VideoDataset
-from noisyvos.submission import pack, problems, wanted_frames
+from noisyvos.metrics.submission import pack, problems, wanted_frames
 
 _SHOWN = 20  # problems listed before "and N more"
 
@@ -23,7 +23,9 @@ def run(zip: Path, *, dataset: Path, rules: str, out: Path | None = None) -> boo
         print(f"{zip}: not fit for submission by the rules of {rules} ({len(found)} problems)")
         return False
     frames = sum(len(wanted_frames(sequence)) for sequence in videos.sequences.values())
-    print(f"{zip}: {len(videos.sequences)} sequences, {frames} masks, fit for submission by the rules of {rules}")
+    print(
+        f"{zip}: {len(videos.sequences)} sequences, {frames} masks, fit for submission by the rules of {rules}"
+    )
     if out is not None:
         pack(zip, videos, rules, out)
         print(f"packed in {out}")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from noisyvos.datasets.base import DATASETS, Conversion
 from noisyvos.io.atomic import atomic_directory, remove_leftovers
-from noisyvos.params import read_entry
+from noisyvos.params.entries import read_entry
 
 
 def run(name: str, *, raw: Path, out: Path, params: Path, workers: int = 1) -> None:
@@ -16,7 +16,11 @@ def run(name: str, *, raw: Path, out: Path, params: Path, workers: int = 1) -> N
     kind, settings = read_entry(params, "datasets", name, DATASETS)
     if not raw.is_dir():
         source = getattr(settings, "source", None)
-        wanted = f"Put the raw files of source {source!r} there (a link will do)" if source else "Convert the parts of this mix first"
+        wanted = (
+            f"Put the raw files of source {source!r} there (a link will do)"
+            if source
+            else "Convert the parts of this mix first"
+        )
         raise FileNotFoundError(f"{raw}: no such folder. {wanted}.")
     remove_leftovers(out)
     with atomic_directory(out) as folder:

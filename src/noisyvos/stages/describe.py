@@ -6,7 +6,7 @@ import cv2
 
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import atomic_file
-from noisyvos.report.contact import draw, strips_of
+from noisyvos.media.contact_sheets import draw, strips_of
 
 
 def run(dataset: Path, *, out: Path, sequences: int = 6) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import atomic_directory, write_json
-from noisyvos.sources.base import GeneratedSource, load_source
-from noisyvos.sources.inventory import take_inventory
+from noisyvos.raw.base import GeneratedSource, load_source
+from noisyvos.raw.inventory import take_inventory
 
 
 def run(source: str, *, out: Path, inventory: Path, params: Path, workers: int = 1) -> None:
@@ -15,12 +15,18 @@ def run(source: str, *, out: Path, inventory: Path, params: Path, workers: int =
     """
     found = load_source(source, params)
     if not isinstance(found, GeneratedSource):
-        raise UserError(f"Source {source!r} is put in place by hand. Run `noisyvos download --source {source}` to see what it wants.")
+        raise UserError(
+            f"Source {source!r} is put in place by hand. Run `noisyvos download --source {source}` to see what it wants."
+        )
     if Path(out).is_symlink():
-        raise UserError(f"{out}: this is a link, so its files are not replaced. Remove the link or give another --out.")
+        raise UserError(
+            f"{out}: this is a link, so its files are not replaced. Remove the link or give another --out."
+        )
     with atomic_directory(out) as folder:
         made = found.generate(folder, workers)
-        paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        paths = sorted(
+            path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+        )
         entries = take_inventory(folder, paths)
     write_json(inventory, entries)
     size = sum(entry["size"] for entry in entries)

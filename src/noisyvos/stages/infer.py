@@ -11,8 +11,8 @@ from tqdm import tqdm
 from noisyvos.corruptions.base import Corruption
 from noisyvos.datasets.layout import Sequence, VideoDataset
 from noisyvos.errors import UserError, unknown_name
-from noisyvos.inference.ahead import ahead
 from noisyvos.inference.plan import choose, load
+from noisyvos.inference.prefetch import ahead
 from noisyvos.inference.prompts import copied_masks, first_masks
 from noisyvos.inference.together import in_order
 from noisyvos.io.masks import MaskCollection, write_mask_zip
@@ -65,11 +65,17 @@ def run(
     prompts_of = partial(first_masks, videos, given=given, background_label=background_label)
     write_mask_zip(out, _predict(videos, segmenter, prompts_of, videos_at_once, stream))
     frames = sum(len(sequence.frames) for sequence in videos.sequences.values())
-    print(f"{what}: {len(videos.sequences)} sequences, {frames} frames of {videos.meta['name']} in {out}")
+    print(
+        f"{what}: {len(videos.sequences)} sequences, {frames} frames of {videos.meta['name']} in {out}"
+    )
 
 
 def _predict(
-    videos: VideoDataset, segmenter: Segmenter, prompts_of: Prompts, at_once: int, stream: Callable[[], None]
+    videos: VideoDataset,
+    segmenter: Segmenter,
+    prompts_of: Prompts,
+    at_once: int,
+    stream: Callable[[], None],
 ) -> Iterator[tuple[str, str, np.ndarray]]:
     total = sum(len(sequence.frames) for sequence in videos.sequences.values())
     with tqdm(total=total, desc="infer", unit="frame", disable=None) as bar:
@@ -108,7 +114,9 @@ def _network_segmenter(
 ) -> tuple[Segmenter, Callable[[], None], int | None]:
     """Return what segments a sequence, what a thread has to do before it, and the label of background scribbles where those are taken."""
     if model is None or weights is None:
-        raise UserError("Give --model and --weights (a file, or none for an untrained network), or --baseline first_mask.")
+        raise UserError(
+            "Give --model and --weights (a file, or none for an untrained network), or --baseline first_mask."
+        )
     plan = choose(model, weights, settings, None, params)
     network = load(plan, device, threads)
 
@@ -119,13 +127,18 @@ def _network_segmenter(
     where = next(network.parameters()).device
 
     def own_stream() -> None:
-        if where.type == "cuda":  # so that the kernels of one video need not wait for those of another
+        if (
+            where.type == "cuda"
+        ):  # so that the kernels of one video need not wait for those of another
             torch.cuda.synchronize(where)
             torch.cuda.set_stream(torch.cuda.Stream(where))
 
     def segment(sequence: Sequence, prompts: dict[int, np.ndarray]) -> Iterator[np.ndarray]:
         frames = ahead(frames_of(sequence))
-        return (result.mask for result in iterate_video(network, frames, prompts, plan.memory, plan.size, plan.amp))
+        return (
+            result.mask
+            for result in iterate_video(network, frames, prompts, plan.memory, plan.size, plan.amp)
+        )
 
     return segment, own_stream, network.background_label
 
@@ -133,7 +146,9 @@ def _network_segmenter(
 class _Frames:
     """The frames of a sequence, of known number, each decoded, and disturbed where that is asked for, when its turn comes."""
 
-    def __init__(self, videos: VideoDataset, disturb: Corruption | None, sequence: Sequence) -> None:
+    def __init__(
+        self, videos: VideoDataset, disturb: Corruption | None, sequence: Sequence
+    ) -> None:
         self.videos, self.disturb, self.sequence = videos, disturb, sequence
 
     def __len__(self) -> int:
@@ -143,4 +158,8 @@ class _Frames:
         name = str(self.videos.meta["name"])
         for frame in self.sequence.frames:
             picture = self.videos.read_frame(self.sequence.name, frame)
-            yield picture if self.disturb is None else self.disturb(picture, (name, self.sequence.name, frame))
+            yield (
+                picture
+                if self.disturb is None
+                else self.disturb(picture, (name, self.sequence.name, frame))
+            )

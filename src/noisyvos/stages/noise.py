@@ -10,17 +10,34 @@ from noisyvos.errors import UserError
 from noisyvos.io.images import encode_mask
 from noisyvos.io.masks import write_mask_zip
 from noisyvos.noise.base import NOISE, GeometricSettings, Video
-from noisyvos.noise.calibration import LIMIT, START, bisect
-from noisyvos.noise.manifest import SequenceRecord, check_gate, record, summarise, write_manifest
-from noisyvos.noise.measure import mean_iou
+from noisyvos.noise.engine.calibration import LIMIT, START, bisect
+from noisyvos.noise.engine.manifest import (
+    SequenceRecord,
+    check_gate,
+    record,
+    summarise,
+    write_manifest,
+)
+from noisyvos.noise.engine.measure import mean_iou
 from noisyvos.parallel import ordered_map
-from noisyvos.params import read_entry
+from noisyvos.params.entries import read_entry
 from noisyvos.registry import Item, Settings
 
-CALIBRATION_FRAMES = 400  # at most so many frames, evenly spread, find the common strength of `calib: dataset`
+CALIBRATION_FRAMES = (
+    400  # at most so many frames, evenly spread, find the common strength of `calib: dataset`
+)
 
 
-def run(dataset: Path, *, noise: str, out: Path, manifest: Path, seed: int = 0, params: Path = Path("params"), workers: int = 1) -> None:
+def run(
+    dataset: Path,
+    *,
+    noise: str,
+    out: Path,
+    manifest: Path,
+    seed: int = 0,
+    params: Path = Path("params"),
+    workers: int = 1,
+) -> None:
     """Write noisy masks of `dataset` to the zip `out` and what was achieved to `manifest`.
 
     Raises UserError before any work if noise, settings or dataset are unusable, and after it, leaving no output, if the
@@ -33,17 +50,28 @@ def run(dataset: Path, *, noise: str, out: Path, manifest: Path, seed: int = 0, 
     names = [name for name, sequence in data.sequences.items() if sequence.masks]
     if not names:
         raise UserError(f"{dataset}: no sequence has a mask, so there is nothing to put noise on.")
-    by_origin = {data.origin(name)[0]: settings for name in names}  # each part of a mix is calibrated as if it were alone
-    if isinstance(settings, GeometricSettings) and settings.calib == "dataset" and settings.strength is None and settings.q < 1:
+    by_origin = {
+        data.origin(name)[0]: settings for name in names
+    }  # each part of a mix is calibrated as if it were alone
+    if (
+        isinstance(settings, GeometricSettings)
+        and settings.calib == "dataset"
+        and settings.strength is None
+        and settings.q < 1
+    ):
         for origin in by_origin:
             own = [name for name in names if data.origin(name)[0] == origin]
-            by_origin[origin] = settings.model_copy(update={"strength": common_strength(data, own, item, settings, seed, workers)})
+            by_origin[origin] = settings.model_copy(
+                update={"strength": common_strength(data, own, item, settings, seed, workers)}
+            )
     setup = (str(dataset), item.name, by_origin, seed)
     records: list[SequenceRecord] = []
     summary: dict = {}
 
     def masks() -> Iterator[tuple[str, str, bytes]]:
-        for entry, pictures in ordered_map(corrupt_sequence, names, workers, f"noise {noise}", prepare, setup):
+        for entry, pictures in ordered_map(
+            corrupt_sequence, names, workers, f"noise {noise}", prepare, setup
+        ):
             records.append(entry)
             yield from ((entry.sequence, frame, picture) for frame, picture in pictures)
         summary.update(summarise(records))
@@ -52,7 +80,11 @@ def run(dataset: Path, *, noise: str, out: Path, manifest: Path, seed: int = 0, 
     write_mask_zip(out, masks())
     target = {"kind": item.name, "q": getattr(settings, "q", None)}
     used = {origin: each.model_dump() for origin, each in by_origin.items()}
-    facts = {"settings": settings.model_dump(), "by_part": used} if len(used) > 1 else {"settings": next(iter(used.values()))}
+    facts = (
+        {"settings": settings.model_dump(), "by_part": used}
+        if len(used) > 1
+        else {"settings": next(iter(used.values()))}
+    )
     head = {"dataset": data.meta["name"], "noise": noise, "seed": seed, "kind": item.name, **facts}
     write_manifest(manifest, head, {**target, **summary}, records)
     print(
@@ -60,7 +92,9 @@ def run(dataset: Path, *, noise: str, out: Path, manifest: Path, seed: int = 0, 
         f"{100 * summary['flip_rate']:.2f} % of pixels flipped, {summary['n_rescued']} rescued, in {out}"
     )
     if item.name != "clean" and not summary["affected"] and summary["coverage"] == 1:
-        print(f"Note: {noise} touched nothing here (of {summary['eligible']} object-frames that it could): this is the clean dataset.")
+        print(
+            f"Note: {noise} touched nothing here (of {summary['eligible']} object-frames that it could): this is the clean dataset."
+        )
 
 
 _JOB: tuple[VideoDataset, Item, dict[str, Settings], int]
@@ -84,7 +118,10 @@ def corrupt_sequence(sequence: str) -> tuple[SequenceRecord, list[tuple[str, byt
     data, item, settings, seed = _JOB
     video = load_video(data, sequence, item.name, seed)
     noisy = item.build(video, settings[data.origin(sequence)[0]])
-    pictures = [(frame, encode_mask(mask)) for frame, mask in zip(data.sequences[sequence].masks, noisy.masks, strict=True)]
+    pictures = [
+        (frame, encode_mask(mask))
+        for frame, mask in zip(data.sequences[sequence].masks, noisy.masks, strict=True)
+    ]
     return record(sequence, video, noisy), pictures
 
 
@@ -97,7 +134,14 @@ def sequence_iou(task: tuple[str, int]) -> tuple[float, int]:
     return mean_iou(video, noisy), len(noisy.affected)
 
 
-def common_strength(data: VideoDataset, names: list[str], item: Item, settings: GeometricSettings, seed: int, workers: int) -> float:
+def common_strength(
+    data: VideoDataset,
+    names: list[str],
+    item: Item,
+    settings: GeometricSettings,
+    seed: int,
+    workers: int,
+) -> float:
     """Return the one strength at which the object-frames of `names`, all of one origin, have mean IoU q."""
     frames = sum(len(data.sequences[name].masks) for name in names)
     tasks = [(name, -(-frames // CALIBRATION_FRAMES)) for name in names]
@@ -105,8 +149,14 @@ def common_strength(data: VideoDataset, names: list[str], item: Item, settings: 
     def iou_at(strength: float) -> float:
         tried = {data.origin(names[0])[0]: settings.model_copy(update={"strength": strength})}
         setup = (str(data.root), item.name, tried, seed)
-        results = list(ordered_map(sequence_iou, tasks, workers, f"calibrate at {strength:.4f}", prepare, setup))
+        results = list(
+            ordered_map(
+                sequence_iou, tasks, workers, f"calibrate at {strength:.4f}", prepare, setup
+            )
+        )
         counts = [count for _, count in results]
-        return float(np.average([iou for iou, _ in results], weights=counts)) if sum(counts) else 1.0
+        return (
+            float(np.average([iou for iou, _ in results], weights=counts)) if sum(counts) else 1.0
+        )
 
     return bisect(iou_at, settings.q, START, LIMIT)

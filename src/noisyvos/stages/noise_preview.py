@@ -11,12 +11,12 @@ from noisyvos.datasets.layout import VideoDataset
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import atomic_file
 from noisyvos.io.images import VOID
+from noisyvos.media.overlays import enlarge, overlay
 from noisyvos.noise import corrupt
 from noisyvos.noise.base import NOISE
-from noisyvos.noise.distance import object_boxes, widen
-from noisyvos.noise.measure import object_ious
-from noisyvos.params import read_entry, read_family
-from noisyvos.report.overlays import enlarge, overlay
+from noisyvos.noise.engine.distance import object_boxes, widen
+from noisyvos.noise.engine.measure import object_ious
+from noisyvos.params.entries import read_entry, read_family
 
 COLUMNS = 4
 CAPTION = 16  # pixels
@@ -24,7 +24,13 @@ IN_TIME = ("drop", "swap", "frame_delete", "clean")  # kinds that one frame cann
 
 
 def run(
-    dataset: Path, *, out: Path, noises: Sequence[str] = (), frame: str | None = None, seed: int = 0, params: Path = Path("params")
+    dataset: Path,
+    *,
+    out: Path,
+    noises: Sequence[str] = (),
+    frame: str | None = None,
+    seed: int = 0,
+    params: Path = Path("params"),
 ) -> None:
     """Write a PNG with one tile per noise: the labels it makes, the clean outlines in white, its name and mean IoU.
 
@@ -32,7 +38,9 @@ def run(
     frame with most objects. Raises UserError for unknown names and frames.
     """
     entries = read_family(params, "noise")
-    names = list(noises) or [name for name, entry in entries.items() if entry.get("kind") not in IN_TIME]
+    names = list(noises) or [
+        name for name, entry in entries.items() if entry.get("kind") not in IN_TIME
+    ]
     settings = {name: read_entry(params, "noise", name, NOISE) for name in names}
     data = VideoDataset(dataset)
     sequence, name = pick(data, frame)
@@ -48,7 +56,9 @@ def run(
     rows = [np.concatenate(tiles[k : k + COLUMNS], axis=1) for k in range(0, len(tiles), COLUMNS)]
     done, code = cv2.imencode(".png", np.concatenate(rows)[:, :, ::-1])
     if not done:
-        raise UserError(f"{out}: the sheet of {len(tiles)} tiles cannot be encoded as PNG. Ask for fewer noises.")
+        raise UserError(
+            f"{out}: the sheet of {len(tiles)} tiles cannot be encoded as PNG. Ask for fewer noises."
+        )
     with atomic_file(out) as temporary:
         temporary.write_bytes(code.tobytes())
     print(f"{len(settings)} kinds of noise on {sequence}/{name} in {out}")
@@ -59,11 +69,15 @@ def pick(data: VideoDataset, frame: str | None) -> tuple[str, str]:
     if frame is not None:
         sequence, _, name = frame.rpartition("/")
         if sequence not in data.sequences or name not in data.sequences[sequence].masks:
-            raise UserError(f"{data.root}: no mask for frame {frame!r}. Give it as <sequence>/<frame>.")
+            raise UserError(
+                f"{data.root}: no mask for frame {frame!r}. Give it as <sequence>/<frame>."
+            )
         return sequence, name
     labelled = [entry for entry in data.sequences.values() if entry.masks]
     if not labelled:
-        raise UserError(f"{data.root}: no sequence has a mask, so there is nothing to show noise on.")
+        raise UserError(
+            f"{data.root}: no sequence has a mask, so there is nothing to show noise on."
+        )
     best = max(labelled, key=lambda entry: len(entry.objects))
     return best.name, best.masks[len(best.masks) // 2]
 
@@ -72,7 +86,10 @@ def tile(picture: np.ndarray, clean: np.ndarray, noisy: np.ndarray, caption: str
     """Return the region around the objects with the noisy labels over the frame, clean outlines in white and a caption below."""
     boxes = object_boxes(clean).values()
     rows, columns = (
-        slice(min((box[axis].start for box in boxes), default=0), max((box[axis].stop for box in boxes), default=clean.shape[axis]))
+        slice(
+            min((box[axis].start for box in boxes), default=0),
+            max((box[axis].stop for box in boxes), default=clean.shape[axis]),
+        )
         for axis in (0, 1)
     )
     margin = max(8, (rows.stop - rows.start + columns.stop - columns.start) // 8)
@@ -84,5 +101,7 @@ def tile(picture: np.ndarray, clean: np.ndarray, noisy: np.ndarray, caption: str
     edge = inside.astype(bool) & ~cv2.erode(inside, np.ones((3, 3), np.uint8)).astype(bool)
     shown[edge] = 255
     strip = np.full((CAPTION, shown.shape[1], 3), 255, np.uint8)
-    cv2.putText(strip, caption, (3, CAPTION - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    cv2.putText(
+        strip, caption, (3, CAPTION - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA
+    )
     return np.pad(np.concatenate([shown, strip]), ((2, 2), (2, 2), (0, 0)), constant_values=255)

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from noisyvos.errors import UserError, unknown_name
-from noisyvos.params import read_family
+from noisyvos.params.entries import read_family
 
 
 def run(source: str, *, to: Path, raw: Path, params: Path) -> None:
@@ -13,12 +13,18 @@ def run(source: str, *, to: Path, raw: Path, params: Path) -> None:
     if source not in sources:
         raise unknown_name("source", source, sources)
     if sources[source].get("kind") not in ("by_hand", "archives"):
-        raise UserError(f"{source}: this source is generated. Choose a source of kind by_hand or archives in {params}/sources.yaml.")
+        raise UserError(
+            f"{source}: this source is generated. Choose a source of kind by_hand or archives in {params}/sources.yaml."
+        )
     if not to.is_dir():
-        raise FileNotFoundError(f"{to}: no such folder. Give the folder that holds the material with --to.")
+        raise FileNotFoundError(
+            f"{to}: no such folder. Give the folder that holds the material with --to."
+        )
     link = raw / source
     if link.exists() and not link.is_symlink():
-        raise UserError(f"{link}: a folder is here already, and nothing in it is touched. Move it away, or use it as it is.")
+        raise UserError(
+            f"{link}: a folder is here already, and nothing in it is touched. Move it away, or use it as it is."
+        )
     raw.mkdir(parents=True, exist_ok=True)
     temporary = raw / f".{source}.{os.getpid()}.tmp"
     temporary.symlink_to(to.resolve(), target_is_directory=True)

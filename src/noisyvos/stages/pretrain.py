@@ -15,12 +15,19 @@ def run(task: Task, *, clips: Path, recipe: str | None = None) -> None:
     epoch those of seed 0, which `synth` would store; afterwards new ones.
     """
     if not clips.exists():
-        raise FileNotFoundError(f"{clips}: no such {'images' if recipe else 'clips. Make them with `noisyvos synth`'}.")
+        raise FileNotFoundError(
+            f"{clips}: no such {'images' if recipe else 'clips. Make them with `noisyvos synth`'}."
+        )
     if recipe is None:
         carry_out(task, partial(_stored, clips), {"clips": clips}, {"clips": clips.name})
         return
     inputs = {"images": clips, "recipes": task.params / "synth.yaml"}
-    carry_out(task, partial(_live, clips, recipe, task.params), inputs, {"clips": f"{clips.name}-{recipe}-s0"})
+    carry_out(
+        task,
+        partial(_live, clips, recipe, task.params),
+        inputs,
+        {"clips": f"{clips.name}-{recipe}-s0"},
+    )
 
 
 def _stored(clips: Path, schedule: Schedule) -> StillSource:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from noisyvos.analysis.results import Results, load_results
 from noisyvos.report import tables as build
 from noisyvos.report.comparisons import Comparison, comparisons
 from noisyvos.report.page import Section, write_page
-from noisyvos.report.results import Results, load_results
 from noisyvos.stages.tables import VIEWS
 
 TITLES = {
@@ -33,14 +33,24 @@ DIAGNOSES = {
 }
 
 
-def run(*, cells: Path, results: Path, predictions: Path, converted: Path, figures: Path, out: Path) -> None:
+def run(
+    *, cells: Path, results: Path, predictions: Path, converted: Path, figures: Path, out: Path
+) -> None:
     """Write the page `out` from the scores, tables and figures of the preset in `cells`."""
     loaded = load_results(cells, results, predictions, converted)
-    sections = [section for evaluation in loaded.evaluations for section in _evaluation(loaded, evaluation, figures)]
+    sections = [
+        section
+        for evaluation in loaded.evaluations
+        for section in _evaluation(loaded, evaluation, figures)
+    ]
     sections += [
         Section(
             "Label noise",
-            pictures=_pictures(figures, "label-noise-*.png", "What the labels look like in training; validation labels are never touched."),
+            pictures=_pictures(
+                figures,
+                "label-noise-*.png",
+                "What the labels look like in training; validation labels are never touched.",
+            ),
         ),
         Section(
             "Clips of pretraining",
@@ -52,12 +62,22 @@ def run(*, cells: Path, results: Path, predictions: Path, converted: Path, figur
         ),
         Section(
             "Training",
-            pictures=_pictures(figures, "training.png", "Training loss of every method and noise setting, mean over seeds.")
-            + tuple(picture for name, caption in DIAGNOSES.items() for picture in _pictures(figures, f"{name}.png", caption)),
+            pictures=_pictures(
+                figures,
+                "training.png",
+                "Training loss of every method and noise setting, mean over seeds.",
+            )
+            + tuple(
+                picture
+                for name, caption in DIAGNOSES.items()
+                for picture in _pictures(figures, f"{name}.png", caption)
+            ),
         ),
         Section(
             "Every cell",
-            ("A row a scored cell, with the first digits of the hashes of labels, data, initial weights and code; summary.json has all.",),
+            (
+                "A row a scored cell, with the first digits of the hashes of labels, data, initial weights and code; summary.json has all.",
+            ),
             tables=((loaded.heading("Scores as fractions of 1"), build.cell_table(loaded)),),
             folded=True,
         ),
@@ -82,9 +102,14 @@ def _evaluation(results: Results, evaluation: str, figures: Path) -> list[Sectio
                 "A method that stays near the second one was not robust, it hardly learnt.",
                 *findings(table),
             ),
-            tables=tuple((results.heading(caption), build.wide(table, results, view)) for view, caption in VIEWS.items()),
+            tables=tuple(
+                (results.heading(caption), build.wide(table, results, view))
+                for view, caption in VIEWS.items()
+            ),
             pictures=_pictures(
-                figures, f"noise-curves-{evaluation}.png", "J&F against the noise the labels really had; bands are 95 % over videos."
+                figures,
+                f"noise-curves-{evaluation}.png",
+                "J&F against the noise the labels really had; bands are 95 % over videos.",
             ),
             anchor=f"scores-{evaluation}",
         ),
@@ -92,7 +117,9 @@ def _evaluation(results: Results, evaluation: str, figures: Path) -> list[Sectio
         Section(
             f"Examples from {evaluation}",
             pictures=_pictures(
-                figures, f"example-{evaluation}-*.png", "Frame, truth and predictions; the videos with the highest and lowest mean J&F."
+                figures,
+                f"example-{evaluation}-*.png",
+                "Frame, truth and predictions; the videos with the highest and lowest mean J&F.",
             ),
             anchor=f"examples-{evaluation}",
         ),
@@ -100,12 +127,19 @@ def _evaluation(results: Results, evaluation: str, figures: Path) -> list[Sectio
 
 
 def _comparison(comparison: Comparison, evaluation: str) -> Section:
-    alone = len(comparison.views) == 1  # explained above its table; several are explained each in its caption
-    captions = [view.caption if alone else f"{view.caption}. {' '.join(view.notes)}" for view in comparison.views]
+    alone = (
+        len(comparison.views) == 1
+    )  # explained above its table; several are explained each in its caption
+    captions = [
+        view.caption if alone else f"{view.caption}. {' '.join(view.notes)}"
+        for view in comparison.views
+    ]
     return Section(
         f"{TITLES[comparison.name]} on {evaluation}",
         comparison.views[0].notes if alone else (),
-        tables=tuple((caption, view.table) for caption, view in zip(captions, comparison.views, strict=True)),
+        tables=tuple(
+            (caption, view.table) for caption, view in zip(captions, comparison.views, strict=True)
+        ),
         anchor=f"{comparison.name}-{evaluation}",
     )
 
@@ -118,7 +152,9 @@ def findings(table: pd.DataFrame) -> list[str]:
     clean = trained[trained["noise"] == "clean"]
     if len(pretrained) and len(clean):
         gain = 100 * (clean["JF"].mean() - pretrained["JF"].iloc[0])
-        sentences.append(f"Main training on clean labels changes J&F by {gain:+.1f} points against pretrained only (mean over methods).")
+        sentences.append(
+            f"Main training on clean labels changes J&F by {gain:+.1f} points against pretrained only (mean over methods)."
+        )
     for noise, group in trained[trained["noise"] != "clean"].groupby("noise", sort=False):
         best, worst = group.loc[group["JF"].idxmax()], group.loc[group["JF"].idxmin()]
         text = f"{noise}: {best['line']} is highest ({100 * best['JF']:.1f}), {worst['line']} lowest ({100 * worst['JF']:.1f})"
@@ -126,7 +162,10 @@ def findings(table: pd.DataFrame) -> list[str]:
             above = int((group["JF"] > pretrained["JF"].iloc[0]).sum())
             text += f"; {above} of {len(group)} methods end above pretrained only"
         sentences.append(text + ".")
-    return [*sentences, "Intervals of single cells say little about differences: the paired comparison below does."]
+    return [
+        *sentences,
+        "Intervals of single cells say little about differences: the paired comparison below does.",
+    ]
 
 
 def _pictures(figures: Path, pattern: str, caption: str) -> tuple[tuple[str, Path], ...]:

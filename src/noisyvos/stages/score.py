@@ -13,7 +13,15 @@ from noisyvos.errors import UserError
 from noisyvos.io.atomic import atomic_directory, write_json, write_text
 from noisyvos.metrics import Scores, score
 
-_OWN_FILES = ("scores.json", "frames.csv", "objects.csv", "sequences.csv", "global_results-*.csv", "per-sequence_results-*.csv", ".*")
+_OWN_FILES = (
+    "scores.json",
+    "frames.csv",
+    "objects.csv",
+    "sequences.csv",
+    "global_results-*.csv",
+    "per-sequence_results-*.csv",
+    ".*",
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,13 @@ def run(task: Task, tracking: Tracking | None = None) -> Scores:
     show = _Progress()
     try:
         scores = score(
-            task.results, task.truth, task.protocol, sequences=sequences, workers=task.workers, progress=show.advance, **task.options
+            task.results,
+            task.truth,
+            task.protocol,
+            sequences=sequences,
+            workers=task.workers,
+            progress=show.advance,
+            **task.options,
         )
     finally:
         show.close()
@@ -55,7 +69,9 @@ def run(task: Task, tracking: Tracking | None = None) -> Scores:
             write_text(folder / name, text)
         write_json(folder / "scores.json", _facts(scores, task))
     _print_table(scores)
-    print(f"{len(scores.items)} objects of {len(scores.scored_sequences)} sequences, protocol {scores.protocol}, in {task.out}")
+    print(
+        f"{len(scores.items)} objects of {len(scores.scored_sequences)} sequences, protocol {scores.protocol}, in {task.out}"
+    )
     if scores.skipped_sequences:
         print(f"left out, without predictions: {', '.join(scores.skipped_sequences)}")
     if tracking is not None and tracking.cell:
@@ -70,10 +86,16 @@ def _check_outputs(task: Task) -> None:
             f"{task.subset!r} cannot be the name of a set: it becomes part of file names. Use letters, digits, '-', '_' and '.'."
         )
     if task.out.exists() and not task.out.is_dir():
-        raise UserError(f"{task.out} is a file; scores are written to a folder. Give another --out.")
-    foreign = [path.name for path in task.out.iterdir() if not _is_own(path)] if task.out.is_dir() else []
+        raise UserError(
+            f"{task.out} is a file; scores are written to a folder. Give another --out."
+        )
+    foreign = (
+        [path.name for path in task.out.iterdir() if not _is_own(path)] if task.out.is_dir() else []
+    )
     if foreign:
-        raise UserError(f"{task.out} holds {min(foreign)!r}, which is no score and would be lost. Give a folder of its own as --out.")
+        raise UserError(
+            f"{task.out} holds {min(foreign)!r}, which is no score and would be lost. Give a folder of its own as --out."
+        )
 
 
 def _is_own(path: Path) -> bool:
@@ -83,7 +105,9 @@ def _is_own(path: Path) -> bool:
 def _read_split(path: Path) -> list[str]:
     """Return the sequence names of a split file: a line each, blank ones passed over."""
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        names = [
+            line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
+        ]
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such split file.") from None
     except (UnicodeDecodeError, IsADirectoryError):
@@ -98,8 +122,11 @@ def _facts(scores: Scores, task: Task) -> dict[str, Any]:
     return {
         "protocol": scores.protocol,
         "set": task.subset,
-        "options": {"decay": scores.decay} | {name: value for name, value in sorted(task.options.items()) if name != "decay"},
-        "means": {name: None if math.isnan(value) else value for name, value in scores.means.items()},
+        "options": {"decay": scores.decay}
+        | {name: value for name, value in sorted(task.options.items()) if name != "decay"},
+        "means": {
+            name: None if math.isnan(value) else value for name, value in scores.means.items()
+        },
         "sequences": len(scores.scored_sequences),
         "skipped_sequences": list(scores.skipped_sequences),
         "objects": len(scores.items),
@@ -143,18 +170,29 @@ class _Progress:
 def _track(scores: Scores, task: Task, where: Tracking) -> None:
     """Tell MLflow of the scores; whatever goes wrong there is one line of warning, the scores are written already."""
     try:
-        from noisyvos import tracking
-        from noisyvos.grid import tracked_block
+        from noisyvos.pipeline.grid import tracked_block
+        from noisyvos.tracking import mlflow as tracking
 
-        truth = task.truth.parent.name if task.truth.name == "masks" else task.truth.name  # one run may be scored on several sets
+        truth = (
+            task.truth.parent.name if task.truth.name == "masks" else task.truth.name
+        )  # one run may be scored on several sets
         columns = {"J": "J-Mean", "F": "F-Mean", "JF": "J&F-Mean"}
         values = {f"{truth}/{name}": scores.means[column] for name, column in columns.items()}
         block = tracked_block(Path("params/cells.yaml"), where.preset, where.cell)
-        with tracking.run(cell=where.cell, preset=where.preset, block=block, stage="score", tags=_tags(where.summary)) as track:
+        with tracking.run(
+            cell=where.cell,
+            preset=where.preset,
+            block=block,
+            stage="score",
+            tags=_tags(where.summary),
+        ) as track:
             track.metrics(values, step=None)
             track.artifact(task.out / "objects.csv", truth)
     except Exception as error:  # tracking is a view: it must not stop a stage
-        print(f"noisyvos: warning: these scores are not tracked ({type(error).__name__}: {error})", file=sys.stderr)
+        print(
+            f"noisyvos: warning: these scores are not tracked ({type(error).__name__}: {error})",
+            file=sys.stderr,
+        )
 
 
 def _tags(summary: Path | None) -> dict[str, Any]:
@@ -162,4 +200,8 @@ def _tags(summary: Path | None) -> dict[str, Any]:
     if summary is None or not summary.is_file():
         return {}
     noise = json.loads(summary.read_text(encoding="utf-8")).get("noise") or {}
-    return {f"noise.{name}": value for name, value in noise.items() if isinstance(value, str | int | float)}
+    return {
+        f"noise.{name}": value
+        for name, value in noise.items()
+        if isinstance(value, str | int | float)
+    }

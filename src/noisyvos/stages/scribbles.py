@@ -11,10 +11,12 @@ from noisyvos.errors import UserError
 from noisyvos.io.images import VOID
 from noisyvos.io.masks import write_mask_zip
 from noisyvos.noise.base import NoisyVideo, Video
-from noisyvos.noise.manifest import SequenceRecord, record, summarise, write_manifest
+from noisyvos.noise.engine.manifest import SequenceRecord, record, summarise, write_manifest
 
 
-def run(dataset: Path, *, scribbles: Path, out: Path, manifest: Path, highest: bool = False) -> None:
+def run(
+    dataset: Path, *, scribbles: Path, out: Path, manifest: Path, highest: bool = False
+) -> None:
     """Write the scribbles of all videos of `dataset`, found in the folder `scribbles`, to the zip `out` and what they cover to `manifest`.
 
     The manifest is that of label noise, so that `train` takes both. UserError names a file that cannot be used.
@@ -29,12 +31,29 @@ def run(dataset: Path, *, scribbles: Path, out: Path, manifest: Path, highest: b
             found = dict(read_video(scribbles, sequence, highest=highest))
             unlabelled = np.full(sequence.size, VOID, np.uint8)
             labels = [found.get(frame, unlabelled) for frame in sequence.masks]
-            video = Video("drawn", 0, (name,), sequence.masks, tuple(data.read_mask(name, frame) for frame in sequence.masks))
+            video = Video(
+                "drawn",
+                0,
+                (name,),
+                sequence.masks,
+                tuple(data.read_mask(name, frame) for frame in sequence.masks),
+            )
             records.append(record(name, video, NoisyVideo(labels)))
-            yield from ((name, frame, found.get(frame, unlabelled)) for frame in sorted({*sequence.masks, *found}))
+            yield from (
+                (name, frame, found.get(frame, unlabelled))
+                for frame in sorted({*sequence.masks, *found})
+            )
 
     write_mask_zip(out, masks())
     summary = summarise(records)
-    head = {"dataset": data.meta["name"], "noise": "scribbles", "kind": "drawn", "seed": 0, "settings": {"highest": highest}}
+    head = {
+        "dataset": data.meta["name"],
+        "noise": "scribbles",
+        "kind": "drawn",
+        "seed": 0,
+        "settings": {"highest": highest},
+    }
     write_manifest(manifest, head, {"kind": "drawn", "q": None, **summary}, records)
-    print(f"scribbles of {len(records)} sequences of {data.meta['name']}: {100 * summary['coverage']:.2f} % of pixels labelled, in {out}")
+    print(
+        f"scribbles of {len(records)} sequences of {data.meta['name']}: {100 * summary['coverage']:.2f} % of pixels labelled, in {out}"
+    )

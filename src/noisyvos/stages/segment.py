@@ -10,14 +10,14 @@ import numpy as np
 from tqdm import tqdm
 
 from noisyvos.errors import UserError
-from noisyvos.inference.ahead import ahead
 from noisyvos.inference.annotations import check_annotations
 from noisyvos.inference.plan import choose, load
+from noisyvos.inference.prefetch import ahead
 from noisyvos.io.atomic import atomic_directory
 from noisyvos.io.images import decode_mask, encode_mask
-from noisyvos.media.clip import ImageClip, MovieClip, open_clip
-from noisyvos.media.movie import movie_writer
-from noisyvos.report.overlays import overlay
+from noisyvos.media.overlays import overlay
+from noisyvos.media.video_reader import ImageClip, MovieClip, open_clip
+from noisyvos.media.video_writer import movie_writer
 
 
 def run(
@@ -56,13 +56,23 @@ def run(
         folder = stack.enter_context(atomic_directory(out / "masks"))
         draw = _drawer(stack, out, movie, overlays, next(iter(masks.values())).shape, clip)
         results = iterate_video(network, frames, masks, plan.memory, plan.size, plan.amp)
-        for result in tqdm(results, total=len(clip) if isinstance(clip, ImageClip) else None, desc="segment", unit="frame", disable=None):
+        for result in tqdm(
+            results,
+            total=len(clip) if isinstance(clip, ImageClip) else None,
+            desc="segment",
+            unit="frame",
+            disable=None,
+        ):
             name = clip.name(count)
             (folder / f"{name}.png").write_bytes(encode_mask(result.mask))
             draw(name, frames.oldest(), result.mask)
             count += 1
-    objects = sorted({int(number) for given in masks.values() for number in np.unique(given)} - {0, 255})
-    print(f"{model}: {count} frames of {video.name}, objects {', '.join(map(str, objects))}, masks in {out / 'masks'}")
+    objects = sorted(
+        {int(number) for given in masks.values() for number in np.unique(given)} - {0, 255}
+    )
+    print(
+        f"{model}: {count} frames of {video.name}, objects {', '.join(map(str, objects))}, masks in {out / 'masks'}"
+    )
 
 
 def read_masks(path: Path, clip: ImageClip | MovieClip) -> dict[int, np.ndarray]:
@@ -76,10 +86,14 @@ def read_masks(path: Path, clip: ImageClip | MovieClip) -> dict[int, np.ndarray]
         for file in sorted(path.glob("*.png")):
             index = clip.index(file.stem)
             if index is None:
-                raise UserError(f"{file}: the video has no frame {file.stem!r}. Name a mask as its frame.")
+                raise UserError(
+                    f"{file}: the video has no frame {file.stem!r}. Name a mask as its frame."
+                )
             files[index] = file
         if not files:
-            raise UserError(f"{path}: no masks in this folder. Put at least one PNG there, named as its frame.")
+            raise UserError(
+                f"{path}: no masks in this folder. Put at least one PNG there, named as its frame."
+            )
     else:
         files = {0: path}
     masks = {index: decode_mask(file) for index, file in files.items()}
@@ -87,21 +101,33 @@ def read_masks(path: Path, clip: ImageClip | MovieClip) -> dict[int, np.ndarray]
     for index, given in masks.items():
         if given.shape != size:
             shapes = f"{given.shape[1]}x{given.shape[0]}, but the video is {size[1]}x{size[0]} (width x height)"
-            raise UserError(f"{files[index]}: this mask is {shapes}. Save it at the size of the video.")
+            raise UserError(
+                f"{files[index]}: this mask is {shapes}. Save it at the size of the video."
+            )
     check_annotations(masks, len(clip) if isinstance(clip, ImageClip) else None)
     return masks
 
 
 def _check_outputs(out: Path, movie: Path | None, overlays: bool, inputs: tuple[Path, ...]) -> None:
     if out.is_file():
-        raise UserError(f"--out {out}: this is a file. Name a folder; the masks go into its subfolder masks.")
+        raise UserError(
+            f"--out {out}: this is a file. Name a folder; the masks go into its subfolder masks."
+        )
     if movie is not None and movie.suffix.lower() != ".mp4":
-        raise UserError(f"--movie {movie}: only MP4 movies are written. Give a name that ends in .mp4.")
-    replaced = [out / "masks", *([out / "overlays"] if overlays else []), *([movie] if movie is not None else [])]
+        raise UserError(
+            f"--movie {movie}: only MP4 movies are written. Give a name that ends in .mp4."
+        )
+    replaced = [
+        out / "masks",
+        *([out / "overlays"] if overlays else []),
+        *([movie] if movie is not None else []),
+    ]
     for given in inputs:
         for target in replaced:
             if given.resolve().is_relative_to(target.resolve()):
-                raise UserError(f"{given}: the results would take the place of this input. Choose another --out or --movie.")
+                raise UserError(
+                    f"{given}: the results would take the place of this input. Choose another --out or --movie."
+                )
 
 
 class _Kept:
@@ -129,18 +155,29 @@ class _KeptImages(_Kept):
 
 
 def _drawer(
-    stack: ExitStack, out: Path, movie: Path | None, overlays: bool, size: tuple[int, int], clip: ImageClip | MovieClip
+    stack: ExitStack,
+    out: Path,
+    movie: Path | None,
+    overlays: bool,
+    size: tuple[int, int],
+    clip: ImageClip | MovieClip,
 ) -> Callable[[str, np.ndarray, np.ndarray], None]:
     """Return what draws a mask on a frame into the wanted outputs, which are complete when `stack` ends."""
     folder = stack.enter_context(atomic_directory(out / "overlays")) if overlays else None
-    append = stack.enter_context(movie_writer(movie, size, clip.frame_rate)) if movie is not None else None
+    append = (
+        stack.enter_context(movie_writer(movie, size, clip.frame_rate))
+        if movie is not None
+        else None
+    )
 
     def draw(name: str, frame: np.ndarray, mask: np.ndarray) -> None:
         if folder is None and append is None:
             return
         picture = overlay(frame, mask)
         if folder is not None:
-            (folder / f"{name}.png").write_bytes(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes())
+            (folder / f"{name}.png").write_bytes(
+                cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes()
+            )
         if append is not None:
             append(picture)
 

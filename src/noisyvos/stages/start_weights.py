@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from noisyvos.errors import UserError, unknown_name
-from noisyvos.params import read_family
+from noisyvos.params.entries import read_family
 
 
 def run(
@@ -30,11 +30,19 @@ def run(
     from noisyvos.models.pretrained import add_plane, lacks_plane, load_trunks
     from noisyvos.models.weights import load_strictly, read_state
 
-    network = models.build(kinds[model]["kind"], seed=seed, **{key: value for key, value in kinds[model].items() if key != "kind"})
+    network = models.build(
+        kinds[model]["kind"],
+        seed=seed,
+        **{key: value for key, value in kinds[model].items() if key != "kind"},
+    )
     if checkpoint is None:
         load_trunks(network, resnet50=resnet50, resnet18=resnet18, seed=seed)
     else:
         state = network.convert_official(read_state(checkpoint))
-        load_strictly(network, add_plane(state, "random", seed) if lacks_plane(network, state) else state, str(checkpoint))
+        load_strictly(
+            network,
+            add_plane(state, "random", seed) if lacks_plane(network, state) else state,
+            str(checkpoint),
+        )
     models.save_weights(network, out)
     print(f"{model}: weights to start from in {out}")

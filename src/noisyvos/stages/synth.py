@@ -4,10 +4,10 @@ from pathlib import Path
 
 from noisyvos.io.atomic import atomic_directory, write_json
 from noisyvos.parallel import ordered_map
-from noisyvos.params import read_entry
+from noisyvos.params.entries import read_entry
+from noisyvos.synth.kinds.coco_clips import ClipSource
 from noisyvos.synth.recipe import RECIPES
 from noisyvos.synth.shards import encode_clip, frame_suffix, shard_name, write_shard
-from noisyvos.synth.source import ClipSource
 from noisyvos.synth.statistics import ClipFacts, clip_facts, summarise
 
 _CHUNK = 10  # clips per task: small enough to share few clips among processes
@@ -36,14 +36,21 @@ def run(images: Path, *, recipe: str, out: Path, seed: int, params: Path, worker
                 del done[:shard]
         statistics = summarise(facts)
         recorded = settings.model_dump(mode="json")
-        write_json(folder / "meta.json", {"kind": "clips", "seed": seed, **recorded, "statistics": statistics})
+        write_json(
+            folder / "meta.json",
+            {"kind": "clips", "seed": seed, **recorded, "statistics": statistics},
+        )
     mean = sum(len(fact.areas) for fact in facts) / clips
-    print(f"{out.name}: {clips} clips of {source.settings.crop} pixels, {mean:.2f} objects a clip, in {out}")
+    print(
+        f"{out.name}: {clips} clips of {source.settings.crop} pixels, {mean:.2f} objects a clip, in {out}"
+    )
 
 
 def _write(folder: Path, first: int, clips: list[_Encoded], shard: int, source: ClipSource) -> None:
     files = ((frames, masks) for frames, masks, _ in clips)
-    write_shard(folder / shard_name(first // shard), first, files, frame_suffix(source.settings.crop))
+    write_shard(
+        folder / shard_name(first // shard), first, files, frame_suffix(source.settings.crop)
+    )
 
 
 def _use(source: ClipSource) -> None:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from noisyvos.analysis.results import load_results
 from noisyvos.io.atomic import atomic_directory
 from noisyvos.report import tables as build
 from noisyvos.report.comparisons import Comparison, comparisons
-from noisyvos.report.results import load_results
 from noisyvos.stages import track
 
 VIEWS = {
@@ -29,8 +29,12 @@ def run(*, cells: Path, results: Path, predictions: Path, converted: Path, out: 
                 wide = build.wide(table, loaded, view)
                 markdown.append(build.to_markdown(wide, caption))
                 latex.append(build.to_latex(wide, caption, f"tab:{evaluation}-{view}"))
-            (folder / f"scores-{evaluation}.md").write_text("\n".join(markdown), encoding="utf-8", newline="\n")
-            (folder / f"scores-{evaluation}.tex").write_text("\n".join(latex), encoding="utf-8", newline="\n")
+            (folder / f"scores-{evaluation}.md").write_text(
+                "\n".join(markdown), encoding="utf-8", newline="\n"
+            )
+            (folder / f"scores-{evaluation}.tex").write_text(
+                "\n".join(latex), encoding="utf-8", newline="\n"
+            )
             print(markdown[0])
             for comparison in comparisons(loaded, evaluation):
                 _write(folder, f"{comparison.name}-{evaluation}", comparison)
@@ -43,8 +47,14 @@ def _write(folder: Path, stem: str, comparison: Comparison) -> None:
     """Write one comparison as CSV (all numbers), Markdown and LaTeX (what people read)."""
     comparison.numbers.to_csv(folder / f"{stem}.csv", index=False, lineterminator="\n")
     markdown = [
-        build.to_markdown(view.table, view.caption) + "\n" + "\n".join(f"{note}\n" for note in view.notes) for view in comparison.views
+        build.to_markdown(view.table, view.caption)
+        + "\n"
+        + "\n".join(f"{note}\n" for note in view.notes)
+        for view in comparison.views
     ]
-    latex = [build.to_latex(view.table, view.caption, f"tab:{stem}-{number}") for number, view in enumerate(comparison.views, start=1)]
+    latex = [
+        build.to_latex(view.table, view.caption, f"tab:{stem}-{number}")
+        for number, view in enumerate(comparison.views, start=1)
+    ]
     (folder / f"{stem}.md").write_text("\n".join(markdown), encoding="utf-8", newline="\n")
     (folder / f"{stem}.tex").write_text("\n".join(latex), encoding="utf-8", newline="\n")

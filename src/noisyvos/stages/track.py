@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from noisyvos import tracking
-from noisyvos.grid import block_of
-from noisyvos.report.results import Results, load_results, sweep_name
+from noisyvos.analysis.results import Results, load_results, sweep_name
+from noisyvos.pipeline.grid import block_of
+from noisyvos.tracking import mlflow as tracking
 
 
 def run(*, cells: Path, results: Path, predictions: Path, converted: Path) -> None:
@@ -15,7 +15,9 @@ def run(*, cells: Path, results: Path, predictions: Path, converted: Path) -> No
     loaded = load_results(cells, results, predictions, converted)
     record(loaded)
     count = len(loaded.score_cells) - len(loaded.missing)
-    print(f"{count} scored cells of preset {loaded.preset['name']} are in MLflow; see them with `mlflow ui`.")
+    print(
+        f"{count} scored cells of preset {loaded.preset['name']} are in MLflow; see them with `mlflow ui`."
+    )
 
 
 def record(results: Results) -> None:
@@ -32,9 +34,14 @@ def scored_cells(results: Results) -> list[tracking.Scored]:
     for key, group in results.objects.groupby("key", sort=False):
         cell = results.score_cells[key]
         name = cell.get("run", key)
-        means = {f"{cell['evaluation']}/{column}": float(group[column].mean()) for column in ("JF", "J", "F", "area_ratio")}
+        means = {
+            f"{cell['evaluation']}/{column}": float(group[column].mean())
+            for column in ("JF", "J", "F", "area_ratio")
+        }
         metrics[name] = metrics.get(name, {}) | means
-        artifacts.setdefault(name, []).append((results.results / "scores" / key / "objects.csv", f"scores/{cell['evaluation']}"))
+        artifacts.setdefault(name, []).append(
+            (results.results / "scores" / key / "objects.csv", f"scores/{cell['evaluation']}")
+        )
         evaluations.setdefault(name, []).append(cell["evaluation"])
         trained[name] = cell.get("train_key")
     entries = []
@@ -43,7 +50,11 @@ def scored_cells(results: Results) -> list[tracking.Scored]:
         tags = {"data.eval": ", ".join(evaluations[name])}
         files = (*artifacts[name], *_manifest(results, key))
         block = block_of(results.cells, key) if key else ""
-        entries.append(tracking.Scored(name, values, results.summary(key), tags, _curve(results, key), files, block))
+        entries.append(
+            tracking.Scored(
+                name, values, results.summary(key), tags, _curve(results, key), files, block
+            )
+        )
     return entries
 
 
@@ -63,7 +74,11 @@ def _curve(results: Results, train_key: str | None) -> tuple[tuple[int, dict[str
         rows.append(
             (
                 int(row["iteration"]),
-                {f"train/{name}": float(value) for name, value in row.items() if name != "iteration" and pd.notna(value)},
+                {
+                    f"train/{name}": float(value)
+                    for name, value in row.items()
+                    if name != "iteration" and pd.notna(value)
+                },
             )
         )
     return tuple(rows)
@@ -74,7 +89,9 @@ def sweep_points(results: Results) -> list[tracking.SweepPoint]:
     points = []
     for evaluation in results.evaluations:
         trained = results.trained(evaluation)
-        trained = trained.assign(sweep=[sweep_name(*names) for names in zip(trained["noise"], trained["kind"])])
+        trained = trained.assign(
+            sweep=[sweep_name(*names) for names in zip(trained["noise"], trained["kind"])]
+        )
         cells = {key: group for key, group in trained.groupby("key", sort=False)}
         sweeps: dict[tuple[str, str], list[pd.DataFrame]] = {}
         for key, group in cells.items():
@@ -82,14 +99,26 @@ def sweep_points(results: Results) -> list[tracking.SweepPoint]:
                 sweeps.setdefault((block, _parent(group.iloc[0])), []).append(group)
         for (block, parent), members in sweeps.items():
             first = members[0].iloc[0]
-            clean = [group for group in cells.values() if group["kind"].iloc[0] == "clean" and _line(group.iloc[0]) == _line(first)]
+            clean = [
+                group
+                for group in cells.values()
+                if group["kind"].iloc[0] == "clean" and _line(group.iloc[0]) == _line(first)
+            ]
             name = parent + (f"|{evaluation}" if len(results.evaluations) > 1 else "")
-            tags = {"data.eval": evaluation, "data.train": first["dataset"], "noise.kind": first["kind"]}
+            tags = {
+                "data.eval": evaluation,
+                "data.train": first["dataset"],
+                "noise.kind": first["kind"],
+            }
             tags |= {column: str(first[column]) for column in ("method", "model", "seed")}
             for group in [*clean, *members]:
                 row = group.iloc[0]
                 train_key = results.score_cells[row["key"]]["train_key"]
-                points.append(tracking.SweepPoint(train_key, name, _percent(row), _metrics(group), tags, block))
+                points.append(
+                    tracking.SweepPoint(
+                        train_key, name, _percent(row), _metrics(group), tags, block
+                    )
+                )
     return points
 
 
@@ -105,7 +134,9 @@ def _line(row: Any) -> tuple[Any, ...]:
 
 def _parent(row: Any) -> str:
     """Return the name of the sweep of a cell: <method>|<noise>|<training set>|<model>|s<seed>."""
-    return "|".join([row["method"], row["sweep"], row["dataset"], row["model"], f"s{row['seed']}{_labels(row)}"])
+    return "|".join(
+        [row["method"], row["sweep"], row["dataset"], row["model"], f"s{row['seed']}{_labels(row)}"]
+    )
 
 
 def _labels(row: Any) -> str:
@@ -120,5 +151,7 @@ def _percent(row: Any) -> int:
 
 
 def _metrics(group: pd.DataFrame) -> dict[str, float]:
-    means = {name: float(group[column].mean()) for name, column in (("jf", "JF"), ("j", "J"), ("f", "F"))}
+    means = {
+        name: float(group[column].mean()) for name, column in (("jf", "JF"), ("j", "J"), ("f", "F"))
+    }
     return means | {"q_achieved": float(group["q_achieved"].iloc[0])}

@@ -38,6 +38,11 @@ def read_noise(manifest: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{manifest}: no such noise manifest. Run `noisyvos noise` first.")
     try:
         found = json.loads(manifest.read_text(encoding="utf-8"))
-        return {**{key: found[key] for key in ("noise", "kind", "q", "seed") if key in found}, **found["summary"]}
+        return {
+            **{key: found[key] for key in ("noise", "kind", "q", "seed") if key in found},
+            **found["summary"],
+        }
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{manifest}: this is no noise manifest ({type(error).__name__}: {error}).") from None
+        raise UserError(
+            f"{manifest}: this is no noise manifest ({type(error).__name__}: {error})."
+        ) from None

@@ -25,7 +25,9 @@ def run(name: str, *, source: Path, destination: Path, workers: int = 1) -> None
         raise FileNotFoundError(f"{source}: no such folder.")
     pairs = list(SETS[name](source))
     if not pairs:
-        raise UserError(f"{source}: no image of {name} was found here. Check --src against the layout in docs/datasets.md.")
+        raise UserError(
+            f"{source}: no image of {name} was found here. Check --src against the layout in docs/datasets.md."
+        )
     for pair in pairs:
         for file in (pair.image, pair.mask):
             if file is not None and not file.is_file():

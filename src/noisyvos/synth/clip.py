@@ -22,10 +22,14 @@ class Clip:
     frames: np.ndarray
     masks: np.ndarray
     pasted: int
-    hidden: tuple[float, float, float]  # share of the labelled area of the image itself that pasted objects cover
+    hidden: tuple[
+        float, float, float
+    ]  # share of the labelled area of the image itself that pasted objects cover
 
 
-def make_clip(instances: Instances, image: int, settings: ClipSettings, generator: np.random.Generator) -> Clip:
+def make_clip(
+    instances: Instances, image: int, settings: ClipSettings, generator: np.random.Generator
+) -> Clip:
     """Return a clip whose background is image number `image`; the only randomness is `generator`.
 
     Images without usable instances are never skipped: they become background of pasted objects.
@@ -39,10 +43,14 @@ def make_clip(instances: Instances, image: int, settings: ClipSettings, generato
             foreign = draw_objects(generator, instances, lengths)
     else:
         if len(own) > _MOST_OWN_WITH_PASTING:
-            own = [own[i] for i in generator.choice(len(own), _MOST_OWN_WITH_PASTING, replace=False)]
+            own = [
+                own[i] for i in generator.choice(len(own), _MOST_OWN_WITH_PASTING, replace=False)
+            ]
         foreign = draw_objects(generator, instances, lengths)
     labels = _label_map(own, background.shape[:2])
-    background, labels = _base_transform(background, labels, lengths.base, flip=generator.random() < 0.5)
+    background, labels = _base_transform(
+        background, labels, lengths.base, flip=generator.random() < 0.5
+    )
     frames, masks = _warp_and_crop(generator, background, labels, lengths.crop)
     before = np.count_nonzero(masks, (1, 2))
     label = len(own)
@@ -53,7 +61,12 @@ def make_clip(instances: Instances, image: int, settings: ClipSettings, generato
             paste_object(generator, frames, masks, patch, label, lengths, settings.symmetric_motion)
     left = np.count_nonzero((masks > 0) & (masks <= len(own)), (1, 2))
     hidden = (before - left) / np.maximum(before, 1)
-    return Clip(frames, _choose_objects(generator, masks, lengths, settings.max_objects), label - len(own), tuple(hidden.tolist()))
+    return Clip(
+        frames,
+        _choose_objects(generator, masks, lengths, settings.max_objects),
+        label - len(own),
+        tuple(hidden.tolist()),
+    )
 
 
 def _usable(
@@ -67,7 +80,9 @@ def _usable(
             continue
         window = extent(shape, *size)
         left, top, right, bottom = window
-        if (right - left) * (bottom - top) < lengths.instance_area:  # cannot reach it, so need not be drawn
+        if (right - left) * (
+            bottom - top
+        ) < lengths.instance_area:  # cannot reach it, so need not be drawn
             continue
         mask = fill(shape, window)
         if cv2.countNonZero(mask) >= lengths.instance_area:
@@ -75,7 +90,9 @@ def _usable(
     return usable
 
 
-def _label_map(own: list[tuple[np.ndarray, tuple[int, int, int, int]]], size: tuple[int, int]) -> np.ndarray:
+def _label_map(
+    own: list[tuple[np.ndarray, tuple[int, int, int, int]]], size: tuple[int, int]
+) -> np.ndarray:
     """Return the label map (H, W) uint8 of instances 1..n; where they overlap the earlier one wins."""
     labels = np.zeros(size, np.uint8)
     for label in range(len(own), 0, -1):
@@ -84,17 +101,25 @@ def _label_map(own: list[tuple[np.ndarray, tuple[int, int, int, int]]], size: tu
     return labels
 
 
-def _base_transform(image: np.ndarray, labels: np.ndarray, base: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
+def _base_transform(
+    image: np.ndarray, labels: np.ndarray, base: int, flip: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Return image and labels with the shorter side at `base`, flipped left to right if asked for."""
     height, width = labels.shape
-    size = (int(base / height * width), base) if height <= width else (base, int(base / width * height))
+    size = (
+        (int(base / height * width), base)
+        if height <= width
+        else (base, int(base / width * height))
+    )
     if size != (width, height):
         image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
         labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
     return (cv2.flip(image, 1), cv2.flip(labels, 1)) if flip else (image, labels)
 
 
-def _warp_and_crop(generator: np.random.Generator, image: np.ndarray, labels: np.ndarray, crop: int) -> tuple[np.ndarray, np.ndarray]:
+def _warp_and_crop(
+    generator: np.random.Generator, image: np.ndarray, labels: np.ndarray, crop: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return frames (3, crop, crop, 3) and label maps (3, crop, crop): the image, and two growing homographies of it."""
     height, width = labels.shape
     maps = random_homographies(generator, height, width)
@@ -106,7 +131,9 @@ def _warp_and_crop(generator: np.random.Generator, image: np.ndarray, labels: np
     return frames, np.stack([part[inside] for part in warped_labels])
 
 
-def _choose_objects(generator: np.random.Generator, labels: np.ndarray, lengths: Lengths, most: int) -> np.ndarray:
+def _choose_objects(
+    generator: np.random.Generator, labels: np.ndarray, lengths: Lengths, most: int
+) -> np.ndarray:
     """Return masks with ids 1..n for the labels that are large enough in frame 1, at most `most`; the others become background."""
     areas = np.bincount(labels[0].reshape(-1), minlength=_LAST_LABEL + 1)[1 : _LAST_LABEL + 1]
     chosen = np.flatnonzero(areas > lengths.object_area) + 1

@@ -11,16 +11,23 @@ def random_homographies(
 
     Each image corner moves by up to 1 / `first` of the sides; the second map moves it by up to 1 / `further` more in the same direction.
     """
-    corners = np.array([[0, 0], [0, height - 1], [width - 1, height - 1], [width - 1, 0]], np.float64)
+    corners = np.array(
+        [[0, 0], [0, height - 1], [width - 1, height - 1], [width - 1, 0]], np.float64
+    )
     low, high = ((-width) // first, (-height) // first), (width // first, height // first)
     shift = generator.integers(low, high, (4, 2), endpoint=True).astype(np.float64)
     more = generator.integers((0, 0), (width // further, height // further), (4, 2), endpoint=True)
     second = shift + more * (shift / (np.abs(shift) + 1e-5))
-    maps = [cv2.getPerspectiveTransform((corners + move).astype(np.float32), corners.astype(np.float32)) for move in (shift, second)]
+    maps = [
+        cv2.getPerspectiveTransform((corners + move).astype(np.float32), corners.astype(np.float32))
+        for move in (shift, second)
+    ]
     return maps[0], maps[1]
 
 
-def warp(image: np.ndarray, matrix: np.ndarray, window: tuple[int, int, int, int], outside: int = 0) -> np.ndarray:
+def warp(
+    image: np.ndarray, matrix: np.ndarray, window: tuple[int, int, int, int], outside: int = 0
+) -> np.ndarray:
     """Return the part `window` (left, top, right, bottom) of an image or label map warped by a homography.
 
     Images (H, W, 3) are interpolated linearly, label maps (H, W) by nearest neighbour; `outside` beyond the picture. The window is warped
@@ -29,7 +36,14 @@ def warp(image: np.ndarray, matrix: np.ndarray, window: tuple[int, int, int, int
     left, top, right, bottom = window
     moved = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]], np.float64) @ matrix
     flags = cv2.INTER_LINEAR if image.ndim == 3 else cv2.INTER_NEAREST
-    return cv2.warpPerspective(image, moved, (right - left, bottom - top), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=outside)
+    return cv2.warpPerspective(
+        image,
+        moved,
+        (right - left, bottom - top),
+        flags=flags,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=outside,
+    )
 
 
 def random_affine(generator: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -48,15 +62,26 @@ def random_affine(generator: np.random.Generator, height: int, width: int) -> np
 def apply_affine(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Return a patch (S, S, 3) warped linearly or its mask (S, S) warped by nearest neighbour, on the same canvas, 0 outside."""
     flags = cv2.INTER_LINEAR if image.ndim == 3 else cv2.INTER_NEAREST
-    return cv2.warpAffine(image, matrix, image.shape[1::-1], flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    return cv2.warpAffine(
+        image,
+        matrix,
+        image.shape[1::-1],
+        flags=flags,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=0,
+    )
 
 
-def random_window(generator: np.random.Generator, labels: tuple[np.ndarray, ...], crop: int) -> tuple[int, int, int, int]:
+def random_window(
+    generator: np.random.Generator, labels: tuple[np.ndarray, ...], crop: int
+) -> tuple[int, int, int, int]:
     """Return a crop window (left, top, right, bottom) for all frames, which holds all labels of the (H, W) maps if they fit."""
     union = labels[0].copy()
     for other in labels[1:]:
         union |= other
-    left, top, width, height = cv2.boundingRect(union)  # all zero without a label, so that the window is the top-left corner
+    left, top, width, height = cv2.boundingRect(
+        union
+    )  # all zero without a label, so that the window is the top-left corner
     limits = zip((left, top), (left + width, top + height), union.shape[::-1])
     x, y = (_random_start(generator, low, high, crop, size) for low, high, size in limits)
     return x, y, x + crop, y + crop

@@ -33,7 +33,11 @@ class Instances:
     def shape(self, instance: int) -> list[np.ndarray]:
         """Return the polygons of an instance, each (n, 2) int32."""
         ends = range(self.polygons[instance], self.polygons[instance + 1])
-        return [self.points[self.corners[p] : self.corners[p + 1]] for p in ends if self.corners[p + 1] > self.corners[p]]
+        return [
+            self.points[self.corners[p] : self.corners[p + 1]]
+            for p in ends
+            if self.corners[p + 1] > self.corners[p]
+        ]
 
     def in_image(self, image: int) -> np.ndarray:
         """Return the instances of an image, in the order of the file."""
@@ -49,11 +53,16 @@ def read_instances(root: str | Path) -> Instances:
     number = {image["id"]: position for position, image in enumerate(images)}
     entries = content["annotations"]
     image = np.array([number[entry["image_id"]] for entry in entries], np.int64)
-    shapes = [entry["segmentation"] if isinstance(entry["segmentation"], list) else [] for entry in entries]
+    shapes = [
+        entry["segmentation"] if isinstance(entry["segmentation"], list) else []
+        for entry in entries
+    ]
     lengths = [len(part) // 2 for shape in shapes for part in shape]
     if not lengths:
         raise UserError(f"{root}: no instance has a polygon, so there is nothing to make clips of.")
-    points = np.concatenate([np.asarray(part, np.float64) for shape in shapes for part in shape]).reshape(-1, 2)
+    points = np.concatenate(
+        [np.asarray(part, np.float64) for shape in shapes for part in shape]
+    ).reshape(-1, 2)
     return Instances(
         folder=root / "images",
         files=tuple(image["file_name"] for image in images),

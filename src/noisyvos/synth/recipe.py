@@ -6,7 +6,7 @@ from pydantic import Field
 
 from noisyvos.registry import Registry, Settings
 
-RECIPES = Registry("synth recipe", "noisyvos.synth")
+RECIPES = Registry("synth recipe", "noisyvos.synth.kinds")
 
 PUBLISHED_CROP = 384
 
@@ -27,7 +27,9 @@ class SeriesSettings(Settings):
     """What every recipe says of its clips, which have three frames."""
 
     clips: int = Field(ge=1, description="Clips to write.")
-    crop: int = Field(PUBLISHED_CROP, ge=16, multiple_of=8, description="Side of the square frames in pixels.")
+    crop: int = Field(
+        PUBLISHED_CROP, ge=16, multiple_of=8, description="Side of the square frames in pixels."
+    )
     shard: int = Field(500, ge=1, description="Clips in one zip.")
 
 
@@ -37,9 +39,19 @@ class ClipSettings(SeriesSettings):
     At `crop` 384 every length is the published one; at another crop all scale with crop / 384, areas with its square.
     """
 
-    max_objects: int = Field(5, ge=1, le=10, description="Most objects of a clip; more are sampled down.")
-    max_instances: int = Field(19, ge=1, le=19, description="Most instances an image may bring itself; the published code fails at 20.")
-    symmetric_motion: bool = Field(False, description="Let pasted objects move left and up as well; published: right and down only.")
+    max_objects: int = Field(
+        5, ge=1, le=10, description="Most objects of a clip; more are sampled down."
+    )
+    max_instances: int = Field(
+        19,
+        ge=1,
+        le=19,
+        description="Most instances an image may bring itself; the published code fails at 20.",
+    )
+    symmetric_motion: bool = Field(
+        False,
+        description="Let pasted objects move left and up as well; published: right and down only.",
+    )
 
     def lengths(self) -> Lengths:
         """Return the lengths at this crop."""

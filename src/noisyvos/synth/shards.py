@@ -32,7 +32,11 @@ def encode_clip(clip: Clip) -> tuple[bytes, bytes]:
 
 def as_stored(frames: np.ndarray) -> np.ndarray:
     """Return frames (3, H, W, 3) as they come back from a shard: large ones have been JPEG."""
-    return _decode_frames(_encode_frames(frames), frames.shape[1]) if frames.shape[1] > _LARGEST_PNG else frames
+    return (
+        _decode_frames(_encode_frames(frames), frames.shape[1])
+        if frames.shape[1] > _LARGEST_PNG
+        else frames
+    )
 
 
 def _encode_frames(frames: np.ndarray) -> bytes:
@@ -58,7 +62,10 @@ def write_shard(path: Path, first: int, clips: Iterable[tuple[bytes, bytes]], su
     """Write encoded clips `first`, `first` + 1, ... as one zip."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for number, (frames, masks) in enumerate(clips, first):
-            for name, data in ((f"{number:07d}{suffix}", frames), (f"{number:07d}.masks.png", masks)):
+            for name, data in (
+                (f"{number:07d}{suffix}", frames),
+                (f"{number:07d}.masks.png", masks),
+            ):
                 entry = zipfile.ZipInfo(name, _TIME)
                 entry.external_attr = 0o644 << 16
                 archive.writestr(entry, data)
@@ -93,9 +100,13 @@ class ClipShards:
             try:
                 self._archives[shard] = zipfile.ZipFile(path)
             except FileNotFoundError:
-                raise FileNotFoundError(f"{path}: this shard of clips is missing. Run `noisyvos synth` again.") from None
+                raise FileNotFoundError(
+                    f"{path}: this shard of clips is missing. Run `noisyvos synth` again."
+                ) from None
             except zipfile.BadZipFile:
-                raise UserError(f"{path}: this shard is not a readable zip (truncated?). Run `noisyvos synth` again.") from None
+                raise UserError(
+                    f"{path}: this shard is not a readable zip (truncated?). Run `noisyvos synth` again."
+                ) from None
         return self._archives[shard]
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:

@@ -44,7 +44,10 @@ def _areas_and_centres(masks: np.ndarray, count: int) -> tuple[np.ndarray, np.nd
             area = areas[time, identity - 1] = np.count_nonzero(present)
             if area:
                 places = np.arange(side)
-                centres[time, identity - 1] = present.sum(0) @ places / area, present.sum(1) @ places / area
+                centres[time, identity - 1] = (
+                    present.sum(0) @ places / area,
+                    present.sum(1) @ places / area,
+                )
     return areas, centres
 
 
@@ -56,7 +59,10 @@ def summarise(facts: list[ClipFacts]) -> dict[str, Any]:
     hidden = np.array([fact.hidden for fact in facts])
     return {
         "objects_per_clip": {str(number): int(count) for number, count in enumerate(counts)},
-        "pasted_per_clip": {str(number): int(count) for number, count in enumerate(np.bincount([fact.pasted for fact in facts]))},
+        "pasted_per_clip": {
+            str(number): int(count)
+            for number, count in enumerate(np.bincount([fact.pasted for fact in facts]))
+        },
         "object_area_share_quartiles": _quartiles(areas),
         "object_motion_share_quartiles": _quartiles(motion),
         "objects_lost_by_frame_3": int(sum(fact.lost for fact in facts)),
@@ -65,4 +71,8 @@ def summarise(facts: list[ClipFacts]) -> dict[str, Any]:
 
 
 def _quartiles(values: np.ndarray) -> list[float]:
-    return [round(float(value), 6) for value in np.quantile(values, (0.25, 0.5, 0.75))] if len(values) else []
+    return (
+        [round(float(value), 6) for value in np.quantile(values, (0.25, 0.5, 0.75))]
+        if len(values)
+        else []
+    )

@@ -25,10 +25,14 @@ def fit(points: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.linalg.solve(system, np.concatenate([values, np.zeros((3, 2))]))
 
 
-def evaluate(coefficients: np.ndarray, points: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def evaluate(
+    coefficients: np.ndarray, points: np.ndarray, x: np.ndarray, y: np.ndarray
+) -> np.ndarray:
     """Return the spline's values (len(y), len(x), 2) on the grid of the coordinates x and y."""
     offset, along_x, along_y = coefficients[len(points) :]
-    values = [part[0] + part[1] * x[None] + part[2] * y[:, None] for part in zip(offset, along_x, along_y)]
+    values = [
+        part[0] + part[1] * x[None] + part[2] * y[:, None] for part in zip(offset, along_x, along_y)
+    ]
     for point, weights in zip(points, coefficients):
         bump = kernel(np.sqrt((x - point[0])[None] ** 2 + (y - point[1])[:, None] ** 2))
         for value, weight in zip(values, weights):
@@ -36,7 +40,9 @@ def evaluate(coefficients: np.ndarray, points: np.ndarray, x: np.ndarray, y: np.
     return np.stack(values, axis=-1)
 
 
-def backward_map(source: np.ndarray, destination: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def backward_map(
+    source: np.ndarray, destination: np.ndarray, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return where each pixel of the warped image comes from, x and y (height, width) float32 in pixels, for `cv2.remap`.
 
     Control points (n, 2) are (x, y) in shares of the sides; what was at `source` comes to lie at `destination`. As published,
@@ -44,15 +50,23 @@ def backward_map(source: np.ndarray, destination: np.ndarray, height: int, width
     """
     x, y = np.linspace(0, 1, width), np.linspace(0, 1, height)
     moved = evaluate(fit(destination, source - destination), destination, x, y)
-    return ((moved[..., 0] + x[None]) * width).astype(np.float32), ((moved[..., 1] + y[:, None]) * height).astype(np.float32)
+    return ((moved[..., 0] + x[None]) * width).astype(np.float32), (
+        (moved[..., 1] + y[:, None]) * height
+    ).astype(np.float32)
 
 
-def random_map(generator: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def random_map(
+    generator: np.random.Generator, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return a random backward map for images (height, width), both at least 12.
 
     Row and column numbers of the control points are drawn without repetition; the published code stores (row, column)
     and reads it as (x, y), which is kept: on square images it makes no difference.
     """
-    places = [generator.choice(side, CONTROL_POINTS, replace=False) / side for side in (height, width)]
+    places = [
+        generator.choice(side, CONTROL_POINTS, replace=False) / side for side in (height, width)
+    ]
     source = np.stack(places, axis=1)
-    return backward_map(source, source + generator.normal(0, DISPLACEMENT, source.shape), height, width)
+    return backward_map(
+        source, source + generator.normal(0, DISPLACEMENT, source.shape), height, width
+    )

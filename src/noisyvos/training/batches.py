@@ -23,12 +23,16 @@ def check_sizes(source: ClipSource, schedule: Schedule) -> None:
     """Refuse a schedule whose clips could not be stacked or cropped."""
     sizes, window = source.sizes(), schedule.window
     if window is None and len(sizes) > 1:
-        raise UserError(f"{source.name}: frames come in {len(sizes)} sizes, so the schedule needs a `crop`.")
+        raise UserError(
+            f"{source.name}: frames come in {len(sizes)} sizes, so the schedule needs a `crop`."
+        )
     if window is None or schedule.augmentation in RESIZING:
         return
     for height, width in sorted(sizes):
         if window[0] > height or window[1] > width:
-            raise UserError(f"{source.name}: a crop of {window} does not fit frames of {(height, width)}: lower `crop` in train.yaml.")
+            raise UserError(
+                f"{source.name}: a crop of {window} does not fit frames of {(height, width)}: lower `crop` in train.yaml."
+            )
 
 
 def _sample(
@@ -47,9 +51,19 @@ def _sample(
         )
         sets = (raw.masks,) if raw.clean is None else (raw.masks, raw.clean)
         rotate = iteration < schedule.iterations
-        seen = augment(schedule.augmentation, Pictures(raw.frames, sets), schedule.window, rotate=rotate, generator=generator)
+        seen = augment(
+            schedule.augmentation,
+            Pictures(raw.frames, sets),
+            schedule.window,
+            rotate=rotate,
+            generator=generator,
+        )
         lasting = schedule.object_rule == "lasting"
-        usable = lasting_objects(seen.masks[0]) if lasting else usable_objects(seen.masks[0][0], schedule.min_area)
+        usable = (
+            lasting_objects(seen.masks[0])
+            if lasting
+            else usable_objects(seen.masks[0][0], schedule.min_area)
+        )
         if usable:
             break
     objects = choose_objects(usable, schedule.objects, generator)
@@ -60,14 +74,29 @@ def _origin(samples: list[tuple[Pictures, list[int], Sample]]) -> Origin:
     """Return where the pixels and slots of a batch come from."""
     still = np.eye(2, 3)
     maps = [
-        np.broadcast_to(still if pictures.to_source is None else pictures.to_source, (len(pictures.frames), 2, 3))
+        np.broadcast_to(
+            still if pictures.to_source is None else pictures.to_source,
+            (len(pictures.frames), 2, 3),
+        )
         for pictures, _, _ in samples
     ]
     sizes = tuple((int(raw.masks.shape[1]), int(raw.masks.shape[2])) for _, _, raw in samples)
-    return Origin(torch.from_numpy(np.stack(maps).astype(np.float32)), sizes, tuple(tuple(objects) for _, objects, _ in samples))
+    return Origin(
+        torch.from_numpy(np.stack(maps).astype(np.float32)),
+        sizes,
+        tuple(tuple(objects) for _, objects, _ in samples),
+    )
 
 
-def make_batch(source: ClipSource, schedule: Schedule, seed: int, iteration: int, *, clean: bool = False, group: Group = ALONE) -> Clip:
+def make_batch(
+    source: ClipSource,
+    schedule: Schedule,
+    seed: int,
+    iteration: int,
+    *,
+    clean: bool = False,
+    group: Group = ALONE,
+) -> Clip:
     """Return the batch of `iteration`, of several processes this one's samples.
 
     With `clean`, or where diagnostics are due, it carries clean labels if the source has them.
@@ -75,7 +104,9 @@ def make_batch(source: ClipSource, schedule: Schedule, seed: int, iteration: int
     rows = group.rows(schedule.batch)
     clean = clean or is_diagnosed(schedule, iteration)
     samples = [_sample(source, schedule, seed, iteration, index, clean) for index in rows]
-    labels = [np.stack(each) for each in zip(*(pictures.masks for pictures, _, _ in samples), strict=True)]  # (B, T, H, W) each
+    labels = [
+        np.stack(each) for each in zip(*(pictures.masks for pictures, _, _ in samples), strict=True)
+    ]  # (B, T, H, W) each
     return Clip(
         frames=torch.from_numpy(as_planes([pictures.frames for pictures, _, _ in samples])),
         masks=torch.from_numpy(labels[0].astype(np.int64)),
@@ -92,7 +123,9 @@ def make_batch(source: ClipSource, schedule: Schedule, seed: int, iteration: int
 class _Batches(torch.utils.data.Dataset):
     """The batches of a training by iteration, for processes that read ahead."""
 
-    def __init__(self, source: ClipSource, schedule: Schedule, seed: int, clean: bool, group: Group) -> None:
+    def __init__(
+        self, source: ClipSource, schedule: Schedule, seed: int, clean: bool, group: Group
+    ) -> None:
         self._make = (source, schedule, seed)
         self._how = {"clean": clean, "group": group}
 
@@ -104,13 +137,27 @@ class _Batches(torch.utils.data.Dataset):
 
 
 def feed(
-    source: ClipSource, schedule: Schedule, seed: int, start: int, workers: int, *, clean: bool = False, group: Group = ALONE
+    source: ClipSource,
+    schedule: Schedule,
+    seed: int,
+    start: int,
+    workers: int,
+    *,
+    clean: bool = False,
+    group: Group = ALONE,
 ) -> Iterator[Clip]:
     """Yield the batches (this process's samples of them) from iteration `start` on, made here or by `workers` processes."""
     todo = range(start, schedule.total)
     if not workers:
-        yield from (make_batch(source, schedule, seed, iteration, clean=clean, group=group) for iteration in todo)
+        yield from (
+            make_batch(source, schedule, seed, iteration, clean=clean, group=group)
+            for iteration in todo
+        )
         return
     yield from torch.utils.data.DataLoader(
-        _Batches(source, schedule, seed, clean, group), sampler=todo, batch_size=None, num_workers=workers, prefetch_factor=4
+        _Batches(source, schedule, seed, clean, group),
+        sampler=todo,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4,
     )

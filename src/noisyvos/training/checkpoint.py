@@ -28,7 +28,9 @@ CODE = (
     "devices.py",
     "seeding.py",
 )
-_WHOLE = 256 * 2**20  # inputs up to this size are hashed by content, larger folders by the names and sizes of their files
+_WHOLE = (
+    256 * 2**20
+)  # inputs up to this size are hashed by content, larger folders by the names and sizes of their files
 
 
 def file_hash(path: Path) -> str:
@@ -41,7 +43,9 @@ def input_hash(path: Path) -> str:
     """Return a hash of a file, or of a folder: by content, or by names and sizes and meta.json where the folder is large."""
     if path.is_file():
         return file_hash(path)
-    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))  # engines leave stamps
+    files = sorted(
+        file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")
+    )  # engines leave stamps
     sizes = [file.stat().st_size for file in files]
     whole = sum(sizes) <= _WHOLE
     digest = hashlib.sha256()
@@ -72,7 +76,9 @@ def provenance(inputs: dict[str, Path]) -> dict[str, Any]:
 
 def fingerprint(settings: dict[str, Any], origin: dict[str, Any]) -> str:
     """Return the hash of all that a training's result depends on: its settings and its provenance."""
-    return hashlib.sha256(json.dumps({"settings": settings} | origin, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps({"settings": settings} | origin, sort_keys=True).encode()
+    ).hexdigest()
 
 
 def save(file: Path, mark: str, state: dict[str, Any], keep: int) -> bool:
@@ -84,11 +90,17 @@ def save(file: Path, mark: str, state: dict[str, Any], keep: int) -> bool:
     try:
         with atomic_file(path) as temporary:
             torch.save({"fingerprint": mark, "state": state}, temporary)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its writer
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # torch reports a full disk as a RuntimeError of its writer
         print(f"noisyvos: warning: checkpoint {path} was not written ({error}).", file=sys.stderr)
         return False
     older = [other for other in _all(file) if other < path]
-    for other in [*older[: max(0, len(older) - keep + 1)], *(other for other in _all(file) if other > path)]:
+    for other in [
+        *older[: max(0, len(older) - keep + 1)],
+        *(other for other in _all(file) if other > path),
+    ]:
         other.unlink(missing_ok=True)
     return True
 

@@ -47,12 +47,18 @@ class Curve:
 
     def final(self) -> dict[str, float]:
         """Return the loss terms of the last row."""
-        return {name: value for name, value in self.rows[-1].items() if name not in ("iteration", "learning_rate", *self.diagnostics)}
+        return {
+            name: value
+            for name, value in self.rows[-1].items()
+            if name not in ("iteration", "learning_rate", *self.diagnostics)
+        }
 
     def csv(self) -> str:
         """Return the rows as CSV, diagnostics last; a value that a row does not have is empty."""
         names = dict.fromkeys(name for row in self.rows for name in row)
-        columns = sorted(names, key=lambda name: name in self.diagnostics)  # stable: the order of first appearance otherwise
+        columns = sorted(
+            names, key=lambda name: name in self.diagnostics
+        )  # stable: the order of first appearance otherwise
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
@@ -66,4 +72,6 @@ class Curve:
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "Curve":
         """Return the curve that `state` described."""
-        return cls(state["rows"], Mean(**state["terms"]), Mean(**state["shares"]), state["diagnostics"])
+        return cls(
+            state["rows"], Mean(**state["terms"]), Mean(**state["shares"]), state["diagnostics"]
+        )

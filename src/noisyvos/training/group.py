@@ -95,7 +95,9 @@ def _sum_in_buckets(gradients: list[Tensor]) -> None:
     waiting = [distributed.all_reduce(each, async_op=True) for each in flat]
     for bucket, each, work in zip(buckets, flat, waiting, strict=True):
         work.wait()
-        for gradient, values in zip(bucket, each.split([gradient.numel() for gradient in bucket]), strict=True):
+        for gradient, values in zip(
+            bucket, each.split([gradient.numel() for gradient in bucket]), strict=True
+        ):
             gradient.copy_(values.view_as(gradient))
 
 

@@ -18,9 +18,9 @@ from noisyvos.training.batches import feed
 from noisyvos.training.curve import Curve
 from noisyvos.training.diagnosis import diagnoses
 from noisyvos.training.group import ALONE, Group
-from noisyvos.training.iterates import Iterates
 from noisyvos.training.progress import Progress
 from noisyvos.training.schedule import is_diagnosed, learning_rate
+from noisyvos.training.snapshots import Iterates
 from noisyvos.training.sources import ClipSource
 from noisyvos.training.step import Learner, StepResult, as_floats, take_step
 from noisyvos.training.trace import Trace
@@ -70,7 +70,15 @@ def train(
     kept = Iterates(iterates if group.leads else None, schedule.keep_weights_every, start)
     progress = Progress(name, start, schedule.total, shown=group.leads)
     tracer, saved, left_out = Trace(trace if group.leads else None), start, 0
-    batches = feed(source, schedule, learner.seed, start, schedule.workers, clean=learner.method.clean_labels, group=group)
+    batches = feed(
+        source,
+        schedule,
+        learner.seed,
+        start,
+        schedule.workers,
+        clean=learner.method.clean_labels,
+        group=group,
+    )
     with _stop_requests() as stop:
         for iteration in range(start, schedule.total):
             tracer.before()
@@ -90,20 +98,33 @@ def train(
             done = iteration + 1
             progress.norms.add({"gradient/norm": result.norm})
             if done % schedule.row_every == 0 or done == schedule.total:
-                due = bool(curve.shares.counts) and (done == schedule.total or _diagnosis_ends(learner, done))
-                row = curve.close_row(done, learning_rate(schedule, iteration), with_diagnostics=due)
+                due = bool(curve.shares.counts) and (
+                    done == schedule.total or _diagnosis_ends(learner, done)
+                )
+                row = curve.close_row(
+                    done, learning_rate(schedule, iteration), with_diagnostics=due
+                )
                 watch(row | progress.norms.take(), done)
             progress.advance(values["loss"], result.norm)
             tracer.after(last=done == schedule.total)
             kept.after(done, learner)
             leave = _agreed(stop, group)
             if leave or (done % schedule.checkpoint_every == 0 and done < schedule.total):
-                state = {"iteration": done, "learner": learner.state(), "curve": curve.state()} if group.leads else {}
-                if group.told(group.leads and checkpoint.save(file, mark, state, schedule.checkpoints_kept)):
+                state = (
+                    {"iteration": done, "learner": learner.state(), "curve": curve.state()}
+                    if group.leads
+                    else {}
+                )
+                if group.told(
+                    group.leads and checkpoint.save(file, mark, state, schedule.checkpoints_kept)
+                ):
                     saved = done
             if leave:
                 if group.leads:
-                    print(f"{name}: asked to stop, saved at iteration {saved} of {schedule.total}.", file=sys.stderr)
+                    print(
+                        f"{name}: asked to stop, saved at iteration {saved} of {schedule.total}.",
+                        file=sys.stderr,
+                    )
                 raise SystemExit(INTERRUPTED if leave == signal.SIGINT else STOPPED)
     progress.close()
     return curve, progress
@@ -141,7 +162,9 @@ def _memory_advice(iteration: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(
+            error
+        ):
             raise
         raise UserError(
             f"Memory ran out at iteration {iteration} ({str(error).splitlines()[0]}). In train.yaml, raise `parts` (same result, "
@@ -158,23 +181,39 @@ def _restore(learner: Learner, file: Path, mark: str, group: Group) -> tuple[int
     if not group.leads:
         state = checkpoint.load(file, mark)
     if state is None or state["iteration"] != reached:
-        raise UserError(f"{file}: not every process can read this checkpoint. Its folder must be the same for all.")
+        raise UserError(
+            f"{file}: not every process can read this checkpoint. Its folder must be the same for all."
+        )
     learner.load_state(state["learner"])
     if group.leads:
-        print(f"noisyvos: resuming at iteration {state['iteration']} of {learner.schedule.total}.", file=sys.stderr)
+        print(
+            f"noisyvos: resuming at iteration {state['iteration']} of {learner.schedule.total}.",
+            file=sys.stderr,
+        )
     return state["iteration"], Curve.from_state(state["curve"])
 
 
-def _note(curve: Curve, result: StepResult, clip: Clip, iteration: int, learner: Learner, group: Group, saved: int) -> dict[str, float]:
+def _note(
+    curve: Curve,
+    result: StepResult,
+    clip: Clip,
+    iteration: int,
+    learner: Learner,
+    group: Group,
+    saved: int,
+) -> dict[str, float]:
     """Add a step to the curve and return its values; UserError if the loss, or in full precision the gradient, is not finite."""
     values = as_floats(result, len(clip.frames) / clip.place()[1], group)
     bad = [name for name, value in values.items() if not math.isfinite(value)]
-    if not bad and not learner.scaler.is_enabled() and not math.isfinite(result.norm):  # loss scaling leaves such steps out
+    if (
+        not bad and not learner.scaler.is_enabled() and not math.isfinite(result.norm)
+    ):  # loss scaling leaves such steps out
         bad = ["its gradient"]
     if "loss" in bad or "its gradient" in bad:
         raise UserError(
             f"The loss is no longer a finite number at iteration {iteration} ({', '.join(bad)}). "
-            "Lower `learning_rate` or set `gradient_clip` in train.yaml, or set `amp: false` if this is a GPU." + _kept(saved)
+            "Lower `learning_rate` or set `gradient_clip` in train.yaml, or set `amp: false` if this is a GPU."
+            + _kept(saved)
         )
     curve.terms.add(values)
     if is_diagnosed(learner.schedule, iteration):

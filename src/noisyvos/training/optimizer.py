@@ -44,7 +44,11 @@ class Optimizer(ABC):
     def step(self) -> None:
         """Update every weight that has a gradient."""
         for pace in dict.fromkeys(self.paces):
-            at = [index for index, weight in enumerate(self.weights) if weight.grad is not None and self.paces[index] == pace]
+            at = [
+                index
+                for index, weight in enumerate(self.weights)
+                if weight.grad is not None and self.paces[index] == pace
+            ]
             if at:
                 self._step(at, pace)
 
@@ -69,7 +73,9 @@ class Adam(Optimizer):
 
     kept = ("means", "squares", "steps")
 
-    def __init__(self, weights: list[Tensor], *, kind: Literal["adamw", "adam"], paces: list[Pace]) -> None:
+    def __init__(
+        self, weights: list[Tensor], *, kind: Literal["adamw", "adam"], paces: list[Pace]
+    ) -> None:
         super().__init__(weights, paces)
         self.update = {"adamw": torch._fused_adamw_, "adam": torch._fused_adam_}[kind]
         self.means = [torch.zeros_like(weight) for weight in weights]

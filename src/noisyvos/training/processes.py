@@ -19,7 +19,10 @@ from noisyvos.training.group import ALONE, Group, LostContact
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 PATIENCE = 10.0  # seconds between the end of one process and the killing of those that wait for it
 SAVING = 600.0  # seconds that processes asked to stop have for it
-_LOST, _REFUSED = 75, 1  # exit codes of processes that lost another one, or met an error meant for the user
+_LOST, _REFUSED = (
+    75,
+    1,
+)  # exit codes of processes that lost another one, or met an error meant for the user
 
 
 def choose_count(asked: int | None, device: str) -> int:
@@ -30,13 +33,21 @@ def choose_count(asked: int | None, device: str) -> int:
     started = _started_by_torchrun()
     if started is not None:
         if asked not in (None, started.size):
-            raise UserError(f"torchrun started {started.size} processes, --processes says {asked}: leave --processes out.")
+            raise UserError(
+                f"torchrun started {started.size} processes, --processes says {asked}: leave --processes out."
+            )
         return started.size
-    granted = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip() not in ("", "-1")]
+    granted = [
+        name
+        for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        if name.strip() not in ("", "-1")
+    ]
     if device == "cpu" or not granted:
         return asked or 1
     if asked and asked > len(granted):
-        raise UserError(f"{asked} processes need {asked} GPUs, this job holds {len(granted)}: lower --processes, or use --device cpu.")
+        raise UserError(
+            f"{asked} processes need {asked} GPUs, this job holds {len(granted)}: lower --processes, or use --device cpu."
+        )
     return asked or len(granted)
 
 
@@ -58,10 +69,15 @@ def run_together(work: Callable[..., None], arguments: tuple[Any, ...], count: i
     with tempfile.TemporaryDirectory(prefix="noisyvos-") as meeting:
         pipes = [context.Pipe(duplex=False) for _ in range(count)]
         processes = [
-            context.Process(target=_member, args=(work, arguments, Group(rank, count), meeting, pipe[1], own))
+            context.Process(
+                target=_member, args=(work, arguments, Group(rank, count), meeting, pipe[1], own)
+            )
             for rank, pipe in enumerate(pipes)
         ]
-        before = {number: signal.signal(number, lambda n, _: _pass_on(processes, n)) for number in STOP_SIGNALS}
+        before = {
+            number: signal.signal(number, lambda n, _: _pass_on(processes, n))
+            for number in STOP_SIGNALS
+        }
         try:
             for process in processes:
                 process.start()
@@ -77,9 +93,13 @@ def _started_by_torchrun() -> Group | None:
     """Return this process's place in the group that torchrun started it in; UserError where that spans machines."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return None
-    rank, size, here = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    rank, size, here = (
+        int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+    )
     if here != size:
-        raise UserError(f"torchrun started {size} processes on several machines ({here} on this one); a training runs on one machine.")
+        raise UserError(
+            f"torchrun started {size} processes on several machines ({here} on this one); a training runs on one machine."
+        )
     return Group(rank, size)
 
 
@@ -90,7 +110,9 @@ def _be_one_of(group: Group, work: Callable[..., None], arguments: tuple[Any, ..
         work(*arguments, group)
         group.sums([0.0])  # nobody leaves while another may still need it
     except LostContact as error:
-        raise UserError(f"Process {group.rank} lost another one; the same command goes on from the last checkpoint.") from error
+        raise UserError(
+            f"Process {group.rank} lost another one; the same command goes on from the last checkpoint."
+        ) from error
     _part()
 
 
@@ -110,7 +132,9 @@ def _wait(processes: list[Any]) -> None:
         connection.wait([process.sentinel for process in running], left)
         codes = [process.exitcode for process in processes if process.exitcode]
         if codes and deadline is None:
-            deadline = time.monotonic() + (SAVING if all(code > 128 for code in codes) else PATIENCE)
+            deadline = time.monotonic() + (
+                SAVING if all(code > 128 for code in codes) else PATIENCE
+            )
 
 
 def _end(processes: list[Any]) -> None:
@@ -131,11 +155,21 @@ def _judge(codes: list[int], pipes: list[connection.Connection]) -> None:
     if asked and all(code > 128 or code == 0 for code in codes):
         raise SystemExit(asked[0])
     # Processes killed here because they waited for the one that had failed come last.
-    order = sorted(range(len(codes)), key=lambda rank: (codes[rank] == 0, codes[rank] == _LOST, rank))
+    order = sorted(
+        range(len(codes)), key=lambda rank: (codes[rank] == 0, codes[rank] == _LOST, rank)
+    )
     first = next((rank for rank in order if codes[rank] > 0 and codes[rank] != _LOST), order[0])
     if codes[first]:
-        how = f"was ended by {signal.Signals(-codes[first]).name}" if codes[first] < 0 else f"failed with exit code {codes[first]}"
-        hint = " SIGKILL often means that the machine ran out of memory." if codes[first] == -signal.SIGKILL else ""
+        how = (
+            f"was ended by {signal.Signals(-codes[first]).name}"
+            if codes[first] < 0
+            else f"failed with exit code {codes[first]}"
+        )
+        hint = (
+            " SIGKILL often means that the machine ran out of memory."
+            if codes[first] == -signal.SIGKILL
+            else ""
+        )
         raise UserError(
             f"Process {first} of {len(codes)} {how}, so the others were ended too.{hint} "
             "The last checkpoint is kept: the same command goes on from it."
@@ -143,12 +177,21 @@ def _judge(codes: list[int], pipes: list[connection.Connection]) -> None:
 
 
 def _member(
-    work: Callable[..., None], arguments: tuple[Any, ...], group: Group, meeting: str, pipe: connection.Connection, own: str
+    work: Callable[..., None],
+    arguments: tuple[Any, ...],
+    group: Group,
+    meeting: str,
+    pipe: connection.Connection,
+    own: str,
 ) -> None:
     """Be one of the processes; `own` is how it starts those that read ahead for it."""
     multiprocessing.set_start_method(own, force=True)
-    for number in STOP_SIGNALS:  # until the training takes over, a request to stop just ends the process
-        signal.signal(number, lambda n, _: os._exit(128 + n if n == signal.SIGINT else 128 + signal.SIGTERM))
+    for (
+        number
+    ) in STOP_SIGNALS:  # until the training takes over, a request to stop just ends the process
+        signal.signal(
+            number, lambda n, _: os._exit(128 + n if n == signal.SIGINT else 128 + signal.SIGTERM)
+        )
     threading.Thread(target=_follow_parent, daemon=True).start()
     try:
         _join(group, f"file://{meeting}/store")
@@ -158,7 +201,10 @@ def _member(
         pipe.send(str(error))
         _leave(_REFUSED)
     except LostContact as error:
-        print(f"noisyvos: process {group.rank} lost another one ({str(error).splitlines()[0][:120]}).", file=sys.stderr)
+        print(
+            f"noisyvos: process {group.rank} lost another one ({str(error).splitlines()[0][:120]}).",
+            file=sys.stderr,
+        )
         _leave(_LOST)
     except SystemExit as ended:
         _leave(int(ended.code or 0))
@@ -192,9 +238,17 @@ def _join(group: Group, meet: str) -> None:
     import torch
     from torch import distributed
 
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")  # all on this machine
+    os.environ.setdefault(
+        "GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo"
+    )  # all on this machine
     backend = "gloo"
     if torch.cuda.is_available() and torch.cuda.device_count() >= group.size:
         torch.cuda.set_device(group.rank)
         backend = "cpu:gloo,cuda:nccl"
-    distributed.init_process_group(backend, init_method=meet, rank=group.rank, world_size=group.size, timeout=timedelta(hours=1))
+    distributed.init_process_group(
+        backend,
+        init_method=meet,
+        rank=group.rank,
+        world_size=group.size,
+        timeout=timedelta(hours=1),
+    )

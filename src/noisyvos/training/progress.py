@@ -29,7 +29,9 @@ class Progress:
             self._bar.update()
         elif self.shown and self.done * 10 // self.total > (self.done - 1) * 10 // self.total:
             left = (self.total - self.done) / max(self.speed(), 1e-9)
-            values = f"{self.speed():.2f} it/s, loss {loss:.4f}, gradient {norm:.3g}, {left:.0f} s left"
+            values = (
+                f"{self.speed():.2f} it/s, loss {loss:.4f}, gradient {norm:.3g}, {left:.0f} s left"
+            )
             print(f"{self.name}: {self.done}/{self.total}, {values}", file=sys.stderr)
 
     def speed(self) -> float:

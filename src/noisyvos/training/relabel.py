@@ -44,7 +44,9 @@ def _prompts(given: list[np.ndarray]) -> dict[int, np.ndarray]:
     return prompts
 
 
-def _predictions(network: VideoModel, source: VideoSource, video: Sequence) -> Iterator[tuple[int, list[int], np.ndarray]]:
+def _predictions(
+    network: VideoModel, source: VideoSource, video: Sequence
+) -> Iterator[tuple[int, list[int], np.ndarray]]:
     """Yield index, object ids and probabilities (K+1, H, W) of the annotated frames that are no prompt."""
     prompts = _prompts(_given(source, video))
     if not prompts:
@@ -89,21 +91,32 @@ def with_all_objects(new: np.ndarray, given: np.ndarray) -> np.ndarray:
     A weak network may lose an object altogether; learning anew that it is not there would be another error than that of boundaries.
     """
     labels = [label for label in np.unique(given) if label not in (0, VOID)]
-    while lost := [label for label in labels if not (new == label).any()]:  # given pixels of two objects never overlap
+    while lost := [
+        label for label in labels if not (new == label).any()
+    ]:  # given pixels of two objects never overlap
         new = np.where(np.isin(given, lost), given, new)
     return new
 
 
-def _relabelled(network: VideoModel, source: VideoSource, bias: float) -> Iterator[tuple[str, str, np.ndarray]]:
+def _relabelled(
+    network: VideoModel, source: VideoSource, bias: float
+) -> Iterator[tuple[str, str, np.ndarray]]:
     for video in source.videos:
         masks = _given(source, video)
         for index, ids, probabilities in _predictions(network, source, video):
             corrected = with_all_objects(corrected_mask(probabilities, ids, bias), masks[index])
             masks[index] = np.where(masks[index] == VOID, VOID, corrected)
-        yield from ((video.name, frame, mask) for frame, mask in zip(video.masks, masks, strict=True))
-    rest = [video for video in source.dataset.sequences.values() if video not in source.videos]  # too short to train on
+        yield from (
+            (video.name, frame, mask) for frame, mask in zip(video.masks, masks, strict=True)
+        )
+    rest = [
+        video for video in source.dataset.sequences.values() if video not in source.videos
+    ]  # too short to train on
     for video in rest:
-        yield from ((video.name, frame, mask) for frame, mask in zip(video.masks, _given(source, video), strict=True))
+        yield from (
+            (video.name, frame, mask)
+            for frame, mask in zip(video.masks, _given(source, video), strict=True)
+        )
 
 
 def kept_bias(out: Path, mark: str) -> float | None:
@@ -113,7 +126,9 @@ def kept_bias(out: Path, mark: str) -> float | None:
     return float(found["bias"]) if found.get("mark") == mark else None
 
 
-def relabel(network: VideoModel, source: VideoSource, wanted: Relabelling, seed: int, out: Path, mark: str) -> float:
+def relabel(
+    network: VideoModel, source: VideoSource, wanted: Relabelling, seed: int, out: Path, mark: str
+) -> float:
     """Measure the bias, return the share of it to correct and, unless that is less than a pixel, write the corrected labels to `out`.
 
     A .json beside them, written last, holds the bias and `mark`, by which `kept_bias` finds them.

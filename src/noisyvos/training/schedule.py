@@ -10,7 +10,12 @@ from noisyvos.datasets.augmentations import AUGMENTATIONS
 from noisyvos.errors import unknown_name
 from noisyvos.registry import Settings
 
-_HARMLESS = {"checkpoint_every", "checkpoints_kept", "keep_weights_every", "workers"}  # settings that change no result
+_HARMLESS = {
+    "checkpoint_every",
+    "checkpoints_kept",
+    "keep_weights_every",
+    "workers",
+}  # settings that change no result
 
 
 class WeightGroup(Settings):
@@ -42,43 +47,67 @@ class Schedule(Settings):
     """One entry of train.yaml. Lengths are in iterations, `crop` and `min_area` in pixels."""
 
     iterations: PositiveInt
-    finetune: int = Field(0, ge=0)  # further iterations at the last jump, without rotation and shear
+    finetune: int = Field(
+        0, ge=0
+    )  # further iterations at the last jump, without rotation and shear
     batch: PositiveInt = 4
-    parts: PositiveInt = 1  # a batch passes through the network in so many parts, whose gradients are added
+    parts: PositiveInt = (
+        1  # a batch passes through the network in so many parts, whose gradients are added
+    )
 
     learning_rate: PositiveFloat
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     momentum: float = Field(0, ge=0, lt=1)  # Nesterov's, of `sgd`
     weight_decay: float = Field(0.01, ge=0)
     warmup: int = Field(0, ge=0)  # the learning rate rises linearly over these
-    decay: Literal["constant", "cosine", "steps", "poly", "poly_cfbi"] = "constant"  # poly_cfbi: see `learning_rate`
-    drops: tuple[PositiveInt, ...] = ()  # with decay `steps`: times `drop_factor` from each of these on
+    decay: Literal["constant", "cosine", "steps", "poly", "poly_cfbi"] = (
+        "constant"  # poly_cfbi: see `learning_rate`
+    )
+    drops: tuple[
+        PositiveInt, ...
+    ] = ()  # with decay `steps`: times `drop_factor` from each of these on
     drop_factor: float = Field(0.1, gt=0, lt=1)
     hold: PositiveInt = 1  # with decay `cosine`, `poly` or `poly_cfbi`: the rate changes after every so many iterations
     floor: float = Field(0, ge=0)  # the learning rate never falls below it, nor does it start lower
     gradient_clip: PositiveFloat | None = None
-    amp: bool | Literal["fp16", "bf16"] = True  # half precision, on a GPU only; true: fp16 with loss scaling
-    groups: tuple[WeightGroup, ...] = ()  # weights with other rates; of several that match a name the first counts
+    amp: bool | Literal["fp16", "bf16"] = (
+        True  # half precision, on a GPU only; true: fp16 with loss scaling
+    )
+    groups: tuple[
+        WeightGroup, ...
+    ] = ()  # weights with other rates; of several that match a name the first counts
 
     clip_length: int = Field(3, ge=2)
     # XMem's: within `max_jump` of a chosen frame; STM's: at most that far ahead each time; any frames; one frame over and over
     sampler: Literal["near", "forward", "any", "still"] = "near"
-    max_jump: PositiveInt | Growth | tuple[tuple[float, PositiveInt], ...] = 2  # annotated frames; or (share of `iterations`, jump) steps
+    max_jump: PositiveInt | Growth | tuple[tuple[float, PositiveInt], ...] = (
+        2  # annotated frames; or (share of `iterations`, jump) steps
+    )
     reverse: float = Field(0.5, ge=0, le=1)  # probability of showing a clip backwards
     objects: PositiveInt = 2  # slots K
     min_area: PositiveInt = 1  # of an object in the first mask
-    object_rule: Literal["area", "lasting"] = "area"  # which objects of the first mask count: `min_area`, or XMem's rule for BL30K
+    object_rule: Literal["area", "lasting"] = (
+        "area"  # which objects of the first mask count: `min_area`, or XMem's rule for BL30K
+    )
     augmentation: str = "light"
-    crop: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None  # None: whole frames, all of one size
+    crop: PositiveInt | tuple[PositiveInt, PositiveInt] | None = (
+        None  # None: whole frames, all of one size
+    )
 
-    network: dict[str, bool | int | float | str] = Field(default_factory=dict)  # settings of the network for this training alone
+    network: dict[str, bool | int | float | str] = Field(
+        default_factory=dict
+    )  # settings of the network for this training alone
 
     diagnostics: PositiveInt = 20  # how often over the training noise diagnostics are measured
     diagnosed_batches: PositiveInt = 4  # batches each of them looks at
-    log_every: PositiveInt | None = None  # iterations between rows of the curve; None: fifty rows in all
+    log_every: PositiveInt | None = (
+        None  # iterations between rows of the curve; None: fifty rows in all
+    )
     checkpoint_every: PositiveInt = 50  # never changes a result
     checkpoints_kept: PositiveInt = 2  # the last ones; never changes a result
-    keep_weights_every: PositiveInt | None = None  # iterations between weights that stay beside the final ones; None: only those
+    keep_weights_every: PositiveInt | None = (
+        None  # iterations between weights that stay beside the final ones; None: only those
+    )
     workers: int = Field(0, ge=0)  # processes that read ahead; never changes a result
 
     @model_validator(mode="after")
@@ -162,8 +191,12 @@ def max_jump(schedule: Schedule, iteration: int) -> int:
     if isinstance(schedule.max_jump, int):
         return schedule.max_jump
     if isinstance(schedule.max_jump, Growth):
-        return min(schedule.max_jump.most, schedule.max_jump.start + iteration // schedule.max_jump.every)
-    return [jump for share, jump in schedule.max_jump if iteration >= share * schedule.iterations][-1]
+        return min(
+            schedule.max_jump.most, schedule.max_jump.start + iteration // schedule.max_jump.every
+        )
+    return [jump for share, jump in schedule.max_jump if iteration >= share * schedule.iterations][
+        -1
+    ]
 
 
 def is_diagnosed(schedule: Schedule, iteration: int) -> bool:

@@ -53,7 +53,9 @@ class ClipSource(Protocol):
     def unit(self, position: int, seed: int) -> int:
         """Return which video (or clip) is sample number `position` of a training."""
 
-    def clip(self, unit: int, *, length: int, how: Drawing, clean: bool, generator: np.random.Generator) -> Sample:
+    def clip(
+        self, unit: int, *, length: int, how: Drawing, clean: bool, generator: np.random.Generator
+    ) -> Sample:
         """Return a clip of `length` frames of video (or still-image clip) number `unit`."""
 
     def sizes(self) -> set[tuple[int, int]]:
@@ -66,7 +68,9 @@ class VideoSource:
     In a mix, a video comes as often in an epoch as its part says, or a part is drawn for each sample and then one of its videos.
     """
 
-    def __init__(self, root: Path, masks: Path | None, clip_length: int, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self, root: Path, masks: Path | None, clip_length: int, cache_bytes: int = CACHE_BYTES
+    ) -> None:
         self.dataset = VideoDataset(root)
         self.name = str(self.dataset.meta.get("name", root.name))
         self.masks_path = masks or self.dataset.masks_path
@@ -76,8 +80,12 @@ class VideoSource:
         self._check()
         self.videos = [s for s in self.dataset.sequences.values() if len(s.masks) >= clip_length]
         if not self.videos:
-            raise UserError(f"{root}: no video has {clip_length} annotated frames, which a training clip needs.")
-        self._epoch = [index for index, video in enumerate(self.videos) for _ in range(video.repeat)]
+            raise UserError(
+                f"{root}: no video has {clip_length} annotated frames, which a training clip needs."
+            )
+        self._epoch = [
+            index for index, video in enumerate(self.videos) for _ in range(video.repeat)
+        ]
         self._shares = self._parts(self.dataset.meta.get("shares", {}))
         pixels = sum(len(s.masks) * s.size[0] * s.size[1] for s in self.videos)
         self.in_memory = 5 * pixels <= cache_bytes
@@ -95,7 +103,12 @@ class VideoSource:
 
     def _parts(self, shares: dict[str, float]) -> list[tuple[float, list[int]]]:
         """Return the share of samples and the videos of each part of a mix; UserError if a part has none that is long enough."""
-        videos = {name: [i for i, video in enumerate(self.videos) if video.origin and video.origin[0] == name] for name in shares}
+        videos = {
+            name: [
+                i for i, video in enumerate(self.videos) if video.origin and video.origin[0] == name
+            ]
+            for name in shares
+        }
         for name, found in videos.items():
             if not found:
                 raise UserError(
@@ -113,7 +126,9 @@ class VideoSource:
     def _read_mask(self, path: Path, sequence: Sequence, frame: str) -> np.ndarray:
         mask = self._masks(path).read(sequence.name, frame)
         if mask.shape != sequence.size:
-            raise UserError(f"{path}: {sequence.name}/{frame}.png is {mask.shape}, its frames are {sequence.size} (height, width).")
+            raise UserError(
+                f"{path}: {sequence.name}/{frame}.png is {mask.shape}, its frames are {sequence.size} (height, width)."
+            )
         return mask
 
     def labels(self, sequence: Sequence, frame: str) -> np.ndarray:
@@ -127,15 +142,25 @@ class VideoSource:
     def _read_frame(self, sequence: Sequence, frame: str) -> np.ndarray:
         picture = self.dataset.read_frame(sequence.name, frame)
         if picture.shape[:2] != sequence.size:
-            raise UserError(f"{self.dataset.frame_path(sequence.name, frame)} is {picture.shape[:2]}, not {sequence.size} (height, width).")
+            raise UserError(
+                f"{self.dataset.frame_path(sequence.name, frame)} is {picture.shape[:2]}, not {sequence.size} (height, width)."
+            )
         return picture
 
-    def _read(self, sequence: Sequence, frames: list[str], clean: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _read(
+        self, sequence: Sequence, frames: list[str], clean: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         pictures = np.stack([self._read_frame(sequence, frame) for frame in frames])
         masks = np.stack([self._read_mask(self.masks_path, sequence, frame) for frame in frames])
         if self.same_labels or not clean:
             return pictures, masks, masks
-        return pictures, masks, np.stack([self._read_mask(self.dataset.masks_path, sequence, frame) for frame in frames])
+        return (
+            pictures,
+            masks,
+            np.stack(
+                [self._read_mask(self.dataset.masks_path, sequence, frame) for frame in frames]
+            ),
+        )
 
     def __len__(self) -> int:
         return len(self._epoch)
@@ -153,7 +178,9 @@ class VideoSource:
         """Return the frame sizes (height, width) that occur."""
         return {video.size for video in self.videos}
 
-    def clip(self, unit: int, *, length: int, how: Drawing, clean: bool, generator: np.random.Generator) -> Sample:
+    def clip(
+        self, unit: int, *, length: int, how: Drawing, clean: bool, generator: np.random.Generator
+    ) -> Sample:
         """Return a clip of `length` annotated frames of video number `unit`."""
         video = self.videos[unit]
         jump = divided_jump(how.sampler, how.jump, video.jump_divisor)
@@ -196,7 +223,9 @@ class StillSource:
         """Return the frame sizes (height, width) that occur."""
         return {self._size}
 
-    def clip(self, unit: int, *, length: int, how: Drawing, clean: bool, generator: np.random.Generator) -> Sample:
+    def clip(
+        self, unit: int, *, length: int, how: Drawing, clean: bool, generator: np.random.Generator
+    ) -> Sample:
         """Return clip number `unit`; its order of time is part of its making and stays, its labels are the only ones there are."""
         frames, masks = self._kept[unit] if unit in self._kept else self._read(unit)
         if self.in_memory:
@@ -207,8 +236,10 @@ class StillSource:
 class LiveSource:
     """Clips of still images made when they are asked for: in the first epoch those that `synth` stores, afterwards ever new ones."""
 
-    def __init__(self, images: Path, recipe: str, params: Path, clip_length: int, seed: int = 0) -> None:
-        from noisyvos.params import read_entry
+    def __init__(
+        self, images: Path, recipe: str, params: Path, clip_length: int, seed: int = 0
+    ) -> None:
+        from noisyvos.params.entries import read_entry
         from noisyvos.synth.recipe import RECIPES
 
         kind, settings = read_entry(params, "synth", recipe, RECIPES)
@@ -228,7 +259,9 @@ class LiveSource:
         """Return the frame sizes (height, width) that occur."""
         return {(self._crop, self._crop)}
 
-    def clip(self, unit: int, *, length: int, how: Drawing, clean: bool, generator: np.random.Generator) -> Sample:
+    def clip(
+        self, unit: int, *, length: int, how: Drawing, clean: bool, generator: np.random.Generator
+    ) -> Sample:
         """Return clip number `unit`, exactly as it would come out of a shard."""
         from noisyvos.synth.shards import as_stored
 
@@ -242,4 +275,6 @@ def _still_sample(name: str, unit: int, frames: np.ndarray, masks: np.ndarray) -
 
 def _check_length(path: Path, frames: int, clip_length: int) -> None:
     if clip_length > frames:
-        raise UserError(f"{path}: these clips have {frames} frames, the schedule wants {clip_length}: lower `clip_length`.")
+        raise UserError(
+            f"{path}: these clips have {frames} frames, the schedule wants {clip_length}: lower `clip_length`."
+        )

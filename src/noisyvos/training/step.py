@@ -32,7 +32,9 @@ class Learner:
     device: torch.device
     optimizers: list[Optimizer] = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
-    half: torch.dtype | None = field(init=False)  # what convolutions and products are computed in; None: float32
+    half: torch.dtype | None = field(
+        init=False
+    )  # what convolutions and products are computed in; None: float32
 
     def __post_init__(self) -> None:
         self.half = half_precision(self.schedule.amp, self.device)
@@ -63,7 +65,9 @@ class Learner:
         self.scaler.load_state_dict(state["scaler"])
         self.method.load_state_dict(state["method"])
         with torch.no_grad():
-            for parameter, value in zip(self.method.parameters(), state["method parameters"], strict=True):
+            for parameter, value in zip(
+                self.method.parameters(), state["method parameters"], strict=True
+            ):
                 parameter.copy_(value)
 
 
@@ -82,24 +86,35 @@ def _paces(network: nn.Module, schedule: Schedule) -> list[tuple[torch.Tensor, P
         for index, group in enumerate(schedule.groups):
             if re.search(group.match, name):
                 chosen[index].append(name)
-                pace = Pace(group.rate, schedule.weight_decay if group.weight_decay is None else group.weight_decay)
+                pace = Pace(
+                    group.rate,
+                    schedule.weight_decay if group.weight_decay is None else group.weight_decay,
+                )
                 break
         weight.requires_grad_(weight.requires_grad and pace.rate > 0)
         if weight.requires_grad:
             found.append((weight, pace))
     for index, names in chosen.items():
         if not names:
-            examples = ", ".join([name for name, _ in network.named_parameters()][:: max(1, len(list(network.parameters())) // 4)])
+            examples = ", ".join(
+                [name for name, _ in network.named_parameters()][
+                    :: max(1, len(list(network.parameters())) // 4)
+                ]
+            )
             raise UserError(
                 f"train.yaml: groups: {schedule.groups[index].match!r} chooses no weight of this network that an earlier group left. "
                 f"Names are like {examples}."
             )
     if not found:
-        raise UserError("train.yaml: groups: every weight is frozen (`rate: 0`), so there is nothing to train.")
+        raise UserError(
+            "train.yaml: groups: every weight is frozen (`rate: 0`), so there is nothing to train."
+        )
     return found
 
 
-def make_learner(model: VideoModel, method: Method, schedule: Schedule, seed: int, device: torch.device) -> Learner:
+def make_learner(
+    model: VideoModel, method: Method, schedule: Schedule, seed: int, device: torch.device
+) -> Learner:
     """Return a learner that starts from `model`: the teacher is a frozen copy, a second trained network a perturbed one."""
     model = model.to(device)
     teacher = None
@@ -153,13 +168,19 @@ def take_step(learner: Learner, clip: Clip, iteration: int, group: Group = ALONE
         optimizer.rate = own or rate
         optimizer.zero_grad()
     size = learner.schedule.batch // learner.schedule.parts
-    pieces = [clip] if len(clip.frames) <= size else [clip.rows(first, size) for first in range(0, len(clip.frames), size)]
+    pieces = (
+        [clip]
+        if len(clip.frames) <= size
+        else [clip.rows(first, size) for first in range(0, len(clip.frames), size)]
+    )
     learner.method.from_all = group.from_all
     result = _joined([_pass(learner, piece, iteration) for piece in pieces])
     learner.method.end_step()
     group.add_gradients([*learner.weights, *learner.method.parameters()])
     learner.scaler.unscale_(learner.optimizers[0])
-    norm = nn.utils.get_total_norm([weight.grad for weight in learner.weights if weight.grad is not None])
+    norm = nn.utils.get_total_norm(
+        [weight.grad for weight in learner.weights if weight.grad is not None]
+    )
     if learner.schedule.gradient_clip is not None:
         nn.utils.clip_grads_with_norm_(learner.weights, learner.schedule.gradient_clip, norm)
     for optimizer in learner.optimizers:
@@ -172,12 +193,19 @@ def _pass(learner: Learner, clip: Clip, iteration: int) -> StepResult:
     """Run all networks on a batch or a part of it and add its share of the gradients."""
     key = (learner.seed, iteration)
     with torch.autocast(learner.device.type, dtype=learner.half, enabled=learner.half is not None):
-        guess = None if learner.teacher is None else _ask(learner.teacher, clip, torch_generator("teacher", *key))
+        guess = (
+            None
+            if learner.teacher is None
+            else _ask(learner.teacher, clip, torch_generator("teacher", *key))
+        )
         outputs = [
-            network.forward_clip(clip, generator=torch_generator("pass", *key, index)) for index, network in enumerate(learner.networks)
+            network.forward_clip(clip, generator=torch_generator("pass", *key, index))
+            for index, network in enumerate(learner.networks)
         ]
         for view in learner.method.views(clip, seed=learner.seed, iteration=iteration):
-            other = learner.networks[0].forward_clip(view, generator=torch_generator("pass", *key, 0))
+            other = learner.networks[0].forward_clip(
+                view, generator=torch_generator("pass", *key, 0)
+            )
             outputs.append(resized_output(other, (clip.frames.shape[-2], clip.frames.shape[-1])))
         terms = dict(learner.method.clip_loss(outputs, clip, teacher=guess, iteration=iteration))
         loss = terms.pop("total")
@@ -186,14 +214,18 @@ def _pass(learner: Learner, clip: Clip, iteration: int) -> StepResult:
                 loss = loss + value
                 terms[name] = terms[name] + value if name in terms else value
     learner.scaler.scale(loss * (len(clip.frames) / clip.place()[1])).backward()
-    return StepResult(loss.detach(), terms, outputs[0], guess, outputs[1] if len(learner.networks) > 1 else None)
+    return StepResult(
+        loss.detach(), terms, outputs[0], guess, outputs[1] if len(learner.networks) > 1 else None
+    )
 
 
 def _ask(teacher: VideoModel, clip: Clip, generator: torch.Generator) -> ClipOutput:
     """Return what the teacher says of a clip, without anything that a gradient would need."""
     with torch.inference_mode():
         output = teacher.forward_clip(clip, generator=generator)
-    return ClipOutput(tuple(each.clone() for each in output.logits))  # copies are ordinary tensors, which any loss may use
+    return ClipOutput(
+        tuple(each.clone() for each in output.logits)
+    )  # copies are ordinary tensors, which any loss may use
 
 
 def _joined(parts: list[StepResult]) -> StepResult:
@@ -206,11 +238,21 @@ def _joined(parts: list[StepResult]) -> StepResult:
         return sum(value * count for value, count in zip(values, counts, strict=True)) / sum(counts)
 
     def term(values: list[Any]) -> Any:
-        return torch.cat(values) if isinstance(values[0], torch.Tensor) and values[0].ndim else mean(values)
+        return (
+            torch.cat(values)
+            if isinstance(values[0], torch.Tensor) and values[0].ndim
+            else mean(values)
+        )
 
     def output(outputs: list[ClipOutput]) -> ClipOutput:
-        logits = tuple(torch.cat([each.detach() for each in frame]) for frame in zip(*(one.logits for one in outputs), strict=True))
-        return ClipOutput(logits, {name: mean([one.auxiliary[name] for one in outputs]) for name in outputs[0].auxiliary})
+        logits = tuple(
+            torch.cat([each.detach() for each in frame])
+            for frame in zip(*(one.logits for one in outputs), strict=True)
+        )
+        return ClipOutput(
+            logits,
+            {name: mean([one.auxiliary[name] for one in outputs]) for name in outputs[0].auxiliary},
+        )
 
     return StepResult(
         mean([part.loss for part in parts]),
@@ -225,7 +267,11 @@ def as_floats(result: StepResult, share: float = 1.0, group: Group = ALONE) -> d
     """Return what was minimised (`loss`) and the mean of every term over the batch, of which `share` is this process's."""
     values = {"loss": float(result.loss)}
     for name, value in result.terms.items():
-        values[name] = float(value.detach().float().mean()) if isinstance(value, torch.Tensor) else float(value)
+        values[name] = (
+            float(value.detach().float().mean())
+            if isinstance(value, torch.Tensor)
+            else float(value)
+        )
     if group.size == 1:
         return values
     return dict(zip(values, group.sums([value * share for value in values.values()]), strict=True))

@@ -12,7 +12,7 @@ from noisyvos.datasets.sampling import frames_needed
 from noisyvos.devices import choose_device
 from noisyvos.errors import UserError, unknown_name
 from noisyvos.io.atomic import write_json, write_text
-from noisyvos.params import read_family
+from noisyvos.params.entries import read_family
 from noisyvos.training.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ class Task:
     device: str = "auto"
     threads: int = 1
     track: bool = True
-    processes: int | None = None  # that share each batch; None: one for every GPU granted to this job, else 1
+    processes: int | None = (
+        None  # that share each batch; None: one for every GPU granted to this job, else 1
+    )
     profile: Path | None = None  # where to write a trace of a few iterations
     deterministic: bool = False  # on a GPU: only algorithms that give the same bits each time
 
@@ -80,7 +82,11 @@ def choose(task: Task) -> Chosen:
         schedule = Schedule(**values)
     except ValidationError as error:
         raise UserError(f"train.yaml: {task.schedule}: {describe(error)}") from None
-    return Chosen(_entry(task.params, "models", task.model), _entry(task.params, "methods", task.method), schedule)
+    return Chosen(
+        _entry(task.params, "models", task.model),
+        _entry(task.params, "methods", task.method),
+        schedule,
+    )
 
 
 def _check_division(chosen: Chosen, name: str, count: int) -> None:
@@ -94,10 +100,14 @@ def _check_division(chosen: Chosen, name: str, count: int) -> None:
         )
     if count == 1 and parts == 1:
         return
-    method = methods.from_settings(chosen.method["kind"], _without_kind(chosen.method), chosen.schedule.total)
+    method = methods.from_settings(
+        chosen.method["kind"], _without_kind(chosen.method), chosen.schedule.total
+    )
     why = f"Method {name!r} compares the samples of a batch, so it needs all of them in one place"
     if count > 1 and not method.in_processes:
-        raise UserError(f"{why} and {count} processes cannot share it: train it with --processes 1, on one GPU.")
+        raise UserError(
+            f"{why} and {count} processes cannot share it: train it with --processes 1, on one GPU."
+        )
     if parts > 1 and not method.in_parts:
         raise UserError(f"{why}: set `parts: 1` in train.yaml, in place of {parts}.")
 
@@ -106,7 +116,12 @@ def _without_kind(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if key != "kind"}
 
 
-def carry_out(task: Task, make_source: Callable[[Schedule], "ClipSource"], inputs: dict[str, Path], facts: dict[str, Any]) -> None:
+def carry_out(
+    task: Task,
+    make_source: Callable[[Schedule], "ClipSource"],
+    inputs: dict[str, Path],
+    facts: dict[str, Any],
+) -> None:
     """Train `task`, in several processes where it says so or this job holds several GPUs, and write weights, summary and curve.
 
     make_source: opens the clips (it must pickle); inputs: files and folders the result depends on, by role; facts: what the summary adds
@@ -114,7 +129,9 @@ def carry_out(task: Task, make_source: Callable[[Schedule], "ClipSource"], input
     """
     chosen = choose(task)
     if task.init is not None and not task.init.is_file():
-        raise FileNotFoundError(f"{task.init}: no such weights to start from. Train them with `noisyvos pretrain`.")
+        raise FileNotFoundError(
+            f"{task.init}: no such weights to start from. Train them with `noisyvos pretrain`."
+        )
     from noisyvos.training.processes import choose_count, run_together
 
     count = choose_count(task.processes, task.device)
@@ -150,8 +167,14 @@ def _train(
         torch.use_deterministic_algorithms(True)
 
     def start() -> "Learner":
-        method = methods.from_settings(chosen.method["kind"], _without_kind(chosen.method), chosen.schedule.total)
-        model = models.build(chosen.model["kind"], seed=task.seed, **(_without_kind(chosen.model) | chosen.schedule.network))
+        method = methods.from_settings(
+            chosen.method["kind"], _without_kind(chosen.method), chosen.schedule.total
+        )
+        model = models.build(
+            chosen.model["kind"],
+            seed=task.seed,
+            **(_without_kind(chosen.model) | chosen.schedule.network),
+        )
         if task.init is not None:
             models.load_weights(model, task.init)
         return make_learner(model, method, chosen.schedule, task.seed, device)
@@ -159,9 +182,13 @@ def _train(
     learner = start()
     method = learner.method
     if method.teacher and task.init is None:
-        raise UserError(f"Method {task.method!r} needs a trained network to start from, its teacher: give weights (--init).")
+        raise UserError(
+            f"Method {task.method!r} needs a trained network to start from, its teacher: give weights (--init)."
+        )
     if method.relabelling is not None and not isinstance(source, VideoSource):
-        raise UserError(f"Method {task.method!r} relabels videos: it cannot be used in `noisyvos pretrain`.")
+        raise UserError(
+            f"Method {task.method!r} relabels videos: it cannot be used in `noisyvos pretrain`."
+        )
     if task.init is not None:
         inputs = inputs | {"init": task.init}
     settings = {
@@ -175,38 +202,66 @@ def _train(
     settings |= {"deterministic": True} if task.deterministic else {}
     # Not how many processes there are: a training goes on in another number of them.
     origin = checkpoint.provenance(inputs) if group.leads else {}
-    mark = group.told(checkpoint.fingerprint(settings | {"threads": task.threads}, origin) if group.leads else None)
+    mark = group.told(
+        checkpoint.fingerprint(settings | {"threads": task.threads}, origin)
+        if group.leads
+        else None
+    )
     file = task.scratch / task.preset / task.cell / "checkpoint.pt"
-    with _tracked(task if group.leads else replace(task, track=False), settings | facts, origin) as watch:
+    with _tracked(
+        task if group.leads else replace(task, track=False), settings | facts, origin
+    ) as watch:
         biases: list[float] = []
         while True:
-            labels, own_mark = file.with_name(f"labels-{len(biases)}.zip"), f"{mark}-{len(biases)}" if biases else mark
+            labels, own_mark = (
+                file.with_name(f"labels-{len(biases)}.zip"),
+                f"{mark}-{len(biases)}" if biases else mark,
+            )
             bias = group.told(kept_bias(labels, own_mark) if group.leads else None)
             if bias is None:
-                how = {"watch": watch, "group": group, "trace": task.profile, "iterates": task.weights}
-                curve, progress = loop.train(learner, source, name=task.cell, file=file, mark=own_mark, **how)
+                how = {
+                    "watch": watch,
+                    "group": group,
+                    "trace": task.profile,
+                    "iterates": task.weights,
+                }
+                curve, progress = loop.train(
+                    learner, source, name=task.cell, file=file, mark=own_mark, **how
+                )
                 if group.leads:
                     _report(task, progress, device, watch)
                 if method.relabelling is None or len(biases) == method.relabelling.rounds:
                     break
                 if group.leads:
-                    bias = relabel(learner.networks[0], source, method.relabelling, task.seed, labels, own_mark)
+                    bias = relabel(
+                        learner.networks[0], source, method.relabelling, task.seed, labels, own_mark
+                    )
                 bias = group.told(bias)
             biases.append(bias)
             if abs(bias) < LEAST_BIAS:
                 break
             if group.leads:
                 checkpoint.discard(file)
-            source, learner = source.with_labels(labels, frames_needed(chosen.schedule.sampler, chosen.schedule.clip_length)), start()
+            source, learner = (
+                source.with_labels(
+                    labels, frames_needed(chosen.schedule.sampler, chosen.schedule.clip_length)
+                ),
+                start(),
+            )
     if not group.leads:
         return
     if method.relabelling is not None:
-        facts = facts | {"relabelling": {"clean_masks": method.relabelling.clean_masks, "bias": biases}}
+        facts = facts | {
+            "relabelling": {"clean_masks": method.relabelling.clean_masks, "bias": biases}
+        }
     shared = {"processes": group.size} if group.size > 1 else {}
     try:
         models.save_weights(learner.networks[0], task.weights)
         write_text(task.curve, curve.csv())
-        write_json(task.summary, _summary(task, settings | shared | facts | origin, curve, learner.networks[0]))
+        write_json(
+            task.summary,
+            _summary(task, settings | shared | facts | origin, curve, learner.networks[0]),
+        )
     except OSError as error:
         raise UserError(
             f"The training is done, but its outputs could not be written ({error}). "
@@ -218,7 +273,9 @@ def _train(
     checkpoint.discard(file)
 
 
-def _summary(task: Task, settings: dict[str, Any], curve: "Curve", model: "torch.nn.Module") -> dict[str, Any]:
+def _summary(
+    task: Task, settings: dict[str, Any], curve: "Curve", model: "torch.nn.Module"
+) -> dict[str, Any]:
     """Return what is worth knowing of a finished training: no times, no machine."""
     return settings | {
         "cell": task.cell,
@@ -233,8 +290,18 @@ def _report(task: Task, progress: "Progress", device: "torch.device", watch: "Wa
     from noisyvos.training.loop import memory_peak
 
     speed, waiting, peak = progress.speed(), progress.waiting_share(), memory_peak(device)
-    print(f"{task.cell}: {speed:.2f} it/s, {waiting:.1%} of it waiting for data, peak memory {peak:.0f} MiB", file=sys.stderr)
-    watch({"speed/iterations_per_second": speed, "speed/data_wait_share": waiting, "speed/peak_memory_mib": peak}, progress.total)
+    print(
+        f"{task.cell}: {speed:.2f} it/s, {waiting:.1%} of it waiting for data, peak memory {peak:.0f} MiB",
+        file=sys.stderr,
+    )
+    watch(
+        {
+            "speed/iterations_per_second": speed,
+            "speed/data_wait_share": waiting,
+            "speed/peak_memory_mib": peak,
+        },
+        progress.total,
+    )
 
 
 @contextmanager
@@ -244,17 +311,34 @@ def _tracked(task: Task, settings: dict[str, Any], origin: dict[str, Any]) -> It
         yield lambda row, step: None
         return
     try:
-        from noisyvos import tracking
+        from noisyvos.tracking import mlflow as tracking
     except Exception as error:  # tracking is a view: its absence must not stop a training
-        print(f"noisyvos: warning: this run is not tracked ({type(error).__name__}: {error}).", file=sys.stderr)
+        print(
+            f"noisyvos: warning: this run is not tracked ({type(error).__name__}: {error}).",
+            file=sys.stderr,
+        )
         yield lambda row, step: None
         return
-    from noisyvos.grid import tracked_block
-    from noisyvos.tags import cell_tags
+    from noisyvos.pipeline.grid import tracked_block
+    from noisyvos.tracking.tags import cell_tags
 
-    where = {"preset": task.preset, "block": tracked_block(task.params / "cells.yaml", task.preset, task.cell)}
-    with tracking.run(cell=task.cell, stage=task.stage, params=settings, tags=cell_tags(settings | origin), **where) as track:
+    where = {
+        "preset": task.preset,
+        "block": tracked_block(task.params / "cells.yaml", task.preset, task.cell),
+    }
+    with tracking.run(
+        cell=task.cell,
+        stage=task.stage,
+        params=settings,
+        tags=cell_tags(settings | origin),
+        **where,
+    ) as track:
         prefix = f"{task.stage}/"
         yield lambda row, step: track.metrics(
-            {(name if "/" in name else prefix + name): value for name, value in row.items() if name != "iteration"}, step=step
+            {
+                (name if "/" in name else prefix + name): value
+                for name, value in row.items()
+                if name != "iteration"
+            },
+            step=step,
         )

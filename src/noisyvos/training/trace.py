@@ -4,7 +4,10 @@ from pathlib import Path
 
 import torch
 
-FIRST, LAST = 5, 10  # iterations since the start of the process, counted from 0: the ones before warm up
+FIRST, LAST = (
+    5,
+    10,
+)  # iterations since the start of the process, counted from 0: the ones before warm up
 
 
 class Trace:

@@ -30,9 +30,27 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "still_warped": still_warped,
 }
 # those whose frames may be smaller than the crop
-RESIZING = frozenset({"video", "video_bl30k", "video_stm", "still_warped", "video_scribbles", "video_afb", "video_afb_near", "video_aoc"})
+RESIZING = frozenset(
+    {
+        "video",
+        "video_bl30k",
+        "video_stm",
+        "still_warped",
+        "video_scribbles",
+        "video_afb",
+        "video_afb_near",
+        "video_aoc",
+    }
+)
 
 
-def augment(name: str, clip: Pictures, crop: tuple[int, int] | None, *, rotate: bool, generator: np.random.Generator) -> Pictures:
+def augment(
+    name: str,
+    clip: Pictures,
+    crop: tuple[int, int] | None,
+    *,
+    rotate: bool,
+    generator: np.random.Generator,
+) -> Pictures:
     """Return `clip` under the augmentation `name`, frames uint8 or float32 in [0, 1]; `crop` (height, width) None keeps the size."""
     return AUGMENTATIONS[name](clip, crop, rotate, generator)

@@ -4,13 +4,25 @@ import numpy as np
 from PIL import Image
 
 from noisyvos.datasets.augmentations.colour import jitter
-from noisyvos.datasets.augmentations.geometry import STILL, affine, contiguous, enlarged, per_image, resized_crop_box
+from noisyvos.datasets.augmentations.geometry import (
+    STILL,
+    affine,
+    contiguous,
+    enlarged,
+    per_image,
+    resized_crop_box,
+)
 from noisyvos.datasets.augmentations.pictures import Pictures
 from noisyvos.io.images import VOID
 
 
 def video_afb(
-    clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator, *, area: tuple[float, float] = (0.8, 1.0)
+    clip: Pictures,
+    crop: tuple[int, int] | None,
+    rotate: bool,
+    generator: np.random.Generator,
+    *,
+    area: tuple[float, float] = (0.8, 1.0),
 ) -> Pictures:
     """AFB-URR's augmentation of videos: colour and an affine map for each frame but the first, and for each a crop with an object.
 
@@ -26,10 +38,25 @@ def video_afb(
     colours = [int(generator.integers(2**63)) for _ in clip.frames]
 
     def moved(t: int, image: Image.Image) -> Image.Image:
-        return image if t == 0 else image.transform(image.size, Image.Transform.AFFINE, moves[t], Image.Resampling.NEAREST)
+        return (
+            image
+            if t == 0
+            else image.transform(
+                image.size, Image.Transform.AFFINE, moves[t], Image.Resampling.NEAREST
+            )
+        )
 
     def frame(t: int, image: Image.Image) -> Image.Image:
-        return image if t == 0 else moved(t, jitter(image, (0.1, 0.1, 0.1, 0.02), np.random.Generator(np.random.Philox(colours[t]))))
+        return (
+            image
+            if t == 0
+            else moved(
+                t,
+                jitter(
+                    image, (0.1, 0.1, 0.1, 0.02), np.random.Generator(np.random.Philox(colours[t]))
+                ),
+            )
+        )
 
     clip = per_image(clip, frame, moved, [[move] for move in moves])
     boxes = [_box_with_object(labels, area, generator) for labels in clip.masks[0]]
@@ -41,7 +68,9 @@ def video_afb(
     )
 
 
-def _own_move(size: tuple[int, int], rotate: bool, generator: np.random.Generator) -> tuple[float, ...]:
+def _own_move(
+    size: tuple[int, int], rotate: bool, generator: np.random.Generator
+) -> tuple[float, ...]:
     """Return AFB-URR's affine map of one frame of `size` (width, height) as Pillow's backward coefficients."""
     angle, slant, scale = generator.uniform((-15, -10, 0.95), (15, 10, 1.05))
     a, b, c, d, e, f = affine(size, angle if rotate else 0, slant if rotate else 0, scale)
@@ -49,10 +78,14 @@ def _own_move(size: tuple[int, int], rotate: bool, generator: np.random.Generato
     return (a, b, c - a * x - b * y, d, e, f - d * x - e * y)
 
 
-def _box_with_object(labels: np.ndarray, area: tuple[float, float], generator: np.random.Generator) -> tuple[int, int, int, int]:
+def _box_with_object(
+    labels: np.ndarray, area: tuple[float, float], generator: np.random.Generator
+) -> tuple[int, int, int, int]:
     """Return a window of labels (H, W) as AFB-URR draws it, anew up to ten times while it holds no object."""
     for _ in range(10):
-        left, top, right, bottom = box = resized_crop_box(*labels.shape, area, generator, (0.95, 1.05))
+        left, top, right, bottom = box = resized_crop_box(
+            *labels.shape, area, generator, (0.95, 1.05)
+        )
         inside = labels[top:bottom, left:right]
         if ((inside != 0) & (inside != VOID)).any():
             break

@@ -13,7 +13,9 @@ ENLARGED = (1.0, 1.3)
 LEAST_OBJECT, TRIES = 100, 5  # pixels of an object in the first frame, and draws of a crop for that
 
 
-def video_aoc(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator) -> Pictures:
+def video_aoc(
+    clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator
+) -> Pictures:
     """AOC-Net's augmentation of videos: one scale, one crop with an object in the first frame, and a flip, alike in all frames.
 
     The shorter side becomes 480 times 1..1.3; the crop is drawn anew, up to five times in all, while no object has more than 100
@@ -46,12 +48,19 @@ def _resized(clip: Pictures, shape: tuple[int, int]) -> Pictures:
     )
 
 
-def _with_object(labels: np.ndarray, shape: tuple[int, int], least: float, generator: np.random.Generator) -> tuple[int, int, int, int]:
+def _with_object(
+    labels: np.ndarray, shape: tuple[int, int], least: float, generator: np.random.Generator
+) -> tuple[int, int, int, int]:
     """Return (top, left, height, width) of a window of `shape` or what fits of it; the last drawn one if none holds an object."""
     height, width = (min(pair) for pair in zip(shape, labels.shape, strict=True))
     for _ in range(TRIES):
-        top, left = (int(generator.integers(side - length + 1)) for side, length in zip(labels.shape, (height, width), strict=True))
-        areas = np.bincount(labels[top : top + height, left : left + width].ravel(), minlength=VOID + 1)
+        top, left = (
+            int(generator.integers(side - length + 1))
+            for side, length in zip(labels.shape, (height, width), strict=True)
+        )
+        areas = np.bincount(
+            labels[top : top + height, left : left + width].ravel(), minlength=VOID + 1
+        )
         if areas[1:VOID].max() > least:
             break
     return top, left, height, width

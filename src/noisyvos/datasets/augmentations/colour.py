@@ -6,7 +6,9 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 
-def jitter(image: Image.Image, strength: tuple[float, float, float, float], generator: np.random.Generator) -> Image.Image:
+def jitter(
+    image: Image.Image, strength: tuple[float, float, float, float], generator: np.random.Generator
+) -> Image.Image:
     """Return an RGB image with brightness, contrast, saturation (factors 1 +- strength) and hue (turns) changed, in random order."""
     draws = generator.uniform(-1, 1, 4) * strength
     steps: tuple[Callable[[Image.Image, float], Image.Image], ...] = (
@@ -24,4 +26,6 @@ def jitter(image: Image.Image, strength: tuple[float, float, float, float], gene
 def _turn_hue(image: Image.Image, turns: float) -> Image.Image:
     hue, saturation, value = image.convert("HSV").split()
     turned = (np.array(hue).astype(np.int16) + int(turns * 255)) % 256
-    return Image.merge("HSV", (Image.fromarray(turned.astype(np.uint8)), saturation, value)).convert("RGB")
+    return Image.merge(
+        "HSV", (Image.fromarray(turned.astype(np.uint8)), saturation, value)
+    ).convert("RGB")

@@ -18,40 +18,64 @@ STILL = (1, 0, 0, 0, 1, 0)  # the map that moves nothing
 def cut(clip: Pictures, top: int, left: int, height: int, width: int) -> Pictures:
     """Return the window of all frames and masks whose corner is at row `top` and column `left`."""
     place = (slice(None), slice(top, top + height), slice(left, left + width))
-    return clip.moved(clip.frames[place], tuple(mask[place] for mask in clip.masks), [(1, 0, left, 0, 1, top)] * len(clip.frames))
+    return clip.moved(
+        clip.frames[place],
+        tuple(mask[place] for mask in clip.masks),
+        [(1, 0, left, 0, 1, top)] * len(clip.frames),
+    )
 
 
-def random_crop(clip: Pictures, crop: tuple[int, int] | None, generator: np.random.Generator) -> Pictures:
+def random_crop(
+    clip: Pictures, crop: tuple[int, int] | None, generator: np.random.Generator
+) -> Pictures:
     """Return a window of size `crop`, the same in all frames; UserError if the frames are smaller."""
     height, width = clip.frames.shape[1:3]
     if crop is None or crop == (height, width):
         return clip
     if crop[0] > height or crop[1] > width:
-        raise UserError(f"A crop of {crop[0]}x{crop[1]} does not fit frames of {height}x{width}: lower `crop` in train.yaml.")
-    top, left = int(generator.integers(height - crop[0] + 1)), int(generator.integers(width - crop[1] + 1))
+        raise UserError(
+            f"A crop of {crop[0]}x{crop[1]} does not fit frames of {height}x{width}: lower `crop` in train.yaml."
+        )
+    top, left = (
+        int(generator.integers(height - crop[0] + 1)),
+        int(generator.integers(width - crop[1] + 1)),
+    )
     return cut(clip, top, left, *crop)
 
 
-def window_starts(wanted: np.ndarray, window: tuple[int, int], reach: float, generator: np.random.Generator) -> list[tuple[int, int]]:
+def window_starts(
+    wanted: np.ndarray, window: tuple[int, int], reach: float, generator: np.random.Generator
+) -> list[tuple[int, int]]:
     """Return (top, left) per frame of a window that holds all `wanted` places (T, H, W) bool if it can, moved on in each frame."""
     holds = wanted.any(0)
     place, limits = [], [side - length for side, length in zip(holds.shape, window, strict=True)]
     for axis, (length, limit) in enumerate(zip(window, limits, strict=True)):
         filled = np.flatnonzero(holds.any(1 - axis))
         low, high = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 0)
-        span = (low, high - length) if high - low > length else (max(0, high - length), min(low, limit))
+        span = (
+            (low, high - length)
+            if high - low > length
+            else (max(0, high - length), min(low, limit))
+        )
         place.append(int(generator.integers(*span, endpoint=True)))
     starts = []
     for _ in wanted:
         step = np.rint(generator.integers(-20, 20, 2, endpoint=True) * reach)
-        place = [int(np.clip(start + move, 0, limit)) for start, move, limit in zip(place, step, limits, strict=True)]
+        place = [
+            int(np.clip(start + move, 0, limit))
+            for start, move, limit in zip(place, step, limits, strict=True)
+        ]
         starts.append((place[0], place[1]))
     return starts
 
 
 def contiguous(clip: Pictures) -> Pictures:
     """Return the clip with its pictures as plain arrays, which Pillow and OpenCV read much faster than views."""
-    return replace(clip, frames=np.ascontiguousarray(clip.frames), masks=tuple(np.ascontiguousarray(mask) for mask in clip.masks))
+    return replace(
+        clip,
+        frames=np.ascontiguousarray(clip.frames),
+        masks=tuple(np.ascontiguousarray(mask) for mask in clip.masks),
+    )
 
 
 def enlarged(size: tuple[int, int], box: tuple[float, ...]) -> tuple[float, ...]:
@@ -59,10 +83,16 @@ def enlarged(size: tuple[int, int], box: tuple[float, ...]) -> tuple[float, ...]
     return ((box[2] - box[0]) / size[0], 0, box[0], 0, (box[3] - box[1]) / size[1], box[1])
 
 
-def affine(size: tuple[int, int], degrees: float, shear: float, scale: float | np.ndarray) -> tuple[float, ...]:
+def affine(
+    size: tuple[int, int], degrees: float, shear: float, scale: float | np.ndarray
+) -> tuple[float, ...]:
     """Return Pillow's backward affine coefficients of rotation, x-shear (degrees) and scale (one, or x and y) about the middle."""
     turn, slant = np.deg2rad(degrees), np.deg2rad(shear)
-    forward = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ np.array([[1, -np.tan(slant)], [0, 1]]) * scale
+    forward = (
+        np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        @ np.array([[1, -np.tan(slant)], [0, 1]])
+        * scale
+    )
     back = np.linalg.inv(forward)
     centre = np.array(size) / 2
     shift = centre - back @ centre
@@ -70,7 +100,11 @@ def affine(size: tuple[int, int], degrees: float, shear: float, scale: float | n
 
 
 def resized_crop_box(
-    height: int, width: int, area: tuple[float, float], generator: np.random.Generator, aspects: tuple[float, float] = (3 / 4, 4 / 3)
+    height: int,
+    width: int,
+    area: tuple[float, float],
+    generator: np.random.Generator,
+    aspects: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> tuple[int, int, int, int]:
     """Return a window (left, top, right, bottom) of random area share and aspect; the centre if ten draws do not fit."""
     for _ in range(10):
@@ -78,7 +112,10 @@ def resized_crop_box(
         aspect = np.exp(generator.uniform(*np.log(aspects)))
         w, h = round(np.sqrt(target * aspect)), round(np.sqrt(target / aspect))
         if 0 < w <= width and 0 < h <= height:
-            top, left = int(generator.integers(height - h + 1)), int(generator.integers(width - w + 1))
+            top, left = (
+                int(generator.integers(height - h + 1)),
+                int(generator.integers(width - w + 1)),
+            )
             return (left, top, left + w, top + h)
     w, h = min(width, round(height * aspects[1])), min(height, round(width / aspects[0]))
     top, left = (height - h) // 2, (width - w) // 2
@@ -96,8 +133,16 @@ def per_image(
 
     arrays: whether `frame` takes and returns arrays.
     """
-    frames = np.stack([np.asarray(frame(t, array if arrays else Image.fromarray(array))) for t, array in enumerate(clip.frames)])
-    masks = tuple(np.stack([np.asarray(mask(t, Image.fromarray(array))) for t, array in enumerate(each)]) for each in clip.masks)
+    frames = np.stack(
+        [
+            np.asarray(frame(t, array if arrays else Image.fromarray(array)))
+            for t, array in enumerate(clip.frames)
+        ]
+    )
+    masks = tuple(
+        np.stack([np.asarray(mask(t, Image.fromarray(array))) for t, array in enumerate(each)])
+        for each in clip.masks
+    )
     for maps in zip(*steps, strict=True):
         clip = clip.moved(frames, masks, list(maps))
     return replace(clip, frames=frames, masks=masks)
@@ -106,5 +151,9 @@ def per_image(
 def warped(frame: np.ndarray, move: tuple[float, ...]) -> np.ndarray:
     """Return a frame (H, W, 3) uint8 under Pillow's backward coefficients, bilinear and black outside, by OpenCV (as imgaug does it)."""
     matrix = np.reshape(move, (2, 3)).astype(np.float64)
-    matrix[:, 2] += matrix[:, :2].sum(1) / 2 - 0.5  # OpenCV counts from the middle of the first pixel
-    return cv2.warpAffine(frame, matrix, frame.shape[1::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    matrix[:, 2] += (
+        matrix[:, :2].sum(1) / 2 - 0.5
+    )  # OpenCV counts from the middle of the first pixel
+    return cv2.warpAffine(
+        frame, matrix, frame.shape[1::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    )

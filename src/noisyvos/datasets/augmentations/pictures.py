@@ -18,9 +18,15 @@ class Pictures:
     masks: tuple[np.ndarray, ...]
     to_source: np.ndarray | None = None
 
-    def moved(self, frames: np.ndarray, masks: tuple[np.ndarray, ...], maps: list[Sequence[float]]) -> "Pictures":
+    def moved(
+        self, frames: np.ndarray, masks: tuple[np.ndarray, ...], maps: list[Sequence[float]]
+    ) -> "Pictures":
         """Return new pixels; each frame's map (6 numbers, new points to old ones, as in Pillow) joins `to_source`."""
-        before = np.broadcast_to(np.eye(2, 3), (len(frames), 2, 3)) if self.to_source is None else self.to_source
+        before = (
+            np.broadcast_to(np.eye(2, 3), (len(frames), 2, 3))
+            if self.to_source is None
+            else self.to_source
+        )
         step = np.zeros((len(frames), 3, 3))
         step[:, :2], step[:, 2, 2] = np.reshape(maps, (-1, 2, 3)), 1
         return Pictures(frames, masks, before @ step)
@@ -32,12 +38,16 @@ def flip(clip: Pictures, axis: int) -> Pictures:
     mirrored = (1, 0, 0, 0, -1, size) if axis == 1 else (-1, 0, size, 0, 1, 0)
 
     def each(arrays: np.ndarray) -> np.ndarray:
-        turned = np.empty(arrays.shape, arrays.dtype)  # filled by OpenCV, six times as fast as a copy of a mirrored view
+        turned = np.empty(
+            arrays.shape, arrays.dtype
+        )  # filled by OpenCV, six times as fast as a copy of a mirrored view
         for array, place in zip(arrays, turned, strict=True):
             cv2.flip(array, axis - 1, place)
         return turned
 
-    return clip.moved(each(clip.frames), tuple(each(mask) for mask in clip.masks), [mirrored] * len(clip.frames))
+    return clip.moved(
+        each(clip.frames), tuple(each(mask) for mask in clip.masks), [mirrored] * len(clip.frames)
+    )
 
 
 def as_planes(clips: Sequence[np.ndarray]) -> np.ndarray:

@@ -5,12 +5,20 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from noisyvos.datasets.augmentations.geometry import contiguous, enlarged, per_image, random_crop, window_starts
+from noisyvos.datasets.augmentations.geometry import (
+    contiguous,
+    enlarged,
+    per_image,
+    random_crop,
+    window_starts,
+)
 from noisyvos.datasets.augmentations.pictures import Pictures, flip
 from noisyvos.io.images import VOID
 
 
-def still_scribbles(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator) -> Pictures:
+def still_scribbles(
+    clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator
+) -> Pictures:
     """For clips of still images with dense masks: a crop, and scribbles drawn on the masks of every frame (ours)."""
     from noisyvos.datasets.scribbles import Hand, scribbles
 
@@ -19,7 +27,9 @@ def still_scribbles(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, 
     return replace(clip, masks=(drawn, *clip.masks[1:]))
 
 
-def still_warped(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator) -> Pictures:
+def still_warped(
+    clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator
+) -> Pictures:
     """RHMNet's clips of one picture with scribbles: flip, then each frame after the first moved by a homography, and moved further.
 
     The shorter side becomes 480 first. Corners move by up to a sixth of the sides, then by up to an eighth more in the same direction.
@@ -37,18 +47,37 @@ def still_warped(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, gen
         size = (max(out[1], int(width * scale)), max(out[0], int(height * scale)))
         bilinear, nearest = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
         steps = [[enlarged(size, (0, 0, width, height))] for _ in clip.frames]
-        clip = per_image(clip, lambda _, image: image.resize(size, bilinear), lambda _, image: image.resize(size, nearest), steps)
+        clip = per_image(
+            clip,
+            lambda _, image: image.resize(size, bilinear),
+            lambda _, image: image.resize(size, nearest),
+            steps,
+        )
         width, height = size
     clip = contiguous(flip(clip, 2) if generator.random() < 0.5 else clip)
     whole = (0, 0, width, height)
     maps = [np.eye(3), *random_homographies(generator, height, width, 6, 8)][: len(clip.frames)]
-    frames = np.stack([warp(frame, matrix, whole) for frame, matrix in zip(clip.frames, maps, strict=True)])
-    masks = tuple(np.stack([warp(each, matrix, whole, VOID) for each, matrix in zip(mask, maps, strict=True)]) for mask in clip.masks)
+    frames = np.stack(
+        [warp(frame, matrix, whole) for frame, matrix in zip(clip.frames, maps, strict=True)]
+    )
+    masks = tuple(
+        np.stack([warp(each, matrix, whole, VOID) for each, matrix in zip(mask, maps, strict=True)])
+        for mask in clip.masks
+    )
     drawn = masks[0] != VOID
     for _ in range(21):
         top, left = window_starts(drawn, out, 0, generator)[0]
         place = (slice(None), slice(top, top + out[0]), slice(left, left + out[1]))
         seen = masks[0][place]
-        if min(np.count_nonzero(seen == 0, (1, 2)).min(), np.count_nonzero((seen != 0) & drawn[place], (1, 2)).min()) > 100 * reach**2:
+        if (
+            min(
+                np.count_nonzero(seen == 0, (1, 2)).min(),
+                np.count_nonzero((seen != 0) & drawn[place], (1, 2)).min(),
+            )
+            > 100 * reach**2
+        ):
             break
-    return Pictures(np.ascontiguousarray(frames[place]), tuple(np.ascontiguousarray(mask[place]) for mask in masks))
+    return Pictures(
+        np.ascontiguousarray(frames[place]),
+        tuple(np.ascontiguousarray(mask[place]) for mask in masks),
+    )

@@ -8,11 +8,25 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from noisyvos.datasets.augmentations.geometry import MEAN_COLOUR, affine, contiguous, enlarged, per_image, random_crop, resized_crop_box
+from noisyvos.datasets.augmentations.geometry import (
+    MEAN_COLOUR,
+    affine,
+    contiguous,
+    enlarged,
+    per_image,
+    random_crop,
+    resized_crop_box,
+)
 from noisyvos.datasets.augmentations.pictures import Pictures, flip
 
 
-def _colour(image: Image.Image, brightness: float, contrast: float, saturation: float, generator: np.random.Generator) -> Image.Image:
+def _colour(
+    image: Image.Image,
+    brightness: float,
+    contrast: float,
+    saturation: float,
+    generator: np.random.Generator,
+) -> Image.Image:
     enhancers = (
         (ImageEnhance.Brightness, brightness),
         (ImageEnhance.Contrast, contrast),
@@ -51,7 +65,12 @@ def video(
     shared = int(generator.integers(2**63))  # one stream for what all frames share
     grey = generator.random() < 0.05
     angle, slant = (15.0, 10.0) if rotate else (0.0, 0.0)
-    moves = [affine(size, generator.uniform(-angle, angle), generator.uniform(-slant, slant), 1.0) if rotate else None for _ in clip.frames]
+    moves = [
+        affine(size, generator.uniform(-angle, angle), generator.uniform(-slant, slant), 1.0)
+        if rotate
+        else None
+        for _ in clip.frames
+    ]
     singles = [int(generator.integers(2**63)) for _ in clip.frames]
 
     def frame(t: int, image: Image.Image) -> Image.Image:
@@ -59,20 +78,32 @@ def video(
         image = _colour(image, 0.1, 0.03, 0.03, np.random.Generator(np.random.Philox(shared)))
         image = image.convert("L").convert("RGB") if grey else image
         if moves[t] is not None:
-            image = image.transform(size, Image.Transform.AFFINE, moves[t], Image.Resampling.BILINEAR, fillcolor=MEAN_COLOUR)
+            image = image.transform(
+                size,
+                Image.Transform.AFFINE,
+                moves[t],
+                Image.Resampling.BILINEAR,
+                fillcolor=MEAN_COLOUR,
+            )
         return _colour(image, 0.01, 0.01, 0.01, np.random.Generator(np.random.Philox(singles[t])))
 
     def mask(t: int, image: Image.Image) -> Image.Image:
         image = image.resize(size, Image.Resampling.NEAREST, box=box)
         if moves[t] is not None:
-            image = image.transform(size, Image.Transform.AFFINE, moves[t], Image.Resampling.NEAREST, fillcolor=0)
+            image = image.transform(
+                size, Image.Transform.AFFINE, moves[t], Image.Resampling.NEAREST, fillcolor=0
+            )
         return image
 
     resize = enlarged(size, box)
-    return per_image(clip, frame, mask, [[resize, *([move] if move is not None else [])] for move in moves])
+    return per_image(
+        clip, frame, mask, [[resize, *([move] if move is not None else [])] for move in moves]
+    )
 
 
-def still(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator) -> Pictures:
+def still(
+    clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator
+) -> Pictures:
     """For clips made from still images, which carry their motion already: crop, horizontal flip, and colour jitter alike in all frames."""
     clip = random_crop(clip, crop, generator)
     if generator.random() < 0.5:
@@ -85,4 +116,9 @@ def still(clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator:
         image = _colour(image, 0.1, 0.05, 0.05, np.random.Generator(np.random.Philox(shared)))
         return image.convert("L").convert("RGB") if grey else image
 
-    return replace(clip, frames=np.stack([np.asarray(frame(t, Image.fromarray(array))) for t, array in enumerate(clip.frames)]))
+    return replace(
+        clip,
+        frames=np.stack(
+            [np.asarray(frame(t, Image.fromarray(array))) for t, array in enumerate(clip.frames)]
+        ),
+    )

@@ -21,7 +21,9 @@ class CocoSettings(DatasetSettings):
     makes: ClassVar[str] = "images"
 
     images: str = Field("train2017", description="Folder of the images inside the source.")
-    annotations: str = Field("annotations/instances_train2017.json", description="The instances json inside the source.")
+    annotations: str = Field(
+        "annotations/instances_train2017.json", description="The instances json inside the source."
+    )
 
 
 @dataclass(frozen=True)
@@ -42,33 +44,66 @@ def convert_coco(job: Conversion, settings: CocoSettings) -> str:
     images = sorted(content["images"], key=lambda image: image["id"])
     (job.out / "images").mkdir()
     tasks = [_task(path, folder, image, job.out, settings.size) for image in images]
-    sizes = dict(zip((image["id"] for image in images), ordered_map(_convert_image, tasks, job.workers, job.name)))
-    scales = {image["id"]: (sizes[image["id"]][1] / image["width"], sizes[image["id"]][0] / image["height"]) for image in images}
-    annotations = [_scaled(entry, *scales[entry["image_id"]], sizes[entry["image_id"]]) for entry in content["annotations"]]
+    sizes = dict(
+        zip(
+            (image["id"] for image in images),
+            ordered_map(_convert_image, tasks, job.workers, job.name),
+        )
+    )
+    scales = {
+        image["id"]: (
+            sizes[image["id"]][1] / image["width"],
+            sizes[image["id"]][0] / image["height"],
+        )
+        for image in images
+    }
+    annotations = [
+        _scaled(entry, *scales[entry["image_id"]], sizes[entry["image_id"]])
+        for entry in content["annotations"]
+    ]
     new_images = [
-        {"id": i["id"], "file_name": f"{_stem(i)}{_suffix(i, sizes[i['id']])}", "height": sizes[i["id"]][0], "width": sizes[i["id"]][1]}
+        {
+            "id": i["id"],
+            "file_name": f"{_stem(i)}{_suffix(i, sizes[i['id']])}",
+            "height": sizes[i["id"]][0],
+            "width": sizes[i["id"]][1],
+        }
         for i in images
     ]
     crowd = sum(entry["iscrowd"] for entry in annotations)
-    instances = {"images": new_images, "annotations": annotations, "categories": content.get("categories", [])}
+    instances = {
+        "images": new_images,
+        "annotations": annotations,
+        "categories": content.get("categories", []),
+    }
     # compact: with one number a line the file of the full set would take gigabytes
-    (job.out / "instances.json").write_text(json.dumps(instances, separators=(",", ":"), sort_keys=True) + "\n", encoding="utf-8")
+    (job.out / "instances.json").write_text(
+        json.dumps(instances, separators=(",", ":"), sort_keys=True) + "\n", encoding="utf-8"
+    )
     facts = {"images": len(images), "instances": len(annotations) - crowd, "crowd": crowd}
     recorded = settings.model_dump(mode="json", exclude_defaults=True)
-    write_json(job.out / "meta.json", {"kind": "images", "name": job.name, "settings": recorded, **facts})
+    write_json(
+        job.out / "meta.json", {"kind": "images", "name": job.name, "settings": recorded, **facts}
+    )
     return f"{facts['images']} images, {facts['instances']} instances, {crowd} crowd regions"
 
 
 def read_instances(path: Path) -> dict[str, Any]:
     """Return a COCO instances json after checking the fields that are used; UserError names the first wrong entry."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file of instances. Set `annotations` of the dataset.")
+        raise FileNotFoundError(
+            f"{path}: no such file of instances. Set `annotations` of the dataset."
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: this file is not valid JSON ({error}).") from None
-    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in ("images", "annotations")):
-        raise UserError(f"{path}: a COCO instances file holds `images` and `annotations` lists; this one does not.")
+    if not isinstance(content, dict) or not all(
+        isinstance(content.get(key), list) for key in ("images", "annotations")
+    ):
+        raise UserError(
+            f"{path}: a COCO instances file holds `images` and `annotations` lists; this one does not."
+        )
     if not content["images"]:
         raise UserError(f"{path}: this file lists no images.")
     ids: set[int] = set()
@@ -85,12 +120,16 @@ def read_instances(path: Path) -> dict[str, Any]:
 
 
 def _image_problem(image: Any, seen: set[int]) -> str | None:
-    if not isinstance(image, dict) or not all(key in image for key in ("id", "file_name", "height", "width")):
+    if not isinstance(image, dict) or not all(
+        key in image for key in ("id", "file_name", "height", "width")
+    ):
         return "needs `id`, `file_name`, `height` and `width`"
     if not isinstance(image["id"], int):
         return f"has the id {image['id']!r}, which is not an integer"
     if not all(isinstance(image[side], int) and image[side] > 0 for side in ("height", "width")):
-        return f"has the size {image['width']!r} x {image['height']!r}, which is not in whole pixels"
+        return (
+            f"has the size {image['width']!r} x {image['height']!r}, which is not in whole pixels"
+        )
     if image["id"] in seen:
         return f"repeats the id {image['id']}"
     name = PurePosixPath(str(image["file_name"]))
@@ -100,23 +139,37 @@ def _image_problem(image: Any, seen: set[int]) -> str | None:
 
 
 def _annotation_problem(entry: Any, images: set[int]) -> str | None:
-    if not isinstance(entry, dict) or not all(key in entry for key in ("id", "image_id", "segmentation", "bbox")):
+    if not isinstance(entry, dict) or not all(
+        key in entry for key in ("id", "image_id", "segmentation", "bbox")
+    ):
         return "needs `id`, `image_id`, `segmentation` and `bbox`"
     if entry["image_id"] not in images:
         return f"(id {entry['id']}) belongs to the image {entry['image_id']}, which the file does not list"
     box = entry["bbox"]
-    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(value, int | float) for value in box):
+    if (
+        not isinstance(box, list)
+        or len(box) != 4
+        or not all(isinstance(value, int | float) for value in box)
+    ):
         return f"(id {entry['id']}) has no bbox [x, y, width, height]"
     shape = entry["segmentation"]
     if isinstance(shape, dict):
-        return None if "counts" in shape and "size" in shape else f"(id {entry['id']}) has a run-length mask without `counts` and `size`"
+        return (
+            None
+            if "counts" in shape and "size" in shape
+            else f"(id {entry['id']}) has a run-length mask without `counts` and `size`"
+        )
     if not isinstance(shape, list) or not all(_is_polygon(part) for part in shape):
         return f"(id {entry['id']}) has a segmentation that is neither polygons [[x, y, ...], ...] nor a run-length mask"
     return None
 
 
 def _is_polygon(part: Any) -> bool:
-    return isinstance(part, list) and len(part) % 2 == 0 and all(isinstance(value, int | float) for value in part[:2])
+    return (
+        isinstance(part, list)
+        and len(part) % 2 == 0
+        and all(isinstance(value, int | float) for value in part[:2])
+    )
 
 
 def _stem(image: dict[str, Any]) -> str:
@@ -153,7 +206,11 @@ def _convert_image(task: _Task) -> tuple[int, int]:
 
 def _scaled(entry: dict[str, Any], x: float, y: float, size: tuple[int, int]) -> dict[str, Any]:
     """Return an annotation with the fields that are kept, its lengths times (x, y); `size` is the new (height, width)."""
-    kept = {"id": entry["id"], "image_id": entry["image_id"], "category_id": entry.get("category_id", 0)}
+    kept = {
+        "id": entry["id"],
+        "image_id": entry["image_id"],
+        "category_id": entry.get("category_id", 0),
+    }
     kept |= {
         "iscrowd": int(entry.get("iscrowd", 0)),
         "bbox": entry["bbox"],
@@ -162,11 +219,16 @@ def _scaled(entry: dict[str, Any], x: float, y: float, size: tuple[int, int]) ->
     }
     if x == y == 1:
         return kept
-    kept["bbox"] = [round(value * (x, y)[position % 2], 3) for position, value in enumerate(entry["bbox"])]
+    kept["bbox"] = [
+        round(value * (x, y)[position % 2], 3) for position, value in enumerate(entry["bbox"])
+    ]
     kept["area"] = round(kept["area"] * x * y, 3)
     shape = entry["segmentation"]
     if isinstance(shape, dict):
         kept["segmentation"] = resize_rle(shape, size)
     else:
-        kept["segmentation"] = [[round(value * (x, y)[position % 2], 3) for position, value in enumerate(part)] for part in shape]
+        kept["segmentation"] = [
+            [round(value * (x, y)[position % 2], 3) for position, value in enumerate(part)]
+            for part in shape
+        ]
     return kept

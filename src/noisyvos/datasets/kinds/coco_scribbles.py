@@ -27,7 +27,10 @@ class CocoScribblesSettings(DatasetSettings):
 
     images: str = "COCO/images"
     scribbles: str = "COCO/scribbles"
-    list: str = Field("COCO/COCO_scribbles.json", description='{"images": [{"file_name", "anno_name", "num_objects"}, ...]}')
+    list: str = Field(
+        "COCO/COCO_scribbles.json",
+        description='{"images": [{"file_name", "anno_name", "num_objects"}, ...]}',
+    )
 
 
 @dataclass(frozen=True)
@@ -48,18 +51,27 @@ def convert_coco_scribbles(job: Conversion, settings: CocoScribblesSettings) -> 
     """
     listed = job.raw / settings.list
     if not listed.is_file():
-        raise FileNotFoundError(f"{listed}: no such list. Set `list` of the dataset to where COCO_scribbles.json lies.")
+        raise FileNotFoundError(
+            f"{listed}: no such list. Set `list` of the dataset to where COCO_scribbles.json lies."
+        )
     try:
-        rows = [(str(row["file_name"]), str(row["anno_name"]), int(row["num_objects"])) for row in json.loads(listed.read_text())["images"]]
+        rows = [
+            (str(row["file_name"]), str(row["anno_name"]), int(row["num_objects"]))
+            for row in json.loads(listed.read_text())["images"]
+        ]
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{listed}: this is no list of scribbles ({type(error).__name__}: {error}).") from None
+        raise UserError(
+            f"{listed}: this is no list of scribbles ({type(error).__name__}: {error})."
+        ) from None
     tasks = {}
     for file_name, anno_name, background in rows:
         for name in (file_name, anno_name):
             if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
                 raise UserError(f"{listed}: the name {name!r} leads out of its folder.")
         if not 0 < background < VOID:
-            raise UserError(f"{listed}: `num_objects` of {file_name!r} is {background}; it is the label of the background, 1 to 254.")
+            raise UserError(
+                f"{listed}: `num_objects` of {file_name!r} is {background}; it is the label of the background, 1 to 254."
+            )
         name = str(PurePosixPath(file_name).with_suffix(""))
         if name in tasks:
             raise UserError(f"{listed}: the image {name!r} is listed twice.")
@@ -72,7 +84,9 @@ def _convert(task: _Task) -> Sequence | None:
     full = checked_size(task.image)
     labels = _labels(task)
     if labels.shape != full:
-        raise UserError(f"{task.scribbles}: {labels.shape[1]}x{labels.shape[0]}, but its image is {full[1]}x{full[0]} (width x height).")
+        raise UserError(
+            f"{task.scribbles}: {labels.shape[1]}x{labels.shape[0]}, but its image is {full[1]}x{full[0]} (width x height)."
+        )
     size = reduced_size(*full, task.size)
     labels = resize_mask(labels, size)
     objects = tuple(int(number) for number in np.unique(labels) if number not in (0, VOID))
@@ -97,7 +111,9 @@ def _labels(task: _Task) -> np.ndarray:
     try:
         with Image.open(task.scribbles) as image:
             if image.mode not in ("L", "P"):
-                raise UserError(f"{task.scribbles}: an image of mode {image.mode}; scribbles are 8-bit bitmaps of one channel.")
+                raise UserError(
+                    f"{task.scribbles}: an image of mode {image.mode}; scribbles are 8-bit bitmaps of one channel."
+                )
             drawn = np.asarray(image)
     except OSError as error:
         raise UserError(f"{task.scribbles}: these scribbles cannot be read ({error}).") from None

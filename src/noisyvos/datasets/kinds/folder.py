@@ -20,16 +20,25 @@ SPLIT_FOLDERS = ("2017", "2016", "2022", "")
 class FolderSettings(SplitSettings):
     """A DAVIS-style folder; masks may exist for only some frames."""
 
-    root: str = Field(".", description="Folder inside the source that holds the images and annotations folders.")
+    root: str = Field(
+        ".", description="Folder inside the source that holds the images and annotations folders."
+    )
     images: str = "JPEGImages"
     annotations: str = "Annotations"
     resolution: str | None = Field(
-        None, description="Sub-folder of both; None takes the first of 480p, Full-Resolution, 1080p that exists."
+        None,
+        description="Sub-folder of both; None takes the first of 480p, Full-Resolution, 1080p that exists.",
     )
-    split: str | None = Field(None, description="Sequences of ImageSets/<year>/<split>.txt; write 2016/val to name the year.")
+    split: str | None = Field(
+        None,
+        description="Sequences of ImageSets/<year>/<split>.txt; write 2016/val to name the year.",
+    )
     sequences: tuple[str, ...] | None = Field(None, description="Take these sequences only.")
     exclude: tuple[str, ...] = Field((), description="Leave these sequences out.")
-    one_object: bool = Field(False, description="Join all ids into object 1 (DAVIS 2016); masks of 0 and 255 only are read as one object.")
+    one_object: bool = Field(
+        False,
+        description="Join all ids into object 1 (DAVIS 2016); masks of 0 and 255 only are read as one object.",
+    )
 
 
 @DATASETS.register("folder", FolderSettings)
@@ -38,7 +47,10 @@ def convert_folder(job: Conversion, settings: FolderSettings) -> str:
     root = job.raw / settings.root
     frames, masks = resolution_folders(root, settings)
     names = select_sequences(root, frames, settings)
-    tasks = [SequenceTask(name, frames / name, masks / name, job.out, settings.size, settings.one_object) for name in names]
+    tasks = [
+        SequenceTask(name, frames / name, masks / name, job.out, settings.size, settings.one_object)
+        for name in names
+    ]
     return convert_sequences(job, settings, tasks)
 
 
@@ -86,13 +98,19 @@ def resolution_folders(root: Path, settings: FolderSettings) -> tuple[Path, Path
         images, annotations = images / name, annotations / name
         for folder in (images, annotations):
             if not folder.is_dir():
-                raise FileNotFoundError(f"{folder}: no such folder. Set `resolution` to one that both frames and masks have.")
+                raise FileNotFoundError(
+                    f"{folder}: no such folder. Set `resolution` to one that both frames and masks have."
+                )
     return images, annotations
 
 
 def select_sequences(root: Path, frames: Path, settings: FolderSettings) -> list[str]:
     """Return the sorted names of the sequences that `settings` asks for; UserError if one does not exist or none is left."""
-    present = sorted(folder.name for folder in frames.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    present = sorted(
+        folder.name
+        for folder in frames.iterdir()
+        if folder.is_dir() and not folder.name.startswith(".")
+    )
     wanted = list(settings.sequences) if settings.sequences is not None else None
     if settings.split is not None:
         listed = read_split(root, settings.split)
@@ -102,7 +120,9 @@ def select_sequences(root: Path, frames: Path, settings: FolderSettings) -> list
             raise unknown_name(f"sequence (no folder in {frames}):", name, present)
     chosen = set(present if wanted is None else wanted) - set(settings.exclude)
     if not chosen:
-        raise UserError(f"{frames}: no sequence is left to convert. Check `split`, `sequences` and `exclude` of the dataset.")
+        raise UserError(
+            f"{frames}: no sequence is left to convert. Check `split`, `sequences` and `exclude` of the dataset."
+        )
     return settings.taken(chosen)
 
 
@@ -114,8 +134,12 @@ def read_split(root: Path, split: str) -> list[str]:
     candidates = [root / "ImageSets" / folder / f"{split}.txt" for folder in SPLIT_FOLDERS]
     path = next((candidate for candidate in candidates if candidate.is_file()), None)
     if path is None:
-        raise FileNotFoundError(f"{root / 'ImageSets'}: no split file {split}.txt here or in {', '.join(SPLIT_FOLDERS[:-1])}.")
-    lines = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        raise FileNotFoundError(
+            f"{root / 'ImageSets'}: no split file {split}.txt here or in {', '.join(SPLIT_FOLDERS[:-1])}."
+        )
+    lines = [
+        line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
+    ]
     names = [PurePosixPath(line).parent.name if "/" in line else line for line in lines]
     if not names:
         raise UserError(f"{path}: this split names no sequence.")

@@ -11,7 +11,10 @@ class LongVideoSettings(DatasetSettings):
     """Long Videos (AFB-URR). All non-zero values but void are the one object of a video."""
 
     root: str = "."
-    triple: bool = Field(False, description="The tripled set: every video forth, back and forth again, with new frame names.")
+    triple: bool = Field(
+        False,
+        description="The tripled set: every video forth, back and forth again, with new frame names.",
+    )
 
 
 @DATASETS.register("long_videos", LongVideoSettings)
@@ -28,6 +31,15 @@ def convert_long_videos(job: Conversion, settings: LongVideoSettings) -> str:
     wanted = tuple(listed.read_text(encoding="utf-8").split()) if listed.is_file() else None
     names = select_sequences(root, frames, FolderSettings(source=settings.source, sequences=wanted))
     tasks = [
-        SequenceTask(name, frames / name, masks / name, job.out, settings.size, one_object=True, bounce=settings.triple) for name in names
+        SequenceTask(
+            name,
+            frames / name,
+            masks / name,
+            job.out,
+            settings.size,
+            one_object=True,
+            bounce=settings.triple,
+        )
+        for name in names
     ]
     return convert_sequences(job, settings, tasks, split="val_x3" if settings.triple else "val")

@@ -23,8 +23,16 @@ class Part(Settings):
 
     dataset: str = Field(description="A video dataset of datasets.yaml, no mix.")
     repeat: PositiveInt = Field(1, description="How often each of its videos comes in an epoch.")
-    jump_divisor: PositiveInt = Field(1, description="A schedule's `max_jump` is divided by this: 5 where every fifth frame has a mask.")
-    share: float | None = Field(None, gt=0, le=1, description="Probability that a sample is of this part, in place of `repeat`.")
+    jump_divisor: PositiveInt = Field(
+        1,
+        description="A schedule's `max_jump` is divided by this: 5 where every fifth frame has a mask.",
+    )
+    share: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Probability that a sample is of this part, in place of `repeat`.",
+    )
 
 
 class MixSettings(Settings):
@@ -58,13 +66,19 @@ def convert_mix(job: Conversion, settings: MixSettings) -> str:
         root = Path(os.path.realpath(job.raw / part.dataset))
         data = VideoDataset(root)
         if data.meta["name"] != part.dataset:
-            raise UserError(f"{root}: this is dataset {data.meta['name']!r}, not {part.dataset!r}. Convert {part.dataset!r} again.")
+            raise UserError(
+                f"{root}: this is dataset {data.meta['name']!r}, not {part.dataset!r}. Convert {part.dataset!r} again."
+            )
         for sequence in data.sequences.values():
             if sequence.origin is not None:
-                raise UserError(f"{root}: a mix cannot be part of a mix; name the parts of {part.dataset!r} instead.")
+                raise UserError(
+                    f"{root}: a mix cannot be part of a mix; name the parts of {part.dataset!r} instead."
+                )
             tasks.append(_Link(sequence, part, root, job.out))
     shares = {part.dataset: part.share for part in settings.parts if part.share is not None}
-    return convert_sequences(job, settings, tasks, _linked, **({"shares": shares} if shares else {}))
+    return convert_sequences(
+        job, settings, tasks, _linked, **({"shares": shares} if shares else {})
+    )
 
 
 @dataclass(frozen=True)
@@ -78,8 +92,16 @@ class _Link:
 def _linked(task: _Link) -> Sequence:
     old, new = task.sequence, f"{task.part.dataset}/{task.sequence.name}"
     for frame in old.frames:
-        link(task.root / "frames" / old.name / f"{frame}{old.suffix}", task.out / "frames" / new / f"{frame}{old.suffix}")
+        link(
+            task.root / "frames" / old.name / f"{frame}{old.suffix}",
+            task.out / "frames" / new / f"{frame}{old.suffix}",
+        )
     for frame in old.masks:
-        link(task.root / "masks" / old.name / f"{frame}.png", task.out / "masks" / new / f"{frame}.png")
+        link(
+            task.root / "masks" / old.name / f"{frame}.png",
+            task.out / "masks" / new / f"{frame}.png",
+        )
     origin = (task.part.dataset, old.name)
-    return replace(old, name=new, origin=origin, repeat=task.part.repeat, jump_divisor=task.part.jump_divisor)
+    return replace(
+        old, name=new, origin=origin, repeat=task.part.repeat, jump_divisor=task.part.jump_divisor
+    )

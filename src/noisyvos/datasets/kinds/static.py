@@ -29,9 +29,13 @@ class StaticFolder(Settings):
     """One folder of images; folders below it (classes) are walked too. Masks are .png files of the same names."""
 
     images: str
-    masks: str | None = Field(None, description="Folder of the masks, with the same names; None: beside the images.")
+    masks: str | None = Field(
+        None, description="Folder of the masks, with the same names; None: beside the images."
+    )
     repeat: int = Field(1, ge=1, description="How often an image counts in sampling.")
-    partial: bool = Field(False, description="Pass over images without a mask (VOC); otherwise they are refused.")
+    partial: bool = Field(
+        False, description="Pass over images without a mask (VOC); otherwise they are refused."
+    )
 
 
 class StaticSettings(DatasetSettings):
@@ -51,7 +55,10 @@ class StaticSettings(DatasetSettings):
         min_length=1,
     )
     threshold: int | None = Field(
-        128, ge=1, le=255, description="Grey level from which a pixel is the object. None: mask values are instances, 255 void."
+        128,
+        ge=1,
+        le=255,
+        description="Grey level from which a pixel is the object. None: mask values are instances, 255 void.",
     )
 
 
@@ -71,7 +78,9 @@ class _Still:
     file_name: str
     size: tuple[int, int]
     repeat: int
-    instances: tuple[tuple[int, dict[str, Any]], ...]  # (value of the mask, fields of the annotation)
+    instances: tuple[
+        tuple[int, dict[str, Any]], ...
+    ]  # (value of the mask, fields of the annotation)
 
 
 @DATASETS.register("static", StaticSettings)
@@ -85,18 +94,41 @@ def convert_static(job: Conversion, settings: StaticSettings) -> str:
     stills = list(ordered_map(_convert, tasks, job.workers, job.name))
     images, annotations = [], []
     for number, still in enumerate(stills, 1):
-        entry = {"id": number, "file_name": still.file_name, "height": still.size[0], "width": still.size[1]}
+        entry = {
+            "id": number,
+            "file_name": still.file_name,
+            "height": still.size[0],
+            "width": still.size[1],
+        }
         images.append(entry | ({"repeat": still.repeat} if still.repeat > 1 else {}))
         for _, fields in still.instances:
-            annotations.append({"id": len(annotations) + 1, "image_id": number, "category_id": 1, "iscrowd": 0, **fields})
-    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "object"}]}
-    (job.out / "instances.json").write_text(json.dumps(content, separators=(",", ":"), sort_keys=True) + "\n", encoding="utf-8")
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": 1,
+                    "iscrowd": 0,
+                    **fields,
+                }
+            )
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "object"}],
+    }
+    (job.out / "instances.json").write_text(
+        json.dumps(content, separators=(",", ":"), sort_keys=True) + "\n", encoding="utf-8"
+    )
     counts = {folder: len(part) for folder, part in of_folder.items()}
     facts = {"images": len(images), "instances": len(annotations), "crowd": 0, "folders": counts}
     recorded = settings.model_dump(mode="json", exclude_defaults=True)
-    write_json(job.out / "meta.json", {"kind": "images", "name": job.name, "settings": recorded, **facts})
+    write_json(
+        job.out / "meta.json", {"kind": "images", "name": job.name, "settings": recorded, **facts}
+    )
     empty = sum(not still.instances for still in stills)
-    return f"{len(images)} images, {len(annotations)} instances" + (f", {empty} images without an object" if empty else "")
+    return f"{len(images)} images, {len(annotations)} instances" + (
+        f", {empty} images without an object" if empty else ""
+    )
 
 
 def _tasks(job: Conversion, settings: StaticSettings, folder: StaticFolder) -> list[_Task]:
@@ -109,7 +141,11 @@ def _tasks(job: Conversion, settings: StaticSettings, folder: StaticFolder) -> l
                 f"{path}: no such folder of still images. Set `folders` of the dataset to those you have (now {known})."
             )
     tasks = []
-    for file in sorted(path for path in images.rglob("*") if path.suffix.lower() in _IMAGES and not path.name.startswith(".")):
+    for file in sorted(
+        path
+        for path in images.rglob("*")
+        if path.suffix.lower() in _IMAGES and not path.name.startswith(".")
+    ):
         relative = file.relative_to(images)
         mask = (masks / relative).with_suffix(".png")
         if not mask.is_file():
@@ -117,7 +153,9 @@ def _tasks(job: Conversion, settings: StaticSettings, folder: StaticFolder) -> l
                 continue
             raise FileNotFoundError(f"{mask}: the mask of {relative} is not there.")
         name = (Path(folder.images) / relative).with_suffix("").as_posix()
-        tasks.append(_Task(file, mask, name, job.out, settings.size, settings.threshold, folder.repeat))
+        tasks.append(
+            _Task(file, mask, name, job.out, settings.size, settings.threshold, folder.repeat)
+        )
     if not tasks:
         raise UserError(f"{images}: no image (.jpg) with a mask in this folder.")
     return tasks
@@ -125,7 +163,9 @@ def _tasks(job: Conversion, settings: StaticSettings, folder: StaticFolder) -> l
 
 def _convert(task: _Task) -> _Still:
     full = checked_size(task.image)
-    mask = decode_mask(task.mask) if task.threshold is None else read_grey(task.mask, task.threshold)
+    mask = (
+        decode_mask(task.mask) if task.threshold is None else read_grey(task.mask, task.threshold)
+    )
     if mask.shape != full:
         raise UserError(
             f"{task.mask}: this mask is {mask.shape[1]}x{mask.shape[0]}, but its image is {full[1]}x{full[0]} (width x height)."
@@ -138,7 +178,9 @@ def _convert(task: _Task) -> _Still:
         copy_reduced(task.image, task.out / "images" / file_name, size)
         mask = resize_mask(mask, size)
     values = [value for value in np.unique(mask).tolist() if value not in (0, VOID)]
-    return _Still(file_name, size, task.repeat, tuple((value, instance(mask == value)) for value in values))
+    return _Still(
+        file_name, size, task.repeat, tuple((value, instance(mask == value)) for value in values)
+    )
 
 
 def read_grey(path: Path, threshold: int) -> np.ndarray:
@@ -154,7 +196,12 @@ def read_grey(path: Path, threshold: int) -> np.ndarray:
 def instance(mask: np.ndarray) -> dict[str, Any]:
     """Return `segmentation`, `bbox` [x, y, width, height] and `area` of a mask (H, W) bool with at least one pixel."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    box = [int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)]
+    box = [
+        int(columns[0]),
+        int(rows[0]),
+        int(columns[-1] - columns[0] + 1),
+        int(rows[-1] - rows[0] + 1),
+    ]
     return {"segmentation": polygons(mask), "bbox": box, "area": int(np.count_nonzero(mask))}
 
 

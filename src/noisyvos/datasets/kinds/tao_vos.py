@@ -14,7 +14,9 @@ from noisyvos.errors import UserError
 class TaoSettings(DatasetSettings):
     """A split of TAO-VOS; sequences are called <source>/<video>, or <video> where no folder of a source stands between."""
 
-    root: str = Field("train", description="Folder of the split inside the source: train, train_480p or valid.")
+    root: str = Field(
+        "train", description="Folder of the split inside the source: train, train_480p or valid."
+    )
     subset: str | None = Field(
         None,
         description="File inside the source with a sequence a line. None: ImageSets/valid_except.txt of the split if there is one, or all.",
@@ -32,15 +34,30 @@ def convert_tao_vos(job: Conversion, settings: TaoSettings) -> str:
     root = job.raw / settings.root
     frames = root / "JPEGImages"
     if not frames.is_dir():
-        raise FileNotFoundError(f"{frames}: no such folder. Set `root` of the dataset to the split's folder.")
-    masks = next((root / name for name in ("Annotations", "Annotations_first") if (root / name).is_dir()), None)
+        raise FileNotFoundError(
+            f"{frames}: no such folder. Set `root` of the dataset to the split's folder."
+        )
+    masks = next(
+        (root / name for name in ("Annotations", "Annotations_first") if (root / name).is_dir()),
+        None,
+    )
     if masks is None:
-        raise FileNotFoundError(f"{root / 'Annotations'}: no such folder, nor is there Annotations_first.")
+        raise FileNotFoundError(
+            f"{root / 'Annotations'}: no such folder, nor is there Annotations_first."
+        )
     listed = root / "meta.json"
-    required = {name: required_frames(objects) for name, objects in read_videos(listed).items()} if listed.is_file() else {}
-    names = [name for name in _chosen(job.raw, root, frames, settings) if name not in settings.exclude]
+    required = (
+        {name: required_frames(objects) for name, objects in read_videos(listed).items()}
+        if listed.is_file()
+        else {}
+    )
+    names = [
+        name for name in _chosen(job.raw, root, frames, settings) if name not in settings.exclude
+    ]
     if not names:
-        raise UserError(f"{frames}: no sequence is left to convert. Check `subset` and `exclude` of the dataset.")
+        raise UserError(
+            f"{frames}: no sequence is left to convert. Check `subset` and `exclude` of the dataset."
+        )
     tasks = [
         SequenceTask(
             name,
@@ -54,14 +71,22 @@ def convert_tao_vos(job: Conversion, settings: TaoSettings) -> str:
         )
         for name in names
     ]
-    return convert_sequences(job, settings, tasks, split=PurePosixPath(settings.root).name.split("_")[0])
+    return convert_sequences(
+        job, settings, tasks, split=PurePosixPath(settings.root).name.split("_")[0]
+    )
 
 
 def _chosen(raw: Path, root: Path, frames: Path, settings: TaoSettings) -> list[str]:
-    lists = root / "ImageSets" / "valid_except.txt" if settings.subset is None else raw / settings.subset
+    lists = (
+        root / "ImageSets" / "valid_except.txt"
+        if settings.subset is None
+        else raw / settings.subset
+    )
     if not lists.is_file():
         if settings.subset is not None:
-            raise FileNotFoundError(f"{lists}: no such list of sequences. Check `subset` of the dataset.")
+            raise FileNotFoundError(
+                f"{lists}: no such list of sequences. Check `subset` of the dataset."
+            )
         return sorted(_videos(frames))
     present = _videos(frames)
     by_video = {PurePosixPath(name).name: name for name in present}
@@ -77,8 +102,12 @@ def _chosen(raw: Path, root: Path, frames: Path, settings: TaoSettings) -> list[
 def _videos(frames: Path) -> set[str]:
     """Return the names of all folders that hold frames, one or two levels below `frames`."""
     found = set()
-    for folder in sorted(path for path in frames.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        inner = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    for folder in sorted(
+        path for path in frames.iterdir() if path.is_dir() and not path.name.startswith(".")
+    ):
+        inner = [
+            path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+        ]
         if any(path.suffix.lower() in FRAME_SUFFIXES for path in folder.iterdir()):
             found.add(folder.name)
         found.update(f"{folder.name}/{path.name}" for path in inner)

@@ -20,10 +20,17 @@ class VisorSettings(DatasetSettings):
     """One set of VISOR: masks and frames of 854x480, reduced further if `size` is below 480."""
 
     split: Literal["train", "val"] = "train"
-    annotations: str = Field("annotations", description="Folder inside the source with train/*.json and val/*.json.")
+    annotations: str = Field(
+        "annotations", description="Folder inside the source with train/*.json and val/*.json."
+    )
     images: str = Field("frames", description="Folder inside the source with <video>/<frame>.jpg.")
-    keep_all: bool | None = Field(None, description="Objects to keep: all, or those of the first frame. None: train all, val first frame.")
-    strict: bool = Field(False, description="Leave out what only quirks of the published converter keep.")
+    keep_all: bool | None = Field(
+        None,
+        description="Objects to keep: all, or those of the first frame. None: train all, val first frame.",
+    )
+    strict: bool = Field(
+        False, description="Leave out what only quirks of the published converter keep."
+    )
 
 
 @DATASETS.register("visor", VisorSettings)
@@ -50,14 +57,24 @@ def convert_visor(job: Conversion, settings: VisorSettings) -> str:
         for name, frames in entries.items()
     ]
     names = {
-        name: {str(number): entity for entity, number in object_ids(tuple(frames if keep else frames[:1]), settings.strict).items()}
+        name: {
+            str(number): entity
+            for entity, number in object_ids(
+                tuple(frames if keep else frames[:1]), settings.strict
+            ).items()
+        }
         for name, frames in entries.items()
     }
-    summary = convert_sequences(job, settings, tasks, _convert, split=settings.split, object_names=names)
+    summary = convert_sequences(
+        job, settings, tasks, _convert, split=settings.split, object_names=names
+    )
     shutil.rmtree(work, ignore_errors=True)
     unsettled = [] if keep or settings.strict else [name for name, ids in names.items() if not ids]
     for name in unsettled:
-        print(f"noisyvos: warning: {name} has no object in its first frame; its ids may change from frame to frame.", file=sys.stderr)
+        print(
+            f"noisyvos: warning: {name} has no object in its first frame; its ids may change from frame to frame.",
+            file=sys.stderr,
+        )
     return f"{summary}; {len(entries)} subsequences in the annotations"
 
 
@@ -66,7 +83,9 @@ def _convert(given: tuple[VisorTask, Path, int | None]) -> Sequence | None:
     task, out, size = given
     if not draw_sequence(task).masks:
         return None
-    folders = [task.out / kind / f"{task.size[0]}p" / task.name for kind in ("JPEGImages", "Annotations")]
+    folders = [
+        task.out / kind / f"{task.size[0]}p" / task.name for kind in ("JPEGImages", "Annotations")
+    ]
     sequence = convert_sequence(SequenceTask(task.name, *folders, out, size, move=True))
     for folder in folders:
         shutil.rmtree(folder)

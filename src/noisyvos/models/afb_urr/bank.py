@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from noisyvos.models.afb_urr.settings import AFBURRMemory
-from noisyvos.models.space_time.matching import CHUNK, affinity
+from noisyvos.models.stm_parts.matching import CHUNK, affinity
 
 SEEN = 1e-3  # weight above which a query position counts as a use of a feature
 MOST_USE = 1e5
@@ -17,7 +17,10 @@ class FeatureBank:
     """The banks of all channels of one video, background first; each lives on its own."""
 
     def __init__(self, channels: int, memory: AFBURRMemory) -> None:
-        self.channels = [ChannelBank(memory.limit(channels), memory.update_rate, memory.similarity_threshold) for _ in range(channels)]
+        self.channels = [
+            ChannelBank(memory.limit(channels), memory.update_rate, memory.similarity_threshold)
+            for _ in range(channels)
+        ]
 
     def start(self, keys: Tensor, values: Tensor, frame: int) -> None:
         """Replace everything by the features of a frame: keys (K, C_k, P), values (K, C_v, P). No limit applies, as published."""
@@ -28,7 +31,9 @@ class FeatureBank:
         """Return what each channel holds at the positions of a query (C_k, P), (K, size, P), and count which features were used."""
         return torch.stack([bank.read(query, size) for bank in self.channels])
 
-    def update(self, keys: Tensor, values: Tensor, frame: int, restart: Collection[int] = ()) -> None:
+    def update(
+        self, keys: Tensor, values: Tensor, frame: int, restart: Collection[int] = ()
+    ) -> None:
         """Take in the features of a frame; the channels `restart` forget what they held."""
         for channel, (bank, key, value) in enumerate(zip(self.channels, keys, values, strict=True)):
             if channel in restart:
@@ -68,7 +73,9 @@ class ChannelBank:
         seen = torch.zeros_like(self.use)
         step = max(1, CHUNK // self.size)
         for start in range(0, query.shape[1], step):
-            weights = affinity(self.keys[None], query[None, :, start : start + step])[0]  # (step, N)
+            weights = affinity(self.keys[None], query[None, :, start : start + step])[
+                0
+            ]  # (step, N)
             result[:, start : start + step] = self.values @ weights.mT
             seen += (weights > SEEN).sum(0)
         self.use += torch.log1p(seen)
@@ -86,7 +93,10 @@ class ChannelBank:
     def _closest(self, keys: Tensor) -> tuple[Tensor, Tensor]:
         """Return, for new keys (C_k, P), the index (P,) of the held key with the largest cosine, and that cosine (P,)."""
         count = keys.shape[1]
-        index, best = torch.zeros(count, dtype=torch.long, device=keys.device), keys.new_full((count,), -torch.inf)
+        index, best = (
+            torch.zeros(count, dtype=torch.long, device=keys.device),
+            keys.new_full((count,), -torch.inf),
+        )
         if self.size:
             held, new = F.normalize(self.keys, dim=0), F.normalize(keys, dim=0).mT
             step = max(1, CHUNK // self.size)
@@ -98,11 +108,15 @@ class ChannelBank:
     def _absorb(self, into: Tensor, keys: Tensor, values: Tensor) -> None:
         """Turn each feature hit towards the mean direction of what hits it; lengths are kept but for what the mean loses."""
         hit = into.unique()
-        shares = (into[:, None] == hit).to(keys)  # (absorbed, hit); a product, unlike index_add, has one order of summation on a GPU
+        shares = (into[:, None] == hit).to(
+            keys
+        )  # (absorbed, hit); a product, unlike index_add, has one order of summation on a GPU
         shares /= shares.sum(0)
         for held, new in ((self.keys, keys), (self.values, values)):
             before = held[:, hit]
-            turned = (1 - self.rate) * F.normalize(before, dim=0) + self.rate * (F.normalize(new, dim=0) @ shares)
+            turned = (1 - self.rate) * F.normalize(before, dim=0) + self.rate * (
+                F.normalize(new, dim=0) @ shares
+            )
             held[:, hit] = before.norm(dim=0) * turned
 
     def _insert(self, keys: Tensor, values: Tensor, frame: int) -> None:
@@ -112,7 +126,10 @@ class ChannelBank:
             self.keep(self.survivors(count, frame))
             count = min(count, int(self.limit) - self.size)
             keys, values = keys[:, keys.shape[1] - count :], values[:, values.shape[1] - count :]
-        self.keys, self.values = torch.cat([self.keys, keys], 1), torch.cat([self.values, values], 1)
+        self.keys, self.values = (
+            torch.cat([self.keys, keys], 1),
+            torch.cat([self.values, values], 1),
+        )
         self.born = torch.cat([self.born, keys.new_full((count,), frame)])
         self.use = torch.cat([self.use, keys.new_zeros(count)])
         self.size += count

@@ -10,8 +10,8 @@ from noisyvos.models.afb_urr.decoder import probabilities
 from noisyvos.models.afb_urr.objects import CERTAIN, Owners, scores, uncertainty
 from noisyvos.models.base import Clip
 from noisyvos.models.matching import padding
-from noisyvos.models.space_time.encoders import pick
-from noisyvos.models.space_time.matching import read
+from noisyvos.models.stm_parts.encoders import pick
+from noisyvos.models.stm_parts.matching import read
 
 if TYPE_CHECKING:
     from noisyvos.models.afb_urr.network import AFBURR
@@ -26,9 +26,15 @@ def run(model: "AFBURR", clip: Clip) -> tuple[tuple[Tensor, ...], Tensor]:
     """
     batch, length, _, height, width = clip.frames.shape
     pads = padding(height, width, model.stride)
-    frames = F.pad(clip.frames.flatten(0, 1), pads).contiguous(memory_format=model.memory_format).unflatten(0, (batch, length))
+    frames = (
+        F.pad(clip.frames.flatten(0, 1), pads)
+        .contiguous(memory_format=model.memory_format)
+        .unflatten(0, (batch, length))
+    )
     slots = torch.arange(clip.slots + 1, device=clip.num_objects.device)
-    owner, slot = (slots <= clip.num_objects.view(-1, 1)).nonzero(as_tuple=True)  # of the memory's M channels
+    owner, slot = (slots <= clip.num_objects.view(-1, 1)).nonzero(
+        as_tuple=True
+    )  # of the memory's M channels
 
     objects = clip.first_mask()
     masks = torch.cat([1 - objects.sum(1, keepdim=True), objects], 1)
@@ -37,7 +43,9 @@ def run(model: "AFBURR", clip: Clip) -> tuple[tuple[Tensor, ...], Tensor]:
     shown = length - 1
     query, prepared = model.look(frames[:, 1:].flatten(0, 1))
     by_clip = query.unflatten(0, (batch, shown)).transpose(1, 2).flatten(2)  # (B, C_k, (T - 1) hw)
-    found = read(keys.flatten(2), values.flatten(2), pick(by_clip, owner)).unflatten(2, (shown, *query.shape[-2:]))
+    found = read(keys.flatten(2), values.flatten(2), pick(by_clip, owner)).unflatten(
+        2, (shown, *query.shape[-2:])
+    )
     later = owner[:, None] * shown + torch.arange(shown, device=owner.device)
     owners = Owners(later.flatten(), slot.repeat_interleave(shown), batch * shown, clip.slots + 1)
     logits = model.segment(prepared, found.transpose(1, 2).flatten(0, 1), owners)

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from noisyvos.models.afb_urr.objects import Owners, uncertainty
-from noisyvos.models.space_time import decoder
-from noisyvos.models.space_time.encoders import Features, Trunk, pick
-from noisyvos.models.space_time.matching import object_probabilities
+from noisyvos.models.stm_parts import decoder
+from noisyvos.models.stm_parts.encoders import Features, Trunk, pick
+from noisyvos.models.stm_parts.matching import object_probabilities
 
 WINDOW = 7  # side of the neighbourhood that local features are averaged over, at half resolution
 
@@ -37,16 +37,27 @@ class Decoder(decoder.Decoder):
         Convolutions are linear in what they are given side by side, so the frame's half of the first two is done here.
         """
         finest = features.finest
-        local = F.conv2d(finest, self.local_convFM.weight[:, : finest.shape[1]], self.local_convFM.bias, padding=1)
+        local = F.conv2d(
+            finest,
+            self.local_convFM.weight[:, : finest.shape[1]],
+            self.local_convFM.bias,
+            padding=1,
+        )
         return Prepared(super().prepare(features, value), finest, local)
 
     def forward(self, prepared: Prepared, read: Tensor, owners: Owners) -> Tensor:
         """Return logits (N, 2, H, W) float32 of N objects: read (N, C_v, h, w) from memory."""
         logits = self.coarse(prepared.coarse, read, owners.frame)
-        logits = F.interpolate(logits, scale_factor=self.enlarge // 2, mode="bilinear", align_corners=False)
-        shares = owners.softmax(object_probabilities(logits))  # of probabilities: flat, as trained and published
+        logits = F.interpolate(
+            logits, scale_factor=self.enlarge // 2, mode="bilinear", align_corners=False
+        )
+        shares = owners.softmax(
+            object_probabilities(logits)
+        )  # of probabilities: flat, as trained and published
         rough = shares[owners.frame, owners.slot]
-        correction = self.confidence(rough) * self.local(prepared, self.reference(prepared, rough, owners), owners)
+        correction = self.confidence(rough) * self.local(
+            prepared, self.reference(prepared, rough, owners), owners
+        )
         logits = logits + pick(uncertainty(shares), owners.frame)[:, None] * correction
         return F.interpolate(logits, scale_factor=2, mode="bilinear", align_corners=False)
 
@@ -61,8 +72,15 @@ class Decoder(decoder.Decoder):
 
     def local(self, prepared: Prepared, reference: Tensor, owners: Owners) -> Tensor:
         """Return the logits of a frame's finest features beside an object's reference, (N, 2, H / 2, W / 2) float32."""
-        own = F.conv2d(reference.to(prepared.local.dtype), self.local_convFM.weight[:, reference.shape[1] :], None, padding=1)
-        return self.local_pred2(F.relu(self.local_ResMM(own + pick(prepared.local, owners.frame)))).float()
+        own = F.conv2d(
+            reference.to(prepared.local.dtype),
+            self.local_convFM.weight[:, reference.shape[1] :],
+            None,
+            padding=1,
+        )
+        return self.local_pred2(
+            F.relu(self.local_ResMM(own + pick(prepared.local, owners.frame)))
+        ).float()
 
 
 def _mean(x: Tensor) -> Tensor:

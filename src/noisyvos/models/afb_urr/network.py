@@ -12,9 +12,9 @@ from noisyvos.models.afb_urr.decoder import Decoder, Prepared
 from noisyvos.models.afb_urr.objects import Owners
 from noisyvos.models.afb_urr.settings import AFBURRMemory, AFBURRSettings
 from noisyvos.models.base import MODELS, Clip, ClipOutput, Session, VideoModel
-from noisyvos.models.folding import with_fast_convolutions
-from noisyvos.models.space_time.encoders import KeyValue, MemoryEncoder, QueryEncoder, Trunk
-from noisyvos.models.space_time.trunks import resnet_trunk
+from noisyvos.models.fast.folding import with_fast_convolutions
+from noisyvos.models.stm_parts.encoders import KeyValue, MemoryEncoder, QueryEncoder, Trunk
+from noisyvos.models.stm_parts.trunks import resnet_trunk
 from noisyvos.registry import Settings
 
 
@@ -26,7 +26,9 @@ class AFBURR(VideoModel):
     """
 
     memory_settings = AFBURRMemory
-    memory_format: ClassVar[torch.memory_format] = torch.contiguous_format  # of frames and weights in training
+    memory_format: ClassVar[torch.memory_format] = (
+        torch.contiguous_format
+    )  # of frames and weights in training
 
     def __init__(self, settings: AFBURRSettings) -> None:
         super().__init__()
@@ -58,8 +60,12 @@ class AFBURR(VideoModel):
     def for_inference(self) -> Self:
         """Return a network with this one's present weights, shared or folded, that is faster and cannot be trained."""
         twin = copy.copy(self)
-        twin._modules = self._modules | {name: self._modules[name].folded() for name in ("encoder_m", "encoder_q")}
-        twin._modules |= {name: with_fast_convolutions(self._modules[name]) for name in ("keyval_r4", "decoder")}
+        twin._modules = self._modules | {
+            name: self._modules[name].folded() for name in ("encoder_m", "encoder_q")
+        }
+        twin._modules |= {
+            name: with_fast_convolutions(self._modules[name]) for name in ("keyval_r4", "decoder")
+        }
         return twin
 
     def memorize(self, frames: Tensor, masks: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,9 @@ class Owners:
         """Return planes (N, H, W) as (F, S, H, W), with `fill` in slots without an object."""
         if self.frames == 1 and len(planes) == self.slots:
             return planes[None]
-        return planes.new_full((self.frames, self.slots, *planes.shape[1:]), fill).index_put((self.frame, self.slot), planes)
+        return planes.new_full((self.frames, self.slots, *planes.shape[1:]), fill).index_put(
+            (self.frame, self.slot), planes
+        )
 
     def softmax(self, planes: Tensor) -> Tensor:
         """Return the softmax of planes (N, H, W) over each frame's objects, (F, S, H, W); slots without an object are 0."""

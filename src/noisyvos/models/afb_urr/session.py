@@ -29,7 +29,9 @@ class AFBURRSession(Session):
         self.time = 0
 
     @torch.inference_mode()
-    def step(self, frame: Tensor, *, given: dict[int, Tensor] | None = None, last: bool = False) -> Tensor:
+    def step(
+        self, frame: Tensor, *, given: dict[int, Tensor] | None = None, last: bool = False
+    ) -> Tensor:
         """Take the next frame; see `Session.step`."""
         given = given or {}
         new = set(given) - self.known
@@ -38,7 +40,9 @@ class AFBURRSession(Session):
         pads = padding(*frame.shape[-2:], self.model.stride)
         image = F.pad(frame[None], pads).contiguous(memory_format=torch.channels_last)
         if self.known:
-            result = torch.softmax(self._edited(self._predict(image, pads, frame.shape[-2:]), given), 0)
+            result = torch.softmax(
+                self._edited(self._predict(image, pads, frame.shape[-2:]), given), 0
+            )
         else:
             result = frame.new_zeros(self.count, *frame.shape[-2:])
             for channel, mask in given.items():
@@ -54,11 +58,17 @@ class AFBURRSession(Session):
         """Return the number of features that each channel holds, background first."""
         return {"bank": self.bank.sizes()}
 
-    def _predict(self, image: Tensor, pads: tuple[int, int, int, int], size: tuple[int, int]) -> Tensor:
+    def _predict(
+        self, image: Tensor, pads: tuple[int, int, int, int], size: tuple[int, int]
+    ) -> Tensor:
         """Return the scores of all channels, (K + 1, H, W)."""
         query, prepared = self.model.look(image)
         values = self.model.keyval_r4.Value.weight.shape[0]
-        found = self.bank.read(query[0].flatten(1), values).unflatten(2, query.shape[-2:]).contiguous(memory_format=torch.channels_last)
+        found = (
+            self.bank.read(query[0].flatten(1), values)
+            .unflatten(2, query.shape[-2:])
+            .contiguous(memory_format=torch.channels_last)
+        )
         logits = self.model.segment(prepared, found, Owners.of_one_frame(self.count, image.device))
         return scores(probabilities(logits, pads, size))
 

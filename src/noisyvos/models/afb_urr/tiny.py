@@ -10,8 +10,8 @@ from noisyvos.errors import UserError
 from noisyvos.models.afb_urr.network import AFBURR
 from noisyvos.models.afb_urr.settings import AFBURRSettings
 from noisyvos.models.base import MODELS
-from noisyvos.models.space_time.encoders import Trunk
-from noisyvos.models.space_time.trunks import small_trunk
+from noisyvos.models.stm_parts.encoders import Trunk
+from noisyvos.models.stm_parts.trunks import small_trunk
 
 
 class AFBURRTinySettings(AFBURRSettings):
@@ -19,7 +19,9 @@ class AFBURRTinySettings(AFBURRSettings):
 
     key_dim: int = Field(32, ge=1)
     value_dim: int = Field(64, ge=1)
-    width: int = Field(16, ge=8, multiple_of=8)  # channels at half resolution; doubled at each further halving
+    width: int = Field(
+        16, ge=8, multiple_of=8
+    )  # channels at half resolution; doubled at each further halving
     decoder_dim: int = Field(48, ge=1)
     local_dim: int = Field(16, ge=1)  # of the refinement
 
@@ -40,7 +42,9 @@ class AFBURRTiny(AFBURR):
     @staticmethod
     def make_trunk(settings: AFBURRTinySettings) -> Trunk:
         """Return how the encoders are built."""
-        return small_trunk(settings.width, settings.key_dim, settings.value_dim, settings.decoder_dim)
+        return small_trunk(
+            settings.width, settings.key_dim, settings.value_dim, settings.decoder_dim
+        )
 
     @staticmethod
     def local_channels(settings: AFBURRTinySettings) -> int:
@@ -59,4 +63,6 @@ class AFBURRTiny(AFBURR):
                 "local_dim": state["decoder.local_pred2.weight"].shape[1],
             }
         except KeyError as error:
-            raise UserError(f"This is no AFB-URR checkpoint: the entry {error} is missing.") from None
+            raise UserError(
+                f"This is no AFB-URR checkpoint: the entry {error} is missing."
+            ) from None

@@ -65,7 +65,9 @@ class Bottleneck(nn.Module):
         self.bn3 = group_norm(outputs)
         self.downsample = None
         if stride != 1 or inputs != outputs:
-            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), group_norm(outputs))
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), group_norm(outputs)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
@@ -110,7 +112,11 @@ class ConditioningBlock(nn.Module):
 
     def code(self, x: Tensor, head: Tensor) -> Tensor:
         """Return the code (N, C) before its tanh."""
-        own, context, proxies = self.CL_1(x), self.CL_2(others(x)[:, :, None, None]), self.CL_3(head[:, :, None, None])
+        own, context, proxies = (
+            self.CL_1(x),
+            self.CL_2(others(x)[:, :, None, None]),
+            self.CL_3(head[:, :, None, None]),
+        )
         return self.mlp_layer(torch.cat([own, context, proxies], 1))
 
     def forward(self, x: Tensor, head: Tensor) -> Tensor:
@@ -140,7 +146,9 @@ class Pyramid(nn.Module):
         super().__init__()
         for number, dilation in enumerate((1, 6, 12, 18), 1):
             self.add_module(f"aspp{number}", PyramidBranch(inputs, width, dilation))
-        self.global_avg_pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(inputs, width, 1, bias=False), nn.ReLU())
+        self.global_avg_pool = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(inputs, width, 1, bias=False), nn.ReLU()
+        )
         self.GCT = GCT(5 * width)
         self.conv1 = nn.Conv2d(5 * width, outputs, 1, bias=False)
         self.bn1 = group_norm(outputs)

@@ -33,10 +33,22 @@ def run(model: "AOCNet", clip: Clip, generator: torch.Generator) -> tuple[Tensor
             frames = F.interpolate(frames, size, mode="bicubic", align_corners=False)
         looks = model.embed(frames, _dropout(model, frames, seeds[index]))
         given = clip.masks[index] if _shown(model, clip) else None
-        samples.append(_walk(model, looks, clip.masks[index, 0], given, int(clip.num_objects[index]) + 1, (height, width)))
+        samples.append(
+            _walk(
+                model,
+                looks,
+                clip.masks[index, 0],
+                given,
+                int(clip.num_objects[index]) + 1,
+                (height, width),
+            )
+        )
     result = []
     for logits in zip(*samples, strict=True):
-        empty = [logits[0].new_full((clip.slots + 1 - len(each), height, width), NEVER) for each in logits]
+        empty = [
+            logits[0].new_full((clip.slots + 1 - len(each), height, width), NEVER)
+            for each in logits
+        ]
         result.append(torch.stack([torch.cat(pair) for pair in zip(logits, empty, strict=True)]))
     return tuple(result)
 
@@ -47,7 +59,14 @@ def _shown(model: "AOCNet", clip: Clip) -> bool:
     return which == "given" or (which == "halves" and clip.progress <= 0.5)
 
 
-def _walk(model: "AOCNet", looks: list["Look"], first: Tensor, given: Tensor | None, objects: int, size: tuple[int, int]) -> list[Tensor]:
+def _walk(
+    model: "AOCNet",
+    looks: list["Look"],
+    first: Tensor,
+    given: Tensor | None,
+    objects: int,
+    size: tuple[int, int],
+) -> list[Tensor]:
     """Return the logits (N, H, W) of one clip's frames after the first; the masks before are `given` (T, H, W) or predicted."""
     previous = looks[0].with_mask(first)
     pool, kept, result = model.pool([previous], objects), None, []
@@ -71,4 +90,6 @@ def _dropout(model: "AOCNet", frames: Tensor, seed: Tensor) -> Tensor | None:
         return None
     stream = torch.Generator(frames.device).manual_seed(int(seed))
     shape = model.feature_extracter.context_shape(frames)
-    return (torch.rand(shape, generator=stream, device=frames.device) >= share).to(frames.dtype) / (1 - share)
+    return (torch.rand(shape, generator=stream, device=frames.device) >= share).to(frames.dtype) / (
+        1 - share
+    )

@@ -6,7 +6,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from noisyvos.models.aoc_net.blocks import GCT, HEAD, Bottleneck, ConditioningBlock, Gate, Pyramid, group_norm, others
+from noisyvos.models.aoc_net.blocks import (
+    GCT,
+    HEAD,
+    Bottleneck,
+    ConditioningBlock,
+    Gate,
+    Pyramid,
+    group_norm,
+    others,
+)
 
 LAST = 128  # channels before the classifier
 
@@ -65,7 +74,9 @@ class Decoder(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
 
-    def forward(self, x: Tensor, head: Tensor, low: Tensor, kept: Kept | None) -> tuple[Tensor, Kept]:
+    def forward(
+        self, x: Tensor, head: Tensor, low: Tensor, kept: Kept | None
+    ) -> tuple[Tensor, Kept]:
         """Return logits (N, h, w) and what to keep.
 
         x: (N, 164, h, w) matching and embedding; head: (N, 400); low: (1, 256, h, w) low-level features of the frame.
@@ -74,7 +85,9 @@ class Decoder(nn.Module):
         x = self.IA9(x, torch.cat([head, others(x)], 1))
         context = self.ASPP(x)
         earlier = kept if kept is not None and kept.fits(context) else None
-        x = self._correct("M1", context, context.detach() if earlier is None else earlier.propagated, head)
+        x = self._correct(
+            "M1", context, context.detach() if earlier is None else earlier.propagated, head
+        )
         first = x.detach() if earlier is None else earlier.corrected
         x = self._correct("M2", x, first, head)
         return self._classify(x, skip, head), Kept(context.detach(), first)
@@ -91,7 +104,9 @@ class Decoder(nn.Module):
     def _correct(self, name: str, x: Tensor, earlier: Tensor, head: Tensor) -> Tensor:
         x = torch.cat([x, earlier], 1)
         for number in (1, 2, 3):
-            x = getattr(self, f"{name}_Bottleneck_{number}")(getattr(self, f"{name}_Reweight_Layer_{number}")(x, head))
+            x = getattr(self, f"{name}_Bottleneck_{number}")(
+                getattr(self, f"{name}_Reweight_Layer_{number}")(x, head)
+            )
         return x
 
     def _classify(self, x: Tensor, skip: Tensor, head: Tensor) -> Tensor:
@@ -99,7 +114,10 @@ class Decoder(nn.Module):
         x = torch.cat([x, F.relu(self.bn_sc(self.conv_sc(self.GCT_sc(skip))))], 1)
         x = F.relu(self.bn1(self.conv1(self.IA10(x, torch.cat([head, others(x)], 1)))))
         x = F.relu(self.bn2(self.conv2(self.IA11(x, torch.cat([head, others(x)], 1)))))
-        own, against = self._linear(self.IA_final_fg(head), x), self._linear(self.IA_final_bg(head), x)
+        own, against = (
+            self._linear(self.IA_final_fg(head), x),
+            self._linear(self.IA_final_bg(head), x),
+        )
         if len(x) == 1:
             return own
         return torch.cat([own[:1] + against[1:].amin(0, keepdim=True), own[1:]])

@@ -53,7 +53,9 @@ class _Pyramid(nn.Module):
         super().__init__()
         for number, dilation in enumerate((1, 6, 12, 18), 1):
             self.add_module(f"aspp{number}", _Branch(dilation))
-        self.global_avg_pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(2048, 256, 1, bias=False), FrozenNorm(256), nn.ReLU())
+        self.global_avg_pool = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(2048, 256, 1, bias=False), FrozenNorm(256), nn.ReLU()
+        )
         self.conv1 = nn.Conv2d(1280, 256, 1, bias=False)
         self.bn1 = FrozenNorm(256)
 
@@ -68,8 +70,15 @@ class _Decoder(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(256, 48, 1, bias=False)
         self.bn1 = FrozenNorm(48)
-        inner = [nn.Conv2d(304, 256, 3, 1, 1, bias=False), FrozenNorm(256), nn.ReLU(), nn.Identity()]
-        self.last_conv = nn.Sequential(*inner, nn.Conv2d(256, 256, 3, 1, 1, bias=False), FrozenNorm(256), nn.ReLU())
+        inner = [
+            nn.Conv2d(304, 256, 3, 1, 1, bias=False),
+            FrozenNorm(256),
+            nn.ReLU(),
+            nn.Identity(),
+        ]
+        self.last_conv = nn.Sequential(
+            *inner, nn.Conv2d(256, 256, 3, 1, 1, bias=False), FrozenNorm(256), nn.ReLU()
+        )
 
     def forward(self, low: Tensor, deep: Tensor) -> Tensor:
         deep = F.interpolate(deep, low.shape[2:], mode="bilinear", align_corners=True)

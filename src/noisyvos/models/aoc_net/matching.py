@@ -13,7 +13,14 @@ from torch.nn import functional as F
 from noisyvos.models.aoc_net.proxies import Proxies
 
 FAR = 5e4  # the distance to an object that is not there
-WINDOWS = (12, 2, 4, 6, 8, 10)  # half sides of the local windows, in the published order of channels
+WINDOWS = (
+    12,
+    2,
+    4,
+    6,
+    8,
+    10,
+)  # half sides of the local windows, in the published order of channels
 CHUNK = 2**22  # distances that exist at a time
 
 
@@ -25,7 +32,9 @@ class Frame(NamedTuple):
 
     def one_hot(self, objects: int) -> Tensor:
         """Return the planes of the objects (N, h, w), background included."""
-        return (self.labels == torch.arange(objects, device=self.labels.device)[:, None, None]).to(self.embedding.dtype)
+        return (self.labels == torch.arange(objects, device=self.labels.device)[:, None, None]).to(
+            self.embedding.dtype
+        )
 
 
 def squash(distances: Tensor, bias: Tensor) -> Tensor:
@@ -37,7 +46,10 @@ def to_nearest(queries: Tensor, rows: Tensor) -> Tensor:
     """Return the squared distance of each query (Q, C) to the nearest of the rows (R, C), (Q,)."""
     with torch.no_grad():
         lengths, step = rows.square().sum(1), max(1, CHUNK // len(rows))
-        parts = [torch.addmm(lengths, queries[at : at + step], rows.T, alpha=-2).min(1).indices for at in range(0, len(queries), step)]
+        parts = [
+            torch.addmm(lengths, queries[at : at + step], rows.T, alpha=-2).min(1).indices
+            for at in range(0, len(queries), step)
+        ]
         nearest = torch.cat(parts)
     return (queries - rows[nearest]).square().sum(1)
 
@@ -47,14 +59,19 @@ def global_maps(queries: Tensor, rows: Tensor, labels: Tensor, objects: int) -> 
     found = []
     for number in range(objects):
         own = rows[labels == number]
-        found.append(to_nearest(queries, own) if len(own) else queries.new_full((len(queries),), FAR))
+        found.append(
+            to_nearest(queries, own) if len(own) else queries.new_full((len(queries),), FAR)
+        )
     return torch.stack(found)
 
 
 def proxy_maps(queries: Tensor, proxies: list[Proxies | None]) -> tuple[Tensor, Tensor]:
     """Return distances (N, Q) to the nearest centroid and to the nearest cluster mean; only the second trains both sides."""
     absent = queries.new_full((len(queries),), FAR)
-    centroids = [absent if each is None else to_nearest(queries, each.centroids.to(queries.dtype)) for each in proxies]
+    centroids = [
+        absent if each is None else to_nearest(queries, each.centroids.to(queries.dtype))
+        for each in proxies
+    ]
     means = [absent if each is None else to_nearest(queries, each.means) for each in proxies]
     return torch.stack(centroids), torch.stack(means)
 
@@ -71,7 +88,10 @@ def local_maps(current: Tensor, previous: Tensor, planes: Tensor) -> Tensor:
     w // 2 + 1), embeddings bilinear, planes nearest.
     """
     size = tuple(side // 2 + 1 for side in current.shape[1:])
-    current, previous = (F.interpolate(x[None], size, mode="bilinear", align_corners=True)[0] for x in (current, previous))
+    current, previous = (
+        F.interpolate(x[None], size, mode="bilinear", align_corners=True)[0]
+        for x in (current, previous)
+    )
     planes = F.interpolate(planes[None], size)[0] > 0
     partner = _nearest_in_windows(current, previous, planes)
     there = partner >= 0
@@ -90,15 +110,22 @@ def _nearest_in_windows(current: Tensor, previous: Tensor, planes: Tensor) -> Te
     device = current.device
     best = current.new_full((len(planes), len(WINDOWS), height, width), float("inf"))
     partner = torch.full(best.shape, -1, dtype=torch.long, device=device)
-    columns = torch.arange(width, device=device)[:, None] + torch.arange(-reach, reach + 1, device=device)  # (w, 2 reach + 1)
+    columns = torch.arange(width, device=device)[:, None] + torch.arange(
+        -reach, reach + 1, device=device
+    )  # (w, 2 reach + 1)
     outside = (columns < 0) | (columns >= width)
     columns = columns.clamp(0, width - 1)
     rows, lengths = current.permute(1, 2, 0), previous.square().sum(0)
     for offset in range(-min(reach, height - 1), min(reach, height - 1) + 1):
-        top, bottom = max(0, -offset), min(height, height - offset)  # rows of the current frame that have a partner
+        top, bottom = (
+            max(0, -offset),
+            min(height, height - offset),
+        )  # rows of the current frame that have a partner
         target = slice(top + offset, bottom + offset)
         products = rows[top:bottom] @ previous[:, target].permute(1, 0, 2)  # (rows, w, w)
-        band = lengths[target][:, columns] - 2 * products.gather(2, columns.expand(bottom - top, -1, -1))
+        band = lengths[target][:, columns] - 2 * products.gather(
+            2, columns.expand(bottom - top, -1, -1)
+        )
         band = band.masked_fill(outside, float("inf"))  # (rows, w, 2 reach + 1)
         for number, plane in enumerate(planes):
             own = band.masked_fill(~plane[target][:, columns], float("inf"))
@@ -108,10 +135,21 @@ def _nearest_in_windows(current: Tensor, previous: Tensor, planes: Tensor) -> Te
                 inner = slice(reach - window, reach + window + 1)
                 value, at = own[:, :, inner].min(2)
                 nearer = value < best[number, index, top:bottom]
-                flat = columns[:, inner].expand(bottom - top, -1, -1).gather(2, at[:, :, None])[:, :, 0]
-                flat = flat + torch.arange(top + offset, bottom + offset, device=device)[:, None] * width
-                best[number, index, top:bottom] = torch.where(nearer, value, best[number, index, top:bottom])
-                partner[number, index, top:bottom] = torch.where(nearer, flat, partner[number, index, top:bottom])
+                flat = (
+                    columns[:, inner]
+                    .expand(bottom - top, -1, -1)
+                    .gather(2, at[:, :, None])[:, :, 0]
+                )
+                flat = (
+                    flat
+                    + torch.arange(top + offset, bottom + offset, device=device)[:, None] * width
+                )
+                best[number, index, top:bottom] = torch.where(
+                    nearer, value, best[number, index, top:bottom]
+                )
+                partner[number, index, top:bottom] = torch.where(
+                    nearer, flat, partner[number, index, top:bottom]
+                )
     return partner
 
 
@@ -119,4 +157,6 @@ def of_others(maps: Tensor) -> Tensor:
     """Return per object the minimum of all other objects' maps (N, ...); with one object its own map."""
     if len(maps) == 1:
         return maps
-    return torch.stack([torch.cat([maps[:number], maps[number + 1 :]]).amin(0) for number in range(len(maps))])
+    return torch.stack(
+        [torch.cat([maps[:number], maps[number + 1 :]]).amin(0) for number in range(len(maps))]
+    )

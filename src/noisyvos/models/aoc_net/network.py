@@ -20,7 +20,10 @@ from noisyvos.models.aoc_net.settings import AOCNetMemory, AOCNetSettings
 from noisyvos.models.base import MODELS, Clip, ClipOutput, Session, VideoModel
 from noisyvos.registry import Settings
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's R, G, B, applied to B, G, R as published
+MEAN, STD = (
+    (0.485, 0.456, 0.406),
+    (0.229, 0.224, 0.225),
+)  # of ImageNet's R, G, B, applied to B, G, R as published
 STEP = 16  # sides are a multiple of this, plus 1
 TINY = 1e-5
 
@@ -45,7 +48,9 @@ class Pool:
     rows: Tensor  # (R, C) embeddings of all pixels
     labels: Tensor  # (R,)
     proxies: list[Proxies | None]  # of each object
-    sums: tuple[Tensor, Tensor, Tensor, Tensor]  # (N, C) and (N, 1): embeddings and pixels inside, then outside the objects
+    sums: tuple[
+        Tensor, Tensor, Tensor, Tensor
+    ]  # (N, C) and (N, 1): embeddings and pixels inside, then outside the objects
 
 
 def fitting(side: int) -> int:
@@ -56,7 +61,10 @@ def fitting(side: int) -> int:
 def _sums(frames: list[Frame], objects: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     inside, pixels, outside, rest = [], [], [], []
     for frame in frames:
-        rows, planes = frame.embedding.flatten(1).T, frame.one_hot(objects).flatten(1)  # (hw, C), (N, hw)
+        rows, planes = (
+            frame.embedding.flatten(1).T,
+            frame.one_hot(objects).flatten(1),
+        )  # (hw, C), (N, hw)
         own = planes @ rows
         inside.append(own)
         pixels.append(planes.sum(1, keepdim=True))
@@ -102,7 +110,9 @@ class AOCNet(VideoModel):
         self.bn1 = group_norm(256)
         self.embedding_conv = nn.Conv2d(256, 100, 1)
         self.bn2 = group_norm(100, 25)
-        self.semantic_embedding = nn.Sequential(self.seperate_conv, self.bn1, nn.ReLU(), self.embedding_conv, self.bn2, nn.ReLU())
+        self.semantic_embedding = nn.Sequential(
+            self.seperate_conv, self.bn1, nn.ReLU(), self.embedding_conv, self.bn2, nn.ReLU()
+        )
         self.dynamic_seghead = Decoder()
         self.dynamic_prehead = PreHead()
         for convolution in (self.seperate_conv, self.embedding_conv):
@@ -110,16 +120,30 @@ class AOCNet(VideoModel):
 
     def embed(self, frames: Tensor, drop: Tensor | None = None) -> list[Look]:
         """Return what is seen of frames (B, 3, H, W), RGB in [0, 1] of fitting sizes; `drop` as for `DeepLab`."""
-        mean, std = (torch.tensor(values, device=frames.device).view(1, 3, 1, 1) for values in (MEAN, STD))
+        mean, std = (
+            torch.tensor(values, device=frames.device).view(1, 3, 1, 1) for values in (MEAN, STD)
+        )
         features, low = self.feature_extracter((frames.flip(1) - mean) / std, drop)
         embeddings = self.semantic_embedding(features).float()
-        return [Look(embedding, each[None]) for embedding, each in zip(embeddings, low, strict=True)]
+        return [
+            Look(embedding, each[None]) for embedding, each in zip(embeddings, low, strict=True)
+        ]
 
-    def pool(self, frames: list[Frame], objects: int, *, clustering: Clustering = "fixed", start: Start = "even", number: int = 0) -> Pool:
+    def pool(
+        self,
+        frames: list[Frame],
+        objects: int,
+        *,
+        clustering: Clustering = "fixed",
+        start: Start = "even",
+        number: int = 0,
+    ) -> Pool:
         """Return the references of N = `objects` (background included) joined; `number` is what a random start depends on."""
         rows = torch.cat([frame.embedding.flatten(1).T for frame in frames])
         labels = torch.cat([frame.labels.flatten() for frame in frames])
-        proxies = find_proxies(rows, labels, objects, clustering=clustering, start=start, frame=number)
+        proxies = find_proxies(
+            rows, labels, objects, clustering=clustering, start=start, frame=number
+        )
         return Pool(rows, labels, proxies, _sums(frames, objects))
 
     def head(self, pool: Pool, previous: Frame) -> Tensor:
@@ -133,19 +157,41 @@ class AOCNet(VideoModel):
         queries = look.embedding.flatten(1).T
         inside, _, recent, _ = head.split(head.shape[1] // 4, 1)
         pixel = matching.global_maps(queries, pool.rows, pool.labels, objects)
-        flat = [pixel, *matching.proxy_maps(queries, pool.proxies), matching.mean_maps(queries, inside)]
+        flat = [
+            pixel,
+            *matching.proxy_maps(queries, pool.proxies),
+            matching.mean_maps(queries, inside),
+        ]
         whole = matching.squash(torch.stack(flat, 1), bias).unflatten(2, grid)  # (N, 4, h, w)
         planes = previous.one_hot(objects)
-        smoothed = (recent.T @ planes.flatten(1)).view_as(look.embedding)  # every pixel as the mean of its object
-        near = [self._local(look.embedding, other, planes, bias) for other in (previous.embedding, smoothed)]
-        return torch.cat([whole, *near, planes[:, None], matching.of_others(near[0]), matching.of_others(whole[:, :1])], 1)
+        smoothed = (recent.T @ planes.flatten(1)).view_as(
+            look.embedding
+        )  # every pixel as the mean of its object
+        near = [
+            self._local(look.embedding, other, planes, bias)
+            for other in (previous.embedding, smoothed)
+        ]
+        return torch.cat(
+            [
+                whole,
+                *near,
+                planes[:, None],
+                matching.of_others(near[0]),
+                matching.of_others(whole[:, :1]),
+            ],
+            1,
+        )
 
     @staticmethod
     def _local(current: Tensor, previous: Tensor, planes: Tensor, bias: Tensor) -> Tensor:
         distances = matching.local_maps(current, previous, planes)
-        return F.interpolate(matching.squash(distances, bias), current.shape[1:], mode="bilinear", align_corners=True)
+        return F.interpolate(
+            matching.squash(distances, bias), current.shape[1:], mode="bilinear", align_corners=True
+        )
 
-    def predict(self, look: Look, pool: Pool, previous: Frame, kept: Kept | None) -> tuple[Tensor, Kept]:
+    def predict(
+        self, look: Look, pool: Pool, previous: Frame, kept: Kept | None
+    ) -> tuple[Tensor, Kept]:
         """Return the logits (N, h, w) of a frame and what the next one is told."""
         head = self.head(pool, previous)
         maps = self.dynamic_prehead(self.maps(look, pool, previous, head))

@@ -39,21 +39,33 @@ def k_means(rows: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
 
 def _means(rows: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return the mean of the rows of each label (count, C), and how many there are."""
-    members = torch.nn.functional.one_hot(labels, count).to(rows.dtype)  # sums by a product: the same bits each time
+    members = torch.nn.functional.one_hot(labels, count).to(
+        rows.dtype
+    )  # sums by a product: the same bits each time
     counts = members.sum(0)
     return (members.T @ rows) / counts.clamp(min=1)[:, None], counts
 
 
-def _starting_rows(rows: Tensor, count: int, start: Start, frame: int, object_number: int) -> Tensor:
+def _starting_rows(
+    rows: Tensor, count: int, start: Start, frame: int, object_number: int
+) -> Tensor:
     if start == "random":
-        chosen = torch.randperm(len(rows), generator=torch_generator("k-means", frame, object_number))[:count].to(rows.device)
+        chosen = torch.randperm(
+            len(rows), generator=torch_generator("k-means", frame, object_number)
+        )[:count].to(rows.device)
     else:
         chosen = torch.arange(count, device=rows.device) * len(rows) // count
     return rows[chosen]
 
 
 def find_proxies(
-    rows: Tensor, labels: Tensor, objects: int, *, clustering: Clustering = "fixed", start: Start = "even", frame: int = 0
+    rows: Tensor,
+    labels: Tensor,
+    objects: int,
+    *,
+    clustering: Clustering = "fixed",
+    start: Start = "even",
+    frame: int = 0,
 ) -> list[Proxies | None]:
     """Return the proxies of each of `objects` (background included), None for one without a reference pixel.
 
@@ -74,7 +86,9 @@ def find_proxies(
             continue
         with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
             own_rows = own.detach().float()
-            centroids, clusters = k_means(own_rows, _starting_rows(own_rows, few, start, frame, number))
+            centroids, clusters = k_means(
+                own_rows, _starting_rows(own_rows, few, start, frame, number)
+            )
         averaged = labelled[: len(own)] if clustering == "released" else own
         means, counts = _means(averaged, clusters, few)
         found.append(Proxies(centroids, means[counts > 0]))

@@ -38,7 +38,9 @@ class AOCNetSession(Session):
         self.time = 0
 
     @torch.inference_mode()
-    def step(self, frame: Tensor, *, given: dict[int, Tensor] | None = None, last: bool = False) -> Tensor:
+    def step(
+        self, frame: Tensor, *, given: dict[int, Tensor] | None = None, last: bool = False
+    ) -> Tensor:
         """Take the next frame; see `Session.step`."""
         from noisyvos.models.aoc_net.network import fitting
 
@@ -80,7 +82,11 @@ class AOCNetSession(Session):
         """Return probabilities (N, H, W) up to the highest channel known; channels in between that were never given are 0."""
         objects = max(self.known) + 1
         if self.pool is None or len(self.pool.proxies) != objects:
-            how = {"clustering": self.memory.clustering, "start": self.memory.kmeans_start, "number": self.time}
+            how = {
+                "clustering": self.memory.clustering,
+                "start": self.memory.kmeans_start,
+                "number": self.time,
+            }
             self.pool = self.model.pool(self.references, objects, **how)
         logits, self.kept = self.model.predict(look, self.pool, self.previous, self.kept)
         full = F.interpolate(logits[None].float(), size, mode="bilinear", align_corners=True)[0]

@@ -19,7 +19,15 @@ class AOCNetMemory(Settings):
     """The reference pool. `mem_every` None is the published "Base"; 5 is its multi-frame variant."""
 
     mem_every: int | None = Field(None, ge=1)  # every so many frames become references
-    uncertainty_threshold: float = Field(1.0, ge=0)  # nats of entropy above which a pixel of a reference belongs to no object
-    max_references: int | None = Field(None, ge=1)  # the first stays, then the oldest goes; published: no limit
-    clustering: Literal["fixed", "released"] = "fixed"  # released: proxies of wrong rows, and k that only ever falls
-    kmeans_start: Literal["even", "random"] = "even"  # random, seeded by the frame's number, is the published start
+    uncertainty_threshold: float = Field(
+        1.0, ge=0
+    )  # nats of entropy above which a pixel of a reference belongs to no object
+    max_references: int | None = Field(
+        None, ge=1
+    )  # the first stays, then the oldest goes; published: no limit
+    clustering: Literal["fixed", "released"] = (
+        "fixed"  # released: proxies of wrong rows, and k that only ever falls
+    )
+    kmeans_start: Literal["even", "random"] = (
+        "even"  # random, seeded by the frame's number, is the published start
+    )

@@ -47,7 +47,9 @@ class Attention(nn.Module):
         """Return what `query` (N, Q, C) reads from all of `memory`, (N, Q, C); `drop` acts on the weights."""
         queries = self._projected(query, 0)
         keys = memory[0].keys if len(memory) == 1 else torch.cat([each.keys for each in memory], 2)
-        values = memory[0].values if len(memory) == 1 else torch.cat([each.values for each in memory], 2)
+        values = (
+            memory[0].values if len(memory) == 1 else torch.cat([each.values for each in memory], 2)
+        )
         if drop is None:
             read = F.scaled_dot_product_attention(queries, keys, values)
         else:
@@ -66,12 +68,23 @@ class Dropout:
     def __init__(self, share: float, seeds: Tensor, device: torch.device) -> None:
         """seeds: (B, K) int64."""
         self.share = share
-        self.streams = [[torch.Generator(device).manual_seed(seed) for seed in row] for row in seeds.tolist()]
+        self.streams = [
+            [torch.Generator(device).manual_seed(seed) for seed in row] for row in seeds.tolist()
+        ]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Drop values of (B, ...), or of (B * K, ...)."""
         if not self.share:
             return x
-        streams = [stream for row in self.streams for stream in (row if len(x) != len(self.streams) else row[:1])]
-        kept = torch.stack([torch.empty(x.shape[1:], device=x.device).bernoulli_(1 - self.share, generator=each) for each in streams])
+        streams = [
+            stream
+            for row in self.streams
+            for stream in (row if len(x) != len(self.streams) else row[:1])
+        ]
+        kept = torch.stack(
+            [
+                torch.empty(x.shape[1:], device=x.device).bernoulli_(1 - self.share, generator=each)
+                for each in streams
+            ]
+        )
         return x * (kept / (1 - self.share)).to(x.dtype)

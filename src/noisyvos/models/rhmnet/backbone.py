@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from noisyvos.models import resnet
-from noisyvos.models.folding import fold_stage
+from noisyvos.models.fast.folding import fold_stage
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,9 @@ class Features:
 
     def at(self, time: int, length: int) -> "Features":
         """Return the features of frame `time` of every clip: rows are clips of `length` frames."""
-        return Features(*(getattr(self, name)[time::length] for name in ("fine", "middle", "deep", "tokens")))
+        return Features(
+            *(getattr(self, name)[time::length] for name in ("fine", "middle", "deep", "tokens"))
+        )
 
 
 class Backbone(nn.Module):
@@ -47,7 +49,9 @@ class Backbone(nn.Module):
     def folded(self) -> Self:
         """Return a trunk for inference that shares these weights but for the stages, whose normalisation is folded in."""
         twin = copy.copy(self)
-        twin._modules = self._modules | {name: fold_stage(self._modules[name]) for name in ("layer1", "layer2", "layer3")}
+        twin._modules = self._modules | {
+            name: fold_stage(self._modules[name]) for name in ("layer1", "layer2", "layer3")
+        }
         return twin
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:

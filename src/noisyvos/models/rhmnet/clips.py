@@ -31,7 +31,14 @@ class Pass:
 
 
 def run(
-    model: "RHMNet", features: Features, length: int, scribbles: Tensor, used: Tensor, drop: Dropout | None, *, backwards: bool = False
+    model: "RHMNet",
+    features: Features,
+    length: int,
+    scribbles: Tensor,
+    used: Tensor,
+    drop: Dropout | None,
+    *,
+    backwards: bool = False,
 ) -> Pass:
     """Segment all frames of clips in time order, or from the last to the first; the result is in time order.
 
@@ -46,7 +53,9 @@ def run(
     for t in order:
         at = features.at(t, length)
         regions = model.find_regions(at, regions_memory, used, drop)
-        own = [second.remember(regions.memory)] if len(masks_memory) > 1 else []  # the first frame's are not read, as published
+        own = (
+            [second.remember(regions.memory)] if len(masks_memory) > 1 else []
+        )  # the first frame's are not read, as published
         targets = model.find_targets(at, regions, [*masks_memory, *own], used, drop)
         regions_memory.append(first.remember(regions.memory))
         mask = model.mask_memory(targets, row=TRAINED_ROW, threshold=model.settings.mask_threshold)
@@ -79,7 +88,9 @@ def forward_clip(model: "RHMNet", clip: Clip, generator: torch.Generator) -> Cli
     batch, length, _, height, width = clip.frames.shape
     objects = int(clip.num_objects.max())
     place, whole = clip.place()
-    seeds = torch.randint(2**62, (whole, clip.slots), generator=generator)[place : place + batch, :objects]
+    seeds = torch.randint(2**62, (whole, clip.slots), generator=generator)[
+        place : place + batch, :objects
+    ]
     drop = Dropout(model.settings.dropout, seeds, clip.frames.device) if model.training else None
     used = (torch.arange(objects, device=clip.frames.device) < clip.num_objects.view(-1, 1)).float()
     pads = padding(height, width, model.stride)
@@ -89,17 +100,27 @@ def forward_clip(model: "RHMNet", clip: Clip, generator: torch.Generator) -> Cli
     left, _, top, _ = pads
     logits = forward.logits[..., top : top + height, left : left + width]
     unused = logits.new_full((), CLAMP / (1 - CLAMP)).log()
-    logits = torch.cat([logits, unused.expand(batch, length, clip.slots - objects, height, width)], 2)
+    logits = torch.cat(
+        [logits, unused.expand(batch, length, clip.slots - objects, height, width)], 2
+    )
     auxiliary = {}
     settings = model.settings
     if torch.is_grad_enabled() and settings.region_weight:
         target, asked = region_targets(labels, objects, settings.ignore_band, model.stride // CELL)
-        inside = downsampled(F.pad(torch.ones_like(clip.masks, dtype=torch.float32), pads), model.stride // CELL).unsqueeze(2)
+        inside = downsampled(
+            F.pad(torch.ones_like(clip.masks, dtype=torch.float32), pads), model.stride // CELL
+        ).unsqueeze(2)
         asked = asked & inside & used.bool()[:, None, :, None, None]
-        auxiliary["region"] = settings.region_weight * region_loss(forward.region_logits, target, asked, settings.focal_alpha)
+        auxiliary["region"] = settings.region_weight * region_loss(
+            forward.region_logits, target, asked, settings.focal_alpha
+        )
     if torch.is_grad_enabled() and settings.consistency:
         with torch.no_grad():
-            backward = run(model, features, length, planes(labels[:, -1], objects), used, drop, backwards=True)
-        auxiliary["consistency"] = settings.consistency * difference(forward.probabilities, backward.probabilities, CHANNELS)
+            backward = run(
+                model, features, length, planes(labels[:, -1], objects), used, drop, backwards=True
+            )
+        auxiliary["consistency"] = settings.consistency * difference(
+            forward.probabilities, backward.probabilities, CHANNELS
+        )
     frames = logits.unbind(1)
     return ClipOutput(frames[1:], auxiliary, first=frames[0])

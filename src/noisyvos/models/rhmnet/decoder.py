@@ -25,7 +25,11 @@ class PositionEmbedding(nn.Module):
         across = self.col_embed.weight[:columns].T[:, None, :].expand(-1, rows, -1)
         down = self.row_embed.weight[:rows].T[:, :, None].expand(-1, -1, columns)
         grid = torch.cat([across, down])[None]
-        return grid if fits else F.interpolate(grid, (height, width), mode="bilinear", align_corners=True)
+        return (
+            grid
+            if fits
+            else F.interpolate(grid, (height, width), mode="bilinear", align_corners=True)
+        )
 
 
 class DecoderLayer(nn.Module):

@@ -59,9 +59,14 @@ class Head(nn.Module):
         """Map tokens (B * K, h * w, C) of K objects of each of B frames to logits (B * K, outputs, 4h, 4w)."""
         x = self.conv_in(tokens.mT.unflatten(2, features.grid))
         x = self.conv_8x(
-            _plus(_resized(self.conv_16x(_plus(x, self.adapter_16x(features.deep))), features.middle), self.adapter_8x(features.middle))
+            _plus(
+                _resized(self.conv_16x(_plus(x, self.adapter_16x(features.deep))), features.middle),
+                self.adapter_8x(features.middle),
+            )
         )
-        return self.conv_out(self.conv_4x(_plus(_resized(x, features.fine), self.adapter_4x(features.fine))))
+        return self.conv_out(
+            self.conv_4x(_plus(_resized(x, features.fine), self.adapter_4x(features.fine)))
+        )
 
 
 def _plus(x: Tensor, frames: Tensor) -> Tensor:

@@ -32,7 +32,9 @@ def similarity_labels(scribbles: Tensor, features: Tensor, cell: int) -> Tensor:
     weights = torch.where(share >= ENOUGH, share, 0)
     best = torch.where(share == share.amax((2, 3), keepdim=True), share, 0)
     weights = torch.where(weights.sum((2, 3), keepdim=True) > 0, weights, best)
-    prototypes = torch.einsum("bkhw,bchw->bkc", weights, features) / (weights.sum((2, 3)) + 1e-8).unsqueeze(2)
+    prototypes = torch.einsum("bkhw,bchw->bkc", weights, features) / (
+        weights.sum((2, 3)) + 1e-8
+    ).unsqueeze(2)
     alike = F.cosine_similarity(prototypes[:, :, :, None, None], features[:, None], dim=2)
     return torch.where(share >= SOME, alike, 0)
 

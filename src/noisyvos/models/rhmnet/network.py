@@ -23,7 +23,11 @@ from noisyvos.models.rhmnet.settings import BACKGROUND, CELL, CHANNELS, RHMNetMe
 from noisyvos.registry import Settings
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB
-INITIAL, REGION, MASK = 0, 1, 2  # rows of the label embeddings: the user's scribble, predicted regions, predicted masks
+INITIAL, REGION, MASK = (
+    0,
+    1,
+    2,
+)  # rows of the label embeddings: the user's scribble, predicted regions, predicted masks
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,9 @@ class Transformer(nn.Module):
 
     def __init__(self, sizes: Sizes, segmentors: nn.ModuleList, scribble_predictor: Head) -> None:
         super().__init__()
-        self.decoders = nn.ModuleList(DecoderLayer(sizes.width, sizes.heads, sizes.inner) for _ in range(2))
+        self.decoders = nn.ModuleList(
+            DecoderLayer(sizes.width, sizes.heads, sizes.inner) for _ in range(2)
+        )
         self.segmentors = segmentors
         self.scribble_predictor = scribble_predictor
         for weight in self.parameters():
@@ -72,7 +78,9 @@ class RHMNet(VideoModel):
         super().__init__()
         self.settings = settings
         width = self.sizes.width
-        self.bottleneck = nn.Sequential(nn.Conv2d(self.sizes.features[2], width, 1), nn.GroupNorm(width // 8, width))
+        self.bottleneck = nn.Sequential(
+            nn.Conv2d(self.sizes.features[2], width, 1), nn.GroupNorm(width // 8, width)
+        )
         self.backbone = self.make_backbone()
         self.stride = self.backbone.stride
         self.position_embedding = PositionEmbedding(self.sizes.side, width)
@@ -110,41 +118,70 @@ class RHMNet(VideoModel):
         """Return the position embedding of the features' grid, (L, C)."""
         return self.position_embedding(*features.grid)[0].flatten(1).T
 
-    def initial_memory(self, features: Features, scribbles: Tensor, drop: Drop | None = None) -> tuple[Tensor, Tensor]:
+    def initial_memory(
+        self, features: Features, scribbles: Tensor, drop: Drop | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return both layers' tokens (B * K, L, C) with the user's scribbles (B, K + 1, H, W) on them, background first."""
         position = self.position(features)
         first = self.transformer.decoders[0].look(features.tokens, position, drop)
         count = scribbles.shape[1] - 1
-        second = self.transformer.decoders[1].look(first.repeat_interleave(count, 0), position, drop)
+        second = self.transformer.decoders[1].look(
+            first.repeat_interleave(count, 0), position, drop
+        )
         grid = features.tokens.mT.unflatten(2, features.grid)
         labels = similarity_labels(scribbles, grid, self.stride)
-        return self._marked(first + position, labels, INITIAL), self._marked(second + position, labels, INITIAL)
+        return self._marked(first + position, labels, INITIAL), self._marked(
+            second + position, labels, INITIAL
+        )
 
-    def find_regions(self, features: Features, memory: list[Tokens], used: Tensor, drop: Drop | None = None) -> Regions:
+    def find_regions(
+        self, features: Features, memory: list[Tokens], used: Tensor, drop: Drop | None = None
+    ) -> Regions:
         """Return the reliable regions of the K objects of each frame; used (B, K) is 1 for objects that exist and 0 otherwise."""
         layer, position = self.transformer.decoders[0], self.position(features)
-        placed = layer.look(features.tokens, position, drop).repeat_interleave(used.shape[1], 0) + position
+        placed = (
+            layer.look(features.tokens, position, drop).repeat_interleave(used.shape[1], 0)
+            + position
+        )
         readout = layer.read(placed, memory, drop)
-        logits = self.scribble_predictor(readout, features).float().squeeze(1).unflatten(0, used.shape)
+        logits = (
+            self.scribble_predictor(readout, features).float().squeeze(1).unflatten(0, used.shape)
+        )
         joined, _ = aggregate(torch.sigmoid(logits) * used[:, :, None, None])
         probabilities = softmax_with_unused(joined, CHANNELS)
         labels = block_mean(gate(probabilities, self.settings.region_threshold), CELL)
-        return Regions(readout, logits, probabilities, attach(placed, labels, self.hr_embed_obj.weight[REGION], None))
+        return Regions(
+            readout,
+            logits,
+            probabilities,
+            attach(placed, labels, self.hr_embed_obj.weight[REGION], None),
+        )
 
-    def find_targets(self, features: Features, regions: Regions, memory: list[Tokens], used: Tensor, drop: Drop | None = None) -> Targets:
+    def find_targets(
+        self,
+        features: Features,
+        regions: Regions,
+        memory: list[Tokens],
+        used: Tensor,
+        drop: Drop | None = None,
+    ) -> Targets:
         """Return the segmentation of the K objects of each frame, which goes on from its regions."""
         layer, position = self.transformer.decoders[1], self.position(features)
         placed = layer.look(regions.readout, position, drop) + position
         readout = layer.read(placed, memory, drop)
         two = self.segmentors[0](readout, features).float()
-        two = F.interpolate(two, scale_factor=self.stride // CELL, mode="bilinear", align_corners=True)
+        two = F.interpolate(
+            two, scale_factor=self.stride // CELL, mode="bilinear", align_corners=True
+        )
         foreground = torch.sigmoid(two[:, 0] - two[:, 1]).unflatten(0, used.shape)
         logits, _ = aggregate(foreground * used[:, :, None, None])
         return Targets(readout, placed, logits, softmax_with_unused(logits, CHANNELS))
 
     def mask_memory(self, targets: Targets, *, row: int, threshold: float) -> Tensor:
         """Return tokens (B * K, L, C) with the predicted masks on them where they are more probable than `threshold`."""
-        return self._marked(targets.placed, block_mean(gate(targets.probabilities, threshold), self.stride), row)
+        return self._marked(
+            targets.placed, block_mean(gate(targets.probabilities, threshold), self.stride), row
+        )
 
     def _marked(self, tokens: Tensor, labels: Tensor, row: int) -> Tensor:
         return attach(tokens, labels, self.hr_embed_obj.weight[row], self.hr_embed_bg.weight[row])

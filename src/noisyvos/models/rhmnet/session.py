@@ -52,17 +52,23 @@ class RHMNetSession(Session):
 
     def __init__(self, model: "RHMNet", *, channels: int, settings: RHMNetMemory) -> None:
         if channels > MOST_OBJECTS:
-            raise UserError(f"This network takes at most {MOST_OBJECTS} objects, but {channels} are annotated. Leave some out.")
+            raise UserError(
+                f"This network takes at most {MOST_OBJECTS} objects, but {channels} are annotated. Leave some out."
+            )
         self.model = model.for_inference()
         self.settings = settings
-        self.given = torch.zeros(1, channels, device=next(model.parameters()).device)  # 1 from an object's scribble on
+        self.given = torch.zeros(
+            1, channels, device=next(model.parameters()).device
+        )  # 1 from an object's scribble on
         self.initial: tuple[Tokens, Tokens] | None = None
         self.regions = Kept(settings.scribble_every, settings.capacity, settings.keep_last_scribble)
         self.masks = Kept(settings.mask_every, settings.capacity, settings.keep_last_mask)
         self.time = 0
 
     @torch.inference_mode()
-    def step(self, frame: Tensor, *, given: dict[int, Tensor] | None = None, last: bool = False) -> Tensor:
+    def step(
+        self, frame: Tensor, *, given: dict[int, Tensor] | None = None, last: bool = False
+    ) -> Tensor:
         """Take the next frame; see `Session.step`. Scribbles of objects that were given before are passed over."""
         height, width = frame.shape[-2:]
         pads = padding(height, width, self.model.stride)
@@ -83,7 +89,9 @@ class RHMNetSession(Session):
             "last_scribble": int(self.regions.last is not None),
         }
 
-    def _introduce(self, features: Features, given: Mapping[int, Tensor], pads: tuple[int, int, int, int]) -> None:
+    def _introduce(
+        self, features: Features, given: Mapping[int, Tensor], pads: tuple[int, int, int, int]
+    ) -> None:
         """Take the scribbles of objects that are new; the others' rows of the initial memory stay as they are."""
         new = [channel - 1 for channel in given if channel > 0 and not self.given[0, channel - 1]]
         if not new:
@@ -94,17 +102,24 @@ class RHMNetSession(Session):
             if channel > 0 or self.settings.background_scribble:
                 scribbles[0, channel] = pixels.float()
         tokens = self.model.initial_memory(features, F.pad(scribbles, pads))
-        memory = tuple(layer.remember(each) for layer, each in zip(self.model.transformer.decoders, tokens, strict=True))
+        memory = tuple(
+            layer.remember(each)
+            for layer, each in zip(self.model.transformer.decoders, tokens, strict=True)
+        )
         if self.initial is not None:
             rows = torch.tensor(new, device=first.device)
-            memory = tuple(old.with_rows(rows, each) for old, each in zip(self.initial, memory, strict=True))
+            memory = tuple(
+                old.with_rows(rows, each) for old, each in zip(self.initial, memory, strict=True)
+            )
         self.initial = (memory[0], memory[1])
         self.given[0, new] = 1
 
     def _track(self, features: Features) -> Tensor:
         """Return the probabilities (1, K + 1, H, W) of a frame and remember it; without masks yet, its own regions are not read."""
         first, second = self.model.transformer.decoders
-        regions = self.model.find_regions(features, [self.initial[0], *self.regions.all()], self.given)
+        regions = self.model.find_regions(
+            features, [self.initial[0], *self.regions.all()], self.given
+        )
         masks = self.masks.all()
         memory = [self.initial[1], *masks, *([second.remember(regions.memory)] if masks else [])]
         targets = self.model.find_targets(features, regions, memory, self.given)

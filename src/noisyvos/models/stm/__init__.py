@@ -5,4 +5,12 @@ from noisyvos.models.stm.resnest import STMResNeSt101
 from noisyvos.models.stm.settings import STMMemory, STMSettings
 from noisyvos.models.stm.tiny import STMTiny, STMTinySettings
 
-__all__ = ["STM", "STMMemory", "STMResNeSt101", "STMResNet18", "STMSettings", "STMTiny", "STMTinySettings"]
+__all__ = [
+    "STM",
+    "STMMemory",
+    "STMResNeSt101",
+    "STMResNet18",
+    "STMSettings",
+    "STMTiny",
+    "STMTinySettings",
+]

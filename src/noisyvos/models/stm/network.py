@@ -8,12 +8,12 @@ from torch import Tensor
 
 from noisyvos.models import resnet
 from noisyvos.models.base import MODELS, Clip, ClipOutput, Session, VideoModel
-from noisyvos.models.folding import with_fast_convolutions
-from noisyvos.models.space_time.decoder import Decoder, Prepared
-from noisyvos.models.space_time.encoders import KeyValue, MemoryEncoder, QueryEncoder, Trunk
-from noisyvos.models.space_time.trunks import resnet_trunk
+from noisyvos.models.fast.folding import with_fast_convolutions
 from noisyvos.models.stm import clips
 from noisyvos.models.stm.settings import STMMemory, STMSettings
+from noisyvos.models.stm_parts.decoder import Decoder, Prepared
+from noisyvos.models.stm_parts.encoders import KeyValue, MemoryEncoder, QueryEncoder, Trunk
+from noisyvos.models.stm_parts.trunks import resnet_trunk
 from noisyvos.registry import Settings
 
 
@@ -26,7 +26,9 @@ class STM(VideoModel):
     """
 
     memory_settings = STMMemory
-    memory_format: ClassVar[torch.memory_format] = torch.contiguous_format  # of frames and weights in training
+    memory_format: ClassVar[torch.memory_format] = (
+        torch.contiguous_format
+    )  # of frames and weights in training
 
     def __init__(self, settings: STMSettings) -> None:
         super().__init__()
@@ -52,11 +54,15 @@ class STM(VideoModel):
     def for_inference(self) -> Self:
         """Return a network with this one's present weights, shared or folded, that is faster and cannot be trained."""
         twin = copy.copy(self)
-        twin._modules = self._modules | {name: self._modules[name].folded() for name in ("Encoder_M", "Encoder_Q")}
+        twin._modules = self._modules | {
+            name: self._modules[name].folded() for name in ("Encoder_M", "Encoder_Q")
+        }
         twin._modules["Decoder"] = with_fast_convolutions(self.Decoder)
         return twin
 
-    def memorize(self, frames: Tensor, own: Tensor, others: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
+    def memorize(
+        self, frames: Tensor, own: Tensor, others: Tensor, owner: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return keys (N, C_k, h, w) and values (N, C_v, h, w): frames (B, 3, H, W) RGB in [0, 1], masks (N, H, W) in [0, 1]."""
         return self.KV_M_r4(self.Encoder_M(frames, own, others, owner))
 
@@ -66,17 +72,23 @@ class STM(VideoModel):
         key, value = self.KV_Q_r4(features.deep)
         return key, self.Decoder.prepare(features, value)
 
-    def segment(self, prepared: Prepared, read: Tensor, owner: Tensor, kept: Tensor | None = None) -> Tensor:
+    def segment(
+        self, prepared: Prepared, read: Tensor, owner: Tensor, kept: Tensor | None = None
+    ) -> Tensor:
         """Return two logits per object, (N, 2, H, W), from what was read (N, C_v, h, w) and, of networks with dropout, is `kept`."""
         return self.Decoder(prepared, read, owner)
 
-    def draw_kept(self, clip: Clip, owner: Tensor, size: tuple[int, int], generator: torch.Generator) -> list[Tensor] | list[None]:
+    def draw_kept(
+        self, clip: Clip, owner: Tensor, size: tuple[int, int], generator: torch.Generator
+    ) -> list[Tensor] | list[None]:
         """Return what `segment` takes as `kept` for each frame after the first; `size` is (h, w). Without dropout: nothing."""
         return [None] * (clip.frames.shape[1] - 1)
 
     def forward_clip(self, clip: Clip, *, generator: torch.Generator) -> ClipOutput:
         """Run the training pass: segment every frame after the first from all frames before it; only dropout is left to chance."""
-        return ClipOutput(clips.run(self, clip, detach=self.settings.detach_memory, generator=generator))
+        return ClipOutput(
+            clips.run(self, clip, detach=self.settings.detach_memory, generator=generator)
+        )
 
     def session(self, *, channels: int, memory: Settings, length: int | None) -> Session:
         """Start a video; see `noisyvos.models.stm.session`."""

@@ -5,11 +5,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from noisyvos.models.base import MODELS, Clip
-from noisyvos.models.space_time.decoder import Decoder, Prepared
-from noisyvos.models.space_time.encoders import Trunk, pick
 from noisyvos.models.stm.network import STM
 from noisyvos.models.stm.settings import STMSettings
 from noisyvos.models.stm.split_attention import resnest101_trunk
+from noisyvos.models.stm_parts.decoder import Decoder, Prepared
+from noisyvos.models.stm_parts.encoders import Trunk, pick
 
 DILATIONS = (1, 2, 4, 8)
 DROPPED = 0.5  # share of the joined features, in training
@@ -21,7 +21,9 @@ class Branch(nn.Module):
     def __init__(self, inputs: int, outputs: int, dilation: int) -> None:
         super().__init__()
         side, pad = (1, 0) if dilation == 1 else (3, dilation)
-        self.atrous_conv = nn.Conv2d(inputs, outputs, side, padding=pad, dilation=dilation, bias=False)
+        self.atrous_conv = nn.Conv2d(
+            inputs, outputs, side, padding=pad, dilation=dilation, bias=False
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, h, w) to (N, outputs, h, w)."""
@@ -33,12 +35,20 @@ class AtrousPyramid(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.aspp1, self.aspp2, self.aspp3, self.aspp4 = (Branch(inputs, outputs, dilation) for dilation in DILATIONS)
+        self.aspp1, self.aspp2, self.aspp3, self.aspp4 = (
+            Branch(inputs, outputs, dilation) for dilation in DILATIONS
+        )
         self.conv1 = nn.Conv2d(outputs * len(DILATIONS), outputs, 1, bias=False)
 
     def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
         """Map (N, inputs, h, w) to (N, outputs, h, w); of the result only `kept`, bool of its shape, stays and makes up for the rest."""
-        x = F.relu(self.conv1(torch.cat([branch(x) for branch in (self.aspp1, self.aspp2, self.aspp3, self.aspp4)], 1)))
+        x = F.relu(
+            self.conv1(
+                torch.cat(
+                    [branch(x) for branch in (self.aspp1, self.aspp2, self.aspp3, self.aspp4)], 1
+                )
+            )
+        )
         return x if kept is None else x * kept / (1 - DROPPED)
 
 
@@ -60,7 +70,9 @@ class STMResNeSt101(STM):
 
     def __init__(self, settings: STMSettings) -> None:
         super().__init__(settings)
-        self.aspp = AtrousPyramid(2 * self.KV_Q_r4.Value.out_channels, self.Decoder.convFM.in_channels)
+        self.aspp = AtrousPyramid(
+            2 * self.KV_Q_r4.Value.out_channels, self.Decoder.convFM.in_channels
+        )
 
     @staticmethod
     def make_trunk(settings: STMSettings) -> Trunk:
@@ -72,21 +84,29 @@ class STMResNeSt101(STM):
         """Return the decoder."""
         return WholeDecoder(trunk, trunk.decoder)
 
-    def segment(self, prepared: Prepared, read: Tensor, owner: Tensor, kept: Tensor | None = None) -> Tensor:
+    def segment(
+        self, prepared: Prepared, read: Tensor, owner: Tensor, kept: Tensor | None = None
+    ) -> Tensor:
         """Return two logits per object, (N, 2, H, W), from what was read (N, C_v, h, w)."""
         joined = self.aspp(torch.cat([read, pick(prepared.value, owner)], 1), kept)
         return self.Decoder(prepared, joined, owner)
 
-    def draw_kept(self, clip: Clip, owner: Tensor, size: tuple[int, int], generator: torch.Generator) -> list[Tensor] | list[None]:
+    def draw_kept(
+        self, clip: Clip, owner: Tensor, size: tuple[int, int], generator: torch.Generator
+    ) -> list[Tensor] | list[None]:
         """Draw dropout for the objects of each later frame; each sample has a stream of its own, whatever else is in its batch."""
         later = clip.frames.shape[1] - 1
         if not self.training:
             return [None] * later
         start, whole = clip.place()
-        seeds = torch.randint(2**62, (whole,), generator=generator)[start : start + len(clip.frames)]
+        seeds = torch.randint(2**62, (whole,), generator=generator)[
+            start : start + len(clip.frames)
+        ]
         shape = (later, self.Decoder.convFM.in_channels, *size)
         draws = []
-        for seed, count in zip(seeds.tolist(), owner.bincount(minlength=len(clip.frames)).tolist(), strict=True):
+        for seed, count in zip(
+            seeds.tolist(), owner.bincount(minlength=len(clip.frames)).tolist(), strict=True
+        ):
             own = torch.Generator().manual_seed(seed)
             draws.append(torch.rand(count, *shape, generator=own) >= DROPPED)
         return list(torch.cat(draws).to(owner.device).unbind(1))

@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 from noisyvos.models.base import Session
 from noisyvos.models.matching import padding
-from noisyvos.models.space_time.matching import object_probabilities, read
 from noisyvos.models.stm.aggregation import combine
 from noisyvos.models.stm.clips import own_and_others
 from noisyvos.models.stm.settings import KeptFrames
+from noisyvos.models.stm_parts.matching import object_probabilities, read
 
 if TYPE_CHECKING:
     from noisyvos.models.stm.network import STM
@@ -39,7 +39,9 @@ class STMSession(Session):
         self.time = 0
 
     @torch.inference_mode()
-    def step(self, frame: Tensor, *, given: dict[int, Tensor] | None = None, last: bool = False) -> Tensor:
+    def step(
+        self, frame: Tensor, *, given: dict[int, Tensor] | None = None, last: bool = False
+    ) -> Tensor:
         """Take the next frame; see `Session.step`."""
         given = given or {}
         known = len(self.order)
@@ -53,14 +55,18 @@ class STMSession(Session):
         if known:
             left, _, top, _ = pads
             planes = self._predict(image, known)[:, top : top + height, left : left + width]
-            result[[0, *self.order[:known]]] = combine(planes[None], self.model.settings.mask_channels)[0]
+            result[[0, *self.order[:known]]] = combine(
+                planes[None], self.model.settings.mask_channels
+            )[0]
         else:
             result[0] = 1
         for channel, mask in given.items():
             result[:, mask] = 0
             result[channel, mask] = 1
         if not last:
-            self._memorise(image, F.pad(result[self.order], pads), keep=bool(given) or self.time in self.kept)
+            self._memorise(
+                image, F.pad(result[self.order], pads), keep=bool(given) or self.time in self.kept
+            )
         self.time += 1
         return result
 
@@ -78,7 +84,11 @@ class STMSession(Session):
             keys = torch.cat([entry.keys[first:stop] for entry in holding], 2)
             values = torch.cat([entry.values[first:stop] for entry in holding], 2)
             found.append(read(keys, values, query.flatten(2).expand(stop - first, -1, -1)))
-        readout = torch.cat(found).unflatten(2, query.shape[-2:]).contiguous(memory_format=torch.channels_last)
+        readout = (
+            torch.cat(found)
+            .unflatten(2, query.shape[-2:])
+            .contiguous(memory_format=torch.channels_last)
+        )
         owner = torch.zeros(known, dtype=torch.long, device=image.device)
         return object_probabilities(self.model.segment(prepared, readout, owner))
 

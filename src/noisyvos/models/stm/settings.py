@@ -13,7 +13,9 @@ class STMSettings(Settings):
     """What the published networks leave open."""
 
     detach_memory: bool = True  # no gradient through the masks that are memorised; the published training on still images has it
-    mask_channels: int = Field(11, ge=2)  # channels of the softmax at inference, background and unused ones included
+    mask_channels: int = Field(
+        11, ge=2
+    )  # channels of the softmax at inference, background and unused ones included
 
 
 class STMMemory(Settings):
@@ -33,8 +35,15 @@ class STMMemory(Settings):
         if self.number is None:
             return KeptFrames(self.every, frozenset({0}))
         if length is None:
-            raise UserError("memory: `number` spreads frames over the whole video, so its length must be known. Use `every` instead.")
-        return KeptFrames(None, frozenset(int(frame) for frame in np.round(np.linspace(0, length, self.number + 2))[:-1]))
+            raise UserError(
+                "memory: `number` spreads frames over the whole video, so its length must be known. Use `every` instead."
+            )
+        return KeptFrames(
+            None,
+            frozenset(
+                int(frame) for frame in np.round(np.linspace(0, length, self.number + 2))[:-1]
+            ),
+        )
 
 
 class KeptFrames:

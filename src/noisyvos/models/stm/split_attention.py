@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from noisyvos.models.resnet import FrozenStatisticsNorm
-from noisyvos.models.space_time.encoders import Trunk
+from noisyvos.models.stm_parts.encoders import Trunk
 
 RADIX = 2
 EXPANSION = 4
@@ -52,7 +52,9 @@ class Block(nn.Module):
         self.downsample = None
         if stride != 1 or inputs != outputs:
             pool = nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)
-            self.downsample = nn.Sequential(pool, nn.Conv2d(inputs, outputs, 1, bias=False), FrozenStatisticsNorm(outputs))
+            self.downsample = nn.Sequential(
+                pool, nn.Conv2d(inputs, outputs, 1, bias=False), FrozenStatisticsNorm(outputs)
+            )
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,7 +67,10 @@ class Block(nn.Module):
 
 
 def _stage(inputs: int, width: int, count: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(Block(inputs, width, stride), *(Block(EXPANSION * width, width, 1) for _ in range(count - 1)))
+    return nn.Sequential(
+        Block(inputs, width, stride),
+        *(Block(EXPANSION * width, width, 1) for _ in range(count - 1)),
+    )
 
 
 def _stem(planes: int) -> nn.Module:
@@ -90,7 +95,11 @@ def resnest101_trunk(key: int, value: int) -> Trunk:
         first=2 * STEM,
         norm=FrozenStatisticsNorm,
         pool=True,
-        stages=(partial(_stage, 2 * STEM, 64, 3, 1), partial(_stage, 256, 128, 4, 2), partial(_stage, 512, 256, 23, 2)),
+        stages=(
+            partial(_stage, 2 * STEM, 64, 3, 1),
+            partial(_stage, 256, 128, 4, 2),
+            partial(_stage, 512, 256, 23, 2),
+        ),
         features=(1024, 512, 256),
         stride=16,
         key=key,

@@ -8,19 +8,23 @@ from torch import Tensor
 
 from noisyvos.errors import UserError
 from noisyvos.models.base import MODELS
-from noisyvos.models.space_time.encoders import Trunk
-from noisyvos.models.space_time.trunks import small_trunk
 from noisyvos.models.stm.network import STM
 from noisyvos.models.stm.settings import STMSettings
+from noisyvos.models.stm_parts.encoders import Trunk
+from noisyvos.models.stm_parts.trunks import small_trunk
 
 
 class STMTinySettings(STMSettings):
     """Size of the small network; trained from scratch."""
 
-    detach_memory: bool = False  # clips are short and a gradient through the second memory trains it too
+    detach_memory: bool = (
+        False  # clips are short and a gradient through the second memory trains it too
+    )
     key_dim: int = Field(32, ge=1)
     value_dim: int = Field(64, ge=1)
-    width: int = Field(16, ge=8, multiple_of=8)  # channels at half resolution; doubled at each further halving
+    width: int = Field(
+        16, ge=8, multiple_of=8
+    )  # channels at half resolution; doubled at each further halving
     decoder_dim: int = Field(48, ge=1)
 
 
@@ -37,7 +41,9 @@ class STMTiny(STM):
     @staticmethod
     def make_trunk(settings: STMTinySettings) -> Trunk:
         """Return how the encoders are built."""
-        return small_trunk(settings.width, settings.key_dim, settings.value_dim, settings.decoder_dim)
+        return small_trunk(
+            settings.width, settings.key_dim, settings.value_dim, settings.decoder_dim
+        )
 
     @classmethod
     def settings_from_official(cls, state: dict[str, Tensor]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from noisyvos.models.folding import FastConvolution, convolve
+from noisyvos.models.fast.folding import FastConvolution, convolve
 from noisyvos.models.small import norm
 
 
@@ -61,7 +61,9 @@ class ChannelGate(nn.Module):
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__()
         hidden = channels // reduction
-        self.mlp = nn.Sequential(nn.Flatten(), nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+        self.mlp = nn.Sequential(
+            nn.Flatten(), nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale the channels of (N, C, H, W)."""
@@ -107,7 +109,9 @@ class CBAM(nn.Module):
 class FeatureFusion(nn.Module):
     """Join image features with object features: a residual block, attention, a second residual block."""
 
-    def __init__(self, image: int, group: int, outputs: int, reduction: int, normalised: bool = False) -> None:
+    def __init__(
+        self, image: int, group: int, outputs: int, reduction: int, normalised: bool = False
+    ) -> None:
         super().__init__()
         self.block1 = GroupResidualBlock(image + group, outputs, normalised)
         self.attention = CBAM(outputs, reduction)
@@ -116,7 +120,11 @@ class FeatureFusion(nn.Module):
     def forward(self, image: Tensor, group: Tensor) -> Tensor:
         """Map (B, image, H, W) and (B, N, group, H, W) to (B, N, outputs, H, W)."""
         batch, objects = group.shape[:2]
-        if batch == 1 and isinstance(self.block1.conv1, FastConvolution) and isinstance(self.block1.downsample, FastConvolution):
+        if (
+            batch == 1
+            and isinstance(self.block1.conv1, FastConvolution)
+            and isinstance(self.block1.downsample, FastConvolution)
+        ):
             u = self.block1.joined(image, group[0])
         else:
             u = self.block1(torch.cat([spread(image, objects), flat(group)], 1))
@@ -179,6 +187,10 @@ class HiddenUpdater(nn.Module):
 
     def forward(self, deep: Tensor, middle: Tensor, fine: Tensor, hidden: Tensor) -> Tensor:
         """Map features at stride s, s / 2, s / 4 (the finest with the logit appended) and the hidden state to the new one."""
-        joined = self.g16_conv(flat(deep)) + self.g8_conv(F.avg_pool2d(flat(middle), 2)) + self.g4_conv(F.avg_pool2d(flat(fine), 4))
+        joined = (
+            self.g16_conv(flat(deep))
+            + self.g8_conv(F.avg_pool2d(flat(middle), 2))
+            + self.g4_conv(F.avg_pool2d(flat(fine), 4))
+        )
         gates = self.transform(torch.cat([joined, flat(hidden)], 1))
         return gated_update(gates.unflatten(0, hidden.shape[:2]), hidden)

@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 class Choices:
     """What chance decides in one training pass."""
 
-    references: tuple[Tensor | None, ...]  # for t = 1..T-1: (B, R) indices of the memory frames, None = all frames before t
+    references: tuple[
+        Tensor | None, ...
+    ]  # for t = 1..T-1: (B, R) indices of the memory frames, None = all frames before t
     deep_updates: tuple[bool, ...]  # for t = 1..T-2
 
     def rows(self, first: int, count: int) -> "Choices":
         """Return the choices for some samples of the batch."""
-        references = tuple(None if each is None else each[first : first + count] for each in self.references)
+        references = tuple(
+            None if each is None else each[first : first + count] for each in self.references
+        )
         return Choices(references, self.deep_updates)
 
 
@@ -35,7 +39,13 @@ class Pass:
     probabilities: tuple[Tensor, ...]
 
 
-def draw_choices(batch: int, length: int, references: int, deep_update_probability: float, generator: torch.Generator) -> Choices:
+def draw_choices(
+    batch: int,
+    length: int,
+    references: int,
+    deep_update_probability: float,
+    generator: torch.Generator,
+) -> Choices:
     """Draw memory frames (frame 0 and distinct earlier ones, per sample) and deep updates (one a step for the whole batch)."""
     memory: list[Tensor | None] = []
     deep: list[bool] = []
@@ -43,7 +53,10 @@ def draw_choices(batch: int, length: int, references: int, deep_update_probabili
         if t <= references:
             memory.append(None)
         else:
-            rows = [torch.randperm(t - 1, generator=generator)[: references - 1] + 1 for _ in range(batch)]
+            rows = [
+                torch.randperm(t - 1, generator=generator)[: references - 1] + 1
+                for _ in range(batch)
+            ]
             memory.append(torch.stack([torch.cat([row.new_zeros(1), row]) for row in rows]))
         if t < length - 1:
             deep.append(bool(torch.rand((), generator=generator) < deep_update_probability))
@@ -54,12 +67,18 @@ def run(model: "XMem", clip: Clip, choices: Choices) -> Pass:
     """Segment frames 1..T-1 from the mask of frame 0; gradients run through all frames."""
     batch, length, _, height, width = clip.frames.shape
     pads = padding(height, width, model.widths.stride)
-    frames = F.pad(model.normalise(clip.frames).flatten(0, 1), pads).contiguous(memory_format=model.memory_format)
+    frames = F.pad(model.normalise(clip.frames).flatten(0, 1), pads).contiguous(
+        memory_format=model.memory_format
+    )
     per_frame = frames.unflatten(0, (batch, length))
-    selector = (torch.arange(clip.slots, device=frames.device) < clip.num_objects.view(-1, 1)).to(frames.dtype)  # (B, K)
+    selector = (torch.arange(clip.slots, device=frames.device) < clip.num_objects.view(-1, 1)).to(
+        frames.dtype
+    )  # (B, K)
 
     key, shrinkage, selection, features = model.encode_key(frames)
-    keys, shrinkages, selections = (x.unflatten(0, (batch, length)).flatten(3) for x in (key, shrinkage, selection))  # (B, T, C, hw)
+    keys, shrinkages, selections = (
+        x.unflatten(0, (batch, length)).flatten(3) for x in (key, shrinkage, selection)
+    )  # (B, T, C, hw)
     hidden = model.new_hidden(batch, clip.slots, key)
     first = F.pad(clip.first_mask(), pads)
     at = features.of_frames(batch)
@@ -69,15 +88,25 @@ def run(model: "XMem", clip: Clip, choices: Choices) -> Pass:
     logits, probabilities = [], []
     for t in range(1, length):
         memory = choices.references[t - 1]
-        weights = affinity(similarity(_pick(keys, memory, t), _pick(shrinkages, memory, t), keys[:, t], selections[:, t]))
+        weights = affinity(
+            similarity(
+                _pick(keys, memory, t), _pick(shrinkages, memory, t), keys[:, t], selections[:, t]
+            )
+        )
         read = readout(weights, _pick_values(values, memory)).unflatten(-1, key.shape[-2:])
         last = t == length - 1
-        new_hidden, frame_logits, frame_probabilities = model.segment(at[t], read, hidden, selector=selector, update_hidden=not last)
+        new_hidden, frame_logits, frame_probabilities = model.segment(
+            at[t], read, hidden, selector=selector, update_hidden=not last
+        )
         logits.append(_crop(frame_logits, pads, height, width))
         probabilities.append(_crop(frame_probabilities, pads, height, width))
         if not last:
             value, hidden = model.encode_value(
-                per_frame[:, t], at[t].deep, new_hidden, frame_probabilities[:, 1:], deep_update=choices.deep_updates[t - 1]
+                per_frame[:, t],
+                at[t].deep,
+                new_hidden,
+                frame_probabilities[:, 1:],
+                deep_update=choices.deep_updates[t - 1],
             )
             values.append(value.flatten(3))
     return Pass(tuple(logits), tuple(probabilities))

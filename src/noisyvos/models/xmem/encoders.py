@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from noisyvos.models import resnet
-from noisyvos.models.folding import fold_stage, with_fast_convolutions
+from noisyvos.models.fast.folding import fold_stage, with_fast_convolutions
 from noisyvos.models.xmem.blocks import FeatureFusion, HiddenReinforcer, flat, spread
 
 
@@ -38,7 +38,9 @@ class Features:
 
     def at(self, index: int | Tensor, clips: int) -> "Features":
         """Return the features of frame `index` of each of `clips` clips, given features of all their frames."""
-        return Features(*(x.unflatten(0, (clips, -1))[:, index] for x in (self.deep, self.middle, self.fine)))
+        return Features(
+            *(x.unflatten(0, (clips, -1))[:, index] for x in (self.deep, self.middle, self.fine))
+        )
 
     def of_frames(self, clips: int) -> list["Features"]:
         """Return the features of frame 0, 1, ... of each of `clips` clips, given features of all their frames.
@@ -89,7 +91,13 @@ class ValueEncoder(nn.Module):
 
     def add_head(self, widths: Widths) -> None:
         """Create the fusion with the image's deep features and the deep update; called last, to keep the published order."""
-        self.fuser = FeatureFusion(widths.features[0], widths.value_features, widths.value, widths.reduction, widths.normalised)
+        self.fuser = FeatureFusion(
+            widths.features[0],
+            widths.value_features,
+            widths.value,
+            widths.reduction,
+            widths.normalised,
+        )
         if widths.hidden:
             self.hidden_reinforce = HiddenReinforcer(widths.value, widths.hidden)
 
@@ -98,7 +106,13 @@ class ValueEncoder(nn.Module):
         raise NotImplementedError
 
     def forward(
-        self, frames: Tensor, deep: Tensor, hidden: Tensor | None, masks: Tensor, *, deep_update: bool
+        self,
+        frames: Tensor,
+        deep: Tensor,
+        hidden: Tensor | None,
+        masks: Tensor,
+        *,
+        deep_update: bool,
     ) -> tuple[Tensor, Tensor | None]:
         """Return values (B, N, C_v, h, w) and the hidden state, renewed only if `deep_update`.
 
@@ -151,7 +165,9 @@ class KeyProjection(nn.Module):
         nn.init.orthogonal_(self.key_proj.weight)
         nn.init.zeros_(self.key_proj.bias)
 
-    def forward(self, x: Tensor, *, shrinkage: bool = True, selection: bool = True) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def forward(
+        self, x: Tensor, *, shrinkage: bool = True, selection: bool = True
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Map (B, C, h, w) to key (B, C_k, h, w), shrinkage (B, 1, h, w), selection (B, C_k, h, w); what is not wanted is None."""
         return (
             self.key_proj(x),

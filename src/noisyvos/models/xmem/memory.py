@@ -42,7 +42,9 @@ class Memory:
         full = self.settings.max_mid_term_frames * self.frame_size
         if self.settings.enable_long_term and self.working.size >= full:
             if self.count_usage:
-                self.long_term.forget(self.settings.max_long_term_elements - self.settings.num_prototypes)
+                self.long_term.forget(
+                    self.settings.max_long_term_elements - self.settings.num_prototypes
+                )
             self._consolidate()
 
     def read(self, query: Tensor, selection: Tensor | None) -> Tensor:
@@ -54,7 +56,10 @@ class Memory:
             stores = self._stores()
             for store, share in zip(stores, use.split([store.size for store in stores])):
                 store.count(share)
-        parts = [each.mT.unflatten(0, (objects, -1)) for each, objects in zip(found, self.group_sizes, strict=True)]
+        parts = [
+            each.mT.unflatten(0, (objects, -1))
+            for each, objects in zip(found, self.group_sizes, strict=True)
+        ]
         return torch.cat(parts)[None]
 
     def _stores(self) -> list[Store]:
@@ -63,13 +68,23 @@ class Memory:
     def _make_readable(self) -> Readable:
         stores = self._stores()
         size = sum(store.size for store in stores)
-        keys, shrinkage = (torch.cat([getattr(store, name) for store in stores], 2) for name in ("keys", "shrinkage"))
+        keys, shrinkage = (
+            torch.cat([getattr(store, name) for store in stores], 2)
+            for name in ("keys", "shrinkage")
+        )
         groups = []
         for group in range(len(self.group_sizes)):
-            rows = torch.cat([store.values(group).flatten(0, 1).mT for store in stores if store.has(group)])
+            rows = torch.cat(
+                [store.values(group).flatten(0, 1).mT for store in stores if store.has(group)]
+            )
             columns = None
             if len(rows) != size:
-                columns = torch.cat([store.columns(group) + offset for store, offset in zip(stores, (0, stores[0].size))])
+                columns = torch.cat(
+                    [
+                        store.columns(group) + offset
+                        for store, offset in zip(stores, (0, stores[0].size))
+                    ]
+                )
             groups.append(GroupValues(rows.contiguous(), columns))
         return Readable(key_factors(keys, shrinkage), tuple(groups))
 
@@ -80,8 +95,14 @@ class Memory:
         start, stop = self.frame_size, work.size - kept + self.frame_size
         count = min(self.settings.num_prototypes, stop - start)
         chosen = work.usage()[start:stop].topk(count).indices
-        keys, shrinkage, selection = work.keys[..., start:stop], work.shrinkage[..., start:stop], work.selection[..., start:stop]
-        similarities = similarity(keys, shrinkage, keys[..., chosen], selection[..., chosen])  # (1, candidates, prototypes)
+        keys, shrinkage, selection = (
+            work.keys[..., start:stop],
+            work.shrinkage[..., start:stop],
+            work.selection[..., start:stop],
+        )
+        similarities = similarity(
+            keys, shrinkage, keys[..., chosen], selection[..., chosen]
+        )  # (1, candidates, prototypes)
         values, valid = [], []
         for group in range(len(self.group_sizes)):
             candidates, rows = work.candidates(group, start, stop, kept)

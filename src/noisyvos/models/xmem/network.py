@@ -9,11 +9,18 @@ from torch import Tensor
 
 from noisyvos.errors import UserError
 from noisyvos.models.base import MODELS, Clip, ClipOutput, Session, VideoModel
-from noisyvos.models.folding import with_fast_convolutions
+from noisyvos.models.fast.folding import with_fast_convolutions
 from noisyvos.models.matching import aggregate
 from noisyvos.models.xmem import clips
 from noisyvos.models.xmem.decoder import Decoder
-from noisyvos.models.xmem.encoders import Features, KeyProjection, ResNetKeyEncoder, ResNetValueEncoder, ValueEncoder, Widths
+from noisyvos.models.xmem.encoders import (
+    Features,
+    KeyProjection,
+    ResNetKeyEncoder,
+    ResNetValueEncoder,
+    ValueEncoder,
+    Widths,
+)
 from noisyvos.models.xmem.settings import XMemMemory
 from noisyvos.registry import Settings
 
@@ -27,7 +34,9 @@ class XMemSettings(Settings):
     key_dim: int = Field(64, ge=1)
     value_dim: int = Field(512, ge=16)
     hidden_dim: int = Field(64, ge=0)  # 0: no sensory memory
-    single_object: bool = False  # the network of still-image training: no plane for the other objects
+    single_object: bool = (
+        False  # the network of still-image training: no plane for the other objects
+    )
     reference_frames: int = Field(3, ge=1)  # memory frames of a training step
     deep_update_probability: float = Field(0.2, ge=0, le=1)
 
@@ -40,7 +49,9 @@ class XMem(VideoModel):
     """
 
     memory_settings = XMemMemory
-    memory_format: ClassVar[torch.memory_format] = torch.contiguous_format  # of the frames the encoders see
+    memory_format: ClassVar[torch.memory_format] = (
+        torch.contiguous_format
+    )  # of the frames the encoders see
 
     def __init__(self, settings: XMemSettings) -> None:
         super().__init__()
@@ -119,13 +130,25 @@ class XMem(VideoModel):
         return *self.key_proj(features.deep, shrinkage=shrinkage, selection=selection), features
 
     def encode_value(
-        self, frames: Tensor, deep: Tensor, hidden: Tensor | None, masks: Tensor, *, deep_update: bool = True
+        self,
+        frames: Tensor,
+        deep: Tensor,
+        hidden: Tensor | None,
+        masks: Tensor,
+        *,
+        deep_update: bool = True,
     ) -> tuple[Tensor, Tensor | None]:
         """Map frames (B, 3, H, W) and masks (B, N, H, W) to values (B, N, C_v, h, w) and the hidden state."""
         return self.value_encoder(frames, deep, hidden, masks, deep_update=deep_update)
 
     def segment(
-        self, features: Features, readout: Tensor, hidden: Tensor | None, *, selector: Tensor | None = None, update_hidden: bool = True
+        self,
+        features: Features,
+        readout: Tensor,
+        hidden: Tensor | None,
+        *,
+        selector: Tensor | None = None,
+        update_hidden: bool = True,
     ) -> tuple[Tensor | None, Tensor, Tensor]:
         """Return the hidden state, aggregated logits and probabilities (B, N + 1, H, W), background first.
 
@@ -141,7 +164,9 @@ class XMem(VideoModel):
         """Run the training pass (section 3.4) on a batch of clips; memory frames and deep updates come from `generator`."""
         first, whole = clip.place()
         length, settings = clip.frames.shape[1], self.settings
-        choices = clips.draw_choices(whole, length, settings.reference_frames, settings.deep_update_probability, generator)
+        choices = clips.draw_choices(
+            whole, length, settings.reference_frames, settings.deep_update_probability, generator
+        )
         return ClipOutput(clips.run(self, clip, choices.rows(first, len(clip.frames))).logits)
 
     def session(self, *, channels: int, memory: Settings, length: int | None) -> Session:

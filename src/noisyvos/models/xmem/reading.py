@@ -34,7 +34,9 @@ class Readable:
 def key_factors(keys: Tensor, shrinkage: Tensor) -> Tensor:
     """Return the memory's side of the similarity, (M, 2 C + 1): keys (1, C, M), shrinkage (1, 1, M)."""
     k = keys[0].float().mT
-    return torch.cat([2 * k, -k.square(), -torch.ones_like(k[:, :1])], 1) * (shrinkage[0].float().mT / math.sqrt(k.shape[1]))
+    return torch.cat([2 * k, -k.square(), -torch.ones_like(k[:, :1])], 1) * (
+        shrinkage[0].float().mT / math.sqrt(k.shape[1])
+    )
 
 
 def query_factors(query: Tensor, selection: Tensor | None) -> Tensor:
@@ -46,7 +48,9 @@ def query_factors(query: Tensor, selection: Tensor | None) -> Tensor:
     return torch.cat([e * q, e, (e * q.square()).sum(1, keepdim=True)], 1)
 
 
-def read(memory: Readable, query: Tensor, selection: Tensor | None, top_k: int) -> tuple[list[Tensor], Tensor]:
+def read(
+    memory: Readable, query: Tensor, selection: Tensor | None, top_k: int
+) -> tuple[list[Tensor], Tensor]:
     """Return what every group reads, each (Q, N_g * C_v), and how much each element was used by group 0, (M,).
 
     query (1, C, Q), selection (1, C, Q) or None. Each position reads its `top_k` most similar elements, weighted by the

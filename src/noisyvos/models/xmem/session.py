@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 class XMemSession(Session):
     """Sensory, working and long-term memory of one video; objects are numbered within as they appear."""
 
-    def __init__(self, model: "XMem", *, channels: int, settings: XMemMemory, length: int | None) -> None:
+    def __init__(
+        self, model: "XMem", *, channels: int, settings: XMemMemory, length: int | None
+    ) -> None:
         self.model = model.for_inference()
         self.channels = channels
         self.settings = settings
@@ -30,7 +32,9 @@ class XMemSession(Session):
         self.last_deep_update = -settings.deep_update_every
 
     @torch.inference_mode()
-    def step(self, frame: Tensor, *, given: dict[int, Tensor] | None = None, last: bool = False) -> Tensor:
+    def step(
+        self, frame: Tensor, *, given: dict[int, Tensor] | None = None, last: bool = False
+    ) -> Tensor:
         """Take the next frame; see `Session.step`."""
         given = given or {}
         known = len(self.order)
@@ -38,33 +42,51 @@ class XMemSession(Session):
         if not self.order:
             raise ValueError("the first frame of a session must give at least one object")
         asynchronous = self.settings.deep_update_every >= 0
-        memory_frame = not last and (bool(given) or self.time - self.last_memory >= self.settings.mem_every)
+        memory_frame = not last and (
+            bool(given) or self.time - self.last_memory >= self.settings.mem_every
+        )
         predict = known > 0 and len(given) != len(self.order)
         if asynchronous:
-            deep_update = not last and self.time - self.last_deep_update >= self.settings.deep_update_every
+            deep_update = (
+                not last and self.time - self.last_deep_update >= self.settings.deep_update_every
+            )
         else:
             deep_update = memory_frame
         normal_update = not last and (asynchronous or not deep_update)
 
         height, width = frame.shape[-2:]
         pads = padding(height, width, self.model.widths.stride)
-        image = F.pad(self.model.normalise(frame)[None], pads).contiguous(memory_format=self.model.memory_format)
+        image = F.pad(self.model.normalise(frame)[None], pads).contiguous(
+            memory_format=self.model.memory_format
+        )
         select = self.settings.enable_long_term or predict
-        key, shrinkage, selection, features = self.model.encode_key(image, shrinkage=memory_frame, selection=select)
+        key, shrinkage, selection, features = self.model.encode_key(
+            image, shrinkage=memory_frame, selection=select
+        )
         probabilities = None  # (1, N + 1, H, W)
         if predict:
-            read = self.memory.read(key.flatten(2), selection.flatten(2)).unflatten(-1, key.shape[-2:])
+            read = self.memory.read(key.flatten(2), selection.flatten(2)).unflatten(
+                -1, key.shape[-2:]
+            )
             if self.model.memory_format == torch.channels_last:
                 read = read[0].contiguous(memory_format=torch.channels_last)[None]
-            hidden, _, probabilities = self.model.segment(features, read, self.hidden, update_hidden=normal_update)
+            hidden, _, probabilities = self.model.segment(
+                features, read, self.hidden, update_hidden=normal_update
+            )
             self.hidden = hidden if normal_update else self.hidden
         if given:
-            probabilities = self._with_given(probabilities, {c: F.pad(mask.float(), pads) for c, mask in given.items()})
+            probabilities = self._with_given(
+                probabilities, {c: F.pad(mask.float(), pads) for c, mask in given.items()}
+            )
             self._extend_hidden(key)
         if memory_frame:
-            value, hidden = self.model.encode_value(image, features.deep, self.hidden, probabilities[:, 1:], deep_update=deep_update)
+            value, hidden = self.model.encode_value(
+                image, features.deep, self.hidden, probabilities[:, 1:], deep_update=deep_update
+            )
             stored_selection = selection.flatten(2) if self.settings.enable_long_term else None
-            self.memory.add(key.flatten(2), shrinkage.flatten(2), stored_selection, value.flatten(3))
+            self.memory.add(
+                key.flatten(2), shrinkage.flatten(2), stored_selection, value.flatten(3)
+            )
             self.last_memory = self.time
             if deep_update:
                 self.hidden, self.last_deep_update = hidden, self.time
@@ -79,7 +101,10 @@ class XMemSession(Session):
     def _with_given(self, predicted: Tensor | None, given: dict[int, Tensor]) -> Tensor:
         """Join given masks (H, W) with the prediction, from which all given regions are cut out; return (1, N + 1, H, W)."""
         planes = torch.stack(
-            [given[channel] if channel in given else torch.zeros_like(next(iter(given.values()))) for channel in self.order]
+            [
+                given[channel] if channel in given else torch.zeros_like(next(iter(given.values())))
+                for channel in self.order
+            ]
         )
         if predicted is not None:
             free = planes.sum(0) <= 0.5
@@ -91,7 +116,9 @@ class XMemSession(Session):
     def _extend_hidden(self, like: Tensor) -> None:
         known = 0 if self.hidden is None else self.hidden.shape[1]
         new = self.model.new_hidden(1, len(self.order) - known, like)
-        self.hidden = new if self.hidden is None or new is None else torch.cat([self.hidden, new], 1)
+        self.hidden = (
+            new if self.hidden is None or new is None else torch.cat([self.hidden, new], 1)
+        )
 
     def _in_channels(self, probabilities: Tensor) -> Tensor:
         result = probabilities.new_zeros(self.channels + 1, *probabilities.shape[1:])

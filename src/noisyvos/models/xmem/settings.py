@@ -40,5 +40,7 @@ class XMemMemory(Settings):
             return self.enable_long_term_count_usage
         if length is None:
             return True
-        gained = length / (self.max_mid_term_frames - self.min_mid_term_frames) * self.num_prototypes
+        gained = (
+            length / (self.max_mid_term_frames - self.min_mid_term_frames) * self.num_prototypes
+        )
         return gained >= self.max_long_term_elements

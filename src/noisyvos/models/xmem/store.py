@@ -19,7 +19,12 @@ class Store:
         self.keys = self.shrinkage = self.selection = self.use = self.life = None
 
     def add(
-        self, keys: Tensor, shrinkage: Tensor, selection: Tensor | None, values: list[Tensor], valid: list[Tensor] | None = None
+        self,
+        keys: Tensor,
+        shrinkage: Tensor,
+        selection: Tensor | None,
+        values: list[Tensor],
+        valid: list[Tensor] | None = None,
     ) -> None:
         """Append elements: keys (1, C, m), shrinkage (1, 1, m), selection (1, C, m) or None.
 
@@ -29,12 +34,24 @@ class Store:
         serials = torch.arange(self._next, self._next + count, device=keys.device)
         use, life = keys.new_zeros(count), keys.new_full((count,), _NEW_LIFE)
         if self.keys is None:
-            self.keys, self.shrinkage, self.selection, self.use, self.life, self.serials = keys, shrinkage, selection, use, life, serials
+            self.keys, self.shrinkage, self.selection, self.use, self.life, self.serials = (
+                keys,
+                shrinkage,
+                selection,
+                use,
+                life,
+                serials,
+            )
         else:
             self.keys = torch.cat([self.keys, keys], 2)
             self.shrinkage = torch.cat([self.shrinkage, shrinkage], 2)
-            self.selection = None if selection is None else torch.cat([self.selection, selection], 2)
-            self.use, self.life, self.serials = (torch.cat(pair) for pair in ((self.use, use), (self.life, life), (self.serials, serials)))
+            self.selection = (
+                None if selection is None else torch.cat([self.selection, selection], 2)
+            )
+            self.use, self.life, self.serials = (
+                torch.cat(pair)
+                for pair in ((self.use, use), (self.life, life), (self.serials, serials))
+            )
         for group, value in enumerate(values):
             own = serials if valid is None else serials[valid[group]]
             if group == len(self._values):
@@ -86,7 +103,9 @@ class Store:
             values = values[..., :0]
         else:
             values = values[..., start : count - kept + start]
-        return values, torch.arange(stop - start - values.shape[2], stop - start, device=values.device)
+        return values, torch.arange(
+            stop - start - values.shape[2], stop - start, device=values.device
+        )
 
     def remove(self, start: int, stop: int, kept: int) -> None:
         """Drop the elements start..stop; as published, a group's values lose the same range counted from their end."""

@@ -18,15 +18,21 @@ class XMemTinySettings(XMemSettings):
 
     key_dim: int = Field(32, ge=1)
     value_dim: int = Field(64, ge=16)
-    hidden_dim: int = Field(0, ge=0)  # a sensory memory costs time and, in clips of three frames, learns nothing that helps
-    width: int = Field(16, ge=8, multiple_of=8)  # channels at half resolution; doubled at each further halving
+    hidden_dim: int = Field(
+        0, ge=0
+    )  # a sensory memory costs time and, in clips of three frames, learns nothing that helps
+    width: int = Field(
+        16, ge=8, multiple_of=8
+    )  # channels at half resolution; doubled at each further halving
 
 
 def _add_trunk(module: nn.Module, inputs: int, width: int) -> None:
     module.conv1 = nn.Conv2d(inputs, width, 5, 2, 2, bias=False)
     module.norm1 = norm(width)
     module.layer1 = ResidualBlock(width, 2 * width, 2)
-    module.layer2 = nn.Sequential(ResidualBlock(2 * width, 4 * width, 2), ResidualBlock(4 * width, 4 * width, 1))
+    module.layer2 = nn.Sequential(
+        ResidualBlock(2 * width, 4 * width, 2), ResidualBlock(4 * width, 4 * width, 1)
+    )
 
 
 class TinyKeyEncoder(nn.Module):

@@ -1,0 +1,1 @@
+"""What the scores of a grid say."""

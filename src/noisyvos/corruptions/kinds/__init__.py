@@ -1,0 +1,1 @@
+"""Kinds of image corruption, one file each."""

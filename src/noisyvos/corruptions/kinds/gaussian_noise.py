@@ -1,0 +1,23 @@
+"""Sensor noise: independent Gaussian noise on every pixel and channel."""
+
+import numpy as np
+from pydantic import Field
+
+from noisyvos.corruptions.base import CORRUPTIONS
+from noisyvos.registry import Settings
+
+
+class GaussianNoiseSettings(Settings):
+    """`sigma`: standard deviation in grey levels (of 255). The benchmark's levels are 5, 10 and 30."""
+
+    sigma: float = Field(gt=0, le=255)
+
+
+@CORRUPTIONS.register("gaussian_noise", GaussianNoiseSettings)
+def gaussian_noise(
+    frame: np.ndarray, settings: GaussianNoiseSettings, generator: np.random.Generator
+) -> np.ndarray:
+    """Add N(0, sigma^2); nothing is clipped."""
+    return frame + np.float32(settings.sigma) * generator.standard_normal(
+        frame.shape, dtype=np.float32
+    )

@@ -1,0 +1,71 @@
+"""Pictures of masks on frames: what was given, what was predicted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from noisyvos.io.images import VOID, davis_palette
+
+_SHORTEST = 144  # small frames are enlarged to this height, so that a person sees them
+
+
+def overlay(frame: np.ndarray, mask: np.ndarray, opacity: float = 0.45) -> np.ndarray:
+    """Return an RGB frame (H, W, 3) uint8 with every object tinted in its palette colour and outlined; void is white."""
+    palette = davis_palette()
+    palette[VOID] = 255
+    colours = palette[mask]
+    inside = mask > 0
+    out = frame.astype(np.float32)
+    out[inside] = (1 - opacity) * out[inside] + opacity * colours[inside]
+    edge = outline(mask)
+    out[edge] = 0.25 * out[edge] + 0.75 * np.maximum(colours[edge], 96)
+    return out.round().astype(np.uint8)
+
+
+def outline(mask: np.ndarray) -> np.ndarray:
+    """Return the inner outline of every object as a bool map (H, W): object pixels with a 4-neighbour of another id."""
+    padded = np.pad(mask, 1, mode="edge")
+    centre = padded[1:-1, 1:-1]
+    differs = np.zeros(mask.shape, bool)
+    for neighbour in (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]):
+        differs |= neighbour != centre
+    return differs & (mask > 0)
+
+
+def enlarge(image: np.ndarray, height: int = _SHORTEST) -> np.ndarray:
+    """Return an image scaled up to at least `height` rows by a whole factor; larger images come back as they are."""
+    factor = max(1, -(-height // image.shape[0]))
+    if factor == 1:
+        return image
+    method = cv2.INTER_NEAREST if image.ndim == 2 else cv2.INTER_CUBIC
+    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=method)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a sheet: a label and one mask a frame (None draws the bare frame)."""
+
+    label: str
+    masks: Sequence[np.ndarray | None]
+
+
+def sheet(
+    frames: Sequence[np.ndarray], rows: Sequence[Row], gap: int = 4
+) -> tuple[np.ndarray, list[int]]:
+    """Return one RGB picture of rows × frames, and the vertical centre of each row in pixels (for labels)."""
+    drawn = []
+    for row in rows:
+        cells = []
+        for frame, mask in zip(frames, row.masks, strict=True):
+            large = enlarge(frame)
+            if mask is not None:
+                scale = large.shape[0] // frame.shape[0]
+                large = overlay(large, np.kron(mask, np.ones((scale, scale), np.uint8)))
+            cells += [large, np.full((large.shape[0], gap, 3), 255, np.uint8)]
+        drawn.append(np.concatenate(cells[:-1], axis=1))
+    height = drawn[0].shape[0]
+    spacer = np.full((gap, drawn[0].shape[1], 3), 255, np.uint8)
+    picture = np.concatenate([part for row in drawn for part in (row, spacer)][:-1], axis=0)
+    return picture, [index * (height + gap) + height // 2 for index in range(len(rows))]

@@ -1,0 +1,192 @@
+"""ADELE: once the network begins to memorise, labels give way to what it was sure of before; predictions agree over scales.
+
+Liu et al., "Adaptive Early-Learning Correction for Segmentation from Noisy Annotations", CVPR 2022; one curve for all objects.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from noisyvos.losses.memorisation import is_memorising
+from noisyvos.losses.pixels import VOID, Frame, frame
+from noisyvos.losses.region import with_dice
+from noisyvos.losses.selection import pixel_mean
+from noisyvos.methods.base import METHODS
+from noisyvos.methods.remembering import Remembering
+from noisyvos.methods.source_state import SourceState, on_frame, places
+from noisyvos.models.base import Clip, ClipOutput
+from noisyvos.registry import Settings
+
+
+class LabelCorrectionSettings(Settings):
+    """Settings of `adele`."""
+
+    periods: int = Field(20, ge=4)  # epochs of the curve: equal parts of the training
+    fall: float = Field(
+        0.9, gt=0, lt=1
+    )  # r: share of its first slope that the curve must have lost
+    object_threshold: float = Field(
+        0.8, ge=0.5, le=1
+    )  # probability above which a pixel is relabelled as object
+    background_threshold: float = Field(
+        0.8, ge=0.5, le=1
+    )  # and as background; 0.95 in the released code for medical images
+    consistency: float = Field(
+        1.0, ge=0
+    )  # lambda, of the divergence between scales; 0 leaves out the passes at other scales
+    scales: tuple[float, ...] = (0.7, 1.5)  # besides 1
+    sure: float = Field(
+        0.8, ge=0, le=1
+    )  # a frame's highest mean probability of an object from which consistency is asked
+    dice: float = Field(1.0, ge=0)
+
+
+def consistency(frames: Sequence[Frame], sure: float) -> Tensor:
+    """Return the mean over scales and valid pixels of KL(p_s || mean of all p_s), (B,); 0 for frames without a sure object."""
+    logs = torch.stack([each.log_probabilities for each in frames])  # (S, B, C, H, W)
+    mean = logs.logsumexp(0) - float(np.log(len(frames)))
+    divergence = (logs.exp() * (logs - mean)).sum(2).mean(0)
+    valid = frames[0].valid
+    highest = mean[:, 1:].exp().amax(1).masked_fill(~valid, 0).flatten(1).amax(1)
+    return pixel_mean(divergence, valid) * (highest >= sure)
+
+
+@METHODS.register("adele", LabelCorrectionSettings)
+class LabelCorrection(Remembering):
+    """E[-log p_y] + dice on labels that are corrected once, plus consistency over scales."""
+
+    settings: LabelCorrectionSettings
+    averaged = ("top_p", "relabelled", "given_iou")
+
+    def __init__(
+        self, settings: LabelCorrectionSettings, total_iterations: int | None = None
+    ) -> None:
+        # The last prediction of every pixel until the correction, and what is corrected with after it.
+        super().__init__(settings, total_iterations, SourceState(0.0, 1.0))
+        self.overlaps: list[float] = []  # mean IoU with the given labels, of periods that ended
+        self.period, self.sum, self.count = 0, 0.0, 0  # of the present period
+        self.heard: list[
+            tuple[int, int, float, int]
+        ] = []  # of this step: sample, time, sum and number of overlaps
+        self.corrected_from = -1  # iteration; -1: not yet
+
+    def views(self, clip: Clip, *, seed: int, iteration: int) -> list[Clip]:
+        """Return the clip at the other scales, where consistency is asked."""
+        return (
+            [clip.resized(scale) for scale in self.settings.scales]
+            if self.settings.consistency
+            else []
+        )
+
+    def frame_terms(
+        self, now: Frame, iteration: int, scaled: Sequence[Frame] = ()
+    ) -> dict[str, Any]:
+        """Return `ce` (B,), `dice`, `consistency` (B,) if there are frames of other scales, `top_p` = 1 and `total`."""
+        ce = pixel_mean(now.cross_entropy, now.valid)
+        terms: dict[str, Any] = {"total": ce.mean(), "ce": ce, "top_p": 1.0}
+        if scaled:
+            terms["consistency"] = consistency([now, *scaled], self.settings.sure)
+            terms["total"] = (
+                terms["total"] + self.settings.consistency * terms["consistency"].mean()
+            )
+        return with_dice(terms, now, self.settings.dice)
+
+    def clip_loss(
+        self,
+        outputs: list[ClipOutput],
+        clip: Clip,
+        *,
+        teacher: ClipOutput | None = None,
+        iteration: int = 0,
+    ) -> dict[str, Any]:
+        """Return a clip's terms on given or corrected labels, with the share of pixels `relabelled`; the curve and the memory go on."""
+        self.advance(iteration)
+        frames = []
+        for time, logits in enumerate(outputs[0].logits, start=1):
+            given = clip.masks[:, time]
+            if self.corrected_from < 0:
+                self.remember(frame(logits.detach(), given, clip.num_objects), clip, time)
+                target = given
+            else:
+                target = self.corrected(given, clip, time)
+            now, *scaled = (
+                frame(output.logits[time - 1], target, clip.num_objects) for output in outputs
+            )
+            terms = self.frame_terms(now, iteration, scaled)
+            frames.append({**terms, "relabelled": (target != given).float().mean()})
+        return self.over_frames(frames)
+
+    def advance(self, iteration: int) -> None:
+        """Close the period that ended before `iteration`, and decide whether labels are corrected from here on."""
+        period = iteration * self.settings.periods // self.length
+        if period == self.period or self.corrected_from >= 0:
+            return
+        if self.count:
+            self.overlaps.append(self.sum / self.count)
+        self.period, self.sum, self.count = period, 0.0, 0
+        if is_memorising(self.overlaps, self.settings.fall):
+            self.corrected_from = iteration
+
+    @torch.no_grad()
+    def remember(self, now: Frame, clip: Clip, time: int) -> None:
+        """Note the overlap of predictions and given labels for the curve, and the predictions."""
+        predicted = now.probabilities.argmax(1)
+        sums, counts = (
+            torch.zeros(len(predicted), dtype=torch.float64, device=predicted.device)
+            for _ in range(2)
+        )
+        for label in range(1, now.used.shape[1]):
+            ours, theirs = (predicted == label) & now.valid, now.target == label
+            union = (ours | theirs).flatten(1).sum(1)
+            sums += (ours & theirs).flatten(1).sum(1) / union.clamp(min=1).double()
+            counts += union > 0
+        for sample, (total, count) in enumerate(zip(sums.tolist(), counts.tolist(), strict=True)):
+            self.heard.append((clip.place(sample)[0], time, total, int(count)))
+        for place in places(clip, time, "adele"):
+            self.memory.visit(place, now.probabilities[place.sample])
+
+    def end_step(self) -> None:
+        if self.corrected_from >= 0:
+            return
+        super().end_step()
+        own, self.heard = self.heard, []
+        for _, _, total, count in sorted(each for heard in self.from_all(own) for each in heard):
+            self.sum += total
+            self.count += count
+
+    @torch.no_grad()
+    def corrected(self, given: Tensor, clip: Clip, time: int) -> Tensor:
+        """Return labels (B, H, W): what was predicted with more than the threshold, else the given one; void stays."""
+        labels = given.clone()
+        for place in places(clip, time, "adele"):
+            height, width = given.shape[1:]
+            values, visits = self.memory.read(place.keys, place.warp.pixels.numel())
+            mass = (visits.min(0) > 0).astype(np.float32)
+            like = torch.zeros(clip.slots + 1, height, width, device=given.device)
+            highest, label = on_frame(place, values, mass, like).max(0)
+            threshold = torch.where(
+                label > 0, self.settings.object_threshold, self.settings.background_threshold
+            )
+            own = labels[place.sample]
+            labels[place.sample] = torch.where((highest > threshold) & (own != VOID), label, own)
+        return labels
+
+    def state_dict(self) -> dict[str, Any]:
+        progress = {
+            "overlaps": list(self.overlaps),
+            "period": self.period,
+            "sum": self.sum,
+            "count": self.count,
+        }
+        return {**progress, "corrected_from": self.corrected_from, **super().state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.overlaps, self.period, self.sum, self.count = (
+            state[name] for name in ("overlaps", "period", "sum", "count")
+        )
+        self.overlaps, self.corrected_from = list(self.overlaps), state["corrected_from"]
+        super().load_state_dict(state)

@@ -1,0 +1,84 @@
+"""The upper bound: training on the clean labels of the frames that follow the prompt."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from noisyvos.errors import UserError
+from noisyvos.methods.base import METHODS, Method
+from noisyvos.models.base import Clip, ClipOutput
+from noisyvos.registry import Settings
+
+
+class OracleSettings(Settings):
+    """Settings of `oracle_clean`."""
+
+    method: str = (
+        "xmem"  # how the clean labels are learned: any method with one network and no teacher
+    )
+    settings: dict[str, Any] = {}  # noqa: RUF012 (pydantic copies defaults)  # that method's settings
+
+
+@METHODS.register("oracle_clean", OracleSettings)
+class CleanOracle(Method):
+    """Another method, fed with clean labels for t >= 1; the only one that may read them. The prompt stays the given, noisy one."""
+
+    settings: OracleSettings
+    clean_labels = True
+
+    def __init__(self, settings: OracleSettings, total_iterations: int | None = None) -> None:
+        from noisyvos.methods import from_settings
+
+        super().__init__(settings, total_iterations)
+        self.inner: Method = from_settings(settings.method, settings.settings, total_iterations)
+        if self.inner.networks != 1 or self.inner.teacher or self.inner.clean_labels:
+            raise UserError(
+                f"Method 'oracle_clean' takes a method with one network and no teacher, not {settings.method!r}."
+            )
+        self.in_parts, self.in_processes = self.inner.in_parts, self.inner.in_processes
+        self.scalar_learning_rate = self.inner.scalar_learning_rate
+
+    def terms(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        *,
+        num_objects: Tensor,
+        teacher_logits: Tensor | None = None,
+        iteration: int = 0,
+    ) -> dict[str, Any]:
+        """Return the inner method's terms for `target`, which the caller has to take from the clean labels."""
+        return self.inner.terms(logits, target, num_objects=num_objects, iteration=iteration)
+
+    def clip_loss(
+        self,
+        outputs: list[ClipOutput],
+        clip: Clip,
+        *,
+        teacher: ClipOutput | None = None,
+        iteration: int = 0,
+    ) -> dict[str, Any]:
+        """Return the inner method's terms on the clip's clean labels; UserError where the clip has none."""
+        if clip.clean is None:
+            raise UserError(
+                "Method 'oracle_clean' needs the clean labels of the training clips, and this data set carries none."
+            )
+        return self.inner.clip_loss(outputs, replace(clip, masks=clip.clean), iteration=iteration)
+
+    def views(self, clip: Clip, *, seed: int, iteration: int) -> list[Clip]:
+        return self.inner.views(clip, seed=seed, iteration=iteration)
+
+    def end_step(self) -> None:
+        self.inner.from_all = self.from_all
+        self.inner.end_step()
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        return self.inner.parameters()
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.inner.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.inner.load_state_dict(state)

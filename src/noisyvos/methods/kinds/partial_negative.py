@@ -1,0 +1,157 @@
+"""NPN: labels the network keeps predicting become candidates beside the given one; all others count as wrong; views agree.
+
+Sheng et al., "Adaptive Integration of Partial Label Learning and Negative Learning for Enhanced Noisy Label Learning", AAAI 2024,
+for single pixels of video; docs/methods.md says what of it is ours.
+"""
+
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from noisyvos.losses import partial
+from noisyvos.losses.pixels import Frame, frame
+from noisyvos.losses.region import with_dice
+from noisyvos.losses.scribbles import gray
+from noisyvos.losses.selection import pixel_mean
+from noisyvos.methods.base import METHODS
+from noisyvos.methods.remembering import Remembering
+from noisyvos.methods.source_state import CERTAIN, SourceState, on_frame, places
+from noisyvos.models.base import Clip, ClipOutput
+from noisyvos.registry import Settings
+from noisyvos.seeding import torch_generator
+
+
+class PartialNegativeSettings(Settings):
+    """Settings of `npn`; weights, threshold and warm-up are those of ActiSeg-NL (2 of its 6 epochs)."""
+
+    negative: float = Field(0.1, ge=0)  # alpha, weight of negative learning
+    consistency: float = Field(
+        0.2, ge=0
+    )  # beta, weight of agreement between the views; 0 leaves out the pass of the strong one
+    sure: float = Field(
+        0.7, ge=0, le=1
+    )  # tau: a prediction's probability from which the strong view is asked for the same
+    warmup: float = Field(
+        1 / 3, ge=0, le=1
+    )  # share of the training in which only votes are gathered
+    disambiguation: Literal["soft", "hard"] = (
+        "soft"  # candidates count by their votes, or only the one with most
+    )
+    dice: float = Field(1.0, ge=0)
+
+
+def strong_view(clip: Clip, seed: int, iteration: int) -> Clip:
+    """Return a clip in other colours, alike in all frames of a sample; every pixel stays where it is.
+
+    Brightness up to +-0.2, contrast 0.5..1.5, saturation 0..2 and channel gains 0.8..1.2, drawn by (seed, iteration, sample).
+    """
+    changed = []
+    for row, frames in enumerate(clip.frames):
+        drawn = torch.rand(
+            6, generator=torch_generator("strong view", seed, iteration, clip.place(row)[0])
+        ).to(frames)
+        brightness, contrast, saturation = 0.4 * drawn[0] - 0.2, 0.5 + drawn[1], 2 * drawn[2]
+        gains = (0.8 + 0.4 * drawn[3:]).view(3, 1, 1)
+        grey = gray(frames).unsqueeze(1)
+        coloured = (grey + saturation * (frames - grey)) * gains
+        middle = coloured.mean()
+        changed.append((middle + contrast * (coloured - middle) + brightness).clamp(0, 1))
+    return replace(clip, frames=torch.stack(changed))
+
+
+@METHODS.register("npn", PartialNegativeSettings)
+class PartialNegative(Remembering):
+    """Partial-label loss + negative * negative loss + consistency * agreement of views + dice; cross-entropy + dice in the warm-up."""
+
+    settings: PartialNegativeSettings
+    averaged = ("top_p", "replaced")
+
+    def __init__(
+        self, settings: PartialNegativeSettings, total_iterations: int | None = None
+    ) -> None:
+        super().__init__(
+            settings, total_iterations, SourceState(1.0, 1 / CERTAIN)
+        )  # a step of a map is one vote
+
+    def warming(self, iteration: int) -> bool:
+        """Return whether `iteration` lies in the warm-up."""
+        return iteration < self.settings.warmup * self.length
+
+    def views(self, clip: Clip, *, seed: int, iteration: int) -> list[Clip]:
+        """Return the strong view after the warm-up."""
+        return (
+            []
+            if self.warming(iteration) or not self.settings.consistency
+            else [strong_view(clip, seed, iteration)]
+        )
+
+    def frame_terms(
+        self, now: Frame, iteration: int, votes: Tensor | None = None, strong: Frame | None = None
+    ) -> dict[str, Any]:
+        """Return `partial` (B,), `negative` (B,), `agreement` (B,) with a strong view, `replaced` (B,), `dice`, `top_p` = 1 and `total`.
+
+        votes (B, K+1, H, W): how often each label was predicted at a pixel, the present prediction included; None: never.
+        `replaced` is the share of pixels where another candidate than the given label counts most. In the warm-up, and without
+        votes, `partial` is cross-entropy with the given label.
+        """
+        warming = self.warming(iteration)
+        votes = (
+            torch.zeros_like(now.log_probabilities)
+            if votes is None or warming
+            else votes.to(now.log_probabilities)
+        )
+        chosen = partial.candidates(now, votes)
+        weights = partial.candidate_weights(now, votes, chosen)
+        labels = partial.settled_labels(now, weights)
+        settled = replace(now, target=labels)
+        if self.settings.disambiguation == "hard":
+            weights = settled.one_hot.to(weights)
+        loss = pixel_mean(partial.partial_label_loss(now, weights), now.valid)
+        terms: dict[str, Any] = {"total": loss.mean(), "partial": loss, "top_p": 1.0}
+        terms["replaced"] = pixel_mean((labels != now.target).to(loss), now.valid)
+        if not warming:
+            terms["negative"] = pixel_mean(partial.negative_loss(now, chosen), now.valid)
+            terms["total"] = terms["total"] + self.settings.negative * terms["negative"].mean()
+        if strong is not None:
+            terms["agreement"] = pixel_mean(
+                partial.view_consistency(now, strong, self.settings.sure), now.valid
+            )
+            terms["total"] = terms["total"] + self.settings.consistency * terms["agreement"].mean()
+        return with_dice(terms, settled, self.settings.dice)
+
+    def clip_loss(
+        self,
+        outputs: list[ClipOutput],
+        clip: Clip,
+        *,
+        teacher: ClipOutput | None = None,
+        iteration: int = 0,
+    ) -> dict[str, Any]:
+        """Return a clip's terms with the votes as they are with its predictions."""
+        frames = []
+        for time in range(1, clip.masks.shape[1]):
+            now, *views = (
+                frame(output.logits[time - 1], clip.masks[:, time], clip.num_objects)
+                for output in outputs
+            )
+            frames.append(self.frame_terms(now, iteration, self.votes(now, clip, time), *views))
+        return self.over_frames(frames)
+
+    def votes(self, now: Frame, clip: Clip, time: int) -> Tensor:
+        """Return how often each label was predicted at the pixels of frame `time`, the present prediction included, (B, K+1, H, W)."""
+        said = now.log_probabilities.detach()
+        one_hot = torch.zeros_like(said).scatter_(1, said.argmax(1, keepdim=True), 1)
+        votes = torch.zeros_like(one_hot)
+        for place in places(clip, time, "npn"):
+            counts, visits = self.memory.visit(place, one_hot[place.sample])
+            mass = visits.min(0).astype(np.float32) / np.float32(
+                CERTAIN
+            )  # objects that were left out of a clip were visited less
+            votes[place.sample] = (
+                on_frame(place, counts, mass, one_hot[place.sample]) * CERTAIN
+            ).round()
+        return votes

@@ -1,0 +1,52 @@
+"""T-Loss: an object's whole error map is one draw from a Student-t distribution with learned degrees of freedom."""
+
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from noisyvos.losses.pixels import frame
+from noisyvos.losses.region import student_t
+from noisyvos.methods.base import METHODS, Method
+from noisyvos.registry import Settings
+
+
+class StudentTSettings(Settings):
+    """Settings of `tloss`."""
+
+    start: float = 1.0  # initial logarithm of the degrees of freedom
+    learning_rate: float = Field(1e-3, gt=0)  # of that logarithm
+
+
+@METHODS.register("tloss", StudentTSettings)
+class StudentT(Method):
+    """Negative log-likelihood of error maps per pixel, no dice; masks far off as a whole weigh less."""
+
+    settings: StudentTSettings
+
+    def __init__(self, settings: StudentTSettings, total_iterations: int | None = None) -> None:
+        super().__init__(settings, total_iterations)
+        self.log_degrees = torch.nn.Parameter(torch.tensor(settings.start))
+        self.scalar_learning_rate = settings.learning_rate
+
+    def terms(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        *,
+        num_objects: Tensor,
+        teacher_logits: Tensor | None = None,
+        iteration: int = 0,
+    ) -> dict[str, Any]:
+        """Return `robust` (B,), `degrees` (scalar, degrees of freedom), `top_p` = 1 and `total`; see the base class."""
+        loss = student_t(frame(logits, target, num_objects), self.log_degrees)
+        return {
+            "total": loss.mean(),
+            "robust": loss,
+            "degrees": self.log_degrees.detach().exp(),
+            "top_p": 1.0,
+        }
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        return [self.log_degrees]

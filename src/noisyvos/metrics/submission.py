@@ -1,0 +1,156 @@
+"""Whether a zip of masks is what a benchmark's server takes, by the rules of DAVIS or YouTube-VOS, and packing one that is.
+
+Every frame a server asks for, at its original size, as a palette PNG that names only the video's objects, under
+<sequence>/<frame>.png. DAVIS takes no folder around the sequences; the published packing for YouTube-VOS has one,
+Annotations/, which is optional here.
+"""
+
+import io
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from noisyvos.datasets.layout import Sequence, VideoDataset
+from noisyvos.errors import UserError, unknown_name
+from noisyvos.io.masks import MaskCollection, write_mask_zip
+
+RULES = {"davis": "", "youtube_vos": "Annotations/"}  # name: folder around the sequences
+
+
+def problems(path: Path, dataset: VideoDataset, rules: str) -> list[str]:
+    """Return one sentence for everything a server would refuse or ignore in a submission; an empty list if it is right.
+
+    UserError if the rules are unknown, the file is no zip, or `dataset` cannot serve as the measure.
+    """
+    _check_dataset(dataset, rules)
+    if not zipfile.is_zipfile(path):
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such zip.")
+        raise UserError(
+            f"{path}: this is no readable zip. Servers take a zip with <sequence>/<frame>.png."
+        )
+    with zipfile.ZipFile(path) as archive:
+        entries = [name for name in archive.namelist() if not name.endswith("/")]
+        prefix, found = _outer_folder(entries, dataset, rules)
+        if prefix is None:
+            return found
+        wanted = {
+            f"{prefix}{sequence.name}/{frame}.png": sequence
+            for sequence in dataset.sequences.values()
+            for frame in wanted_frames(sequence)
+        }
+        found += [f"{name}: there twice" for name, count in Counter(entries).items() if count > 1]
+        found += [f"{name}: not asked for" for name in sorted(set(entries) - set(wanted))]
+        found += _missing(set(wanted) - set(entries), dataset, prefix)
+        present = set(entries)
+        for name, sequence in wanted.items():
+            if name in present:
+                found += _mask_problems(archive, name, sequence)
+    return found
+
+
+def pack(path: Path, dataset: VideoDataset, rules: str, out: Path) -> None:
+    """Write the masks of a collection that the server asks for to `out`, in the folder it is usually given."""
+    _check_dataset(dataset, rules)
+    with MaskCollection(path) as masks:
+        names = masks.sequences()
+        inner = (
+            RULES[rules] if names and all(name.startswith(RULES[rules]) for name in names) else ""
+        )
+
+        def chosen() -> Iterator[tuple[str, str, bytes]]:
+            for sequence in dataset.sequences.values():
+                for frame in wanted_frames(sequence):
+                    yield (
+                        RULES[rules] + sequence.name,
+                        frame,
+                        masks.read_bytes(inner + sequence.name, frame),
+                    )
+
+        write_mask_zip(out, chosen())
+
+
+def wanted_frames(sequence: Sequence) -> tuple[str, ...]:
+    """Return the frames that a server wants results for, sorted: those the benchmark lists, or all."""
+    return tuple(sorted(sequence.frames if sequence.required is None else sequence.required))
+
+
+def _check_dataset(dataset: VideoDataset, rules: str) -> None:
+    if rules not in RULES:
+        raise unknown_name("rules", rules, RULES)
+    size = dataset.meta.get("settings", {}).get("size")
+    if size is not None:
+        raise UserError(
+            f"{dataset.root}: this dataset was reduced (size: {size}); servers want original sizes. Convert it without `size`."
+        )
+    unlisted = [
+        sequence.name for sequence in dataset.sequences.values() if sequence.required is None
+    ]
+    if rules == "youtube_vos" and unlisted:
+        raise UserError(
+            f"{dataset.root}: {unlisted[0]} has no list of wanted frames, so this is no evaluation set of YouTube-VOS. "
+            "Convert its valid or test split."
+        )
+
+
+def _outer_folder(
+    entries: list[str], dataset: VideoDataset, rules: str
+) -> tuple[str | None, list[str]]:
+    """Return the folder around the sequences ("" or "name/"; None if nothing can be found inside) and what is wrong with it."""
+    if not entries:
+        return None, ["the zip is empty"]
+    heads = {name.split("/", 1)[0] for name in entries}
+    head = next(iter(heads))
+    known = {name.split("/", 1)[0] for name in dataset.sequences}
+    if len(heads) > 1 or head in known:
+        return "", []
+    if f"{head}/" == RULES[rules]:
+        return RULES[rules], []
+    if all("/" not in name for name in entries):
+        return "", []
+    return None, [
+        f"{head}/: a folder around the sequences, which the server does not look into; pack the sequence folders themselves"
+    ]
+
+
+def _missing(names: set[str], dataset: VideoDataset, prefix: str) -> list[str]:
+    """Return a sentence for each missing frame, or one for a sequence of which nothing is there."""
+    found = []
+    for sequence in dataset.sequences.values():
+        lacking = sorted(
+            name
+            for frame in wanted_frames(sequence)
+            if (name := f"{prefix}{sequence.name}/{frame}.png") in names
+        )
+        if lacking and len(lacking) == len(wanted_frames(sequence)):
+            found.append(
+                f"{prefix}{sequence.name}/: the whole sequence is missing ({len(lacking)} frames)"
+            )
+        else:
+            found += [f"{name}: missing" for name in lacking]
+    return found
+
+
+def _mask_problems(archive: zipfile.ZipFile, name: str, sequence: Sequence) -> list[str]:
+    try:
+        with Image.open(io.BytesIO(archive.read(name))) as image:
+            if image.format != "PNG" or image.mode != "P":
+                return [f"{name}: {image.format} of mode {image.mode}; a palette PNG is wanted"]
+            if image.size[::-1] != sequence.size:
+                return [
+                    f"{name}: {image.width}x{image.height}; the frames are {sequence.size[1]}x{sequence.size[0]} (width x height)"
+                ]
+            foreign = sorted(
+                {int(number) for number in np.unique(np.array(image))} - {0, *sequence.objects}
+            )
+    except (OSError, SyntaxError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        return [f"{name}: cannot be read ({error})"]
+    return (
+        [f"{name}: ids {', '.join(map(str, foreign))} are no objects of this video"]
+        if foreign
+        else []
+    )

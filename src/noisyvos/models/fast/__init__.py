@@ -1,0 +1,1 @@
+"""Inference surgery: networks made faster without changing what they compute."""

@@ -1,0 +1,1 @@
+"""What the kinds of label noise share."""

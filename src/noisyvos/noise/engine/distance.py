@@ -1,0 +1,169 @@
+"""Signed distances of one object on a crop around it, and the choice of the most inside pixels, exact to the pixel.
+
+Distances are kept as squared whole numbers, signed: +d^2 inside (to the nearest pixel outside the object), -d^2 outside.
+Comparing them compares the signed Euclidean distances, without rounding: OpenCV's distances are 32-bit floats whose
+squares are within 0.5 of the true whole number as long as distances stay under about 2000 pixels, far more than a crop holds.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil, pi, sqrt
+
+import cv2
+import numpy as np
+from scipy.ndimage import distance_transform_edt
+
+from noisyvos.io.images import VOID
+
+Box = tuple[slice, slice]
+FAR = 1 << 30  # squared distance of a pixel inside an object that fills the whole image
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A crop of an index mask around one object."""
+
+    object_id: int
+    box: Box  # rows, columns in the mask
+    inside: np.ndarray  # (h, w) bool, the clean object
+    score: np.ndarray  # (h, w) int32, signed squared distance
+    area: int  # pixels of the object, which all lie in the crop
+
+    @property
+    def scale(self) -> float:
+        """The object's size in pixels, the square root of its area."""
+        return sqrt(self.area)
+
+
+def histogram(mask: np.ndarray) -> np.ndarray:
+    """Return how many pixels have each of the 256 values, (256,) int64."""
+    if mask.size >= 1 << 24:  # beyond, OpenCV's 32-bit floats would not be exact
+        return np.bincount(mask.ravel(), minlength=256)
+    return cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel().astype(np.int64)
+
+
+def label_boxes(mask: np.ndarray) -> dict[int, Box]:
+    """Return the bounding box of every value but 0 in an index mask, void included, in ascending order."""
+    left, top, width, height = cv2.boundingRect(mask)
+    if not width:
+        return {}
+    crop = mask[top : top + height, left : left + width]
+    labels = np.flatnonzero(histogram(crop)[1:]) + 1
+    boxes = {}
+    for label in labels:
+        x, y, w, h = (
+            cv2.boundingRect((crop == label).view(np.uint8))
+            if len(labels) > 1
+            else (0, 0, width, height)
+        )
+        boxes[int(label)] = slice(top + y, top + y + h), slice(left + x, left + x + w)
+    return boxes
+
+
+def object_boxes(mask: np.ndarray) -> dict[int, Box]:
+    """Return the bounding box of every object id in an index mask, in ascending order."""
+    return {label: box for label, box in label_boxes(mask).items() if label != VOID}
+
+
+def object_ids(mask: np.ndarray) -> list[int]:
+    """Return the object ids in an index mask, ascending, without background and void."""
+    return list(object_boxes(mask))
+
+
+def widen(box: Box, margin: int, size: tuple[int, ...]) -> Box:
+    """Return the box grown by `margin` pixels on every side, within an image of `size`."""
+    rows, columns = (
+        slice(max(0, part.start - margin), min(length, part.stop + margin))
+        for part, length in zip(box, size, strict=True)
+    )
+    return rows, columns
+
+
+_EXACT_DIAGONAL = 1100  # OpenCV's distances are single precision: their squares are exact up to about 1190, whatever its threads
+
+
+def square_distance(inside: np.ndarray) -> np.ndarray:
+    """Return for every True pixel the squared distance to the nearest False pixel, (h, w) int32, 0 at False pixels.
+
+    Outside of the array nothing is known, so an array without a False pixel has distance `FAR` everywhere.
+    """
+    if inside.all():
+        return np.full(inside.shape, FAR, np.int32)
+    if np.hypot(*inside.shape) > _EXACT_DIAGONAL:
+        nearest = distance_transform_edt(inside, return_distances=False, return_indices=True)
+        return sum(
+            (axis - own) ** 2
+            for axis, own in zip(nearest, np.ogrid[: inside.shape[0], : inside.shape[1]])
+        ).astype(np.int32)
+    distance = cv2.distanceTransform(inside.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.rint(distance * distance).astype(np.int32)
+
+
+def cut_patch(
+    mask: np.ndarray, object_id: int, box: Box, margin: int, sides: str = "both"
+) -> Patch:
+    """Return the crop of `margin` >= 1 pixels around an object; its distances are those of the whole image.
+
+    One pixel of margin is enough for inside distances (every way out crosses it), and outside distances end in the object.
+    `sides` may be "inside" or "outside" where the other distances are not needed; they are 0 then.
+    """
+    wide = widen(box, max(1, margin), mask.shape)
+    inside = mask[wide] == object_id
+    score = square_distance(inside) if sides != "outside" else np.zeros(inside.shape, np.int32)
+    if sides != "inside":
+        score -= square_distance(~inside)
+    return Patch(object_id, wide, inside, score, int(np.count_nonzero(inside)))
+
+
+def smooth_distance(patch: Patch) -> np.ndarray:
+    """Return the signed distance to the boundary between pixels, (h, w) float64: half a pixel less than to the next pixel centre."""
+    distance = np.sqrt(np.abs(patch.score)) - 0.5
+    return np.where(patch.inside, distance, -distance)
+
+
+def centred(patch: Patch) -> Iterator[np.ndarray]:
+    """Yield row and column coordinates relative to the object's centre of mass, 1-D float64."""
+    for axis, span in enumerate(patch.box):
+        weights = np.count_nonzero(patch.inside, axis=1 - axis)
+        places = np.arange(span.start, span.stop)
+        yield places - float((weights * places).sum()) / patch.area
+
+
+def growth_margin(area: int, extra: int) -> int:
+    """Return a first guess of how far an object of `area` pixels reaches out to gain `extra` pixels: a disc's, plus a third."""
+    return ceil(1.3 * (sqrt((area + extra) / pi) - sqrt(area / pi))) + 2
+
+
+def hash_pixels(rows: np.ndarray, columns: np.ndarray, seed: int) -> np.ndarray:
+    """Return a seeded 64-bit hash of pixel positions, without collisions within an image (splitmix64 finaliser)."""
+    with np.errstate(over="ignore"):
+        value = (
+            (rows.astype(np.uint64) << np.uint64(32))
+            ^ (columns.astype(np.uint64) & np.uint64(0xFFFFFFFF))
+            ^ np.uint64(seed)
+        )
+        value += np.uint64(0x9E3779B97F4A7C15)
+        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return value ^ (value >> np.uint64(31))
+
+
+def choose_most_inside(
+    score: np.ndarray, allowed: np.ndarray, count: int, seed: int, origin: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (rows, columns) within the crop of the `count` allowed pixels with the largest score, all of them if there are fewer.
+
+    Equal scores are ordered by a hash of the pixel's position relative to `origin` (given in crop coordinates), so that
+    sets of growing `count` are nested and no direction is preferred.
+    """
+    places = np.flatnonzero(allowed)
+    width = allowed.shape[1]
+    if 0 < count < len(places):
+        values = score.ravel()[places]
+        border = np.partition(values, len(values) - count)[len(values) - count]
+        above, ties = places[values > border], places[values == border]
+        order = np.argsort(hash_pixels(ties // width - origin[0], ties % width - origin[1], seed))
+        places = np.concatenate([above, ties[order[: count - len(above)]]])
+    elif count <= 0:
+        places = places[:0]
+    return places // width, places % width

@@ -1,0 +1,214 @@
+"""Kinds that reshape one object at a time: calibration of each object to its IoU on the composited mask.
+
+Such a kind gives, for every object-frame, a function strength -> new shape on a crop, which is the clean shape at strength 0
+and drifts away from it as the strength rises. All randomness is drawn beforehand, so levels of noise share their draws.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from noisyvos.noise.base import GeometricSettings, NoiseSettings, NoisyVideo, Video
+from noisyvos.noise.engine.calibration import START, bisect, with_strength
+from noisyvos.noise.engine.composite import Proposal, composite
+from noisyvos.noise.engine.distance import Patch, cut_patch, object_boxes, object_ids
+from noisyvos.noise.engine.temporal import affected_objects
+
+Shape = Callable[[float], np.ndarray]  # strength -> (h, w) bool on the patch
+ShapeMaker = Callable[
+    [int, Patch], Shape
+]  # (frame index, patch) -> shape; must not depend on how wide the patch is
+SWEEPS = 4  # over the objects of a frame whose noisy shapes push each other
+CLOSE = 0.002  # of IoU, to call an object done when others have moved
+
+
+@dataclass(frozen=True)
+class Search:
+    """Where a kind's strength is sought: the first one tried, the largest, and the least difference that shows."""
+
+    limit: float
+    start: float = START
+    step: float = 0.0
+
+
+@dataclass
+class Candidate:
+    """One object of a frame while its strength is sought."""
+
+    make: ShapeMaker
+    frame: int
+    mask: np.ndarray
+    margin: int
+    patch: Patch
+    shape: Shape
+    noisy: np.ndarray
+
+    def reshape(self, strength: float) -> np.ndarray:
+        """Return the shape at `strength`, on a patch widened until the shape does not run into its edge."""
+        while True:
+            noisy = self.shape(strength)
+            if self.patch.inside.shape == self.mask.shape or not self.cut_off(noisy):
+                return noisy
+            self.margin *= 2
+            self.patch = cut_patch(self.mask, self.patch.object_id, tight(self.patch), self.margin)
+            self.shape = self.make(self.frame, self.patch)
+
+    def cut_off(self, noisy: np.ndarray) -> bool:
+        """Return whether the shape reaches an edge of the patch that is not an edge of the image."""
+        rows, columns = self.patch.box
+        height, width = self.mask.shape
+        return bool(
+            (rows.start > 0 and noisy[0].any())
+            or (rows.stop < height and noisy[-1].any())
+            or (columns.start > 0 and noisy[:, 0].any())
+            or (columns.stop < width and noisy[:, -1].any())
+        )
+
+    def iou(self, strength: float, kept: np.ndarray, others: list["Candidate"]) -> float:
+        """Return the IoU that the object has after compositing with the other shapes as they are."""
+        noisy = self.reshape(strength)
+        final = noisy & ~blocked(self.patch, kept, others)
+        union = np.count_nonzero(final | self.patch.inside)
+        return np.count_nonzero(final & self.patch.inside) / union
+
+    def settle(
+        self, q: float, search: "Search", kept: np.ndarray, others: list["Candidate"]
+    ) -> None:
+        """Take the strength that brings the object nearest to IoU `q`."""
+        strength = bisect(
+            lambda value: self.iou(value, kept, others), q, search.start, search.limit, search.step
+        )
+        self.noisy = self.reshape(strength) if strength > 0 else self.patch.inside
+
+    def final_iou(self, kept: np.ndarray, others: list["Candidate"]) -> float:
+        """Return the IoU of the present shape after compositing."""
+        final = self.noisy & ~blocked(self.patch, kept, others)
+        return np.count_nonzero(final & self.patch.inside) / np.count_nonzero(
+            final | self.patch.inside
+        )
+
+
+def tight(patch: Patch) -> tuple[slice, slice]:
+    """Return the object's bounding box in the image."""
+    rows, columns = np.flatnonzero(patch.inside.any(1)), np.flatnonzero(patch.inside.any(0))
+    top, left = patch.box[0].start, patch.box[1].start
+    return slice(top + int(rows[0]), top + int(rows[-1]) + 1), slice(
+        left + int(columns[0]), left + int(columns[-1]) + 1
+    )
+
+
+def blocked(patch: Patch, kept: np.ndarray, others: list[Candidate]) -> np.ndarray:
+    """Return which pixels of the patch the object cannot have: void, untouched objects, and better claims of the others."""
+    result = kept[patch.box].copy()
+    for other in others:
+        mine, theirs = overlap(patch.box, other.patch.box)
+        if mine is None or theirs is None:
+            continue
+        score, rival = patch.score[mine], other.patch.score[theirs]
+        better = (rival > score) | ((rival == score) & (other.patch.object_id < patch.object_id))
+        result[mine] |= other.noisy[theirs] & better
+    return result
+
+
+def overlap(
+    first: tuple[slice, slice], second: tuple[slice, slice]
+) -> tuple[tuple[slice, ...] | None, tuple[slice, ...] | None]:
+    """Return the common part of two boxes in the coordinates of each, or (None, None)."""
+    mine, theirs = [], []
+    for a, b in zip(first, second, strict=True):
+        start, stop = max(a.start, b.start), min(a.stop, b.stop)
+        if start >= stop:
+            return None, None
+        mine.append(slice(start - a.start, stop - a.start))
+        theirs.append(slice(start - b.start, stop - b.start))
+    return tuple(mine), tuple(theirs)
+
+
+def reshape_objects(
+    video: Video,
+    settings: GeometricSettings,
+    make: ShapeMaker,
+    search: Search,
+    margin: float = 0.25,
+) -> NoisyVideo:
+    """Reshape every touched object to IoU q; patches first have `margin` of the object's size around it."""
+    objects = [object_ids(mask) for mask in video.masks]
+    touched = affected_objects(video, settings, objects)
+
+    def apply(strength: float | None) -> NoisyVideo:
+        result = NoisyVideo([])
+        for t, mask in enumerate(video.masks):
+            if settings.q == 1:
+                noisy, rescued = mask.copy(), set()
+            else:
+                candidates = start_candidates(mask, t, touched[t], make, margin)
+                calibrate(mask, candidates, settings.q, strength, search)
+                noisy, rescued = composite(mask, [Proposal(c.patch, c.noisy) for c in candidates])
+            result.masks.append(noisy)
+            result.affected |= {(t, i) for i in touched[t]}
+            result.rescued |= {(t, i) for i in rescued}
+        return result
+
+    return with_strength(video, settings, apply)
+
+
+def start_candidates(
+    mask: np.ndarray, t: int, ids: list[int], make: ShapeMaker, margin: float
+) -> list[Candidate]:
+    """Return the objects of a frame in their clean shape."""
+    boxes = object_boxes(mask) if ids else {}
+    candidates = []
+    for i in ids:
+        size = max(part.stop - part.start for part in boxes[i])
+        pixels = int(margin * size) + 4
+        patch = cut_patch(mask, i, boxes[i], pixels)
+        candidates.append(Candidate(make, t, mask, pixels, patch, make(t, patch), patch.inside))
+    return candidates
+
+
+def calibrate(
+    mask: np.ndarray, candidates: list[Candidate], q: float, strength: float | None, search: Search
+) -> None:
+    """Find every object's shape, again for those that others have pushed off their IoU, a few times over."""
+    kept = mask != 0
+    for candidate in candidates:
+        kept[candidate.patch.box][candidate.patch.inside] = False
+    if strength is not None:
+        for candidate in candidates:
+            candidate.noisy = (
+                candidate.reshape(strength) if strength > 0 else candidate.patch.inside
+            )
+        return
+    for sweep in range(SWEEPS):
+        settled = True
+        for candidate in candidates:
+            others = [other for other in candidates if other is not candidate]
+            if sweep and abs(candidate.final_iou(kept, others) - q) <= CLOSE:
+                continue
+            candidate.settle(q, search, kept, others)
+            settled = False
+        if settled or len(candidates) == 1:
+            return
+
+
+def reshape_once(
+    video: Video,
+    settings: NoiseSettings,
+    make: Callable[[int, Patch], np.ndarray],
+    margin: Callable[[Patch], int],
+) -> NoisyVideo:
+    """Give every touched object the shape that `make(frame index, patch)` returns, without calibration."""
+    touched = affected_objects(video, settings, [object_ids(mask) for mask in video.masks])
+    result = NoisyVideo([], {(t, i) for t, ids in enumerate(touched) for i in ids})
+    for t, mask in enumerate(video.masks):
+        boxes = object_boxes(mask) if touched[t] else {}
+        proposals = []
+        for i in touched[t]:
+            patch = cut_patch(mask, i, boxes[i], 1)
+            patch = cut_patch(mask, i, boxes[i], margin(patch))
+            proposals.append(Proposal(patch, make(t, patch)))
+        noisy, rescued = composite(mask, proposals)
+        result.masks.append(noisy)
+        result.rescued |= {(t, i) for i in rescued}
+    return result

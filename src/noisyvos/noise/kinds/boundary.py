@@ -1,0 +1,73 @@
+"""The core sweep: dilate (labels too large), erode (too small) and mix (either, so roughly unbiased), at an exact IoU."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from noisyvos.noise.base import NOISE, GeometricSettings, NoisyVideo, Video
+from noisyvos.noise.engine.calibration import with_strength
+from noisyvos.noise.engine.distance import object_ids
+from noisyvos.noise.engine.ranked import Plan, rank_frame
+from noisyvos.noise.engine.temporal import affected_objects, normal_draws
+from noisyvos.seeding import seed_for
+
+
+@NOISE.register("dilate", GeometricSettings)
+def dilate(video: Video, settings: GeometricSettings) -> NoisyVideo:
+    """Grow every touched object to IoU q."""
+    return move_boundaries(video, settings, lambda t, i: True)
+
+
+@NOISE.register("erode", GeometricSettings)
+def erode(video: Video, settings: GeometricSettings) -> NoisyVideo:
+    """Shrink every touched object to IoU q."""
+    return move_boundaries(video, settings, lambda t, i: False)
+
+
+@NOISE.register("mix", GeometricSettings)
+def mix(video: Video, settings: GeometricSettings) -> NoisyVideo:
+    """Grow or shrink every touched object-frame to IoU q, each with probability 1/2 (once per object if persistent)."""
+    ids = sorted({i for mask in video.masks for i in object_ids(mask)})
+    draws = {
+        i: [bool(draw[0] > 0) for draw in normal_draws(video, settings, "direction", i)]
+        for i in ids
+    }
+    return move_boundaries(video, settings, lambda t, i: draws[i][t])
+
+
+def move_boundaries(
+    video: Video, settings: GeometricSettings, grows: Callable[[int, int], bool]
+) -> NoisyVideo:
+    """Grow or shrink each touched object of each frame, as `grows(frame index, object id)` says."""
+    objects = [object_ids(mask) for mask in video.masks]
+    touched = affected_objects(video, settings, objects)
+
+    def apply(strength: float | None) -> NoisyVideo:
+        result = NoisyVideo([])
+        for t, mask in enumerate(video.masks):
+            plans = {i: plan_for(video, settings, t, i, grows(t, i), strength) for i in touched[t]}
+            noisy, rescued = rank_frame(mask, plans)
+            result.masks.append(noisy)
+            result.affected |= {(t, i) for i in touched[t]}
+            result.rescued |= {(t, i) for i in rescued}
+        return result
+
+    return with_strength(video, settings, apply)
+
+
+def plan_for(
+    video: Video,
+    settings: GeometricSettings,
+    t: int,
+    object_id: int,
+    grow: bool,
+    strength: float | None,
+) -> Plan:
+    """Return what becomes of one object-frame; persistent noise orders pixels relative to the object's centre, the same in all frames."""
+    q = settings.q if strength is None else None
+    purpose = ("noise", "order", video.kind, video.seed, *video.key, object_id)
+    if settings.temporal != "persistent":
+        return Plan(grow, seed_for(*purpose, video.frames[t]), q, strength)
+    rows, columns = np.nonzero(video.masks[t] == object_id)
+    centre = round(float(rows.mean())), round(float(columns.mean()))
+    return Plan(grow, seed_for(*purpose), q, strength, centre)

@@ -1,0 +1,63 @@
+"""Annotation errors in the manner of COCO-N: each object is roughly outlined, wobbly, too large or small, or left alone.
+
+Source: the COCO-N / noisy instance segmentation benchmark's three levels (easy, medium, hard). Its class flips are left out,
+since video object segmentation has no classes.
+"""
+
+from typing import Literal
+
+import cv2
+import numpy as np
+from pydantic import Field
+
+from noisyvos.noise.base import NOISE, NoiseSettings, NoisyVideo, Video
+from noisyvos.noise.engine.contours import fill, outer_contours, simplify
+from noisyvos.noise.engine.distance import Patch
+from noisyvos.noise.engine.shapes import reshape_once
+
+LEVELS = {  # probability of each error, Douglas-Peucker tolerance, vertex jitter, square kernel, all lengths in pixels
+    "easy": (0.2, 5.0, 2.0, 3),
+    "medium": (0.25, 10.0, 3.0, 5),
+    "hard": (0.3, 15.0, 4.0, 7),
+}
+
+
+class CocoSettings(NoiseSettings):
+    """`scale`: factor on all lengths, for frames far from 480p."""
+
+    level: Literal["easy", "medium", "hard"] = "medium"
+    scale: float = Field(1.0, gt=0, le=10)
+    temporal: Literal["iid"] = "iid"
+
+
+@NOISE.register("coco_n", CocoSettings)
+def coco_n(video: Video, settings: CocoSettings) -> NoisyVideo:
+    """Give each object one of approximation, localisation, scale (with the level's probability each) or no error."""
+    share, tolerance, wobble, kernel = LEVELS[settings.level]
+    kernel = 2 * round((kernel - 1) / 2 * settings.scale) + 1
+
+    def make(t: int, patch: Patch) -> np.ndarray:
+        random = video.generator("error", patch.object_id, video.frames[t])
+        error = int(random.random() / share)
+        if error == 0:
+            lines = [
+                simplify(line, tolerance * settings.scale) for line in outer_contours(patch.inside)
+            ]
+            return fill(patch.inside.shape, lines)
+        if error == 1:
+            lines = outer_contours(patch.inside, every_pixel=False)
+            moved = [
+                np.rint(line + random.normal(0, wobble * settings.scale, line.shape))
+                for line in lines
+            ]
+            return fill(patch.inside.shape, moved)
+        if error == 2:
+            change = cv2.dilate if random.random() < 0.5 else cv2.erode
+            return change(
+                patch.inside.astype(np.uint8), np.ones((kernel, kernel), np.uint8)
+            ).astype(bool)
+        return patch.inside
+
+    return reshape_once(
+        video, settings, make, lambda patch: round(6 * wobble * settings.scale) + kernel
+    )

@@ -1,0 +1,73 @@
+"""Wrong labels of whole objects: annotations that are missing for a while (drop) and identity switches (swap)."""
+
+from pydantic import Field
+
+from noisyvos.noise.base import NOISE, NoisyVideo, Video
+from noisyvos.noise.engine.distance import object_ids
+from noisyvos.registry import Settings
+
+
+class RateSettings(Settings):
+    """`rate`: the share of object-frames that is to be wrong, over the dataset."""
+
+    rate: float = Field(gt=0, le=1)
+
+
+def frames_of_objects(video: Video) -> dict[int, list[int]]:
+    """Return for every object id the indices of the frames that show it."""
+    frames: dict[int, list[int]] = {}
+    for t, mask in enumerate(video.masks):
+        for i in object_ids(mask):
+            frames.setdefault(i, []).append(t)
+    return dict(sorted(frames.items()))
+
+
+@NOISE.register("drop", RateSettings)
+def drop(video: Video, settings: RateSettings) -> NoisyVideo:
+    """Make each object background during one block of the frames that show it, of the given share, at a random place.
+
+    The length is rounded up or down at random, so that the rate holds on average even in short videos. The first frame
+    keeps at least one object: otherwise the block of one that is dropped there starts a frame later.
+    """
+    frames = frames_of_objects(video)
+    blocks: dict[int, list[int]] = {}
+    for i, shown in frames.items():
+        random = video.generator("block", i)
+        length = int(settings.rate * len(shown) + random.random())
+        start = int(random.integers(0, len(shown) - length + 1))
+        blocks[i] = shown[start : start + length]
+    at_start = [i for i, shown in frames.items() if shown[0] == 0]
+    if at_start and all(0 in blocks[i] for i in at_start):
+        spared = at_start[int(video.generator("spared").integers(len(at_start)))]
+        blocks[spared] = frames[spared][1 : len(blocks[spared]) + 1]
+    masks = [mask.copy() for mask in video.masks]
+    for i, block in blocks.items():
+        for t in block:
+            masks[t][video.masks[t] == i] = 0
+    return NoisyVideo(masks, {(t, i) for i, block in blocks.items() for t in block})
+
+
+@NOISE.register("swap", RateSettings)
+def swap(video: Video, settings: RateSettings) -> NoisyVideo:
+    """Exchange the ids of pairs of objects from a random frame on, an identity switch; videos with one object stay as they are.
+
+    The switch is placed so that on average `rate` of the pair's frames are wrong, and never in the first frame, where it
+    would be a new naming instead of an error. With an odd number of objects one of them stays out.
+    """
+    frames = frames_of_objects(video)
+    random = video.generator("pairs")
+    order = [int(i) for i in random.permutation(list(frames))]
+    low, high = (
+        (1 - 2 * settings.rate, 1.0) if settings.rate <= 0.5 else (0.0, 2 * (1 - settings.rate))
+    )
+    masks = [mask.copy() for mask in video.masks]
+    result = NoisyVideo(masks, eligible=0)
+    for first, second in zip(order[0::2], order[1::2]):
+        start = max(1, round((low + (high - low) * float(random.random())) * len(masks)))
+        result.eligible += len(frames[first]) + len(frames[second])
+        for t in range(start, len(masks)):
+            clean = video.masks[t]
+            masks[t][clean == first] = second
+            masks[t][clean == second] = first
+        result.affected |= {(t, i) for i in (first, second) for t in frames[i] if t >= start}
+    return result

@@ -1,0 +1,114 @@
+"""SMART's Markov contour noise: a random walk of the boundary band, united with the object and smoothed.
+
+As released, it can only add pixels before the smoothing, the structure's scale has no effect, and nothing seeds it.
+"""
+
+from collections.abc import Callable, Iterator
+from math import ceil
+from typing import Literal
+
+import cv2
+import numpy as np
+from pydantic import Field
+
+from noisyvos.io.images import VOID
+from noisyvos.noise.base import NOISE, NoiseSettings, NoisyVideo, Video
+from noisyvos.noise.engine.distance import Box, Patch, label_boxes, object_ids, widen
+from noisyvos.noise.engine.shapes import reshape_once
+
+SQUARE = np.ones((3, 3), np.uint8)
+Rounds = Iterator[
+    tuple[np.ndarray, bool]
+]  # per round: pixels that may change (h, w) uint8 0 or 1, whether the band grows
+
+
+class MarSettings(NoiseSettings):
+    """`parity: true` treats void and overlaps as released: void is one more object and then erased, higher ids overwrite."""
+
+    p: float = Field(0.5, ge=0, le=1)
+    rounds: int = Field(30, ge=0, le=1000)
+    sigma: float = Field(3.0, gt=0, le=50)
+    parity: bool = False
+    temporal: Literal["iid"] = "iid"
+
+    @property
+    def reach(self) -> int:
+        """Pixels beyond which a mask can neither change nor be felt: the band's way, then the smoothing's support and one more."""
+        return 1 + self.rounds + ceil(4 * self.sigma) + 1
+
+
+@NOISE.register("mar_smart", MarSettings)
+def mar_smart(video: Video, settings: MarSettings) -> NoisyVideo:
+    """Perturb every touched object's contour."""
+
+    def rounds(t: int, label: int, size: tuple[int, ...]) -> Rounds:
+        random = video.generator("band", label, video.frames[t])
+        grows = random.random(settings.rounds) > 0.5
+        yield from zip(events(random, size, settings.p), grows.tolist())
+
+    if settings.parity:
+        masks = [
+            released(
+                mask,
+                settings,
+                lambda label, box, t=t: rounds(
+                    t, label, tuple(part.stop - part.start for part in box)
+                ),
+            )
+            for t, mask in enumerate(video.masks)
+        ]
+        return NoisyVideo(
+            masks, {(t, i) for t, mask in enumerate(video.masks) for i in object_ids(mask)}
+        )
+
+    def make(t: int, patch: Patch) -> np.ndarray:
+        return perturb(patch.inside, rounds(t, patch.object_id, patch.inside.shape), settings.sigma)
+
+    return reshape_once(video, settings, make, lambda patch: settings.reach)
+
+
+def events(random: np.random.Generator, size: tuple[int, ...], p: float) -> Iterator[np.ndarray]:
+    """Yield independent events of probability `p` for every pixel, (h, w) uint8 of 0 and 1, anew each time."""
+    while True:
+        if p != 0.5:
+            yield (random.random(size, dtype=np.float32) < p).view(np.uint8)
+            continue
+        coins = np.frombuffer(random.bytes(size[0] * size[1]), np.uint8).reshape(
+            size
+        )  # each byte holds eight of them
+        for bit in range(8):
+            yield (coins >> bit) & 1
+
+
+def perturb(inside: np.ndarray, rounds: Rounds, sigma: float) -> np.ndarray:
+    """Return the perturbed object (h, w) bool: its band of boundary pixels walks, is united with it and smoothed."""
+    picture = inside.astype(np.uint8)
+    outer = cv2.dilate(picture, SQUARE, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    band = outer ^ cv2.erode(picture, SQUARE, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    for free, grow in rounds:
+        change = cv2.dilate if grow else cv2.erode
+        moved = change(band, SQUARE, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+        band ^= (band ^ moved) & free
+    return smooth(picture | band, sigma)
+
+
+def smooth(picture: np.ndarray, sigma: float) -> np.ndarray:
+    """Return where the Gaussian of a 0/1 picture, cut off at 4 sigma and reflected at the border, exceeds 1/2, (h, w) bool."""
+    radius = int(4 * sigma + 0.5)
+    weights = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
+    weights /= weights.sum()
+    return (
+        cv2.sepFilter2D(picture, cv2.CV_64F, weights, weights, borderType=cv2.BORDER_REFLECT) > 0.5
+    )
+
+
+def released(
+    mask: np.ndarray, settings: MarSettings, rounds_for: Callable[[int, Box], Rounds]
+) -> np.ndarray:
+    """Return what the released process makes of a mask, given the draws of each label on its crop `box`."""
+    noisy = np.zeros_like(mask)
+    for label, tight in label_boxes(mask).items():
+        box = widen(tight, settings.reach, mask.shape)
+        noisy[box][perturb(mask[box] == label, rounds_for(label, box), settings.sigma)] = label
+    noisy[noisy == VOID] = 0
+    return noisy

@@ -1,0 +1,60 @@
+"""Misplaced labels: each object rotated, scaled and moved as a whole."""
+
+from math import atan2, cos, exp, radians, sin
+
+import numpy as np
+from pydantic import Field
+from scipy.ndimage import affine_transform
+
+from noisyvos.noise.base import NOISE, GeometricSettings, NoisyVideo, Video
+from noisyvos.noise.engine.distance import Patch, centred, object_ids, smooth_distance
+from noisyvos.noise.engine.shapes import Search, Shape, reshape_objects
+from noisyvos.noise.engine.temporal import normal_draws, uniform
+
+FULL = 0.05  # shift from which on rotation and scale act in full; below they fade, so that strength 0 is the clean object
+
+
+class ShiftSettings(GeometricSettings):
+    """`angle`: largest rotation in degrees; `spread`: standard deviation of the log of the scale. Both 0: a pure shift."""
+
+    angle: float = Field(5.0, ge=0, le=180)
+    spread: float = Field(0.02, ge=0, le=1)
+
+
+@NOISE.register("shift", ShiftSettings)
+def shift(video: Video, settings: ShiftSettings) -> NoisyVideo:
+    """Rotate by U(-angle, angle), scale by exp(N(0, spread)), move by f sqrt(A) in a uniform direction; f is bisected to q.
+
+    The signed distance is moved, with linear interpolation, so that shifts act below the pixel; an object that the image border
+    cuts is taken to go on beyond it.
+    """
+    ids = sorted({i for mask in video.masks for i in object_ids(mask)})
+    draws = {i: list(normal_draws(video, settings, "motion", i, 4)) for i in ids}
+
+    def make(t: int, patch: Patch) -> Shape:
+        turn, size, down, right = (float(value) for value in draws[patch.object_id][t])
+        angle = radians(settings.angle) * (2 * uniform(turn) - 1)
+        heading = atan2(down, right)
+        distance = smooth_distance(patch)
+        centre = np.array([-axis[0] for axis in centred(patch)])  # of mass, in patch coordinates
+
+        def shape(strength: float) -> np.ndarray:
+            share = min(1.0, strength / FULL)
+            move = strength * patch.scale * np.array([sin(heading), cos(heading)])
+            return moved(distance, centre, share * angle, exp(share * settings.spread * size), move)
+
+        return shape
+
+    return reshape_objects(video, settings, make, Search(limit=2.0))
+
+
+def moved(
+    distance: np.ndarray, centre: np.ndarray, angle: float, scale: float, move: np.ndarray
+) -> np.ndarray:
+    """Return where the signed distance is positive after rotating and scaling about `centre` and moving by `move` pixels."""
+    back = (
+        np.array([[cos(angle), sin(angle)], [-sin(angle), cos(angle)]]) / scale
+    )  # from new to old coordinates
+    offset = centre - back @ (centre + move)
+    value = affine_transform(distance, back, offset, order=1, mode="nearest")
+    return np.rint(value * 2.0**20) > 0

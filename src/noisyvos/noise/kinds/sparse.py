@@ -1,0 +1,114 @@
+"""Too few labels rather than wrong ones: frames without annotation (frame_delete), scribbles instead of masks (scribble, strokes).
+
+Pixels without a label are void (255), which every loss ignores.
+"""
+
+import cv2
+import numpy as np
+from pydantic import Field, model_validator
+
+from noisyvos.datasets.scribbles import Hand, scribbles, thin
+from noisyvos.io.images import VOID
+from noisyvos.noise.base import NOISE, NoisyVideo, Video
+from noisyvos.noise.engine.distance import cut_patch, object_boxes, square_distance
+from noisyvos.registry import Settings
+
+
+class FrameDeleteSettings(Settings):
+    """Either `keep`, the share of frames that stay labelled, or `labelled`, their number per video (2: two-shot)."""
+
+    keep: float | None = Field(None, gt=0, le=1)
+    labelled: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def one_of_both(self) -> "FrameDeleteSettings":
+        """Refuse both and neither."""
+        if (self.keep is None) == (self.labelled is None):
+            raise ValueError(
+                "give either keep (a share of frames) or labelled (a number of frames per video)"
+            )
+        return self
+
+
+@NOISE.register("frame_delete", FrameDeleteSettings)
+def frame_delete(video: Video, settings: FrameDeleteSettings) -> NoisyVideo:
+    """Take the labels of all but some frames away; the first frame, which prompts, always stays."""
+    count = len(video.masks)
+    wanted = (
+        settings.labelled
+        if settings.labelled is not None
+        else round(float(settings.keep or 0) * count)
+    )
+    others = video.generator("frames").permutation(np.arange(1, count))
+    kept = {0, *(int(t) for t in others[: max(0, wanted - 1)])}
+    return NoisyVideo(
+        [
+            mask.copy() if t in kept else np.full_like(mask, VOID)
+            for t, mask in enumerate(video.masks)
+        ]
+    )
+
+
+class ScribbleSettings(Settings):
+    """`width` of a scribble in pixels."""
+
+    width: int = Field(3, ge=1, le=31)
+
+
+@NOISE.register("scribble", ScribbleSettings)
+def scribble(video: Video, settings: ScribbleSettings) -> NoisyVideo:
+    """Keep of each object its morphological skeleton drawn `width` pixels wide, and one stroke of background; the rest is void."""
+    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (settings.width, settings.width))
+    masks = []
+    for t, mask in enumerate(video.masks):
+        noisy = np.full_like(mask, VOID)
+        for i, box in object_boxes(mask).items():
+            patch = cut_patch(mask, i, box, settings.width)
+            line = cv2.dilate(skeleton(patch.inside), brush).astype(bool) & patch.inside
+            noisy[patch.box][line] = i
+        stroke = background_stroke(
+            mask == 0, settings.width, video.generator("stroke", video.frames[t])
+        )
+        noisy[stroke] = 0
+        masks.append(noisy)
+    return NoisyVideo(masks)
+
+
+def background_stroke(
+    background: np.ndarray, width: int, random: np.random.Generator
+) -> np.ndarray:
+    """Return a straight stroke between two random background pixels, without what comes near an object, (H, W) bool."""
+    deep = square_distance(background) > width * width
+    places = np.argwhere(deep if deep.any() else background)
+    canvas = np.zeros(background.shape, np.uint8)
+    if not len(places):
+        return canvas.astype(bool)
+    a, b = places[random.integers(len(places), size=2)]
+    cv2.line(canvas, (int(a[1]), int(a[0])), (int(b[1]), int(b[0])), 1, width)
+    return canvas.astype(bool) & (deep if deep.any() else background)
+
+
+def skeleton(inside: np.ndarray) -> np.ndarray:
+    """Return the skeleton of a bool mask as 0/1 uint8, never empty for a non-empty mask."""
+    picture = thin(inside)
+    if not picture.any() and inside.any():
+        picture[np.unravel_index(np.argmax(square_distance(inside)), inside.shape)] = 1
+    return picture
+
+
+class StrokeSettings(Settings):
+    """Strokes as a person draws them: `trim` is the most cut off each end (a share), `strokes` the most for one object."""
+
+    trim: float = Field(0.2, ge=0, le=0.4)
+    strokes: int = Field(2, ge=1)
+    wobble: float = Field(2.0, ge=0)  # pixels that an end may be off
+
+
+@NOISE.register("strokes", StrokeSettings)
+def strokes(video: Video, settings: StrokeSettings) -> NoisyVideo:
+    """Keep strokes along the middle of each object and of the background on all sides; the rest is void."""
+    hand = Hand(settings.trim, settings.strokes, settings.wobble)
+    frames = zip(video.frames, video.masks, strict=True)
+    return NoisyVideo(
+        [scribbles(mask, hand, video.generator("stroke", frame)) for frame, mask in frames]
+    )

@@ -1,0 +1,1 @@
+"""The parameter files: reading, presets, validation."""

@@ -1,0 +1,193 @@
+"""What a preset would run, and about how much disk and time it would take; nothing is written."""
+
+from pathlib import Path
+from typing import Any
+
+from noisyvos.params.validate import check, missing_names, read_preset
+from noisyvos.pipeline.catalog import FAMILIES
+from noisyvos.pipeline.grid import STAGES, Catalogue, Cells, expand
+from noisyvos.pipeline.speed import SPEED, Speed, Workload, read_speeds, settings_hash, workloads
+
+_OPTIMISER = 3  # a checkpoint holds the weights and two moments of Adam
+
+
+def describe(
+    name: str, params: Path, converted: Path = Path("data/converted"), speeds: Path = SPEED
+) -> str:
+    """Return the plan of a preset as text, with a line `training cells: N`; UserError for an unknown or wrong preset.
+
+    speeds: the step times measured on this machine, which hours are computed from; there may be none.
+    """
+    check(params, settings=False)
+    preset, catalogue = read_preset(params, name), Catalogue(params)
+    cells = expand(preset, catalogue)
+    lines = [f"preset {name}: {preset.title}"]
+    lines += [f"  {stage:<14} {len(cells[stage]):>5}" for stage in STAGES if cells[stage]]
+    lines.append("blocks:")
+    for block, settings in preset.blocks.items():
+        count = sum(block in cell["blocks"] for cell in cells["train"].values())
+        lines.append(f"  {block:<12} {count:>5} training cells  {settings.about}".rstrip())
+    shared = sum(len(cell["blocks"]) - 1 for cell in cells["train"].values())
+    if shared:
+        lines.append(f"  {'shared':<12} {-shared:>5} training cells  in several blocks, run once")
+    lines.append(f"training cells: {len(cells['train'])}")
+    lines += [f"disk: {line}" for line in _disk(cells, catalogue, converted)]
+    lines += _hours(
+        name, cells, catalogue, workloads(cells, catalogue, converted), read_speeds(speeds)
+    )
+    missing = missing_names(params, preset)
+    if missing:
+        lines.append("not available yet, so this preset can only be dry-run:")
+        for family in dict.fromkeys(family for family, _ in missing):
+            lines.append(
+                f"  {FAMILIES[family].what}: {', '.join(name for other, name in missing if other == family)}"
+            )
+        lines.append(f"training cells that need none of these: {_available(cells, missing)}")
+    return "\n".join(lines)
+
+
+def _available(cells: Cells, missing: list[tuple[str, str]]) -> int:
+    axes = {
+        "datasets": "dataset",
+        "noise": "noise",
+        "models": "model",
+        "methods": "method",
+        "train": "schedule",
+    }
+    absent = {(axes[family], name) for family, name in missing if family in axes}
+    return sum(
+        not absent & {(axis, cell[axis]) for axis in axes.values()}
+        for cell in cells["train"].values()
+    )
+
+
+def _disk(cells: Cells, catalogue: Catalogue, converted: Path) -> list[str]:
+    """Return the estimates: weights by counting parameters, masks from what is converted already."""
+    trained = [cell["model"] for stage in ("pretrain", "train") for cell in cells[stage].values()]
+    sizes = {model: _weight_bytes(catalogue, model) for model in dict.fromkeys(trained)}
+    known = [sizes[model] for model in trained if sizes[model]]
+    lines = []
+    if known:
+        lines.append(
+            f"weights {_human(sum(known))}, and {_human(_OPTIMISER * max(known))} of checkpoint for each training that runs"
+        )
+    unknown = sorted(model for model, size in sizes.items() if not size)
+    if unknown:
+        lines.append(f"weights of {', '.join(unknown)}: not known")
+    masks = {"noise": "noisy labels", "infer": "predictions"}
+    for stage, what in masks.items():
+        datasets = [cell["dataset"] for cell in cells[stage].values()]
+        absent = sorted(
+            {name for name in datasets if not (converted / name / "meta.json").is_file()}
+        )
+        if absent:
+            lines.append(f"{what}: known once {', '.join(absent)} is converted")
+        else:
+            lines.append(
+                f"{what} {_human(sum(_folder_bytes(converted / name / 'masks') for name in datasets))}"
+            )
+    return lines
+
+
+def _hours(
+    preset: str,
+    cells: Cells,
+    catalogue: Catalogue,
+    loads: dict[tuple[str, str], Workload | str],
+    speeds: list[Speed],
+) -> list[str]:
+    """Return the hours of training on each device that something of this preset was measured on: iterations over measured speed."""
+    hashes = {
+        load: settings_hash(load, catalogue)
+        for load in dict.fromkeys(loads.values())
+        if isinstance(load, Workload)
+    }
+    machines: dict[tuple[str, int], dict[str, Speed]] = {}
+    for row in speeds:
+        if row.settings in hashes.values():
+            machines.setdefault((row.device, row.threads), {})[row.settings] = row
+    if not machines:
+        return [
+            f"hours: not measured: run `noisyvos measure --preset {preset}` on the machine that is to train"
+        ]
+    lines = []
+    for (device, threads), rows in machines.items():
+        how = ", ".join(
+            dict.fromkeys(f"{row.precision}, torch {row.torch}" for row in rows.values())
+        )
+        cpu = f", {threads} thread{'s' * (threads > 1)}" if device.startswith("CPU") else ""
+        lines.append(
+            f"hours on one {device}{cpu} ({how}; iterations / measured it/s, without inference and scoring):"
+        )
+        hours = {
+            place: _cell_hours(place, cells, catalogue, rows.get(hashes.get(load, "")))
+            for place, load in loads.items()
+        }
+        groups = {"pretraining": [place for place in loads if place[0] == "pretrain"]}
+        for block in dict.fromkeys(
+            block for cell in cells["train"].values() for block in cell["blocks"]
+        ):
+            groups[block] = [
+                ("train", key) for key, cell in cells["train"].items() if block in cell["blocks"]
+            ]
+        for group, places in [*groups.items(), ("total", list(loads))]:
+            known = [hours[place] for place in places if hours[place] is not None]
+            text = _duration(sum(known)) if known else f"{'-':>10}    "
+            lines.append(f"  {group:<12} {text}  {len(known)} of {len(places)} trainings")
+        lacking = dict.fromkeys(
+            load if isinstance(load, str) else load.text
+            for place, load in loads.items()
+            if hours[place] is None
+        )
+        if lacking:
+            shown = ", ".join(list(lacking)[:4]) + (
+                f" and {len(lacking) - 4} more" if len(lacking) > 4 else ""
+            )
+            lines.append(f"  not measured: {shown}: run `noisyvos measure --preset {preset}`")
+    return lines
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:>10,.1f} h  " if hours >= 1 else f"{60 * hours:>10,.1f} min"
+
+
+def _cell_hours(
+    place: tuple[str, str], cells: Cells, catalogue: Catalogue, speed: Speed | None
+) -> float | None:
+    if speed is None:
+        return None
+    stage, key = place
+    schedule = catalogue.entries["train"][cells[stage][key]["schedule"]]
+    return (
+        speed.trainings
+        * (schedule["iterations"] + schedule.get("finetune", 0))
+        / speed.iterations_per_second
+        / 3600
+    )
+
+
+def _weight_bytes(catalogue: Catalogue, model: str) -> int:
+    """Return the bytes of a network's float32 weights without making them; 0 if the network is only declared."""
+    if not catalogue.kind("models", model):
+        return 0
+    import torch
+
+    from noisyvos.models.base import MODELS
+
+    entry: dict[str, Any] = dict(catalogue.entries["models"][model])
+    item = MODELS.get(entry.pop("kind"))
+    with torch.device("meta"):
+        network = item.build(item.validate(entry, f"models.yaml: {model}"))
+    return 4 * sum(value.numel() for value in network.state_dict().values())
+
+
+def _folder_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*.png"))
+
+
+def _human(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"about {size:.0f} {unit}"
+        size /= 1000
+    return f"about {size:.1f} TB"

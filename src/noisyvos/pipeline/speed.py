@@ -1,0 +1,166 @@
+"""How fast this machine trains: a small local file of measured step times, and what a grid has to measure.
+
+`noisyvos measure` writes the file, `noisyvos plan` reads it. It is no result: it belongs to the machine and is not kept in git.
+"""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from noisyvos.errors import UserError
+from noisyvos.io.atomic import write_text
+from noisyvos.pipeline.catalog import FAMILIES
+from noisyvos.pipeline.grid import Catalogue, Cells
+
+SPEED = Path("speed.csv")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What decides the time of a step: network, method and schedule by name, and the size of the frames that are read."""
+
+    model: str
+    method: str
+    schedule: str
+    height: int
+    width: int
+
+    @property
+    def text(self) -> str:
+        """How it is spoken of."""
+        return f"{self.model} × {self.method} × {self.schedule}"
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One measurement. `settings` is a hash of the entries measured: a later change of them makes it void."""
+
+    model: str
+    method: str
+    schedule: str
+    height: int
+    width: int
+    device: str
+    precision: str
+    threads: int  # of the CPU
+    torch: str
+    steps: int  # timed
+    iterations_per_second: float
+    peak_memory_mib: int
+    trainings: int  # one after the other, for methods that correct labels and train anew
+    settings: str
+
+
+def workload(
+    cell: dict[str, Any], catalogue: Catalogue, clips: dict[str, Any] | None, converted: Path
+) -> Workload | str:
+    """Return the workload of a training cell, or in words why it cannot be told.
+
+    clips: the cell of the clips a pretraining reads; None for a training on videos. Frames have the size of the schedule's crop,
+    else that of the data: as converted, or as they will be generated.
+    """
+    for family, name in (
+        ("models", cell["model"]),
+        ("methods", cell["method"]),
+        ("train", cell["schedule"]),
+    ):
+        if name not in catalogue.entries[family]:
+            return f"{FAMILIES[family].what} {name} is not there yet"
+    crop = catalogue.entries["train"][cell["schedule"]].get("crop")
+    if crop is None:
+        crop = (
+            _clip_side(clips["recipe"], catalogue)
+            if clips is not None
+            else _frame_size(cell["dataset"], catalogue, converted)
+        )
+    if crop is None:
+        return f"the size of the frames of {cell['dataset']} is known once it is converted"
+    height, width = (crop, crop) if isinstance(crop, int) else crop
+    return Workload(cell["model"], cell["method"], cell["schedule"], height, width)
+
+
+def workloads(
+    cells: Cells, catalogue: Catalogue, converted: Path
+) -> dict[tuple[str, str], Workload | str]:
+    """Return the workload of every pretraining and training cell by (stage, key), or in words why it is not known."""
+    found: dict[tuple[str, str], Workload | str] = {}
+    for stage in ("pretrain", "train"):
+        for key, cell in cells[stage].items():
+            clips = cells["synth"][cell["clips"]] if stage == "pretrain" else None
+            found[stage, key] = workload(cell, catalogue, clips, converted)
+    return found
+
+
+def settings_hash(load: Workload, catalogue: Catalogue) -> str:
+    """Return a hash of all settings that the time of a step follows from."""
+    chosen = {
+        "model": catalogue.entries["models"][load.model],
+        "method": catalogue.entries["methods"][load.method],
+        "schedule": {
+            k: v
+            for k, v in catalogue.entries["train"][load.schedule].items()
+            if k not in ("iterations", "finetune")
+        },
+        "size": [load.height, load.width],
+    }
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def read_speeds(path: Path) -> list[Speed]:
+    """Return the measurements of this machine, none without a file; UserError for a file that is none."""
+    if not path.is_file():
+        return []
+    kinds = {field.name: field.type for field in fields(Speed)}
+    try:
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+        return [Speed(**{name: kinds[name](value) for name, value in row.items()}) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: this is no file of measured speeds ({error}). Delete it and run `noisyvos measure` again."
+        ) from None
+
+
+def write_speeds(path: Path, new: Iterable[Speed]) -> None:
+    """Add measurements to the file; one of the same settings, device and threads replaces the older."""
+    kept = {(row.settings, row.device, row.threads): row for row in [*read_speeds(path), *new]}
+    names = [field.name for field in fields(Speed)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        asdict(row)
+        for row in sorted(
+            kept.values(), key=lambda row: (row.device, row.model, row.schedule, row.method)
+        )
+    )
+    write_text(path, text.getvalue())
+
+
+def _clip_side(recipe: str, catalogue: Catalogue) -> int | None:
+    return getattr(_settings("synth", recipe, catalogue), "crop", None)
+
+
+def _frame_size(dataset: str, catalogue: Catalogue, converted: Path) -> tuple[int, int] | None:
+    meta = converted / dataset / "meta.json"
+    if meta.is_file():
+        from noisyvos.datasets.layout import VideoDataset
+
+        return max(video.size for video in VideoDataset(converted / dataset).sequences.values())
+    source = str(catalogue.entries["datasets"].get(dataset, {}).get("source", ""))
+    settings = _settings("sources", source, catalogue)
+    height, width = (getattr(settings, side, None) for side in ("height", "width"))
+    return None if height is None or width is None else (height, width)
+
+
+def _settings(family: str, name: str, catalogue: Catalogue) -> Any:
+    """Return the settings of an entry with their defaults; None for an entry that is not there."""
+    entry = dict(catalogue.entries[family].get(name, {}))
+    if "kind" not in entry:
+        return None
+    item = FAMILIES[family].load().get(str(entry.pop("kind")))
+    return item.validate(entry, f"{family}.yaml: {name}")

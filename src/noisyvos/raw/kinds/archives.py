@@ -1,0 +1,143 @@
+"""Sources whose archives a program may fetch: which files, how they are checked, and where in the raw folder they unpack."""
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+from urllib.parse import unquote, urlsplit
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from noisyvos.raw.base import SOURCES
+from noisyvos.raw.fetch.plan import Item, Part, Places, is_complete, is_started, obtain
+from noisyvos.raw.fetch.stream import Remote
+from noisyvos.raw.fetch.web import SCHEMES
+from noisyvos.raw.kinds.by_hand import ByHandSettings, ByHandSource
+from noisyvos.registry import Settings
+
+_SUFFIXES = {
+    ".zip": "zip",
+    ".tar": "tar",
+    ".tgz": "tar",
+    ".tar.gz": "tar",
+    ".tar.bz2": "tar",
+    ".tar.xz": "tar",
+}
+
+
+def _inside(value: str) -> str:
+    parts = PurePosixPath(value).parts
+    if value.startswith("/") or any(part.startswith(".") for part in parts):
+        raise ValueError("a folder inside is needed, without hidden folders and `..`")
+    return "/".join(parts)
+
+
+Folder = Annotated[str, AfterValidator(_inside)]
+
+
+class ArchivePart(Settings):
+    """A folder of an archive and where its content goes."""
+
+    root: Folder = Field(
+        "", description="Only this folder of the archive is wanted; its content goes to `into`."
+    )
+    into: Folder = Field(
+        "", description="Folder below the raw folder; by default the raw folder itself."
+    )
+    zips: bool = Field(
+        False,
+        description="Unpack every zip in it as well, into a folder of its name directly below `into`.",
+    )
+
+
+class ArchiveFile(ArchivePart):
+    """One file to fetch. Give a size or a sum only as its publisher states it; others are recorded at the first transfer."""
+
+    url: str
+    name: str = Field("", description="Name it is kept under; by default the last part of the url.")
+    size: int | None = Field(None, gt=0, description="Bytes.")
+    md5: str | None = Field(None, pattern="^[0-9a-f]{32}$")
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    about: str = ""
+    unpack: Literal["zip", "tar", "none"] | None = Field(
+        None, description="By default after the end of the name."
+    )
+    parts: tuple[ArchivePart, ...] = Field(
+        (), description="Several folders, in place of `root`, `into` and `zips`."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        if urlsplit(value).scheme not in SCHEMES:
+            raise ValueError("an http, https or file address is needed")
+        return value
+
+    @model_validator(mode="after")
+    def _has_name(self) -> "ArchiveFile":
+        if not re.fullmatch(r"[\w()+-][\w.()+-]*", self.file_name):
+            raise ValueError("the url does not end in a file name: give `name`")
+        if self.parts and (self.root or self.into or self.zips):
+            raise ValueError(
+                "`parts` is given, so `root`, `into` and `zips` belong into its entries"
+            )
+        return self
+
+    @property
+    def file_name(self) -> str:
+        """Name of the archive on disk."""
+        return self.name or unquote(PurePosixPath(urlsplit(self.url).path).name)
+
+    def item(self) -> Item:
+        """Return what the engine needs to fetch and unpack this file."""
+        by_suffix = (
+            kind for suffix, kind in _SUFFIXES.items() if self.file_name.lower().endswith(suffix)
+        )
+        kind = self.unpack or next(by_suffix, "none")
+        parts = tuple(Part(part.root, part.into, part.zips) for part in (self.parts or (self,)))
+        return Item(self.file_name, Remote(self.url, self.size, self.md5, self.sha256), kind, parts)
+
+
+class ArchiveSettings(ByHandSettings):
+    """Settings of `archives`: the files, and what of them is wanted below the raw folder."""
+
+    files: tuple[ArchiveFile, ...] = Field(min_length=1)
+    keep_archives: bool = Field(True, description="Keep the archives after unpacking.")
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "ArchiveSettings":
+        names = [file.file_name for file in self.files]
+        if len(set(names)) < len(names):
+            raise ValueError("two of the files have one name: give `name`")
+        return self
+
+
+@SOURCES.register("archives", ArchiveSettings)
+class ArchiveSource(ByHandSource):
+    """Published archives; a link to a folder that already holds their content will do as well."""
+
+    settings: ArchiveSettings
+
+    def is_here(self, raw: Path) -> bool:
+        """Whether nothing has to be fetched: all was unpacked here, or a person put all that is wanted in place."""
+        if is_started(raw):
+            return is_complete(self._items(), raw)
+        return not self.missing(raw)
+
+    def is_fetched(self, raw: Path) -> bool:
+        """Whether the files in `raw` were fetched, or began to be, and not put there by a person."""
+        return is_started(raw)
+
+    def fetch(self, places: Places, workers: int) -> None:
+        """Fetch and unpack what is not there yet; see `noisyvos.raw.fetch.plan.obtain`."""
+        obtain(self._items(), places, workers=workers, keep=self.settings.keep_archives)
+
+    def offer(self) -> list[str]:
+        """Return what would be fetched and under which terms, over several lines."""
+        files = [
+            f"  {file.url}{f'  ({file.about})' if file.about else ''}"
+            for file in self.settings.files
+        ]
+        return [*self.settings.lines(), "Files:", *files]
+
+    def _items(self) -> list[Item]:
+        return [file.item() for file in self.settings.files]

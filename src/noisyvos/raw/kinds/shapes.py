@@ -1,0 +1,198 @@
+"""The generated source: videos in DAVIS form and still pictures in COCO form, of textured bodies that move and deform."""
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import cv2
+import numpy as np
+from pydantic import Field, model_validator
+
+from noisyvos.errors import UserError
+from noisyvos.io.images import encode_frame, encode_mask
+from noisyvos.parallel import ordered_map
+from noisyvos.raw import annotations
+from noisyvos.raw.base import SOURCES, GeneratedSource
+from noisyvos.raw.render import Painter, draw_mask
+from noisyvos.raw.world import IMAGE_HEIGHT, VIDEO_HEIGHT, Manner, Scene, draw_scene, still
+from noisyvos.registry import Settings
+from noisyvos.seeding import numpy_generator
+
+FIRST_AREA = 75  # square units an object must show in frame 0
+LEAST_AREA = 24  # square units it must show in every frame, unless it leaves
+_FINE = 192  # smaller pictures are rendered at a multiple of their size, of at least so many rows, and averaged down
+_ATTEMPTS = 2000
+
+
+class ShapesSettings(Settings):
+    """Settings of `shapes`; sizes are those of the files, in pixels.
+
+    Still pictures come at the size at which clips are made of them, since the outlines that the recipe of clips cuts to
+    whole pixels would grow by up to half a pixel if they were reduced first.
+    """
+
+    seed: int = Field(ge=0)
+    train_sequences: int = Field(ge=1, le=1000)
+    val_sequences: int = Field(ge=1, le=1000)
+    frames: int = Field(ge=3, le=200)
+    images: int = Field(ge=1, le=100_000)
+    height: int = Field(192, ge=VIDEO_HEIGHT)
+    width: int = Field(288, ge=VIDEO_HEIGHT)
+    image_height: int = Field(60, ge=IMAGE_HEIGHT)
+    image_width: int = Field(90, ge=IMAGE_HEIGHT)
+
+    @model_validator(mode="after")
+    def _not_too_narrow(self) -> Self:
+        if self.width < self.height or self.image_width < self.image_height:
+            raise ValueError("pictures must be at least as wide as they are high")
+        return self
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to make: a sequence of a split, or a still picture (split `images`)."""
+
+    split: str
+    index: int
+
+    @property
+    def name(self) -> str:
+        """The name of the sequence, or of the picture's file without its ending (12 digits, as COCO's)."""
+        return (
+            f"{self.index + 1:012d}" if self.split == "images" else f"{self.split}_{self.index:03d}"
+        )
+
+
+@SOURCES.register("shapes", ShapesSettings)
+class ShapesSource(GeneratedSource):
+    """Textured bodies: 2 or 3 in a video, which deform, hide each other, leave and come back; 2 to 4 in a picture."""
+
+    settings: ShapesSettings
+
+    def generate(self, out: Path, workers: int = 1) -> str:
+        """Write videos, split lists, pictures and their annotations below `out`; return what was made."""
+        counts = {
+            "train": self.settings.train_sequences,
+            "val": self.settings.val_sequences,
+            "images": self.settings.images,
+        }
+        tasks = [Task(split, index) for split, count in counts.items() for index in range(count)]
+        found = list(ordered_map(partial(_make, self.settings, out), tasks, workers, self.name))
+        for split in ("train", "val"):
+            names = [task.name for task in tasks if task.split == split]
+            _write(out / "ImageSets" / "2017" / f"{split}.txt", ("\n".join(names) + "\n").encode())
+        images = [_image_entry(self.settings, task) for task in tasks if task.split == "images"]
+        document = annotations.collection(
+            images,
+            [entry for task, entry in zip(tasks, found, strict=True) if task.split == "images"],
+        )
+        _write(
+            out / "annotations" / "instances_train.json",
+            json.dumps(document, sort_keys=True).encode(),
+        )
+        return (
+            f"{counts['train']} train and {counts['val']} val sequences of {self.settings.frames} frames, "
+            f"{counts['images']} pictures with {len(document['annotations'])} annotated objects"
+        )
+
+
+def draw_valid_scene(settings: ShapesSettings, task: Task) -> Scene:
+    """Return the first random scene of `task` in which every object shows enough; UserError if none is found.
+
+    In frame 0 each object shows `FIRST_AREA`, in the others `LEAST_AREA`; one that leaves shows nothing for a while and
+    `LEAST_AREA` in the last frame.
+    """
+    if task.split == "images":
+        manner, size = (
+            still((2, 4)),
+            (IMAGE_HEIGHT, IMAGE_HEIGHT * settings.image_width / settings.image_height),
+        )
+    else:
+        manner, size = (
+            Manner(settings.frames, (2, 3)),
+            (VIDEO_HEIGHT, VIDEO_HEIGHT * settings.width / settings.height),
+        )
+    for attempt in range(_ATTEMPTS):
+        scene = draw_scene(
+            numpy_generator("shapes scene", settings.seed, task.split, task.index, attempt),
+            manner,
+            size,
+        )
+        if _shows_enough(scene, manner.frames, (round(size[0]), round(size[1]))):
+            return scene
+    raise UserError(
+        f"No valid scene for {task.name} in {_ATTEMPTS} attempts: `frames` is too large for objects to stay visible. Lower it."
+    )
+
+
+def _shows_enough(scene: Scene, frames: int, shape: tuple[int, int]) -> bool:
+    labels = [body.label for body in scene.bodies if body.label]
+    leaving = np.array([body.leaves for body in scene.bodies if body.label])
+    areas = np.empty((frames, len(labels)), int)
+    for frame in range(frames):
+        counts = np.bincount(draw_mask(scene, frame, shape).ravel(), minlength=256)
+        areas[frame] = counts[labels]
+        least = FIRST_AREA if frame == 0 else LEAST_AREA
+        if (areas[frame] < least)[~leaving | (frame in (0, frames - 1))].any():
+            return False
+    return bool((areas[:, leaving].min(axis=0, initial=0) == 0).all())
+
+
+def _make(settings: ShapesSettings, out: Path, task: Task) -> list[dict[str, Any]]:
+    """Write the files of one task; return the annotations of a still picture, front to back, and nothing for a video."""
+    scene = draw_valid_scene(settings, task)
+    stream = numpy_generator("shapes surface", settings.seed, task.split, task.index)
+    if task.split == "images":
+        return _make_image(settings, out, task, scene, stream)
+    shape = (settings.height, settings.width)
+    painter = Painter(scene, _finer(shape), stream)
+    for frame in range(settings.frames):
+        picture = _picture(painter, settings, task, frame, shape)
+        _write(out / "JPEGImages" / "480p" / task.name / f"{frame:05d}.jpg", encode_frame(picture))
+        _write(
+            out / "Annotations" / "480p" / task.name / f"{frame:05d}.png",
+            encode_mask(draw_mask(scene, frame, shape)),
+        )
+    return []
+
+
+def _make_image(
+    settings: ShapesSettings, out: Path, task: Task, scene: Scene, stream: np.random.Generator
+) -> list[dict[str, Any]]:
+    shape = (settings.image_height, settings.image_width)
+    picture = _picture(Painter(scene, _finer(shape), stream), settings, task, 0, shape)
+    _write(out / "images" / "train" / f"{task.name}.jpg", encode_frame(picture))
+    mask = draw_mask(scene, 0, shape)
+    entries = (
+        annotations.instance(mask == body.label, body.family) for body in reversed(scene.bodies)
+    )
+    return [entry for entry in entries if entry is not None]
+
+
+def _finer(shape: tuple[int, int]) -> tuple[int, int]:
+    factor = -(-_FINE // shape[0])
+    return shape[0] * factor, shape[1] * factor
+
+
+def _picture(
+    painter: Painter, settings: ShapesSettings, task: Task, frame: int, shape: tuple[int, int]
+) -> np.ndarray:
+    """Return one frame of `shape` (height, width), (H, W, 3) uint8 RGB."""
+    grain = numpy_generator("shapes grain", settings.seed, task.split, task.index, frame)
+    return cv2.resize(painter.draw_frame(frame, grain), shape[::-1], interpolation=cv2.INTER_AREA)
+
+
+def _image_entry(settings: ShapesSettings, task: Task) -> dict[str, Any]:
+    return {
+        "id": task.index + 1,
+        "file_name": f"{task.name}.jpg",
+        "height": settings.image_height,
+        "width": settings.image_width,
+    }
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)

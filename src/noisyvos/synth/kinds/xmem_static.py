@@ -1,0 +1,165 @@
+"""Pseudo-videos of one still image by affine and thin-plate warps: XMem's pretraining on static images (its stage 0).
+
+Cheng and Schwing 2022, released training code. Geometry and colour follow Pillow, as torchvision's PIL backend does.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from PIL import Image
+from pydantic import Field
+
+from noisyvos.datasets.augmentations.colour import jitter
+from noisyvos.io.images import read_frame
+from noisyvos.synth.clip import Clip
+from noisyvos.synth.instances import Instances, extent, fill
+from noisyvos.synth.kinds.coco_clips import ClipSource
+from noisyvos.synth.recipe import RECIPES, SeriesSettings
+from noisyvos.synth.thin_plate import random_map
+
+MEAN_COLOUR = (124, 116, 104)  # ImageNet's mean, the fill outside the picture
+GREY = 0.05  # probability of a clip without colour
+_BICUBIC, _NEAREST = Image.Resampling.BICUBIC, Image.Resampling.NEAREST
+
+
+class StaticSettings(SeriesSettings):
+    """Three warped views of one image; everything scales with `crop`, which the shorter side of the image becomes."""
+
+    max_objects: int = Field(
+        1,
+        ge=1,
+        le=10,
+        description="Most objects of a clip, drawn from the instances of the image; published: 1.",
+    )
+    min_area: float = Field(
+        0,
+        ge=0,
+        lt=1,
+        description="Least share of the image that an instance must cover to be an object.",
+    )
+    thin_plate: float = Field(
+        0.33, ge=0, le=1, description="Probability of a thin-plate warp, per frame."
+    )
+
+
+@dataclass(frozen=True)
+class _View:
+    """An image and its objects' label map, both as Pillow images of one size."""
+
+    image: Image.Image
+    labels: Image.Image
+
+
+def make_static_clip(
+    instances: Instances, image: int, settings: StaticSettings, generator: np.random.Generator
+) -> Clip:
+    """Return a clip of image number `image`: objects 1..n are those to be seen in its first frame."""
+    base = _base(_still(instances, image, settings, generator), generator)
+    views = [_frame(base, settings, generator) for _ in range(3)]
+    masks = np.stack([labels for _, labels in views])
+    table = np.zeros(256, np.uint8)
+    seen = np.flatnonzero(np.bincount(masks[0].ravel())[1:]) + 1
+    table[seen] = np.arange(1, len(seen) + 1)
+    return Clip(np.stack([frame for frame, _ in views]), table[masks], 0, (0.0, 0.0, 0.0))
+
+
+@RECIPES.register("xmem_static", StaticSettings)
+class StaticSource(ClipSource):
+    """The endless series of such clips of an image dataset."""
+
+    make = staticmethod(make_static_clip)
+
+
+def _still(
+    instances: Instances, image: int, settings: StaticSettings, generator: np.random.Generator
+) -> _View:
+    frame = read_frame(instances.folder / instances.files[image])
+    labels = np.zeros(frame.shape[:2], np.uint8)
+    objects = []
+    for shape in filter(None, map(instances.shape, instances.in_image(image))):
+        left, top, right, bottom = window = extent(shape, *labels.shape)
+        if right > left and bottom > top:
+            mask = fill(shape, window)
+            if cv2.countNonZero(mask) >= settings.min_area * labels.size:
+                objects.append((mask, (slice(top, bottom), slice(left, right))))
+    if len(objects) > settings.max_objects:
+        objects = [
+            objects[index]
+            for index in generator.choice(len(objects), settings.max_objects, replace=False)
+        ]
+    for number in range(len(objects), 0, -1):  # where objects overlap the earlier one wins
+        mask, place = objects[number - 1]
+        labels[place][mask != 0] = number
+    return _View(Image.fromarray(frame), Image.fromarray(labels))
+
+
+def _base(still: _View, generator: np.random.Generator) -> _View:
+    """Return what all frames share: scale 0.8..1.5 about the middle, flip, colour, sometimes grey."""
+    move = affine_coefficients(still.image.size, 0, 0, generator.uniform(0.8, 1.5))
+    image = still.image.transform(
+        still.image.size, Image.Transform.AFFINE, move, _NEAREST, fillcolor=MEAN_COLOUR
+    )
+    labels = still.labels.transform(
+        still.image.size, Image.Transform.AFFINE, move, _NEAREST, fillcolor=0
+    )
+    if generator.random() < 0.5:
+        image, labels = (
+            part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for part in (image, labels)
+        )
+    image = jitter(image, (0.1, 0.05, 0.05, 0.05), generator)
+    return _View(image.convert("L").convert("RGB") if generator.random() < GREY else image, labels)
+
+
+def _frame(
+    base: _View, settings: StaticSettings, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return one frame (crop, crop, 3) and its label map (crop, crop): rotation, scale, shear, crop, colour, thin-plate warp.
+
+    Objects are warped with bicubic interpolation and cut at one half, like the image; later steps take nearest pixels.
+    """
+    size, crop = base.image.size, settings.crop
+    move = affine_coefficients(size, *generator.uniform((-20, -10, 0.9), (20, 10, 1.1)))
+    image = base.image.transform(
+        size, Image.Transform.AFFINE, move, _BICUBIC, fillcolor=MEAN_COLOUR
+    )
+    labels = _warp_labels(base.labels, move)
+    short = min(size)
+    reduced = (int(crop * size[0] / short), int(crop * size[1] / short))
+    left, top = (int(generator.integers(side - crop, endpoint=True)) for side in reduced)
+    window = (left, top, left + crop, top + crop)
+    image = jitter(image.resize(reduced, _BICUBIC).crop(window), (0.1, 0.05, 0.05, 0), generator)
+    frame, mask = np.array(image), np.array(labels.resize(reduced, _NEAREST).crop(window))
+    if generator.random() >= settings.thin_plate:
+        return frame, mask
+    maps = random_map(generator, crop, crop)
+    return cv2.remap(frame, *maps, cv2.INTER_LINEAR), cv2.remap(mask, *maps, cv2.INTER_NEAREST)
+
+
+def _warp_labels(labels: Image.Image, move: tuple[float, ...]) -> Image.Image:
+    before = np.array(labels)
+    after = np.zeros_like(before)
+    for label in range(int(before.max()), 0, -1):
+        binary = Image.fromarray(np.where(before == label, np.uint8(255), np.uint8(0)))
+        after[
+            np.array(
+                binary.transform(labels.size, Image.Transform.AFFINE, move, _BICUBIC, fillcolor=0)
+            )
+            > 127
+        ] = label
+    return Image.fromarray(after)
+
+
+def affine_coefficients(
+    size: tuple[int, int], degrees: float, shear: float, scale: float
+) -> tuple[float, ...]:
+    """Return Pillow's backward coefficients of scaling, x-shear and rotation (degrees) about the middle of an image (width, height)."""
+    turn, slant = np.deg2rad(degrees), np.deg2rad(shear)
+    forward = (
+        scale
+        * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        @ np.array([[1, -np.tan(slant)], [0, 1]])
+    )
+    back, centre = np.linalg.inv(forward), np.array(size) / 2
+    shift = centre - back @ centre
+    return tuple(float(value) for value in (*back[0], shift[0], *back[1], shift[1]))

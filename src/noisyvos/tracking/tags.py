@@ -1,0 +1,73 @@
+"""What the run of a cell is tagged with in MLflow, from what its training wrote: the tags people filter and group by."""
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_CONFIG = ("stage", "model", "method", "schedule", "seed", "dataset", "clips", "noise")
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one level, `{"noise": {"q": 0.8}}` as `{"noise.q": 0.8}`."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def config_hash(summary: Mapping[str, Any]) -> str:
+    """Return a hash of the settings of a training: equal for the same cell in every block, sweep and preset that has it."""
+    chosen = {name: summary[name] for name in _CONFIG if name in summary}
+    return hashlib.sha256(
+        json.dumps(flatten(chosen), sort_keys=True, default=str).encode()
+    ).hexdigest()[:16]
+
+
+def cell_tags(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tags of a cell's run from its summary (or the settings and hashes that will be in it)."""
+    if not summary:
+        return {}
+    method, inputs = _entry(summary, "method"), summary.get("inputs", {})
+    tags = {
+        "model": _entry(summary, "model").get("name"),
+        "method": method.get("name"),
+        "method.preset": method.get("preset", "none"),
+        "parity": str(bool(method.get("parity", False))).lower(),
+        "schedule": _entry(summary, "schedule").get("name"),
+        "seed": summary.get("seed"),
+        "data.train": summary.get("dataset", summary.get("clips")),
+        "config_hash": config_hash(summary),
+        "noise_manifest_hash": inputs.get("noise_manifest"),
+        "init_ckpt_hash": inputs.get("init"),
+        "code": summary.get("code"),
+    }
+    tags |= flatten({"noise": summary["noise"]}) if "noise" in summary else {}
+    return {name: value for name, value in tags.items() if value is not None}
+
+
+def _entry(summary: Mapping[str, Any], family: str) -> Mapping[str, Any]:
+    found = summary.get(family, {})
+    return found if isinstance(found, Mapping) else {"name": found}
+
+
+def git_sha(folder: Path = Path()) -> str:
+    """Return the commit that `folder` has checked out, with `+changed` if its files differ from it; `unknown` outside a repository."""
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{commit}+changed" if changed else commit
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()

@@ -1,0 +1,172 @@
+"""A person's own clip: movies and folders give the same masks, frames are read one by one, bad input is refused early."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from noisyvos.io.images import decode_mask, encode_frame, encode_mask
+from noisyvos.media.video_reader import open_clip
+from noisyvos.media.video_writer import movie_writer
+from noisyvos.stages import segment
+
+HEIGHT, WIDTH, LENGTH = 32, 48, 6
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[np.ndarray]:
+    """A square that moves over a plain ground, so that lossy movies stay close."""
+    made = []
+    for index in range(LENGTH):
+        frame = np.full((HEIGHT, WIDTH, 3), (40, 80, 120), np.uint8)
+        frame[8:20, 4 + 4 * index : 18 + 4 * index] = (200, 60, 30)
+        made.append(frame)
+    return made
+
+
+@pytest.fixture
+def material(tmp_path, frames) -> Path:
+    """clip.mp4, the folder frames/, the mask first.png, params/."""
+    (tmp_path / "frames").mkdir()
+    for index, frame in enumerate(frames):
+        (tmp_path / "frames" / f"shot_{index:02d}.jpg").write_bytes(encode_frame(frame))
+    with movie_writer(tmp_path / "clip.mp4", (HEIGHT, WIDTH), 10) as append:
+        for frame in frames:
+            append(frame)
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[8:20, 4:18] = 3
+    (tmp_path / "first.png").write_bytes(encode_mask(mask))
+    (tmp_path / "params").mkdir()
+    (tmp_path / "params" / "models.yaml").write_text("small: {kind: xmem_tiny, width: 8}\n")
+    (tmp_path / "params" / "eval.yaml").write_text("default: {}\n")
+    return tmp_path
+
+
+def run(material: Path, video: str, mask: str = "first.png", **options) -> None:
+    settings = {
+        "model": "small",
+        "weights": "none",
+        "params": material / "params",
+        "device": "cpu",
+        "out": material / "out",
+    }
+    segment.run(material / video, material / mask, **(settings | options))
+
+
+def movie_frames(path: Path) -> list[np.ndarray]:
+    return list(open_clip(path))
+
+
+def test_movie_in_and_out(material, frames, capsys) -> None:
+    run(material, "clip.mp4", movie=material / "overlay.mp4", overlays=True)
+    names = [f"{index:05d}.png" for index in range(LENGTH)]
+    assert sorted(path.name for path in (material / "out" / "masks").iterdir()) == names
+    assert sorted(path.name for path in (material / "out" / "overlays").iterdir()) == names
+    assert np.array_equal(
+        decode_mask(material / "out" / "masks" / "00000.png"), decode_mask(material / "first.png")
+    )
+    drawn = movie_frames(material / "overlay.mp4")
+    assert len(drawn) == LENGTH
+    inside, outside = (slice(10, 18), slice(7, 15)), (slice(24, 30), slice(2, 40))
+    assert np.abs(drawn[0][outside].astype(int) - frames[0][outside]).mean() < 8
+    assert np.abs(drawn[0][inside].astype(int) - frames[0][inside]).mean() > 20
+    assert "6 frames of clip.mp4, objects 3" in capsys.readouterr().out
+
+
+def test_same_bytes_again(material) -> None:
+    for name in ("a", "b"):
+        run(
+            material, "clip.mp4", out=material / name, movie=material / f"{name}.mp4", overlays=True
+        )
+    assert (material / "a.mp4").read_bytes() == (material / "b.mp4").read_bytes()
+    for file in sorted((material / "a").rglob("*.png")):
+        assert file.read_bytes() == (material / "b" / file.relative_to(material / "a")).read_bytes()
+
+
+def test_folder_keeps_names_and_takes_late_objects(material) -> None:
+    masks = material / "masks"
+    masks.mkdir()
+    (masks / "shot_00.png").write_bytes((material / "first.png").read_bytes())
+    late = np.zeros((HEIGHT, WIDTH), np.uint8)
+    late[22:30, 30:44] = 9
+    (masks / "shot_02.png").write_bytes(encode_mask(late))
+    run(material, "frames", "masks", size=24)
+    found = {
+        path.stem: decode_mask(path) for path in sorted((material / "out" / "masks").iterdir())
+    }
+    assert list(found) == [f"shot_{index:02d}" for index in range(LENGTH)]
+    assert [9 in mask for mask in found.values()][:3] == [False, False, True]
+    assert all(mask.shape == (HEIGHT, WIDTH) for mask in found.values())
+
+
+def test_frames_are_not_kept(material, monkeypatch) -> None:
+    waiting = []
+    original = segment._KeptImages.oldest
+    monkeypatch.setattr(
+        segment._KeptImages,
+        "oldest",
+        lambda self: (waiting.append(len(self._waiting)), original(self))[1],
+    )
+    run(material, "frames")
+    assert waiting == [2] * (LENGTH - 1) + [1]  # the present frame and the one read ahead
+
+
+def test_odd_sizes_lose_a_line(tmp_path) -> None:
+    with movie_writer(tmp_path / "odd.mp4", (31, 47), 25) as append:
+        append(np.full((31, 47, 3), 90, np.uint8))
+    assert [frame.shape for frame in movie_frames(tmp_path / "odd.mp4")] == [(30, 46, 3)]
+
+
+def test_broken_off_movie_leaves_what_was_there(tmp_path) -> None:
+    (tmp_path / "film.mp4").write_bytes(b"before")
+    with (
+        pytest.raises(RuntimeError, match="stop"),
+        movie_writer(tmp_path / "film.mp4", (16, 16), 25),
+    ):
+        raise RuntimeError("stop")
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+    assert (tmp_path / "film.mp4").read_bytes() == b"before"
+
+
+def test_bad_requests_are_refused_before_the_network_is_built(material, monkeypatch) -> None:
+    monkeypatch.setattr(segment, "load", lambda *_: pytest.fail("the network was built"))
+    (material / "notes.mp4").write_text("no movie")
+    (material / "empty").mkdir()
+    small = encode_mask(np.ones((HEIGHT, WIDTH - 2), np.uint8))
+    (material / "small.png").write_bytes(small)
+    (material / "nothing.png").write_bytes(encode_mask(np.zeros((HEIGHT, WIDTH), np.uint8)))
+    cv2.imwrite(str(material / "colour.png"), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    (material / "strange").mkdir()
+    (material / "strange" / "shot_99.png").write_bytes((material / "first.png").read_bytes())
+    for options, kind, message in (
+        ({"video": "none.mp4"}, FileNotFoundError, "no such movie file or folder"),
+        ({"video": "notes.mp4"}, ValueError, "cannot be decoded as a movie"),
+        ({"video": "empty"}, ValueError, "holds no frames"),
+        ({"mask": "none.png"}, FileNotFoundError, "no such mask"),
+        (
+            {"mask": "small.png"},
+            ValueError,
+            r"small\.png: this mask is 46x32, but the video is 48x32",
+        ),
+        ({"mask": "colour.png"}, ValueError, "must be a palette or grey PNG"),
+        ({"mask": "nothing.png"}, ValueError, "no mask names an object"),
+        ({"mask": "empty"}, ValueError, "no masks in this folder"),
+        ({"mask": "strange", "video": "frames"}, ValueError, "no frame 'shot_99'"),
+        ({"model": "smal"}, ValueError, "Did you mean 'small'"),
+        ({"settings": "defalt"}, ValueError, "Did you mean 'default'"),
+        ({"weights": "none.pth"}, FileNotFoundError, "no such weights"),
+        ({"movie": Path("film.avi")}, ValueError, "ends in .mp4"),
+        ({"movie": material / "clip.mp4"}, ValueError, "take the place of this input"),
+        ({"out": material / "first.png"}, ValueError, "this is a file"),
+    ):
+        with pytest.raises(kind, match=message):
+            run(material, **({"video": "clip.mp4"} | options))
+    assert not (material / "out").exists()
+
+
+def test_masks_folder_is_no_frames_folder(material) -> None:
+    (material / "frames").rename(material / "masks")
+    with pytest.raises(ValueError, match="take the place of this input"):
+        run(material, "masks", out=material)
+    assert len(list((material / "masks").iterdir())) == LENGTH

@@ -1,0 +1,106 @@
+"""Reading checkpoints: wrappers, prefixes, and what does not fit is named."""
+
+import pickle
+
+import pytest
+import torch
+
+from noisyvos import models
+from noisyvos.models.weights import read_state
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """A small network, whose own names stand for published ones."""
+    return models.build("xmem_tiny", width=8)
+
+
+def test_available_and_unknown_names() -> None:
+    assert {"xmem", "xmem_tiny"} <= set(models.available())
+    with pytest.raises(
+        ValueError, match=r"Unknown model 'xmen'. Did you mean 'xmem'\? Known: .*xmem_tiny"
+    ):
+        models.build("xmen")
+    with pytest.raises(ValueError, match="Unknown model"):
+        models.load_official("xmen", {})
+
+
+@pytest.mark.parametrize("value", [0, -3, "many"])
+def test_impossible_setting(value) -> None:
+    with pytest.raises(ValueError, match="key_dim"):
+        models.build("xmem_tiny", key_dim=value)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {f"module.{name}": value for name, value in state.items()},
+        lambda state: {"state_dict": state},
+        lambda state: {
+            "epoch": 3,
+            "model": {f"module.{name}": value for name, value in state.items()},
+        },
+    ],
+)
+def test_wrappers_and_prefix(tiny, tmp_path, wrap) -> None:
+    state = tiny.state_dict()
+    torch.save(wrap(state), tmp_path / "weights.pth")
+    for source in (wrap(state), tmp_path / "weights.pth", str(tmp_path / "weights.pth")):
+        found = read_state(source)
+        assert list(found) == list(state)
+        assert all(torch.equal(found[name], state[name]) for name in state)
+
+
+def test_misfits_are_named(tiny, tmp_path) -> None:
+    models.save_weights(tiny, tmp_path / "weights.safetensors")
+    with pytest.raises(
+        ValueError,
+        match=r"weights.safetensors: these weights do not fit .*wrong shape: .*instead of",
+    ):
+        models.load_weights(models.build("xmem_tiny"), tmp_path / "weights.safetensors")
+    state = dict(models.build("xmem_tiny").state_dict())
+    del state["decoder.pred.bias"]
+    state["teacher.weight"] = torch.zeros(1)
+    with pytest.raises(ValueError, match=r"missing: decoder.pred.bias; extra: teacher.weight"):
+        models.load_official("xmem_tiny", state)
+
+
+def test_sizes_are_read_back_from_the_weights() -> None:
+    made = models.build("xmem_tiny", key_dim=24, value_dim=32, hidden_dim=0, single_object=True)
+    found = models.load_official("xmem_tiny", made.state_dict())
+    assert found.settings == made.settings
+    assert not any("hidden" in name for name in found.state_dict())
+
+
+def test_a_checkpoint_of_another_network() -> None:
+    with pytest.raises(ValueError, match=r"no XMem checkpoint: .*key_proj.key_proj.weight"):
+        models.load_official("xmem", {"conv1.weight": torch.zeros(1)})
+
+
+def test_unreadable_files(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match="no such file of weights"):
+        models.load_official("xmem", tmp_path / "none.pth")
+    for name in ("torn.pth", "torn.safetensors"):
+        (tmp_path / name).write_bytes(b"\x00torn")
+        with pytest.raises(ValueError, match=f"{name}: this file cannot be read"):
+            models.load_official("xmem", tmp_path / name)
+    torch.save({"model": {"weight": 3}}, tmp_path / "numbers.pth")
+    with pytest.raises(ValueError, match="these entries are no tensors: weight"):
+        models.load_official("xmem", tmp_path / "numbers.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(ValueError, match="no state dict here"):
+        models.load_official("xmem", tmp_path / "list.pth")
+
+
+class _Bomb:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('executed')",))
+
+
+def test_nothing_in_a_checkpoint_is_executed(tmp_path) -> None:
+    torch.save({"weight": _Bomb()}, tmp_path / "bomb.pth")
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps({"weight": _Bomb()}))
+    for name in ("bomb.pth", "plain.pth"):
+        with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
+            models.load_official("xmem", tmp_path / name)

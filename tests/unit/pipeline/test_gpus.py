@@ -1,0 +1,97 @@
+"""The lease on GPUs: two jobs never hold one GPU, and a dead job holds none."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from noisyvos.pipeline import gpu_lease as gpus
+
+
+def test_ids_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, expected in (
+        ("", []),
+        ("-1", []),
+        ("3", ["3"]),
+        ("0, 2", ["0", "2"]),
+        ("MIG-a/b,MIG-c", ["MIG-a/b", "MIG-c"]),
+    ):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+        assert gpus.visible_gpus() == expected
+
+
+def test_ids_come_from_the_driver_without_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert gpus.visible_gpus() == []
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 'GPU 0: One (UUID: a)'\necho 'GPU 1: Two (UUID: b)'\n")
+    tool.chmod(0o755)
+    assert gpus.visible_gpus() == ["0", "1"]
+
+
+def test_a_lease_is_exclusive_and_all_or_nothing(tmp_path: Path) -> None:
+    first = gpus.try_lease(["0", "1"], 1, tmp_path)
+    assert first is not None
+    assert first[0] == ["0"]
+    assert gpus.try_lease(["0", "1"], 2, tmp_path) is None
+    second = gpus.try_lease(["0", "1"], 1, tmp_path)  # the failed lease of two has let go of GPU 1
+    assert second is not None
+    assert second[0] == ["1"]
+    assert gpus.try_lease(["0", "1"], 1, tmp_path) is None
+    os.close(first[1][0])
+    assert gpus.try_lease(["0", "1"], 1, tmp_path)[0] == ["0"]
+
+
+def test_more_gpus_than_there_are_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with pytest.raises(ValueError, match="3 GPUs are wanted, this machine has 2"):
+        gpus.lease(3, tmp_path)
+
+
+def lease_command(script: str, ids: str, folder: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ids, "TMPDIR": str(folder)}
+    command = [
+        sys.executable,
+        "-m",
+        "noisyvos.pipeline.gpu_lease",
+        "--need",
+        "1",
+        "--",
+        sys.executable,
+        "-c",
+        script,
+    ]
+    return subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_the_command_holds_its_gpu_until_it_ends_however_it_ends(tmp_path: Path) -> None:
+    script = "import os, sys; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.stdin.readline()"
+    holder = lease_command(script, "5,7", tmp_path)
+    other = lease_command(script, "5,7", tmp_path)
+    held = {holder.stdout.readline().strip(), other.stdout.readline().strip()}
+    assert held == {"5", "7"}
+    (folder,) = tmp_path.glob("noisyvos-gpus-*")
+    assert gpus.try_lease(["5", "7"], 1, folder) is None
+    holder.kill()
+    holder.wait()
+    found = gpus.try_lease(["5", "7"], 1, folder)
+    assert found is not None
+    other.communicate("\n")
+
+
+def test_without_a_gpu_the_command_just_runs_and_its_exit_code_is_kept(tmp_path: Path) -> None:
+    done = lease_command(
+        "import os, sys; print(repr(os.environ['CUDA_VISIBLE_DEVICES'])); sys.exit(3)", "", tmp_path
+    )
+    assert done.communicate()[0].strip() == "''"
+    assert done.returncode == 3
+    assert list(tmp_path.iterdir()) == []

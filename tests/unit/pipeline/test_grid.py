@@ -1,0 +1,261 @@
+"""The grid: from presets to cells."""
+
+import copy
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from noisyvos.errors import UserError
+from noisyvos.params.validate import Preset, read_preset, read_yaml
+from noisyvos.pipeline import grid
+from noisyvos.pipeline.estimate import describe
+
+PARAMS = Path(__file__).resolve().parents[3] / "params"
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> Path:
+    """A copy of the parameter files."""
+    return Path(shutil.copytree(PARAMS, tmp_path / "params"))
+
+
+def cells_of(name: str) -> dict[str, Any]:
+    return grid.expand(read_preset(PARAMS, name), grid.Catalogue(PARAMS))
+
+
+@pytest.mark.parametrize(
+    ("preset", "training"),
+    [
+        ("smoke", 4),
+        ("demo", 30),
+        ("sweep", 84),
+        ("lite", 105),
+        ("gpu_micro", 6),
+        ("clips", 12),
+        ("paper", 1212),
+        ("paper_more", 234),
+        ("controls", 12),
+        ("hypotheses", 264),
+    ],
+)
+def test_number_of_training_cells(preset: str, training: int) -> None:
+    assert len(cells_of(preset)["train"]) == training
+    assert f"training cells: {training}\n" in describe(preset, PARAMS) + "\n"
+
+
+def test_keys_name_every_axis() -> None:
+    cells = cells_of("smoke")
+    assert list(cells["train"])[:2] == [
+        "shapes_smoke_train-clean-xmem-xmem_tiny-s0",
+        "shapes_smoke_train-clean-smart_unit-xmem_tiny-s0",
+    ]
+    assert list(cells["noise"]) == ["shapes_smoke_train-clean", "shapes_smoke_train-dilate70-s0"]
+    assert list(cells["pretrain"]) == ["xmem_tiny-shapes_smoke_images-smoke-s0"]
+    assert (
+        cells["train"]["shapes_smoke_train-dilate70-xmem-xmem_tiny-s0"]["noise_key"]
+        == "shapes_smoke_train-dilate70-s0"
+    )
+
+
+def test_clean_labels_are_shared_by_all_seeds() -> None:
+    cells = cells_of("demo")
+    used = {cell["noise_key"] for cell in cells["train"].values() if cell["noise"] == "clean"}
+    assert used == {"shapes_train-clean"}
+
+
+@pytest.mark.parametrize(
+    "preset", ["smoke", "demo", "sweep", "clips", "lite", "gpu_micro", "paper"]
+)
+def test_baselines_stand_in_every_preset_and_every_cell_finds_what_it_needs(preset: str) -> None:
+    cells = cells_of(preset)
+    roles = [cell["role"] for cell in cells["score"].values() if "clean_key" not in cell]
+    evaluations = {cell["evaluation"] for cell in cells["score"].values()}
+    assert roles.count("first_mask") == len(evaluations)
+    assert roles.count("pretrained") == len(evaluations) * len(cells["pretrain"])
+    assert roles.count("trained") == len(evaluations) * len(cells["train"])
+    predicting = [
+        set(cells[stage])
+        for stage in ("infer", "baseline", "infer_noisy", "baseline_noisy", "infer_corrupted")
+    ]
+    assert set(cells["score"]) == set().union(*predicting)
+    assert len(cells["score"]) == sum(map(len, predicting))
+    for cell in cells["train"].values():
+        assert cell["noise_key"] in cells["noise"]
+        assert cell["pretrain_key"] in cells["pretrain"]
+        assert cell["dataset"] in cells["convert"] or cell["dataset"] in cells["mix"]
+    for cell in cells["mix"].values():
+        assert all(cell[f"part{number}"] in cells["convert"] for number in (1, 2, 3, 4))
+    for cell in cells["infer"].values():
+        stage, key = cell["weights"].split("/")
+        assert key in cells[stage]
+    for cell in cells["convert"].values():
+        assert (cell["source"] in cells["generate"]) != (cell["source"] in cells["download"])
+
+
+def test_dependencies_on_source_files_exist() -> None:
+    root = PARAMS.parent
+    for cells in cells_of("demo").values():
+        for cell in cells.values():
+            for name, value in cell.items():
+                if name.endswith("_file"):
+                    assert (root / value).exists(), value
+
+
+def sources_of(stage: str) -> set[str]:
+    """Return the source files and folders that dvc.yaml lists for a stage by name."""
+    deps = read_yaml(PARAMS.parent / "dvc.yaml")["stages"][stage]["do"]["deps"]
+    return {dep for dep in deps if dep.startswith("src/")}
+
+
+def test_variants_of_a_stage_depend_on_the_same_source_files() -> None:
+    assert sources_of("infer_noisy") == sources_of("infer")
+    assert sources_of("infer_corrupted") > sources_of("infer")
+    assert sources_of("baseline_noisy") == sources_of("baseline")
+    assert sources_of("train") >= sources_of("pretrain") - {"src/noisyvos/stages/pretrain.py"}
+
+
+def test_checkpoints_know_all_code_that_training_depends_on() -> None:
+    from noisyvos.training.checkpoint import CODE
+
+    listed = (sources_of("pretrain") | sources_of("train")) - {
+        f"src/noisyvos/stages/{stage}.py" for stage in ("pretrain", "train")
+    }
+    known = tuple(f"src/noisyvos/{name}" for name in CODE)
+    assert not [
+        source
+        for source in listed
+        if not any(source == name or source.startswith(f"{name}/") for name in known)
+    ]
+    assert all((PARAMS.parent / name).exists() for name in known)
+
+
+def test_a_mix_is_made_of_its_converted_parts() -> None:
+    cells = cells_of("paper")
+    (mix,) = [cell for name, cell in cells["mix"].items() if name == "davis17_ytvos19_train"]
+    assert [mix[f"part{number}"] for number in (1, 2, 3, 4)] == [
+        "davis17_train",
+        *["youtube19_train_rest"] * 3,
+    ]
+    assert {"davis17", "youtube19_train"} < set(cells["download"])
+    assert not set(cells["mix"]) & set(cells["convert"])
+
+
+def test_an_evaluation_set_may_have_a_protocol_of_its_own() -> None:
+    cells = cells_of("paper")
+    protocols = {"davis17_val": "davis", "davis16_val": "davis", "ytvos_holdout": "youtube_vos"}
+    assert {(cell["evaluation"], cell["protocol"]) for cell in cells["score"].values()} == set(
+        protocols.items()
+    )
+    held_out = [
+        key
+        for key, cell in cells["score"].items()
+        if cell["evaluation"] == "ytvos_holdout" and cell["role"] == "trained"
+    ]
+    assert len(held_out) >= len(cells["train"])
+
+
+def test_noisy_prompts_are_given_to_the_blocks_that_ask_and_to_the_baselines() -> None:
+    values = read_preset(PARAMS, "smoke").model_dump()
+    values["blocks"]["more"] = copy.deepcopy(values["blocks"]["core"]) | {
+        "noise": ("mix70",),
+        "prompts": ("mix80", "dilate80"),
+    }
+    cells = grid.expand(Preset(**values), grid.Catalogue(PARAMS))
+    assert set(cells["baseline_noisy"]) == {
+        f"first_mask-shapes_smoke_val-prompt_{noise}80" for noise in ("mix", "dilate")
+    }
+    trained = [key for key in cells["infer_noisy"] if not key.startswith("pretrained-")]
+    assert len(trained) == 4
+    assert all("-mix70-" in key for key in trained)
+    key = "shapes_smoke_train-mix70-xmem-xmem_tiny-s0-shapes_smoke_val"
+    cell = cells["infer_noisy"][f"{key}-prompt_mix80"]
+    assert cell == cells["infer"][key] | {"prompts": "shapes_smoke_val-mix80-s0"}
+    assert cells["noise"][cell["prompts"]]["dataset"] == "shapes_smoke_val"
+    scored = cells["score"][f"{key}-prompt_mix80"]
+    assert (scored["prompt"], scored["clean_key"], scored["evaluation"]) == (
+        "mix80",
+        key,
+        "shapes_smoke_val",
+    )  # the truth is the clean set
+
+
+def test_a_cell_of_two_blocks_is_run_once() -> None:
+    values = read_preset(PARAMS, "smoke").model_dump()
+    values["blocks"]["again"] = copy.deepcopy(values["blocks"]["core"]) | {
+        "noise": ("dilate70", "mix70")
+    }
+    cells = grid.expand(Preset(**values), grid.Catalogue(PARAMS))
+    assert len(cells["train"]) == 6
+    assert cells["train"]["shapes_smoke_train-dilate70-xmem-xmem_tiny-s0"]["blocks"] == [
+        "core",
+        "again",
+    ]
+
+
+def test_blocks_that_train_one_cell_differently_are_refused() -> None:
+    values = read_preset(PARAMS, "smoke").model_dump()
+    values["blocks"]["again"] = copy.deepcopy(values["blocks"]["core"]) | {"schedule": "demo_main"}
+    with pytest.raises(UserError, match="different schedules"):
+        grid.expand(Preset(**values), grid.Catalogue(PARAMS))
+
+
+def test_grid_is_written_once_and_checked(params: Path) -> None:
+    grid.write("smoke", params)
+    before = (params / "cells.yaml").stat().st_mtime_ns
+    grid.write("smoke", params)
+    assert (params / "cells.yaml").stat().st_mtime_ns == before
+    grid.require_fresh(params)
+    preset = params / "presets" / "smoke.yaml"
+    preset.write_text(preset.read_text().replace("seed: [0]", "seed: [0, 1]"))
+    with pytest.raises(UserError, match="noisyvos grid --preset smoke"):
+        grid.require_fresh(params)
+
+
+def test_unknown_preset_changes_nothing(params: Path) -> None:
+    before = (params / "cells.yaml").read_bytes()
+    with pytest.raises(UserError, match=r"Unknown preset 'demmo'. Did you mean 'demo'\?"):
+        grid.write("demmo", params)
+    assert (params / "cells.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize("text", ["", "[]", "preset: {name: x}", yaml.safe_dump({"train": {}})])
+def test_a_file_that_is_no_grid_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "cells.yaml").write_text(text)
+    with pytest.raises(UserError, match="not a generated grid"):
+        grid.read_cells(tmp_path / "cells.yaml")
+
+
+def test_plan_of_the_full_grid_counts_its_blocks_and_misses_nothing() -> None:
+    said = describe("paper", PARAMS)
+    assert "not available yet" not in said
+    for block, count in {
+        "parity": 126,
+        "core": 429,
+        "realistic": 225,
+        "instance": 156,
+        "ablation": 126,
+        "real": 33,
+        "temporal": 54,
+    }.items():
+        assert f"  {block:<12} {count:>5} training cells" in said
+
+
+def test_corrupted_images_are_shown_to_the_blocks_that_ask_and_to_pretrained_networks() -> None:
+    values = read_preset(PARAMS, "smoke").model_dump()
+    values["blocks"]["core"]["corruptions"] = ("noise10", "blur9")
+    cells = grid.expand(Preset(**values), grid.Catalogue(PARAMS))
+    assert len(cells["infer_corrupted"]) == 2 * len(cells["infer"]), "a copied mask sees no image"
+    key = next(key for key in cells["infer"] if not key.startswith("pretrained"))
+    cell = cells["infer_corrupted"][f"{key}-corruption_blur9"]
+    assert cell == cells["infer"][key] | {
+        "corruption": "blur9",
+        "kind_file": "src/noisyvos/corruptions/kinds/box_blur.py",
+    }
+    scored = cells["score"][f"{key}-corruption_blur9"]
+    assert scored == cells["score"][key] | {"corruption": "blur9", "clean_key": key}
+    assert sum("clean_key" not in scored for scored in cells["score"].values()) == len(
+        cells["infer"]
+    ) + len(cells["baseline"])

@@ -1,0 +1,403 @@
+"""Tables, figures and the page, made from a small results folder whose numbers are known."""
+
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from still_images import write_images
+
+from noisyvos.analysis.results import load_results
+from noisyvos.datasets.layout import Sequence, write_video_meta
+from noisyvos.errors import UserError
+from noisyvos.io.images import encode_frame, encode_mask
+from noisyvos.io.masks import write_mask_zip
+from noisyvos.media.overlays import outline, overlay
+from noisyvos.report import tables as build
+from noisyvos.report.clips import clips_figure
+from noisyvos.report.comparisons import comparisons
+from noisyvos.report.diagnosis import directions, hard_pixels, mean_curves, memorisation, teacher
+from noisyvos.stages import figures, report, synth, tables, track
+
+SCORES = {"first_mask-val": 0.3, "pretrained-tiny-s0-val": 0.5, "clean": 0.7, "dilate": 0.6}
+
+
+def square(side: int) -> np.ndarray:
+    """A mask with one square object."""
+    mask = np.zeros((24, 36), np.uint8)
+    mask[4 : 4 + side, 6 : 6 + side] = 1
+    return mask
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """Two videos, one clean and one dilated training cell with two seeds each, both baselines, all scored."""
+    sequences = []
+    for name in ("a", "b"):
+        for frame in range(3):
+            for folder, data in (
+                ("frames", encode_frame(np.full((24, 36, 3), 90, np.uint8))),
+                ("masks", encode_mask(square(8))),
+            ):
+                path = (
+                    tmp_path
+                    / "data/converted/val"
+                    / folder
+                    / name
+                    / f"{frame:05d}.{'jpg' if folder == 'frames' else 'png'}"
+                )
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+        names = tuple(f"{frame:05d}" for frame in range(3))
+        sequences.append(Sequence(name, names, names, (24, 36), (1,)))
+    write_video_meta(tmp_path / "data/converted/val", "val", sequences)
+    train, score = {}, {}
+    for noise in ("clean", "dilate"):
+        for seed in (0, 1):
+            key = f"val-{noise}-gce-tiny-s{seed}"
+            train[key] = {
+                "dataset": "val",
+                "noise": f"{noise}80" if noise == "dilate" else noise,
+                "method": "gce",
+                "model": "tiny",
+                "seed": seed,
+            }
+            score[f"{key}-val"] = {
+                "role": "trained",
+                "evaluation": "val",
+                "train_key": key,
+            } | train[key]
+            facts = {
+                "kind": noise,
+                "q": None if noise == "clean" else 0.8,
+                "q_achieved": 1.0 if noise == "clean" else 0.801,
+            }
+            folder = tmp_path / "results/p/train" / key
+            folder.mkdir(parents=True)
+            (folder / "summary.json").write_text(
+                json.dumps({"noise": facts, "inputs": {"masks": "f00" * 20}, "code": "c0de" * 16})
+            )
+            curve = pd.DataFrame({"iteration": range(40), "loss": np.linspace(2, 1, 40)})
+            if noise == "dilate":
+                curve = curve.assign(
+                    memorised=[0.25, np.nan] * 20,
+                    corrected=[0.5, np.nan] * 20,
+                    mislabelled=[0.1, np.nan] * 20,
+                )
+            curve.to_csv(folder / "curve.csv", index=False)
+    score["first_mask-val"] = {"role": "first_mask", "evaluation": "val"}
+    score["pretrained-tiny-s0-val"] = {
+        "role": "pretrained",
+        "evaluation": "val",
+        "model": "tiny",
+        "seed": 0,
+    }
+    for key, cell in score.items():
+        value = SCORES.get(
+            key, SCORES.get(cell.get("noise", "").removesuffix("80"), 0)
+        ) + 0.01 * cell.get("seed", 0)
+        folder = tmp_path / "results/p/scores" / key
+        folder.mkdir(parents=True)
+        rows = [(name, 1, value + shift, value - shift) for name, shift in (("a", 0.1), ("b", 0.2))]
+        pd.DataFrame(rows, columns=["sequence", "object", "J-Mean", "F-Mean"]).to_csv(
+            folder / "objects.csv", index=False
+        )
+        predicted = square(16 if "dilate" in key else 8)
+        masks = [(s.name, frame, predicted) for s in sequences for frame in s.frames]
+        write_mask_zip(tmp_path / "runs/p/predictions" / f"{key}.zip", masks)
+    cells = {
+        "preset": {"name": "p", "title": "Test", "synthetic": True},
+        "train": train,
+        "score": score,
+    }
+    (tmp_path / "cells.yaml").write_text(yaml.safe_dump(cells, sort_keys=False))
+    return tmp_path
+
+
+def places(root: Path) -> dict[str, Path]:
+    """The paths that every report stage takes."""
+    return {
+        "cells": root / "cells.yaml",
+        "results": root / "results/p",
+        "predictions": root / "runs/p/predictions",
+        "converted": root / "data/converted",
+    }
+
+
+def add_clips(root: Path) -> Path:
+    """Make clips of three images, give the grid a cell for them and one for clips that are not there; return their folder."""
+    out = root / "data/synth/stills-own-s0"
+    (root / "params/synth.yaml").write_text("own: {kind: xmem_static, clips: 9, crop: 48}\n")
+    synth.run(
+        write_images(root / "stills", {n: [[24, 14, 56, 46]] for n in range(3)}),
+        recipe="own",
+        out=out,
+        seed=0,
+        params=root / "params",
+    )
+    cells = yaml.safe_load((root / "cells.yaml").read_text()) | {
+        "synth": {out.name: {}, "elsewhere-own-s0": {}}
+    }
+    (root / "cells.yaml").write_text(yaml.safe_dump(cells, sort_keys=False))
+    return out
+
+
+def test_table_has_means_over_objects_and_seeds_baselines_first(workspace: Path) -> None:
+    table = build.score_table(load_results(**places(workspace)), "val").set_index(["line", "noise"])
+    assert list(table.index[:2]) == [("first mask copied", "-"), ("pretrained only", "-")]
+    row = table.loc["gce", "dilate80"]
+    assert row.JF == pytest.approx(0.605)
+    assert row.J == pytest.approx(0.755)
+    assert row.seed_sd == pytest.approx(0.01 / 2**0.5)
+    assert row.q_achieved == pytest.approx(0.801)
+    assert row.area_ratio == pytest.approx(4.0)
+    assert table.loc["gce", "clean"].area_ratio == pytest.approx(1.0)
+
+
+def add_disturbed(root: Path, axis: str, name: str, loss: float) -> None:
+    """Score every cell but those of training seed 1 again, disturbed at test time, `loss` lower."""
+    cells = yaml.safe_load((root / "cells.yaml").read_text())
+    for key, cell in list(cells["score"].items()):
+        if key.endswith("s1-val") or "clean_key" in cell:
+            continue
+        noisy = f"{key}-{axis}_{name}"
+        cells["score"][noisy] = cell | {axis: name, "clean_key": key}
+        scored = pd.read_csv(root / f"results/p/scores/{key}/objects.csv")
+        scored[["J-Mean", "F-Mean"]] -= loss
+        (root / f"results/p/scores/{noisy}").mkdir()
+        scored.to_csv(root / f"results/p/scores/{noisy}/objects.csv", index=False)
+        (root / f"runs/p/predictions/{noisy}.zip").write_bytes(
+            (root / f"runs/p/predictions/{key}.zip").read_bytes()
+        )
+    (root / "cells.yaml").write_text(yaml.safe_dump(cells, sort_keys=False))
+
+
+def test_noisy_prompts_have_a_table_of_their_own_and_touch_no_other(workspace: Path) -> None:
+    before = load_results(**places(workspace))
+    scores, points = build.score_table(before, "val"), track.sweep_points(before)
+    cells = build.cell_table(before)
+    assert not [
+        comparison for comparison in comparisons(before, "val") if comparison.name == "prompts"
+    ]
+    add_disturbed(workspace, "prompt", "mix80", 0.2)
+    results = load_results(**places(workspace))
+    pd.testing.assert_frame_equal(build.score_table(results, "val"), scores)
+    pd.testing.assert_frame_equal(build.cell_table(results), cells)
+    assert track.sweep_points(results) == points
+    (prompts,) = [
+        comparison for comparison in comparisons(results, "val") if comparison.name == "prompts"
+    ]
+    numbers = prompts.numbers.set_index(["line", "noise", "prompt"])
+    assert numbers.loc["gce", "dilate80", "mix80"]["JF"] == pytest.approx(0.4)
+    assert numbers.loc["gce", "dilate80", "clean"]["JF"] == pytest.approx(0.6), (
+        "only the trainings that were also given noisy prompts"
+    )
+    assert numbers["change"].xs("mix80", level="prompt").to_numpy() == pytest.approx(-0.2)
+    view = prompts.views[0].table
+    assert list(view.columns) == ["clean", "mix80"]
+    assert list(view.index) == [
+        "first mask copied",
+        "pretrained only",
+        "gce, trained on clean",
+        "gce, trained on dilate80",
+    ]
+    assert view.loc["first mask copied", "mix80"].endswith("(-20.0)")
+    assert "(synthetic)" in prompts.views[0].caption
+    (workspace / "results/p/scores/first_mask-val-prompt_mix80/objects.csv").unlink()
+    results = load_results(**places(workspace))
+    assert results.missing == ["first_mask-val-prompt_mix80"]
+    (prompts,) = [
+        comparison for comparison in comparisons(results, "val") if comparison.name == "prompts"
+    ]
+    assert prompts.views[0].table.loc["first mask copied", "mix80"] == "missing"
+
+
+def test_corrupted_images_have_a_table_with_their_mean_and_touch_no_other(workspace: Path) -> None:
+    scores = build.score_table(load_results(**places(workspace)), "val")
+    add_disturbed(workspace, "corruption", "noise10", 0.1)
+    add_disturbed(workspace, "corruption", "blur9", 0.2)
+    add_disturbed(workspace, "prompt", "mix80", 0.3)
+    results = load_results(**places(workspace))
+    pd.testing.assert_frame_equal(build.score_table(results, "val"), scores)
+    (corruptions,) = [
+        comparison for comparison in comparisons(results, "val") if comparison.name == "corruptions"
+    ]
+    numbers = corruptions.numbers.set_index(["line", "noise", "corruption"])
+    assert numbers.loc["gce", "dilate80", "mean of all"]["JF"] == pytest.approx(0.45)
+    assert numbers["change"].xs("mean of all", level="corruption").to_numpy() == pytest.approx(
+        -0.15
+    )
+    view = corruptions.views[0].table
+    assert list(view.columns) == ["clean", "noise10", "blur9", "mean of all"]
+    assert view.loc["gce, trained on dilate80", "mean of all"].endswith("(-15.0)")
+
+
+def test_wide_table_repeats_baselines_and_shows_missing_cells_as_missing(workspace: Path) -> None:
+    for seed in (0, 1):
+        (workspace / f"results/p/scores/val-dilate-gce-tiny-s{seed}-val/objects.csv").unlink()
+    results = load_results(**places(workspace))
+    wide = build.wide(build.score_table(results, "val"), results)
+    assert list(wide.columns) == ["clean"], (
+        "a condition without any score is listed under missing, not averaged"
+    )
+    assert results.missing == [f"val-dilate-gce-tiny-s{seed}-val" for seed in (0, 1)]
+    assert wide.loc["first mask copied", "clean"].startswith("30.0")
+
+
+def test_stages_write_tables_figures_and_a_page_that_says_synthetic(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setenv("NOISYVOS_TRACKING", "off")
+    (workspace / "params").mkdir()
+    (workspace / "params/noise.yaml").write_text(
+        "clean: {kind: clean}\ndilate80: {kind: dilate, q: 0.8}\n"
+    )
+    add_clips(workspace)
+    out = workspace / "results/p"
+    tables.run(**places(workspace), out=out / "tables")
+    figures.run(
+        **places(workspace),
+        params=workspace / "params",
+        clips=workspace / "data/synth",
+        out=out / "figures",
+    )
+    report.run(**places(workspace), figures=out / "figures", out=out / "report.html")
+    names = {path.name for folder in ("tables", "figures") for path in (out / folder).iterdir()}
+    assert {
+        "scores-val.md",
+        "scores-val.tex",
+        "scores-val.csv",
+        "cells.csv",
+        "noise-curves-val.png",
+        "training.png",
+    } <= names
+    assert {"example-val-best_1.png", "example-val-worst_1.png", "label-noise-val.png"} <= names
+    assert {
+        "sweeps-val.md",
+        "sweeps-val.tex",
+        "sweeps-val.csv",
+        "memorisation.png",
+        "clips-stills-own-s0.png",
+    } <= names
+    assert "teacher.png" not in names, "no method here has a teacher"
+    for name in ("scores", "sweeps"):
+        assert "(synthetic)" in (out / f"tables/{name}-val.md").read_text()
+    cells = pd.read_csv(out / "tables/cells.csv", dtype=str).set_index("cell")
+    assert cells.loc["val-clean-gce-tiny-s0-val", "masks"] == "f00f00f00f00", (
+        "a number can be traced to its labels"
+    )
+    page = (out / "report.html").read_text()
+    assert "Synthetic" in page
+    assert "first mask copied" in page
+    assert page.count("<img") == len(list((out / "figures").iterdir()))
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_clips_are_drawn_with_the_shares_of_their_statistics(workspace: Path) -> None:
+    (workspace / "params").mkdir()
+    root = add_clips(workspace)
+    figure = clips_figure(root, "title")
+    counts = json.loads((root / "meta.json").read_text())["statistics"]["objects_per_clip"]
+    objects, areas, motion, hidden, contact = figure.axes
+    assert [bar.get_height() for bar in objects.patches] == pytest.approx(
+        [100 * count / 9 for count in counts.values()]
+    )
+    for axis in (areas, motion):
+        assert sum(bar.get_height() for bar in axis.patches) == pytest.approx(100)
+    assert [bar.get_height() for bar in hidden.patches] == [0, 0, 0], (
+        "nothing is pasted in this recipe"
+    )
+    assert contact.images[0].get_array().shape == (3 * 148, 6 * 148 - 4, 3)
+    plt.close(figure)
+
+
+def test_diagnostics_are_averaged_over_seeds_where_they_were_measured(workspace: Path) -> None:
+    path = workspace / "results/p/train/val-dilate-gce-tiny-s1/curve.csv"
+    pd.read_csv(path).assign(memorised=[0.35, np.nan] * 20).to_csv(path, index=False)
+    curve = mean_curves(
+        load_results(**places(workspace)), "dilate80", "gce", ["memorised", "corrected", "other"]
+    )
+    assert list(curve.index) == list(range(0, 40, 2))
+    assert curve["memorised"].to_numpy() == pytest.approx(0.3)
+    assert list(curve.columns) == ["memorised", "corrected"]
+    assert mean_curves(load_results(**places(workspace)), "clean", "gce", ["memorised"]) is None
+
+
+def test_no_diagnostic_curve_is_cut_off(workspace: Path) -> None:
+    path = workspace / "results/p/train/val-clean-gce-tiny-s0/curve.csv"
+    pd.read_csv(path).assign(memorised=0.1, corrected=0.05).to_csv(path, index=False)
+    figure = memorisation(load_results(**places(workspace)))
+    for axis in figure.axes:
+        assert axis.get_ylim()[0] == 0
+        assert all(line.get_ydata().max() <= axis.get_ylim()[1] for line in axis.lines)
+    assert sum(bool(axis.lines) for axis in figure.axes) == 2
+    plt.close(figure)
+
+
+def lines_of(figure) -> list[list[float]]:
+    """The values of every line of a figure, panel by panel."""
+    found = [list(line.get_ydata()) for axis in figure.axes for line in axis.lines]
+    plt.close(figure)
+    return found
+
+
+def test_what_only_some_rows_or_trainings_have_is_drawn_all_the_same(workspace: Path) -> None:
+    """Dilation has no object called background, sigma stands in every row, and only one of the two seeds has the second network."""
+    for seed in (0, 1):
+        path = workspace / f"results/p/train/val-dilate-gce-tiny-s{seed}/curve.csv"
+        table = pd.read_csv(path).assign(
+            memorised_bg_fg=[0.4, np.nan] * 20, teacher_iou_clean=[0.7, np.nan] * 20, sigma=0.9
+        )
+        table = table.assign(mislabelled_kept=[0.05, np.nan] * 20) if seed else table
+        table.to_csv(path, index=False)
+    results = load_results(**places(workspace))
+    assert lines_of(directions(results)) == [[0.4] * 20]
+    assert sorted(map(len, lines_of(teacher(results)))) == [20, 40]
+    assert sorted(map(tuple, lines_of(hard_pixels(results)))) == [(0.05,) * 20, (0.1,) * 20]
+
+
+def test_figures_are_the_same_bytes_on_every_run(workspace: Path) -> None:
+    (workspace / "params").mkdir()
+    (workspace / "params/noise.yaml").write_text(
+        "clean: {kind: clean}\ndilate80: {kind: dilate, q: 0.8}\n"
+    )
+    pictures = []
+    for name in ("one", "two"):
+        figures.run(
+            **places(workspace),
+            params=workspace / "params",
+            clips=workspace / "data/synth",
+            out=workspace / name,
+        )
+        pictures.append({path.name: path.read_bytes() for path in (workspace / name).iterdir()})
+    assert pictures[0] == pictures[1]
+
+
+def test_sweep_points_open_with_the_clean_cell(workspace: Path) -> None:
+    points = track.sweep_points(load_results(**places(workspace)))
+    seed0 = sorted(
+        (point.step, round(point.metrics["jf"], 3))
+        for point in points
+        if point.sweep == "gce|dilate|val|tiny|s0"
+    )
+    assert seed0 == [(0, 0.7), (20, 0.6)]
+
+
+def test_a_folder_without_scores_is_refused(workspace: Path) -> None:
+    results = load_results(**(places(workspace) | {"results": workspace / "empty"}))
+    with pytest.raises(UserError, match="no cell of preset 'p' is scored yet"):
+        _ = results.objects
+
+
+def test_overlay_leaves_background_alone_and_tints_objects() -> None:
+    frame = np.full((24, 36, 3), 100, np.uint8)
+    drawn = overlay(frame, square(8))
+    assert (drawn[square(8) == 0] == 100).all()
+    assert (drawn[8, 10] == [round(0.55 * 100 + 0.45 * 128), 55, 55]).all()
+
+
+def test_outline_is_the_inner_border() -> None:
+    assert outline(square(8)).sum() == 28

@@ -1,0 +1,226 @@
+"""Checkpoints of training: stopping and resuming to the same bits, damaged files, kept weights, what a fingerprint looks at."""
+
+import json
+import os
+import re
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from toy_training import CPU, ToyMethod, ToyNetwork, ToyTeacherMethod, run, schedule
+from training_world import make_world
+
+from noisyvos import methods
+from noisyvos.methods.base import METHODS, Method
+from noisyvos.training import checkpoint, loop
+from noisyvos.training.sources import VideoSource
+from noisyvos.training.step import make_learner
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def source(world):
+    return VideoSource(world / "data", world / "noisy.zip", 3)
+
+
+def stop_at(moment: int):
+    """Return a method that asks the process to end while it computes iteration `moment`."""
+
+    class Stopping(ToyTeacherMethod):
+        def terms(self, logits, target, *, iteration=0, **rest):
+            if iteration == moment:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().terms(logits, target, iteration=iteration, **rest)
+
+    return Stopping()
+
+
+@pytest.mark.parametrize(
+    ("moment", "optimizer"),
+    [(0, {}), (6, {}), (12, {}), (6, {"optimizer": "sgd", "momentum": 0.9})],
+)
+def test_asked_to_stop_it_saves_exits_143_and_resumes_to_the_same_bits(
+    source, tmp_path, moment, optimizer, capsys
+):
+    changes = {"log_every": 3, "checkpoint_every": 4} | optimizer
+    whole, curve = run(source, tmp_path / "whole", ToyTeacherMethod(), **changes)
+    with pytest.raises(SystemExit) as stopped:
+        run(source, tmp_path / "parts", stop_at(moment), **changes)
+    assert stopped.value.code == 143
+    parts, resumed = run(source, tmp_path / "parts", ToyTeacherMethod(), **changes)
+    assert f"resuming at iteration {moment + 1} of 14" in capsys.readouterr().err
+    for name, value in whole.networks[0].state_dict().items():
+        assert torch.equal(value, parts.networks[0].state_dict()[name])
+    assert torch.equal(whole.method.scalar, parts.method.scalar)
+    assert curve.csv() == resumed.csv()
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in METHODS.names() if methods.build(name).state_dict()]
+)
+def test_state_of_a_method_survives_being_stopped_to_the_same_bits(source, tmp_path, name):
+    def build(moment: int | None = None) -> Method:
+        method = methods.build(name, total_iterations=14)
+        compute = method.clip_loss
+
+        def stopping(*given, iteration, **rest):
+            if iteration == moment:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return compute(*given, iteration=iteration, **rest)
+
+        method.clip_loss = stopping
+        return method
+
+    whole, curve = run(
+        source, tmp_path / "whole", build(), augmentation="video", crop=24, parts=2, batch=4
+    )
+    with pytest.raises(SystemExit):
+        run(source, tmp_path / "parts", build(8), augmentation="video", crop=24, parts=2, batch=4)
+    parts, resumed = run(
+        source, tmp_path / "parts", build(), augmentation="video", crop=24, parts=2, batch=4
+    )
+    assert torch.equal(whole.networks[0].conv.weight, parts.networks[0].conv.weight)
+    for one, two in zip(
+        whole.method.state_dict().values(), parts.method.state_dict().values(), strict=True
+    ):
+        assert torch.equal(one, two) if isinstance(one, torch.Tensor) else one == two
+    assert curve.csv() == resumed.csv()
+
+
+def test_a_checkpoint_of_other_settings_is_discarded_with_a_line(source, tmp_path, capsys):
+    run(source, tmp_path, checkpoint_every=5)
+    capsys.readouterr()
+    fresh, _ = run(source, tmp_path, mark="b")
+    assert "is of other settings, inputs or code; starting over" in capsys.readouterr().err
+    untouched, _ = run(source, tmp_path / "elsewhere")
+    assert torch.equal(fresh.networks[0].conv.weight, untouched.networks[0].conv.weight)
+
+
+def test_a_damaged_checkpoint_is_discarded_with_a_line(tmp_path, capsys):
+    (tmp_path / "checkpoint-00000004.pt").write_bytes(b"not a checkpoint")
+    assert checkpoint.load(tmp_path / "checkpoint.pt", "a") is None
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_another_number_of_reading_processes_resumes_to_the_same_bits(source, tmp_path):
+    whole, curve = run(source, tmp_path / "whole", ToyTeacherMethod())
+    with pytest.raises(SystemExit):
+        run(source, tmp_path / "parts", stop_at(5))
+    resumed, again = run(source, tmp_path / "parts", ToyTeacherMethod(), workers=2)
+    assert torch.equal(whole.networks[0].conv.weight, resumed.networks[0].conv.weight)
+    assert curve.csv() == again.csv()
+
+
+def test_the_loss_scale_and_the_moments_are_part_of_the_state():
+    saved, fresh = (make_learner(ToyNetwork(), ToyMethod(), schedule(), 0, CPU) for _ in range(2))
+    for learner, scale in ((saved, 512.0), (fresh, 8.0)):
+        learner.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        learner.scaler.scale(torch.ones(()))  # creates the scale
+    saved.optimizers[0].means[0].fill_(3.0)
+    fresh.load_state(saved.state())
+    assert fresh.scaler.get_scale() == 512.0
+    assert torch.equal(fresh.optimizers[0].means[0], saved.optimizers[0].means[0])
+
+
+def test_the_last_few_checkpoints_are_kept(source, tmp_path):
+    with pytest.raises(SystemExit):
+        run(source, tmp_path, stop_at(10), checkpoint_every=2, checkpoints_kept=3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"checkpoint-{n:08d}.pt" for n in (8, 10, 11)
+    ]
+
+
+def test_after_a_damaged_checkpoint_the_one_before_goes_on_to_the_same_bits(
+    source, tmp_path, capsys
+):
+    whole, curve = run(source, tmp_path / "whole", ToyTeacherMethod())
+    with pytest.raises(SystemExit):
+        run(source, tmp_path / "parts", stop_at(9), checkpoint_every=4)
+    newest = tmp_path / "parts" / "checkpoint-00000010.pt"
+    newest.write_bytes(newest.read_bytes()[:-700])  # as after a power cut
+    resumed, again = run(source, tmp_path / "parts", ToyTeacherMethod(), checkpoint_every=4)
+    message = capsys.readouterr().err
+    assert re.search(rf"{newest} cannot be read \(\w+\); trying the one before\.", message)
+    assert "resuming at iteration 8 of 14" in message
+    assert torch.equal(whole.networks[0].conv.weight, resumed.networks[0].conv.weight)
+    assert curve.csv() == again.csv()
+
+
+def test_a_shorter_training_is_not_stopped_by_later_checkpoints(tmp_path):
+    file = tmp_path / "checkpoint.pt"
+    checkpoint.save(file, "a", {"iteration": 90}, 2)
+    checkpoint.save(file, "b", {"iteration": 10}, 2)
+    assert checkpoint.load(file, "b") == {"iteration": 10}
+    assert checkpoint.load(file, "a") is None
+
+
+def test_weights_on_the_way_are_kept_and_belong_to_this_training(source, tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    (tmp_path / "weights-00000012.safetensors").write_bytes(b"of an earlier training")
+    learner = make_learner(
+        ToyNetwork(), ToyMethod(), schedule(iterations=9, keep_weights_every=4), 0, CPU
+    )
+    how = {
+        "name": "toy",
+        "file": tmp_path / "scratch" / "checkpoint.pt",
+        "mark": "a",
+        "watch": lambda row, step: None,
+    }
+    loop.train(learner, source, iterates=weights, **how)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "weights-00000004.safetensors",
+        "weights-00000008.safetensors",
+    ]
+    four, eight = (
+        load_file(tmp_path / f"weights-0000000{n}.safetensors")["conv.weight"] for n in (4, 8)
+    )
+    assert not torch.equal(four, eight)
+    short, _ = run(
+        source, tmp_path / "short", iterations=4
+    )  # at a constant rate its end is the other's middle
+    assert torch.equal(short.networks[0].conv.weight, four)
+
+
+def test_a_full_disk_loses_no_older_checkpoint(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "checkpoint.pt"
+    assert checkpoint.save(file, "a", {"iteration": 1}, 1)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    assert not checkpoint.save(file, "a", {"iteration": 2}, 1)
+    assert "No space left" in capsys.readouterr().err
+    assert checkpoint.load(file, "a") == {"iteration": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000001.pt"]
+
+
+def test_the_fingerprint_follows_settings_and_inputs(world, tmp_path):
+    file = tmp_path / "input"
+    file.write_text("one")
+
+    def mark(settings):
+        return checkpoint.fingerprint(
+            settings, checkpoint.provenance({"file": file, "folder": world / "data"})
+        )
+
+    first = mark({"a": 1})
+    (
+        world / "data" / ".snakemake_timestamp"
+    ).touch()  # which Snakemake leaves in folders and DVC does not
+    assert first == mark({"a": 1})
+    assert first != mark({"a": 2})
+    file.write_text("two")
+    assert first != mark({"a": 1})
+
+
+def test_settings_that_change_no_result_are_no_part_of_it():
+    one = schedule(checkpoint_every=1, workers=0)
+    two = schedule(checkpoint_every=9, checkpoints_kept=5, keep_weights_every=2, workers=3)
+    assert one.result_settings() == two.result_settings()
+    assert json.dumps(one.result_settings()) != json.dumps(schedule(batch=3).result_settings())
