@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-import noisyvos.noise.kinds  # loaded first, so that `kinds` below stays the function
+import noisyvos.noise.kinds  # noqa: F401  (loaded first: `kinds` below must stay a function)
 from noisyvos.errors import UserError
 from noisyvos.noise.base import NOISE, NoisyVideo, Video
 
