@@ -18,8 +18,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_edt, gaussian_filter
 
-from noisyvos.io.images import decode_mask, encode_mask
-from noisyvos.io.masks import MaskCollection
+from noisyvos.io.masks import MaskCollection, decode_mask, encode_mask
 from noisyvos.noise import corrupt
 from noisyvos.noise.engine.measure import object_ious
 

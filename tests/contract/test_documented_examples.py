@@ -9,7 +9,8 @@ import torch
 
 from noisyvos.datasets.base import DATASETS, Conversion
 from noisyvos.datasets.layout import VideoDataset
-from noisyvos.io.images import encode_frame, encode_mask
+from noisyvos.io.images import encode_frame
+from noisyvos.io.masks import encode_mask
 from noisyvos.methods.base import METHODS
 from noisyvos.noise.base import NOISE, Video
 

@@ -16,7 +16,8 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from noisyvos.io.images import encode_frame, encode_mask
+from noisyvos.io.images import encode_frame
+from noisyvos.io.masks import encode_mask
 
 HEIGHT, WIDTH = 48, 72
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from noisyvos.io.images import encode_frame, encode_mask
+from noisyvos.io.images import encode_frame
+from noisyvos.io.masks import encode_mask
 
 Members = dict[str, bytes]
 SIZE = (48, 64)

@@ -7,8 +7,8 @@ import numpy as np
 import yaml
 
 from noisyvos.datasets.layout import Sequence, write_video_meta
-from noisyvos.io.images import encode_frame, encode_mask
-from noisyvos.io.masks import write_mask_zip
+from noisyvos.io.images import encode_frame
+from noisyvos.io.masks import encode_mask, write_mask_zip
 
 SIZE = (32, 40)
 SCHEDULE = {

@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from noisyvos.cli import app
-from noisyvos.io.images import decode_mask
+from noisyvos.io.masks import decode_mask
 from noisyvos.models.pretrained import PLANES
 
 PARAMS = Path(__file__).resolve().parents[2] / "params"
@@ -175,7 +175,7 @@ def test_stm_file_through_infer(judo, shared, parity_weights, tmp_path) -> None:
 
 def test_rhmnet_file_takes_scribbles(judo, shared, parity_weights, tmp_path) -> None:
     from noisyvos.datasets.scribbles import Hand, scribbles
-    from noisyvos.io.images import encode_mask
+    from noisyvos.io.masks import encode_mask
     from noisyvos.seeding import numpy_generator
 
     frames, mask = judo

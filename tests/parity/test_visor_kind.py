@@ -10,7 +10,7 @@ import pytest
 
 from noisyvos.datasets.check import check_dataset
 from noisyvos.datasets.layout import VideoDataset
-from noisyvos.io.images import decode_mask
+from noisyvos.io.masks import decode_mask
 
 ALLOWED_PIXELS = 16  # OpenCV versions rasterise outlines slightly differently
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from noisyvos.datasets.files import checked_size, image_files
 from noisyvos.datasets.kinds.folder import FolderSettings, resolution_folders
 from noisyvos.datasets.layout import VideoDataset
 from noisyvos.datasets.rle import decode_rle
 from noisyvos.errors import UserError
-from noisyvos.io.images import VOID, decode_mask
+from noisyvos.io.files import image_files
+from noisyvos.io.images import checked_size
+from noisyvos.io.masks import VOID, decode_mask
 from noisyvos.parallel import ordered_map
 
 # what makes a dataset unusable, and what is only worth knowing

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from noisyvos.datasets.files import resize_mask
+from noisyvos.io.masks import resize_mask
 
 
 def decode_rle(shape: dict[str, Any]) -> np.ndarray:

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from noisyvos.io.images import VOID
+from noisyvos.io.masks import VOID
 from noisyvos.seeding import numpy_generator
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from noisyvos.datasets.layout import Sequence
 from noisyvos.errors import UserError
-from noisyvos.io.images import VOID
+from noisyvos.io.masks import VOID
 
 MOST_OBJECTS = 10
 

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spanning_tree
 
-from noisyvos.io.images import VOID
+from noisyvos.io.masks import VOID
 
 WIDTH_AT_480 = 5  # pixels: thick enough to fill cells of 4x4 and 16x16 pixels as far as RHMNet wants them filled
 THINNEST = 3

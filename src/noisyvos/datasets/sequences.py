@@ -11,17 +11,11 @@ from typing import Any, Literal
 import numpy as np
 
 from noisyvos.datasets.base import Conversion
-from noisyvos.datasets.files import (
-    checked_size,
-    copy_reduced,
-    image_files,
-    link,
-    reduced_size,
-    resize_mask,
-)
 from noisyvos.datasets.layout import Sequence, write_video_meta
 from noisyvos.errors import UserError
-from noisyvos.io.images import VOID, decode_mask, encode_mask
+from noisyvos.io.files import image_files, link
+from noisyvos.io.images import checked_size, copy_reduced, reduced_size
+from noisyvos.io.masks import VOID, decode_mask, encode_mask, resize_mask
 from noisyvos.parallel import ordered_map
 from noisyvos.registry import Settings
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from noisyvos.errors import UserError
-from noisyvos.io.images import decode_mask
+from noisyvos.io.masks import decode_mask
 
 LEAST_COCO_AREA = 500
 LAST_VOC_ID = 20

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from noisyvos.errors import UserError
-from noisyvos.io.images import encode_mask
+from noisyvos.io.masks import encode_mask
 
 CANVAS = (1080, 1920)  # height, width in which all polygons are given
 LEAST_MASKS = {"train": 3, "val": 2}  # sequences with fewer are left out

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from noisyvos.errors import UserError
-from noisyvos.io.images import VOID
+from noisyvos.io.masks import VOID
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,7 @@ import numpy as np
 
 from noisyvos.datasets.layout import Sequence, VideoDataset
 from noisyvos.errors import UserError
-from noisyvos.io.images import VOID
-from noisyvos.io.masks import MaskCollection
+from noisyvos.io.masks import VOID, MaskCollection
 
 
 def first_masks(

@@ -1,1 +1,1 @@
-"""Reading and writing: atomic files, palette masks, frames, mask collections."""
+"""Reading and writing of files: one module each for frames, masks, file search, text and atomic writes."""

@@ -1,23 +1,163 @@
-"""Mask collections: `<sequence>/<frame>.png` in a folder or in one zip, read alike, never unpacked.
+"""The reader and writer of masks: single files, and collections in a folder or a zip.
 
-The zip is what benchmark servers take as a submission: entries stored without compression (PNG is compressed
-already), in sorted order, with a fixed time, so that equal masks give equal bytes.
+Masks are index images, (H, W) uint8: 0 is background, 1..254 are object ids, 255 is void. Files are
+palette PNGs with the colour map that DAVIS and PASCAL VOC share. A mask collection holds
+`<sequence>/<frame>.png` in a folder or in one zip, which is read without unpacking. The zip is what
+benchmark servers take as a submission: entries are stored in sorted order, without compression and
+with a fixed time, so equal masks give equal bytes.
 """
 
+import io
 import zipfile
 import zlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
+from PIL import Image
 
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import atomic_file
-from noisyvos.io.images import decode_mask, encode_mask
+from noisyvos.io.images import read_bgr
 
+VOID = 255
+INDEX_MODES = ("P", "L", "1")  # Pillow's modes whose pixel values are indices
 _TIME = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip entry can carry
+
+
+def davis_palette() -> np.ndarray:
+    """Return the DAVIS and PASCAL VOC colour map, (256, 3) uint8.
+
+    Bit 7 - k of each channel comes from bits 3k..3k+2 of the index.
+    """
+    index = np.arange(256)
+    palette = np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            palette[:, channel] |= (((index >> (3 * bit + channel)) & 1) << (7 - bit)).astype(
+                np.uint8
+            )
+    return palette
+
+
+_PALETTE = davis_palette().tobytes()
+
+
+@dataclass(frozen=True)
+class StoredMask:
+    """A mask file as it is stored: Pillow's names of its format and mode, and its pixel values."""
+
+    format: str
+    mode: str
+    values: np.ndarray  # (H, W), or (H, W, channels) where pixels are colours
+
+
+def open_mask(data: bytes | Path | str, name: str | None = None) -> StoredMask:
+    """Return what a mask file holds, given as bytes or a path; FileNotFoundError or UserError names it.
+
+    The values are not judged: `decode_mask` does that.
+    """
+    name = name or ("mask" if isinstance(data, bytes) else str(data))
+    try:
+        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
+            return StoredMask(image.format or "", image.mode, np.array(image))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{name}: no such mask file.") from None
+    except (OSError, SyntaxError) as error:
+        raise UserError(f"{name}: this file cannot be read as a PNG mask ({error}).") from None
+
+
+def decode_mask(data: bytes | Path | str, name: str | None = None) -> np.ndarray:
+    """Return an index mask (H, W) uint8 from the bytes of a file or its path.
+
+    Palette, 8-bit grey and 1-bit images hold indices. UserError names any other file, above all
+    RGB, whose colours are not indices.
+    """
+    stored = open_mask(data, name)
+    if stored.mode not in INDEX_MODES:
+        name = name or ("mask" if isinstance(data, bytes) else str(data))
+        raise UserError(
+            f"{name}: a mask must be a palette or grey PNG whose values are object ids, "
+            f"but this file is {stored.mode}. Save it again as an indexed PNG."
+        )
+    return stored.values.astype(np.uint8, copy=False)
+
+
+def decode_coloured_mask(data: bytes | Path | str, name: str | None = None) -> np.ndarray:
+    """Return the indices (H, W) uint8 of an RGB image in the colours of the DAVIS palette.
+
+    UserError names a file with any other colour. An index image is decoded as `decode_mask` does.
+    """
+    stored = open_mask(data, name)
+    if stored.mode != "RGB":
+        return decode_mask(data, name)
+    colours = stored.values.astype(np.uint32)
+    codes = (colours[..., 0] << 16) | (colours[..., 1] << 8) | colours[..., 2]
+    palette = davis_palette().astype(np.uint32)
+    known = (palette[:, 0] << 16) | (palette[:, 1] << 8) | palette[:, 2]
+    order = np.argsort(known)
+    place = np.minimum(np.searchsorted(known[order], codes), len(known) - 1)
+    indices = order[place].astype(np.uint8)
+    if (known[indices] != codes).any():
+        name = name or ("mask" if isinstance(data, bytes) else str(data))
+        raise UserError(
+            f"{name} is RGB and holds colours that are not in the DAVIS palette. "
+            "Save it again as an indexed PNG."
+        )
+    return indices
+
+
+def read_grey(path: Path, threshold: int) -> np.ndarray:
+    """Return (H, W) uint8 0/1: where the grey level (0..255) of an image of any mode is >= `threshold`."""
+    try:
+        with Image.open(path) as image:
+            grey = np.array(image.convert("L"))
+    except (OSError, SyntaxError) as error:
+        raise UserError(f"{path}: this file cannot be read as a mask ({error}).") from None
+    return (grey >= threshold).astype(np.uint8)
+
+
+def read_colour_codes(path: Path) -> np.ndarray:
+    """Return the colours of an image as numbers, (H, W) uint32: blue * 65536 + green * 256 + red."""
+    return read_bgr(path).astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+
+
+def read_bitmap(path: Path) -> np.ndarray:
+    """Return an 8-bit image of one channel, (H, W) uint8, such as a scribble map; else UserError."""
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("L", "P"):
+                raise UserError(
+                    f"{path}: an image of mode {image.mode}; "
+                    "scribbles are 8-bit bitmaps of one channel."
+                )
+            return np.array(image)
+    except OSError as error:
+        raise UserError(f"{path}: this scribble map cannot be read ({error}).") from None
+
+
+def encode_mask(mask: np.ndarray, palette: bytes = _PALETTE) -> bytes:
+    """Return an index mask (H, W) uint8 as palette PNG bytes; equal masks give equal bytes.
+
+    `palette` holds 256 RGB triples; the default is that of DAVIS.
+    """
+    if mask.dtype != np.uint8 or mask.ndim != 2:
+        raise ValueError(f"a mask is (H, W) uint8, not {mask.shape} {mask.dtype}")
+    image = Image.fromarray(mask).convert("L")
+    image.putpalette(palette)  # turns mode L into P without touching the indices
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return an index mask at `size` (height, width): nearest neighbour at pixel centres."""
+    rows = ((np.arange(size[0]) + 0.5) * mask.shape[0] / size[0]).astype(np.intp)
+    columns = ((np.arange(size[1]) + 0.5) * mask.shape[1] / size[1]).astype(np.intp)
+    return np.ascontiguousarray(mask[rows[:, None], columns[None, :]])
 
 
 class MaskCollection:

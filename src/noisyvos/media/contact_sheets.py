@@ -11,7 +11,8 @@ import numpy as np
 from noisyvos.datasets.layout import Sequence, VideoDataset
 from noisyvos.datasets.rle import decode_rle
 from noisyvos.errors import UserError
-from noisyvos.io.images import decode_mask, read_frame
+from noisyvos.io.images import read_frame
+from noisyvos.io.masks import decode_mask
 from noisyvos.media.overlays import overlay
 
 HEIGHT = 150  # of a tile, pixels

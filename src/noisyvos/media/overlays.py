@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from noisyvos.io.images import VOID, davis_palette
+from noisyvos.io.masks import VOID, davis_palette
 
 _SHORTEST = 144  # small frames are enlarged to this height, so that a person sees them
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from noisyvos.datasets.files import image_files
 from noisyvos.errors import UserError
+from noisyvos.io.files import image_files
 from noisyvos.io.images import read_frame
 
 _FRAME_RATE = 25.0  # of folders, and of movies that do not say

@@ -8,8 +8,7 @@ import numpy as np
 from PIL import Image
 
 from noisyvos.errors import UserError
-from noisyvos.io.images import VOID, davis_palette, decode_mask
-from noisyvos.io.masks import MaskCollection
+from noisyvos.io.masks import VOID, MaskCollection, davis_palette, decode_mask
 from noisyvos.metrics.png import plain_indices
 from noisyvos.metrics.protocols import Protocol
 

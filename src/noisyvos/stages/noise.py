@@ -7,8 +7,7 @@ import numpy as np
 
 from noisyvos.datasets.layout import VideoDataset
 from noisyvos.errors import UserError
-from noisyvos.io.images import encode_mask
-from noisyvos.io.masks import write_mask_zip
+from noisyvos.io.masks import encode_mask, write_mask_zip
 from noisyvos.noise.base import NOISE, GeometricSettings, Video
 from noisyvos.noise.engine.calibration import LIMIT, START, bisect
 from noisyvos.noise.engine.manifest import (

@@ -10,7 +10,7 @@ import numpy as np
 from noisyvos.datasets.layout import VideoDataset
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import atomic_file
-from noisyvos.io.images import VOID
+from noisyvos.io.masks import VOID
 from noisyvos.media.overlays import enlarge, overlay
 from noisyvos.noise import corrupt
 from noisyvos.noise.base import NOISE

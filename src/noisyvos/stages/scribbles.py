@@ -8,8 +8,7 @@ import numpy as np
 from noisyvos.datasets.layout import VideoDataset
 from noisyvos.datasets.scribble_files import read_video
 from noisyvos.errors import UserError
-from noisyvos.io.images import VOID
-from noisyvos.io.masks import write_mask_zip
+from noisyvos.io.masks import VOID, write_mask_zip
 from noisyvos.noise.base import NoisyVideo, Video
 from noisyvos.noise.engine.manifest import SequenceRecord, record, summarise, write_manifest
 

@@ -14,7 +14,7 @@ from noisyvos.inference.annotations import check_annotations
 from noisyvos.inference.plan import choose, load
 from noisyvos.inference.prefetch import ahead
 from noisyvos.io.atomic import atomic_directory
-from noisyvos.io.images import decode_mask, encode_mask
+from noisyvos.io.masks import decode_mask, encode_mask
 from noisyvos.media.overlays import overlay
 from noisyvos.media.video_reader import ImageClip, MovieClip, open_clip
 from noisyvos.media.video_writer import movie_writer

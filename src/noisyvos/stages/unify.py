@@ -6,7 +6,7 @@ from pathlib import Path
 from noisyvos.datasets.unify import SETS, Pair, mask_of
 from noisyvos.errors import UserError, unknown_name
 from noisyvos.io.atomic import atomic_directory
-from noisyvos.io.images import encode_mask
+from noisyvos.io.masks import encode_mask
 from noisyvos.parallel import ordered_map
 
 _Task = tuple[str, Pair, Path, Path]

@@ -17,7 +17,8 @@ from PIL import Image
 
 from noisyvos.datasets.layout import read_meta
 from noisyvos.errors import UserError
-from noisyvos.io.images import decode_mask, encode_frame, encode_mask
+from noisyvos.io.images import encode_frame
+from noisyvos.io.masks import decode_mask, encode_mask
 from noisyvos.synth.clip import Clip
 
 _TIME = (1980, 1, 1, 0, 0, 0)

@@ -10,8 +10,7 @@ import numpy as np
 from noisyvos.datasets.layout import Sequence
 from noisyvos.inference.video import iterate_video
 from noisyvos.io.atomic import write_json
-from noisyvos.io.images import VOID
-from noisyvos.io.masks import write_mask_zip
+from noisyvos.io.masks import VOID, write_mask_zip
 from noisyvos.losses.boundary_bias import LEAST_BIAS, boundary_offsets, corrected_logits
 from noisyvos.models.base import VideoModel
 from noisyvos.seeding import numpy_generator

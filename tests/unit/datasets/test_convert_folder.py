@@ -11,7 +11,8 @@ from PIL import Image
 
 from noisyvos.datasets.layout import VideoDataset
 from noisyvos.errors import UserError
-from noisyvos.io.images import encode_frame, encode_mask
+from noisyvos.io.images import encode_frame
+from noisyvos.io.masks import encode_mask
 from noisyvos.stages import convert
 
 HEIGHT, WIDTH = 24, 36

@@ -10,7 +10,7 @@ import yaml
 
 from noisyvos.datasets.layout import VideoDataset
 from noisyvos.errors import UserError
-from noisyvos.io.images import davis_palette
+from noisyvos.io.masks import davis_palette
 from noisyvos.media.contact_sheets import HEIGHT, Strip, Tile, draw, spread, strips_of
 from noisyvos.stages import describe, synth
 

@@ -22,8 +22,7 @@ from noisyvos.datasets.scribble_files import read_scribbles
 from noisyvos.datasets.scribbles import Hand, middle_lines, scribbles
 from noisyvos.errors import UserError
 from noisyvos.inference.prompts import first_masks
-from noisyvos.io.images import decode_mask, encode_mask
-from noisyvos.io.masks import MaskCollection, write_mask_zip
+from noisyvos.io.masks import MaskCollection, decode_mask, encode_mask, write_mask_zip
 from noisyvos.seeding import numpy_generator
 
 SIZE = (240, 320)

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from noisyvos.io.images import decode_mask, encode_frame, encode_mask
+from noisyvos.io.images import encode_frame
+from noisyvos.io.masks import decode_mask, encode_mask
 from noisyvos.media.video_reader import open_clip
 from noisyvos.media.video_writer import movie_writer
 from noisyvos.stages import segment

@@ -11,8 +11,8 @@ import pytest
 from noisyvos.datasets.layout import Sequence, VideoDataset, write_video_meta
 from noisyvos.errors import UserError
 from noisyvos.inference.prompts import first_masks
-from noisyvos.io.images import encode_frame, encode_mask
-from noisyvos.io.masks import MaskCollection, write_mask_zip
+from noisyvos.io.images import encode_frame
+from noisyvos.io.masks import MaskCollection, encode_mask, write_mask_zip
 from noisyvos.stages import infer
 
 HEIGHT, WIDTH, LENGTH = 24, 32, 5

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from noisyvos.cli import app
 from noisyvos.datasets.layout import Sequence, VideoDataset, write_video_meta
-from noisyvos.io.images import encode_frame, encode_mask
-from noisyvos.io.masks import MaskCollection, write_mask_zip
+from noisyvos.io.images import encode_frame
+from noisyvos.io.masks import MaskCollection, encode_mask, write_mask_zip
 from noisyvos.metrics.submission import pack, problems
 from noisyvos.stages import check_submission, infer
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from noisyvos.io.images import encode_mask
+from noisyvos.io.masks import encode_mask
 from noisyvos.metrics import by_category
 from noisyvos.metrics.png import plain_indices
 from noisyvos.metrics.statistics import over_time, totals

@@ -19,8 +19,7 @@ from typer.testing import CliRunner
 
 from noisyvos.cli import app
 from noisyvos.errors import UserError
-from noisyvos.io.images import davis_palette, encode_mask
-from noisyvos.io.masks import write_mask_zip
+from noisyvos.io.masks import davis_palette, encode_mask, write_mask_zip
 from noisyvos.metrics import score
 from noisyvos.stages import score as stage
 from noisyvos.stages.score import Task, Tracking, run

@@ -9,8 +9,8 @@ import pytest
 
 from noisyvos.datasets.layout import Sequence, write_video_meta
 from noisyvos.errors import UserError
-from noisyvos.io.images import encode_frame, encode_mask
-from noisyvos.io.masks import MaskCollection
+from noisyvos.io.images import encode_frame
+from noisyvos.io.masks import MaskCollection, encode_mask
 from noisyvos.noise import corrupt, kinds
 from noisyvos.noise.base import NOISE
 from noisyvos.noise.engine.measure import compare

@@ -11,7 +11,8 @@ import yaml
 from PIL import Image
 
 from noisyvos.errors import UserError
-from noisyvos.io.images import decode_mask, read_frame
+from noisyvos.io.images import read_frame
+from noisyvos.io.masks import decode_mask
 from noisyvos.raw.kinds.shapes import FIRST_AREA, LEAST_AREA, ShapesSettings, Task, draw_valid_scene
 from noisyvos.raw.textures import FAMILIES, draw_palette, draw_surface
 from noisyvos.stages import generate

@@ -13,8 +13,8 @@ from still_images import write_images
 from noisyvos.analysis.results import load_results
 from noisyvos.datasets.layout import Sequence, write_video_meta
 from noisyvos.errors import UserError
-from noisyvos.io.images import encode_frame, encode_mask
-from noisyvos.io.masks import write_mask_zip
+from noisyvos.io.images import encode_frame
+from noisyvos.io.masks import encode_mask, write_mask_zip
 from noisyvos.media.overlays import outline, overlay
 from noisyvos.report import tables as build
 from noisyvos.report.clips import clips_figure

@@ -13,8 +13,7 @@ from training_world import make_world
 
 from noisyvos.datasets.layout import VideoDataset
 from noisyvos.errors import UserError
-from noisyvos.io.images import VOID
-from noisyvos.io.masks import MaskCollection, write_mask_zip
+from noisyvos.io.masks import VOID, MaskCollection, write_mask_zip
 from noisyvos.losses.boundary_bias import signed_distance
 from noisyvos.models.base import ClipOutput, Session, VideoModel
 from noisyvos.registry import Settings

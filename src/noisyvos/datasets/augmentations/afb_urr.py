@@ -13,7 +13,7 @@ from noisyvos.datasets.augmentations.geometry import (
     resized_crop_box,
 )
 from noisyvos.datasets.augmentations.pictures import Pictures
-from noisyvos.io.images import VOID
+from noisyvos.io.masks import VOID
 
 
 def video_afb(

@@ -6,7 +6,7 @@ from PIL import Image
 
 from noisyvos.datasets.augmentations.geometry import contiguous, cut, enlarged, per_image
 from noisyvos.datasets.augmentations.pictures import Pictures, flip
-from noisyvos.io.images import VOID
+from noisyvos.io.masks import VOID
 
 CROP, SHORT_SIDE = 465, 480  # published sizes in pixels
 ENLARGED = (1.0, 1.3)

@@ -14,7 +14,7 @@ from noisyvos.datasets.augmentations.geometry import (
     window_starts,
 )
 from noisyvos.datasets.augmentations.pictures import Pictures, flip
-from noisyvos.io.images import VOID
+from noisyvos.io.masks import VOID
 
 
 def video_stm(

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from noisyvos.datasets.base import DATASETS, Conversion, DatasetSettings
-from noisyvos.datasets.files import checked_size, copy_reduced, link, reduced_size
 from noisyvos.datasets.rle import resize_rle
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import write_json
+from noisyvos.io.files import link
+from noisyvos.io.images import checked_size, copy_reduced, reduced_size
 from noisyvos.parallel import ordered_map
 
 

@@ -12,12 +12,13 @@ from PIL import Image
 from pydantic import Field
 
 from noisyvos.datasets.base import DATASETS, Conversion, DatasetSettings
-from noisyvos.datasets.files import checked_size, copy_reduced, link, reduced_size, resize_mask
 from noisyvos.datasets.layout import Sequence
 from noisyvos.datasets.scribble_files import MOST_OBJECTS
 from noisyvos.datasets.sequences import convert_sequences
 from noisyvos.errors import UserError
-from noisyvos.io.images import VOID, encode_mask
+from noisyvos.io.files import link
+from noisyvos.io.images import checked_size, copy_reduced, reduced_size
+from noisyvos.io.masks import VOID, encode_mask, resize_mask
 
 FRAME = "00000"
 

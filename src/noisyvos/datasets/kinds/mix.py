@@ -11,10 +11,10 @@ from typing import ClassVar
 from pydantic import Field, PositiveInt, model_validator
 
 from noisyvos.datasets.base import DATASETS, MIX_PARTS, Conversion
-from noisyvos.datasets.files import link
 from noisyvos.datasets.layout import Sequence, VideoDataset
 from noisyvos.datasets.sequences import convert_sequences
 from noisyvos.errors import UserError
+from noisyvos.io.files import link
 from noisyvos.registry import Settings
 
 

@@ -15,10 +15,11 @@ from PIL import Image
 from pydantic import Field
 
 from noisyvos.datasets.base import DATASETS, Conversion, DatasetSettings
-from noisyvos.datasets.files import checked_size, copy_reduced, link, reduced_size, resize_mask
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import write_json
-from noisyvos.io.images import VOID, decode_mask
+from noisyvos.io.files import link
+from noisyvos.io.images import checked_size, copy_reduced, reduced_size
+from noisyvos.io.masks import VOID, decode_mask, resize_mask
 from noisyvos.parallel import ordered_map
 from noisyvos.registry import Settings
 

@@ -5,10 +5,10 @@ from pathlib import Path, PurePosixPath
 from pydantic import Field
 
 from noisyvos.datasets.base import DATASETS, Conversion, DatasetSettings
-from noisyvos.datasets.files import FRAME_SUFFIXES
 from noisyvos.datasets.kinds.youtube_vos import read_videos, required_frames
 from noisyvos.datasets.sequences import SequenceTask, convert_sequences
 from noisyvos.errors import UserError
+from noisyvos.io.files import FRAME_SUFFIXES
 
 
 class TaoSettings(DatasetSettings):

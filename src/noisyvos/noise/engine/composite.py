@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noisyvos.io.images import VOID
+from noisyvos.io.masks import VOID
 from noisyvos.noise.base import SURVIVORS
 from noisyvos.noise.engine.distance import Patch, choose_most_inside
 

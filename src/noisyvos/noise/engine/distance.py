@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from noisyvos.io.images import VOID
+from noisyvos.io.masks import VOID
 
 Box = tuple[slice, slice]
 FAR = 1 << 30  # squared distance of a pixel inside an object that fills the whole image

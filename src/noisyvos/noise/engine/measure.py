@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from noisyvos.io.images import VOID
+from noisyvos.io.masks import VOID
 from noisyvos.noise.base import NoisyVideo, Video
 from noisyvos.noise.engine.distance import histogram
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from noisyvos.io.images import VOID
+from noisyvos.io.masks import VOID
 from noisyvos.noise.base import NOISE, NoiseSettings, NoisyVideo, Video
 from noisyvos.noise.engine.distance import Box, Patch, label_boxes, object_ids, widen
 from noisyvos.noise.engine.shapes import reshape_once

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from pydantic import Field, field_validator
 
-from noisyvos.io.images import VOID
+from noisyvos.io.masks import VOID
 from noisyvos.noise.base import NOISE, NoiseSettings, NoisyVideo, Video
 from noisyvos.noise.engine.composite import Proposal, composite
 from noisyvos.noise.engine.distance import Box, cut_patch, label_boxes, widen

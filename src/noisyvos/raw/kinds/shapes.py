@@ -11,7 +11,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from noisyvos.errors import UserError
-from noisyvos.io.images import encode_frame, encode_mask
+from noisyvos.io.images import encode_frame
+from noisyvos.io.masks import encode_mask
 from noisyvos.parallel import ordered_map
 from noisyvos.raw import annotations
 from noisyvos.raw.base import SOURCES, GeneratedSource
