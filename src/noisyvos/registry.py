@@ -6,15 +6,29 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 
 from noisyvos.errors import UserError, unknown_name
 
 
 class Settings(BaseModel):
-    """Base of every settings class: unknown keys are refused, values never change after validation."""
+    """Base of every settings class: frozen, and without unknown keys, NaN and infinity."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _truth_values_are_no_numbers(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        result = handler(value)
+        if isinstance(value, bool) and not isinstance(result, bool):
+            raise ValueError("expected a number and not a truth value")
+        return result
 
 
 @dataclass(frozen=True)

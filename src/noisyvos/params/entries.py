@@ -1,5 +1,10 @@
-"""One entry of a parameter file: name -> {kind: <registered item>, ...settings}."""
+"""The one reader of parameter files. An entry is `name: {kind: <registered item>, ...settings}`.
 
+`kind` defaults to the name of the entry, so `xmem: {}` means `xmem: {kind: xmem}`.
+"""
+
+import math
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -8,37 +13,198 @@ import yaml
 from noisyvos.errors import UserError, unknown_name
 from noisyvos.registry import Item, Registry, Settings
 
+WITHOUT_KIND = ("train", "eval")  # files whose entries all have the same settings
+MOST_BYTES = 4_000_000
+MOST_VALUES = 200_000  # after aliases are written out
+DEEPEST = 50
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a parameter file."""
+
+    family: str  # the name of the file, without .yaml
+    name: str
+    kind: str  # empty for the families WITHOUT_KIND
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """Return the place of the entry, for messages."""
+        return f"{self.family}.yaml: {self.name}"
+
+    def resolve(self, registry: Registry) -> tuple[Item, Settings]:
+        """Return the registered item and the validated settings; UserError names the entry."""
+        try:
+            item = registry.get(self.kind)
+        except UserError as error:
+            raise UserError(f"{self.where}: {error}") from None
+        return item, item.validate(self.settings, self.where)
+
+
+def parse_entry(family: str, name: str, content: Any) -> Entry:
+    """Return `content` as an entry; UserError unless it is settings and its kind is text."""
+    where = f"{family}.yaml: {name}"
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{where}: expected settings, got {_shown(content)}. An entry without settings is"
+            f" written `{name}: {{}}`."
+        )
+    if family in WITHOUT_KIND:
+        return Entry(family, name, "", dict(content))
+    settings = dict(content)
+    kind = settings.pop("kind", name)
+    if not isinstance(kind, str):
+        raise UserError(
+            f"{where}: `kind` must be the name of a registered kind, got {_shown(kind)}."
+        )
+    return Entry(family, name, kind, settings)
+
+
+def read_entries(params: str | Path, family: str) -> dict[str, Entry]:
+    """Return every entry of params/<family>.yaml by name; UserError for a damaged file."""
+    content = read_yaml(Path(params) / f"{family}.yaml")
+    return {name: parse_entry(family, name, entry) for name, entry in content.items()}
+
 
 def read_family(params: str | Path, family: str) -> dict[str, dict[str, Any]]:
-    """Return params/<family>.yaml as name -> entry; UserError if the file is no YAML mapping of mappings."""
-    path = Path(params) / f"{family}.yaml"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such parameter file. Give the folder of the parameter files with --params."
-        )
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(
-            f"{path}: this file is not valid YAML ({' '.join(str(error).split())})."
-        ) from None
-    if not isinstance(entries, dict) or not all(
-        isinstance(entry, dict) for entry in entries.values()
-    ):
-        raise UserError(f"{path}: expected `name: {{kind: ..., ...}}` entries.")
-    return entries
+    """Return params/<family>.yaml as plain settings by name, each with its `kind` filled in."""
+    return {
+        name: ({"kind": entry.kind} if entry.kind else {}) | entry.settings
+        for name, entry in read_entries(params, family).items()
+    }
 
 
 def read_entry(
     params: str | Path, family: str, name: str, registry: Registry
 ) -> tuple[Item, Settings]:
-    """Return the registered item and the validated settings of entry `name` of params/<family>.yaml."""
-    entries = read_family(params, family)
+    """Return the registered item and the validated settings of entry `name` of a parameter file."""
+    entries = read_entries(params, family)
     if name not in entries:
         raise unknown_name(f"name in {family}.yaml:", name, entries)
-    entry = dict(entries[name])
-    where = f"{family}.yaml: {name}"
-    if "kind" not in entry:
-        raise UserError(f"{where}: `kind` is missing. Known: {', '.join(registry.names())}.")
-    item = registry.get(str(entry.pop("kind")))
-    return item, item.validate(entry, where)
+    return entries[name].resolve(registry)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Return a YAML mapping whose keys are text at every level.
+
+    A UserError names the file if it is damaged: not UTF-8, not YAML, a key given twice or not text,
+    values that are not finite, too large, too deep, or larger than MOST_VALUES after its aliases
+    are written out. A FileNotFoundError says how to name another folder.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such parameter file. Give the folder of the parameter files with --params."
+        )
+    try:
+        content = _parse(_text(path))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that cannot be
+        raise UserError(
+            f"{path}: this file is not valid YAML ({' '.join(str(error).split())})."
+        ) from None
+    except RecursionError:
+        raise UserError(f"{path}: {_too_deep()}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected `name: settings` entries.")
+    return content
+
+
+def _text(path: Path) -> str:
+    data = path.read_bytes()
+    if len(data) > MOST_BYTES:
+        raise UserError(
+            f"this file has {len(data):,} bytes; a parameter file has {MOST_BYTES:,} at most."
+        )
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UserError(
+            f"this file is not UTF-8 text (line {line}). Save it with the encoding UTF-8."
+        ) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice (the second would silently win) or that is not text."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            line = key_node.start_mark.line + 1
+            if key_node.tag != "tag:yaml.org,2002:str":
+                written = getattr(key_node, "value", None)
+                shown = f" {written}" if isinstance(written, str) else ""
+                raise UserError(
+                    f"the name{shown} in line {line} is not text. Write it in quotes or choose"
+                    " another name."
+                )
+            if key_node.value in seen:
+                raise UserError(
+                    f"the key {key_node.value!r} is given twice (again in line {line})."
+                )
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
+def _parse(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _measure(node, {}, ())
+        content = loader.construct_document(node)
+    finally:
+        loader.dispose()
+    return content
+
+
+def _measure(
+    node: yaml.Node, known: dict[int, tuple[int, int]], above: tuple[int, ...]
+) -> tuple[int, int]:
+    """Return how many values `node` holds, its aliases written out, and its levels, in limits."""
+    if id(node) in above:
+        raise UserError(f"the alias in line {node.start_mark.line + 1} contains itself.")
+    if id(node) not in known:
+        parts: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            parts = node.value
+        elif node.tag == "tag:yaml.org,2002:float":
+            _refuse_infinite(node)
+        sizes = [_measure(part, known, (*above, id(node))) for part in parts]
+        levels = 1 + max((levels for _, levels in sizes), default=0)
+        known[id(node)] = 1 + sum(values for values, _ in sizes), levels
+    values, levels = known[id(node)]
+    if len(above) + levels > DEEPEST:
+        raise UserError(_too_deep())
+    if values > MOST_VALUES:
+        raise UserError(
+            f"this file has more than {MOST_VALUES:,} values once its aliases are written out."
+        )
+    return values, levels
+
+
+def _refuse_infinite(node: yaml.Node) -> None:
+    text = str(node.value).lower().lstrip("+-")
+    if text in (".inf", ".nan") or (
+        ":" not in text and not math.isfinite(float(text.replace("_", "")))
+    ):
+        raise UserError(
+            f"the number {node.value} in line {node.start_mark.line + 1} is not finite."
+        )
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _too_deep() -> str:
+    return f"this file is nested more than {DEEPEST} levels deep."

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from noisyvos.params.validate import check, missing_names, read_preset
+from noisyvos.params.presets import missing_names, read_preset
+from noisyvos.params.validate import check
 from noisyvos.pipeline.catalog import FAMILIES
 from noisyvos.pipeline.grid import STAGES, Catalogue, Cells, expand
 from noisyvos.pipeline.speed import SPEED, Speed, Workload, read_speeds, settings_hash, workloads

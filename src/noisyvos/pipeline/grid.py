@@ -15,15 +15,9 @@ import yaml
 from noisyvos.datasets.base import MIX_PARTS
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import write_text
-from noisyvos.params.validate import (
-    Block,
-    Preset,
-    check,
-    missing_names,
-    mix_parts,
-    read_preset,
-    read_yaml,
-)
+from noisyvos.params.entries import read_family
+from noisyvos.params.presets import Block, Preset, missing_names, read_preset
+from noisyvos.params.validate import check, mix_parts
 from noisyvos.pipeline.catalog import FAMILIES
 
 Section = dict[str, dict[str, Any]]  # cells of one stage by key
@@ -54,7 +48,7 @@ class Catalogue:
     """The parameter files, and which source file each entry's kind lives in."""
 
     def __init__(self, params: Path) -> None:
-        self.entries = {family: read_yaml(params / f"{family}.yaml") for family in FAMILIES}
+        self.entries = {family: read_family(params, family) for family in FAMILIES}
         self.files = {name: family.kinds() for name, family in FAMILIES.items()}
 
     def kind(self, family: str, name: str) -> str:

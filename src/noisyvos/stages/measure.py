@@ -11,7 +11,8 @@ import numpy as np
 
 from noisyvos.devices import choose_device
 from noisyvos.errors import UserError
-from noisyvos.params.validate import check, read_preset
+from noisyvos.params.presets import read_preset
+from noisyvos.params.validate import check
 from noisyvos.pipeline.grid import Catalogue, expand
 from noisyvos.pipeline.speed import (
     Speed,

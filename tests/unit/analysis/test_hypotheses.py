@@ -16,7 +16,7 @@ from noisyvos.analysis.hypothesis_tests import hypothesis_notes, hypothesis_tabl
 from noisyvos.analysis.results import Results
 from noisyvos.analysis.statistics.paired import sign_flip_below
 from noisyvos.errors import UserError
-from noisyvos.params.validate import Preset, read_preset
+from noisyvos.params.presets import Preset, read_preset
 from noisyvos.pipeline.grid import Catalogue, expand
 from noisyvos.report.comparisons import comparisons
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from noisyvos.analysis.realisations import pooled_spread, realisation_notes, realisation_table
 from noisyvos.analysis.results import Results
-from noisyvos.params.validate import Block, Preset, read_preset
+from noisyvos.params.presets import Block, Preset, read_preset
 from noisyvos.pipeline.grid import Catalogue, expand
 from noisyvos.report.comparisons import comparisons
 

@@ -19,7 +19,7 @@ from noisyvos.analysis.sweeps import (
     recovery_table,
     slope_weights,
 )
-from noisyvos.params.validate import Block, read_preset
+from noisyvos.params.presets import Block, read_preset
 from noisyvos.report.comparisons import comparisons
 
 NOISES = {"clean": ("clean", 1.0), "dilate80": ("dilate", 0.8), "dilate60": ("dilate", 0.6)}

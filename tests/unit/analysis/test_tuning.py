@@ -10,12 +10,13 @@ import yaml
 from noisyvos import methods
 from noisyvos.analysis.results import Results
 from noisyvos.analysis.tuning import tuning_table, tuning_view
-from noisyvos.params.validate import read_preset
+from noisyvos.params.entries import read_family
+from noisyvos.params.presets import read_preset
 from noisyvos.pipeline.grid import Catalogue, expand
 from noisyvos.report.comparisons import comparisons
 
 PARAMS = Path(__file__).parents[3] / "params"
-ENTRIES = yaml.safe_load((PARAMS / "methods.yaml").read_text(encoding="utf-8"))
+ENTRIES = read_family(PARAMS, "methods")
 
 
 def results(

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from noisyvos import methods
 from noisyvos.models.base import Clip, ClipOutput
+from noisyvos.params.entries import read_family
 
-PARAMS = Path(__file__).resolve().parents[3] / "params" / "methods.yaml"
+PARAMS = Path(__file__).resolve().parents[3] / "params"
 B, K, H, W = 4, 2, 16, 24
 NUM_OBJECTS = torch.tensor([2, 1, 2, 2])
 
@@ -72,7 +72,7 @@ def test_bad_requests_are_refused(arguments, message):
 
 
 def test_every_entry_of_the_parameter_file_builds():
-    entries = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    entries = read_family(PARAMS, "methods")
     built = {
         name: methods.from_settings(entry.pop("kind"), entry, 100)
         for name, entry in entries.items()
@@ -81,7 +81,7 @@ def test_every_entry_of_the_parameter_file_builds():
 
 
 def test_smart_has_fourteen_different_variants():
-    entries = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    entries = read_family(PARAMS, "methods")
     variants = [
         e
         for e in entries.values()

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from noisyvos.errors import UserError
-from noisyvos.params.validate import Preset, read_preset, read_yaml
+from noisyvos.params.entries import read_yaml
+from noisyvos.params.presets import Preset, read_preset
 from noisyvos.pipeline import grid
 from noisyvos.pipeline.estimate import describe
 

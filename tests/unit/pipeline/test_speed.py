@@ -11,7 +11,7 @@ import yaml
 from training_world import make_world
 
 from noisyvos.errors import UserError
-from noisyvos.params.validate import read_preset
+from noisyvos.params.presets import read_preset
 from noisyvos.pipeline.estimate import describe
 from noisyvos.pipeline.grid import Catalogue, expand
 from noisyvos.pipeline.speed import (

@@ -36,7 +36,11 @@ BAD = {
         "x: {kind: dilat, q: 0.8}\n",
         "noise.yaml: x: Unknown kind 'dilat'. Did you mean 'dilate'?",
     ),
-    "no kind": ("models.yaml", "x: {size: 3}\n", "models.yaml: x: `kind` is missing"),
+    "no kind": (
+        "models.yaml",
+        "x: {size: 3}\n",
+        "An entry without `kind` has its name as kind.",
+    ),
     "q above 1": (
         "noise.yaml",
         "x: {kind: dilate, q: 1.2}\n",
@@ -101,7 +105,7 @@ BAD = {
     "a key twice": (
         "noise.yaml",
         "clean: {kind: clean}\n",
-        "noise.yaml: the key 'clean' stands twice",
+        "noise.yaml: the key 'clean' is given twice",
     ),
     "broken YAML": ("noise.yaml", "x: {kind: clean\n", "noise.yaml: this file is not valid YAML"),
     "unknown name in a preset": (
@@ -154,6 +158,33 @@ def test_published_quirks_and_their_corrections_do_not_share_a_block(params: Pat
 def test_a_missing_file_is_named(params: Path) -> None:
     (params / "noise.yaml").unlink()
     with pytest.raises(UserError, match=r"noise\.yaml: no such parameter file"):
+        check(params)
+
+
+@pytest.mark.parametrize("family", ["noise", "datasets", "sources", "methods"])
+@pytest.mark.parametrize("content", [b"x: {kind: clean\n", b"70: {}\n", b"x: \xe9\n"])
+def test_one_broken_file_is_one_error(params: Path, family: str, content: bytes) -> None:
+    (params / f"{family}.yaml").write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        check(params)
+    assert str(caught.value).startswith("1 error in the parameter files:")
+    assert len(str(caught.value).splitlines()) == 2
+    assert f"{family}.yaml: " in str(caught.value)
+
+
+def test_a_broken_entry_is_one_error_although_presets_use_it(params: Path) -> None:
+    path = params / "methods.yaml"
+    path.write_text(path.read_text().replace("\nxmem: {}\n", "\nxmem:\n"))
+    with pytest.raises(
+        UserError, match=r"^1 error in .*\n.*methods\.yaml: xmem: expected settings"
+    ):
+        check(params)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", ".nan", "true"])
+def test_a_share_is_a_finite_number(params: Path, value: str) -> None:
+    append(params, "noise.yaml", f"x: {{kind: dilate, q: {value}}}\n")
+    with pytest.raises(UserError, match=r"noise\.yaml"):
         check(params)
 
 
