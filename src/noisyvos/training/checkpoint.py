@@ -14,20 +14,8 @@ from typing import Any
 import torch
 
 from noisyvos.io.atomic import atomic_file
+from noisyvos.pipeline.code_deps import code_hash
 
-CODE = (
-    "training",
-    "models",
-    "methods",
-    "losses",
-    "inference",
-    "datasets/augmentations",
-    "datasets/sampling.py",
-    "datasets/scribbles.py",
-    "synth/geometry.py",
-    "devices.py",
-    "seeding.py",
-)
 _WHOLE = (
     256 * 2**20
 )  # inputs up to this size are hashed by content, larger folders by the names and sizes of their files
@@ -55,21 +43,16 @@ def input_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _code_hash() -> str:
-    root = Path(__file__).resolve().parents[1]
-    digest = hashlib.sha256()
-    for name in CODE:
-        files = [root / name] if name.endswith(".py") else sorted((root / name).rglob("*.py"))
-        for file in files:
-            digest.update(f"{file.relative_to(root).as_posix()}\0{file_hash(file)}\n".encode())
-    return digest.hexdigest()
+def provenance(
+    inputs: dict[str, Path], stage: str, entries: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Return what a result can be traced to: hashes of the input files by role, hash of the code, release of torch.
 
-
-def provenance(inputs: dict[str, Path]) -> dict[str, Any]:
-    """Return hashes of the input files, by role, and of the code, and the torch release: what a result can be traced to."""
+    entries: family -> the entry of the parameter file that is used, as in `noisyvos.pipeline.code_deps.code_hash`.
+    """
     return {
         "inputs": {name: input_hash(path) for name, path in inputs.items()},
-        "code": _code_hash(),
+        "code": code_hash(stage, entries),
         "torch": torch.__version__,
     }
 

@@ -201,7 +201,9 @@ def _train(
     }
     settings |= {"deterministic": True} if task.deterministic else {}
     # Not how many processes there are: a training goes on in another number of them.
-    origin = checkpoint.provenance(inputs) if group.leads else {}
+    entries = {"models": chosen.model, "methods": chosen.method}
+    entries["train"] = chosen.schedule.model_dump()
+    origin = checkpoint.provenance(inputs, task.stage, entries) if group.leads else {}
     mark = group.told(
         checkpoint.fingerprint(settings | {"threads": task.threads}, origin)
         if group.leads

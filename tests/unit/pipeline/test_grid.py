@@ -118,21 +118,6 @@ def test_variants_of_a_stage_depend_on_the_same_source_files() -> None:
     assert sources_of("train") >= sources_of("pretrain") - {"src/noisyvos/stages/pretrain.py"}
 
 
-def test_checkpoints_know_all_code_that_training_depends_on() -> None:
-    from noisyvos.training.checkpoint import CODE
-
-    listed = (sources_of("pretrain") | sources_of("train")) - {
-        f"src/noisyvos/stages/{stage}.py" for stage in ("pretrain", "train")
-    }
-    known = tuple(f"src/noisyvos/{name}" for name in CODE)
-    assert not [
-        source
-        for source in listed
-        if not any(source == name or source.startswith(f"{name}/") for name in known)
-    ]
-    assert all((PARAMS.parent / name).exists() for name in known)
-
-
 def test_a_mix_is_made_of_its_converted_parts() -> None:
     cells = cells_of("paper")
     (mix,) = [cell for name, cell in cells["mix"].items() if name == "davis17_ytvos19_train"]

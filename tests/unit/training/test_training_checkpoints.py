@@ -205,9 +205,8 @@ def test_the_fingerprint_follows_settings_and_inputs(world, tmp_path):
     file.write_text("one")
 
     def mark(settings):
-        return checkpoint.fingerprint(
-            settings, checkpoint.provenance({"file": file, "folder": world / "data"})
-        )
+        inputs = {"file": file, "folder": world / "data"}
+        return checkpoint.fingerprint(settings, checkpoint.provenance(inputs, "train", {}))
 
     first = mark({"a": 1})
     (

@@ -1,7 +1,7 @@
 """The upper bound: training on the clean labels of the frames that follow the prompt."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from noisyvos.registry import Settings
 
 class OracleSettings(Settings):
     """Settings of `oracle_clean`."""
+
+    # a setting that names another registered kind: its code is a dependency as well
+    builds: ClassVar[dict[str, str]] = {"method": "noisyvos.methods.kinds"}
 
     method: str = (
         "xmem"  # how the clean labels are learned: any method with one network and no teacher

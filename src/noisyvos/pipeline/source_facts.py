@@ -1,0 +1,197 @@
+"""What the source text of the package says: imports, registered kinds, and a digest of the code.
+
+Comments and docstrings do not change a digest. Nothing is imported to find these facts. They are
+cached beside the compiled modules by size and time of each file, because every job asks for them.
+"""
+
+import ast
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from noisyvos.io.atomic import write_text
+
+PACKAGE = Path(__file__).resolve().parents[1]
+NAME = PACKAGE.name
+_FORMAT = 1  # raise it when this module finds other facts: the cache is then void
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_MODULE = re.compile(rf"{NAME}(\.\w+)+")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one source file says.
+
+    imports: names that may be modules of the package, from anywhere in the file.
+    registers: registered name -> settings class.
+    registries: packages that a registry of this file imports at run time.
+    builds: class -> setting -> (package of a registry, default), for settings that name a kind.
+    words: file names in the text.
+    """
+
+    digest: str
+    imports: list[str] = field(default_factory=list)
+    registers: dict[str, str] = field(default_factory=dict)
+    registries: list[str] = field(default_factory=list)
+    builds: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    words: list[str] = field(default_factory=list)
+
+
+@cache
+def package_facts(package: Path = PACKAGE) -> dict[str, Facts]:
+    """Return the facts of every module of the package by its dotted name."""
+    store = package / "__pycache__" / "source_facts.json"
+    kept = _kept(store)
+    found, stamps = {}, {}
+    for path in sorted(package.rglob("*.py")):
+        status = path.stat()
+        name, stamp = module_name(path, package), [status.st_size, status.st_mtime_ns]
+        before = kept.get(name)
+        if before is not None and before["stamp"] == stamp:
+            found[name] = Facts(**before["facts"])
+        else:
+            found[name] = read_facts(path.read_text(encoding="utf-8"), name, _is_package(path))
+        stamps[name] = stamp
+    if {name: entry["stamp"] for name, entry in kept.items()} != stamps:
+        entries = {
+            name: {"stamp": stamps[name], "facts": asdict(facts)} for name, facts in found.items()
+        }
+        with suppress(OSError):  # an installed package may be read-only: then the files are read
+            write_text(store, json.dumps({"format": _FORMAT, "modules": entries}))
+    return found
+
+
+def module_name(path: Path, package: Path = PACKAGE) -> str:
+    """Return the dotted name of a source file; `__init__.py` has the name of its package."""
+    parts = path.relative_to(package.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if _is_package(path) else parts)
+
+
+def read_facts(text: str, module: str, is_package: bool = False) -> Facts:
+    """Return the facts of one source text."""
+    tree = ast.parse(text)
+    skipped = {id(node) for node in _for_types_only(tree)}
+    facts = Facts(digest_of(tree))
+    imports: dict[str, None] = {}
+    words: dict[str, None] = {}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names) if id(node) not in skipped:
+                imports |= dict.fromkeys(alias.name for alias in names)
+            case ast.ImportFrom(module=source, names=names, level=level) if id(node) not in skipped:
+                base = _absolute(source, level, module, is_package)
+                imports |= dict.fromkeys([base, *(f"{base}.{alias.name}" for alias in names)])
+            case ast.Constant(value=str(value)):
+                if _MODULE.fullmatch(
+                    value
+                ):  # a module named in words: import_module, PackageLoader
+                    imports[value] = None
+                elif len(value) < 100 and re.fullmatch(r"[\w./-]+\.\w+", value):
+                    words[value] = None
+            case ast.Call(
+                func=ast.Attribute(attr="register"), args=[ast.Constant(value=str(name)), *more]
+            ):
+                facts.registers[name] = more[0].id if more and isinstance(more[0], ast.Name) else ""
+            case ast.Call(
+                func=ast.Name(id="Registry"), args=[_, ast.Constant(value=str(package)), *_]
+            ):
+                facts.registries.append(package)
+            case ast.ClassDef():
+                built = _builds(node)
+                if built:
+                    facts.builds[node.name] = built
+    facts.imports.extend(name for name in imports if name.partition(".")[0] == NAME)
+    facts.words.extend(words)
+    return facts
+
+
+def digest_of(tree: ast.AST) -> str:
+    """Return a hash of a syntax tree without docstrings, equal in all supported Python versions."""
+    digest = hashlib.sha256()
+    for part in _parts(tree):
+        digest.update(part.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _parts(node: Any) -> Iterator[str]:
+    """Yield the text of a tree without positions, docstrings and empty fields.
+
+    Newer versions of Python add empty fields.
+    """
+    if isinstance(node, ast.Constant):
+        yield f"{node.value!r};"
+    elif isinstance(node, ast.AST):
+        yield f"{type(node).__name__}("
+        for name, value in ast.iter_fields(node):
+            if name == "body" and isinstance(node, _DOCUMENTED) and _has_docstring(node):
+                value = value[1:]
+            if value is not None and value != []:
+                yield f"{name}="
+                yield from _parts(value)
+        yield ")"
+    elif isinstance(node, list):
+        for item in node:
+            yield from _parts(item)
+        yield "."
+    else:
+        yield f"{node!r};"
+
+
+def _has_docstring(node: Any) -> bool:
+    return ast.get_docstring(node, clean=False) is not None
+
+
+def _for_types_only(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield what is below `if TYPE_CHECKING:`, which never runs."""
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.If)
+            and isinstance(node.test, ast.Name)
+            and node.test.id == "TYPE_CHECKING"
+        ):
+            for statement in node.body:
+                yield from ast.walk(statement)
+
+
+def _absolute(source: str | None, level: int, module: str, is_package: bool) -> str:
+    if not level:
+        return source or ""
+    parts = module.split(".")
+    base = parts[: len(parts) - level + is_package]
+    return ".".join([*base, *([source] if source else [])])
+
+
+def _builds(node: ast.ClassDef) -> dict[str, list[str]]:
+    """Return the class's `builds`: setting -> package of a registry, with the defaults."""
+    values = {
+        statement.target.id: statement.value
+        for statement in node.body
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+    }
+    declared = values.get("builds")
+    if not isinstance(declared, ast.Dict):
+        return {}
+    found = {}
+    for setting, package in ast.literal_eval(declared).items():
+        default = values.get(setting)
+        known = isinstance(default, ast.Constant) and isinstance(default.value, str)
+        found[setting] = [package, default.value if known else ""]  # type: ignore[union-attr]
+    return found
+
+
+def _is_package(path: Path) -> bool:
+    return path.name == "__init__.py"
+
+
+def _kept(store: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(store.read_text(encoding="utf-8"))
+        return content["modules"] if content["format"] == _FORMAT else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
