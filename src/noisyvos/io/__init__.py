@@ -1,1 +1,1 @@
-"""Reading and writing of files: one module each for frames, masks, file search, text and atomic writes."""
+"""Reading and writing of files: frames, masks, file search, text, atomic writes."""

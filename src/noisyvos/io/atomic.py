@@ -15,7 +15,10 @@ def _neighbour(path: Path) -> Path:
 
 
 def remove_leftovers(path: str | Path) -> None:
-    """Remove what processes that were killed while they wrote `path` left beside it; those of running processes stay."""
+    """Remove what killed processes left beside `path` while they wrote it.
+
+    Files of processes that still run stay.
+    """
     path = Path(path)
     for leftover in sorted(path.parent.glob(f".{glob.escape(path.name)}.*")):
         process, _, kind = leftover.name.removeprefix(f".{path.name}.").partition(".")
@@ -31,14 +34,14 @@ def _runs(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # it runs and belongs to someone else
+    except PermissionError:  # it runs for another user
         return True
     return True
 
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes the place of `path` only if the block ends without an error."""
+    """Yield a temporary path, which replaces `path` if the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _neighbour(path)
@@ -51,7 +54,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: str | Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path`; it replaces `path` only if the block ends without an error."""
+    """Yield an empty folder, which replaces `path` if the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _neighbour(path)

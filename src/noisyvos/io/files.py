@@ -64,7 +64,7 @@ def image_files(folder: Path) -> dict[str, Path]:
 
 
 def mask_files(folder: Path) -> dict[str, Path]:
-    """Return {stem: file} of the PNG masks in `folder`, sorted; empty if there is no such folder."""
+    """Return {stem: file} of the PNG masks in `folder`, sorted; an absent one has none."""
     return {
         file.stem: file for file in sorted(folder.glob("*.png")) if not file.name.startswith(".")
     }

@@ -39,7 +39,7 @@ def read_bgr(path: str | Path) -> np.ndarray:
 
 
 def checked_size(path: Path) -> tuple[int, int]:
-    """Return (height, width) of an image after decoding it to its end; UserError names a damaged file.
+    """Return (height, width) of an image decoded to its end; UserError names a damaged file.
 
     JPEG is decoded at an eighth of its size, which finds truncation in about half the time.
     """
@@ -94,6 +94,6 @@ def resize_frame(frame: np.ndarray, size: tuple[int, int], filter: str = "area")
 def copy_reduced(
     original: Path, destination: Path, size: tuple[int, int], filter: str = "area"
 ) -> None:
-    """Write the frame `original` as JPEG at `size` (height, width); `filter` as in `resize_frame`."""
+    """Write `original` as JPEG at `size` (height, width); `filter` is that of `resize_frame`."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     destination.write_bytes(encode_frame(resize_frame(read_frame(original), size, filter)))

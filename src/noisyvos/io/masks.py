@@ -56,9 +56,9 @@ class StoredMask:
 
 
 def open_mask(data: bytes | Path | str, name: str | None = None) -> StoredMask:
-    """Return what a mask file holds, given as bytes or a path; FileNotFoundError or UserError names it.
+    """Return what a mask file holds, given as bytes or a path, without judging it.
 
-    The values are not judged: `decode_mask` does that.
+    FileNotFoundError or UserError names a file that is absent or cannot be decoded.
     """
     name = name or ("mask" if isinstance(data, bytes) else str(data))
     try:
@@ -111,7 +111,7 @@ def decode_coloured_mask(data: bytes | Path | str, name: str | None = None) -> n
 
 
 def read_grey(path: Path, threshold: int) -> np.ndarray:
-    """Return (H, W) uint8 0/1: where the grey level (0..255) of an image of any mode is >= `threshold`."""
+    """Return where the grey level (0..255) of an image is at least `threshold`, (H, W) uint8 0/1."""
     try:
         with Image.open(path) as image:
             grey = np.array(image.convert("L"))
@@ -121,12 +121,12 @@ def read_grey(path: Path, threshold: int) -> np.ndarray:
 
 
 def read_colour_codes(path: Path) -> np.ndarray:
-    """Return the colours of an image as numbers, (H, W) uint32: blue * 65536 + green * 256 + red."""
+    """Return the colours of an image as blue * 65536 + green * 256 + red, (H, W) uint32."""
     return read_bgr(path).astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
 
 
 def read_bitmap(path: Path) -> np.ndarray:
-    """Return an 8-bit image of one channel, (H, W) uint8, such as a scribble map; else UserError."""
+    """Return a scribble map, an 8-bit image of one channel, (H, W) uint8; UserError for any other."""
     try:
         with Image.open(path) as image:
             if image.mode not in ("L", "P"):
@@ -161,7 +161,7 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 class MaskCollection:
-    """Read access to the masks of a folder or a zip with entries `<sequence>/<frame>.png`; stray files are passed over."""
+    """Read access to the masks `<sequence>/<frame>.png` of a folder or a zip; stray files are left out."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -174,7 +174,8 @@ class MaskCollection:
                 self._zip = zipfile.ZipFile(self.path)
             except zipfile.BadZipFile:
                 raise UserError(
-                    f"{self.path}: this file is not a readable zip (truncated?). Make or fetch it again."
+                    f"{self.path}: this file is not a readable zip (truncated?). "
+                    "Make or fetch it again."
                 ) from None
             names = (name for name in self._zip.namelist() if name.endswith(".png"))
         else:
@@ -183,7 +184,8 @@ class MaskCollection:
             sequence, _, file = name.rpartition("/")
             if name.startswith("/") or ".." in name.split("/"):
                 raise UserError(
-                    f"{self.path}: entry {name!r} leads out of its folder. Pack the masks again as <sequence>/<frame>.png."
+                    f"{self.path}: entry {name!r} leads out of its folder. "
+                    "Pack the masks again as <sequence>/<frame>.png."
                 )
             if sequence and not file.startswith("."):
                 self._index.setdefault(sequence, {})[file.removesuffix(".png")] = name
@@ -217,11 +219,11 @@ class MaskCollection:
         return tuple(self._index.get(sequence, ()))
 
     def read(self, sequence: str, frame: str) -> np.ndarray:
-        """Return one mask, (H, W) uint8; FileNotFoundError names what is missing, UserError what is no mask."""
+        """Return one mask, (H, W) uint8; FileNotFoundError or UserError names one that is unusable."""
         return decode_mask(self.read_bytes(sequence, frame), f"{self.path}: {sequence}/{frame}.png")
 
     def read_bytes(self, sequence: str, frame: str) -> bytes:
-        """Return the file of one mask as it is stored; FileNotFoundError names what is missing, UserError what is damaged."""
+        """Return the stored bytes of one mask; FileNotFoundError or UserError names one that is unusable."""
         name = self._index.get(sequence, {}).get(frame)
         where = f"{self.path}: {sequence}/{frame}.png"
         if name is None:
@@ -235,12 +237,10 @@ class MaskCollection:
             raise UserError(
                 f"{where} is damaged inside the zip. Make or fetch the zip again."
             ) from None
-        except (
-            NotImplementedError,
-            RuntimeError,
-        ) as error:  # compressed or encrypted in a way that cannot be read
+        except (NotImplementedError, RuntimeError) as error:  # unknown compression, encryption
             raise UserError(
-                f"{where} cannot be read from the zip ({error}). Pack the zip again without compression."
+                f"{where} cannot be read from the zip ({error}). "
+                "Pack the zip again without compression."
             ) from None
         except FileNotFoundError:
             raise FileNotFoundError(f"{where} is missing.") from None
@@ -251,7 +251,7 @@ class MaskCollection:
 def write_mask_zip(path: str | Path, masks: Iterable[tuple[str, str, np.ndarray | bytes]]) -> None:
     """Write (sequence, frame, mask or PNG bytes) triples as one mask collection, atomically.
 
-    `masks` must come sorted by (sequence, frame), so that the file can be streamed; otherwise ValueError.
+    `masks` must be sorted by (sequence, frame), because the file is streamed; else ValueError.
     """
     last: tuple[str, str] | None = None
     with (

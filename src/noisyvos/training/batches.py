@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from noisyvos.datasets.augmentations import RESIZING, augment
-from noisyvos.datasets.augmentations.pictures import Pictures, as_planes
+from noisyvos.datasets.augmentations.base import Pictures, as_planes, augment, resizes_frames
 from noisyvos.datasets.sampling import choose_objects, lasting_objects, relabel, usable_objects
 from noisyvos.errors import UserError
 from noisyvos.models.base import Clip, Origin
@@ -26,7 +25,7 @@ def check_sizes(source: ClipSource, schedule: Schedule) -> None:
         raise UserError(
             f"{source.name}: frames come in {len(sizes)} sizes, so the schedule needs a `crop`."
         )
-    if window is None or schedule.augmentation in RESIZING:
+    if window is None or resizes_frames(schedule.augmentation):
         return
     for height, width in sorted(sizes):
         if window[0] > height or window[1] > width:

@@ -6,8 +6,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from noisyvos.datasets.augmentations import AUGMENTATIONS
-from noisyvos.errors import unknown_name
+from noisyvos.datasets.augmentations.base import AUGMENTATIONS
 from noisyvos.registry import Settings
 
 _HARMLESS = {
@@ -112,8 +111,7 @@ class Schedule(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Schedule":
-        if self.augmentation not in AUGMENTATIONS:
-            raise unknown_name("augmentation", self.augmentation, AUGMENTATIONS)
+        AUGMENTATIONS.get(self.augmentation)  # refuses an unknown name
         if self.drops and self.decay != "steps":
             raise ValueError("`drops` need `decay: steps`")
         if self.momentum and self.optimizer != "sgd":

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from noisyvos.datasets.augmentations import AUGMENTATIONS, aoc_net, augment
+from noisyvos.datasets.augmentations.base import Pictures, as_planes, augment
 from noisyvos.datasets.augmentations.geometry import random_crop, warped
-from noisyvos.datasets.augmentations.pictures import Pictures, as_planes
+from noisyvos.datasets.augmentations.kinds import aoc_net
 from noisyvos.errors import UserError
 from noisyvos.seeding import numpy_generator
 
@@ -19,40 +19,6 @@ def clip(height: int = 40, width: int = 56) -> Pictures:
         masks[t, 8 + t : 30 + t, 10 + 2 * t : 34 + 2 * t] = 1
     frames = np.where(masks[..., None] == 1, 230, 20).repeat(3, -1).astype(np.uint8)
     return Pictures(frames, (masks, masks * 3))
-
-
-@pytest.mark.parametrize("crop", [None, (32, 40)])
-@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
-def test_frames_and_labels_stay_together(name, crop):
-    for draw in range(8):
-        done = augment(name, clip(), crop, rotate=True, generator=numpy_generator(draw))
-        size = crop or (40, 56)
-        assert done.frames.shape == (3, *size, 3)
-        (planes,) = as_planes([done.frames])
-        assert planes.shape == (3, 3, *size)
-        assert planes.dtype == np.float32
-        assert planes.min() >= 0
-        assert planes.max() <= 1
-        first, second = done.masks
-        assert first.shape == (3, *size)
-        given = first != 255
-        assert given.all() or name.endswith(("scribbles", "warped"))
-        assert set(np.unique(first[given])) <= {0, 1}
-        assert np.array_equal(first[given] * 3, second[given])
-        bright = planes.mean(1) > 0.5
-        agree = (bright == (first == 1))[given].mean()
-        assert agree > (0.97 if name in ("none", "light", "still") else 0.85), (name, draw, agree)
-
-
-@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
-def test_the_same_generator_gives_the_same_clip(name):
-    one, two, other = (
-        augment(name, clip(), (32, 32), rotate=True, generator=numpy_generator(key))
-        for key in (1, 1, 2)
-    )
-    assert np.array_equal(one.frames, two.frames)
-    assert np.array_equal(one.masks[0], two.masks[0])
-    assert not np.array_equal(one.frames, other.frames)
 
 
 def test_planes_are_the_frames_divided_by_255_and_floats_as_they_are():

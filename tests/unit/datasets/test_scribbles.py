@@ -13,8 +13,7 @@ from training_world import make_world
 from typer.testing import CliRunner
 
 from noisyvos.cli import app
-from noisyvos.datasets.augmentations import augment
-from noisyvos.datasets.augmentations.pictures import Pictures
+from noisyvos.datasets.augmentations.base import Pictures, augment
 from noisyvos.datasets.base import Conversion
 from noisyvos.datasets.kinds.coco_scribbles import CocoScribblesSettings, convert_coco_scribbles
 from noisyvos.datasets.layout import Sequence, VideoDataset

@@ -1,4 +1,4 @@
-"""Colour jitter of a picture as Pillow, and with it torchvision's PIL backend, does it."""
+"""Colour jitter with Pillow, which gives the numbers of torchvision's PIL backend."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,10 @@ from PIL import Image, ImageEnhance
 def jitter(
     image: Image.Image, strength: tuple[float, float, float, float], generator: np.random.Generator
 ) -> Image.Image:
-    """Return an RGB image with brightness, contrast, saturation (factors 1 +- strength) and hue (turns) changed, in random order."""
+    """Return an RGB image with brightness, contrast, saturation and hue changed in random order.
+
+    `strength` holds the largest changes of these four: factors are 1 +- strength, hue is in turns.
+    """
     draws = generator.uniform(-1, 1, 4) * strength
     steps: tuple[Callable[[Image.Image, float], Image.Image], ...] = (
         lambda picture, amount: ImageEnhance.Brightness(picture).enhance(1 + amount),

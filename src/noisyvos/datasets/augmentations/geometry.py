@@ -1,6 +1,6 @@
-"""Geometry that augmentations share: windows, Pillow's affine maps, and pictures changed one by one with their maps recorded."""
+"""Geometry that augmentations share: windows, Pillow's affine maps, and changes frame by frame."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from noisyvos.datasets.augmentations.pictures import Pictures
+from noisyvos.datasets.augmentations.base import Pictures
 from noisyvos.errors import UserError
 
 MEAN_COLOUR = (124, 116, 104)  # ImageNet's mean, the fill outside the picture
@@ -28,13 +28,14 @@ def cut(clip: Pictures, top: int, left: int, height: int, width: int) -> Picture
 def random_crop(
     clip: Pictures, crop: tuple[int, int] | None, generator: np.random.Generator
 ) -> Pictures:
-    """Return a window of size `crop`, the same in all frames; UserError if the frames are smaller."""
+    """Return a random window of size `crop`, alike in all frames; UserError if it does not fit."""
     height, width = clip.frames.shape[1:3]
     if crop is None or crop == (height, width):
         return clip
     if crop[0] > height or crop[1] > width:
         raise UserError(
-            f"A crop of {crop[0]}x{crop[1]} does not fit frames of {height}x{width}: lower `crop` in train.yaml."
+            f"A crop of {crop[0]}x{crop[1]} does not fit frames of {height}x{width}: "
+            "lower `crop` in train.yaml."
         )
     top, left = (
         int(generator.integers(height - crop[0] + 1)),
@@ -46,18 +47,23 @@ def random_crop(
 def window_starts(
     wanted: np.ndarray, window: tuple[int, int], reach: float, generator: np.random.Generator
 ) -> list[tuple[int, int]]:
-    """Return (top, left) per frame of a window that holds all `wanted` places (T, H, W) bool if it can, moved on in each frame."""
-    holds = wanted.any(0)
-    place, limits = [], [side - length for side, length in zip(holds.shape, window, strict=True)]
+    """Return (top, left) for each frame of a window of size `window` (height, width).
+
+    The first window holds all `wanted` places (T, H, W) bool if it is large enough. Each frame
+    then moves it by up to 20 * `reach` pixels.
+    """
+    holds: np.ndarray = np.any(wanted, axis=0)
+    place: list[int] = []
+    limits = [side - length for side, length in zip(holds.shape, window, strict=True)]
     for axis, (length, limit) in enumerate(zip(window, limits, strict=True)):
-        filled = np.flatnonzero(holds.any(1 - axis))
+        filled = np.flatnonzero(np.any(holds, axis=1 - axis))
         low, high = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 0)
         span = (
             (low, high - length)
             if high - low > length
             else (max(0, high - length), min(low, limit))
         )
-        place.append(int(generator.integers(*span, endpoint=True)))
+        place.append(int(generator.integers(span[0], span[1], endpoint=True)))
     starts = []
     for _ in wanted:
         step = np.rint(generator.integers(-20, 20, 2, endpoint=True) * reach)
@@ -70,7 +76,7 @@ def window_starts(
 
 
 def contiguous(clip: Pictures) -> Pictures:
-    """Return the clip with its pictures as plain arrays, which Pillow and OpenCV read much faster than views."""
+    """Return the clip as contiguous arrays, which Pillow and OpenCV read much faster than views."""
     return replace(
         clip,
         frames=np.ascontiguousarray(clip.frames),
@@ -86,7 +92,11 @@ def enlarged(size: tuple[int, int], box: tuple[float, ...]) -> tuple[float, ...]
 def affine(
     size: tuple[int, int], degrees: float, shear: float, scale: float | np.ndarray
 ) -> tuple[float, ...]:
-    """Return Pillow's backward affine coefficients of rotation, x-shear (degrees) and scale (one, or x and y) about the middle."""
+    """Return Pillow's backward coefficients of a rotation, x-shear and scale about the middle.
+
+    `size` is (width, height), angles are in degrees, `scale` is one factor or one for x and one
+    for y.
+    """
     turn, slant = np.deg2rad(degrees), np.deg2rad(shear)
     forward = (
         np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
@@ -106,7 +116,11 @@ def resized_crop_box(
     generator: np.random.Generator,
     aspects: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> tuple[int, int, int, int]:
-    """Return a window (left, top, right, bottom) of random area share and aspect; the centre if ten draws do not fit."""
+    """Return a window (left, top, right, bottom) of random area and aspect ratio.
+
+    `area` is the range of its share of the picture. After ten draws that do not fit, the window
+    is the largest central one within `aspects`, as torchvision's RandomResizedCrop has it.
+    """
     for _ in range(10):
         target = height * width * generator.uniform(*area)
         aspect = np.exp(generator.uniform(*np.log(aspects)))
@@ -126,12 +140,13 @@ def per_image(
     clip: Pictures,
     frame: Callable[[int, Any], Any],
     mask: Callable[[int, Image.Image], Image.Image],
-    steps: list[list[tuple[float, ...]]],
+    steps: Sequence[Sequence[tuple[float, ...]]],
     arrays: bool = False,
 ) -> Pictures:
-    """Return the clip with every picture changed; `steps` are the maps, in the order in which they apply to a frame.
+    """Return the clip with every frame and mask changed one by one.
 
-    arrays: whether `frame` takes and returns arrays.
+    `steps` holds one list of maps a frame, in the order in which they apply. With `arrays`,
+    `frame` takes and returns arrays instead of Pillow images.
     """
     frames = np.stack(
         [
@@ -149,11 +164,13 @@ def per_image(
 
 
 def warped(frame: np.ndarray, move: tuple[float, ...]) -> np.ndarray:
-    """Return a frame (H, W, 3) uint8 under Pillow's backward coefficients, bilinear and black outside, by OpenCV (as imgaug does it)."""
+    """Return a frame (H, W, 3) uint8 moved by Pillow's backward coefficients.
+
+    OpenCV interpolates bilinearly and fills the outside with black, as imgaug does.
+    """
     matrix = np.reshape(move, (2, 3)).astype(np.float64)
-    matrix[:, 2] += (
-        matrix[:, :2].sum(1) / 2 - 0.5
-    )  # OpenCV counts from the middle of the first pixel
+    # OpenCV counts from the middle of the first pixel
+    matrix[:, 2] += matrix[:, :2].sum(1) / 2 - 0.5
     return cv2.warpAffine(
         frame, matrix, frame.shape[1::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     )

@@ -1,9 +1,10 @@
-"""Augmentations of videos whose window walks from frame to frame near the objects: STM's, and RHMNet's for scribbles."""
+"""A window that moves from frame to frame near the objects: what STM and RHMNet do to videos."""
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from noisyvos.datasets.augmentations.base import Pictures, flip
 from noisyvos.datasets.augmentations.geometry import (
     STILL,
     affine,
@@ -13,40 +14,25 @@ from noisyvos.datasets.augmentations.geometry import (
     warped,
     window_starts,
 )
-from noisyvos.datasets.augmentations.pictures import Pictures, flip
 from noisyvos.io.masks import VOID
 
 
-def video_stm(
-    clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator
-) -> Pictures:
-    """STM's augmentation of videos: flip alike in all frames, an affine map per frame, one scale, a crop near the objects per frame.
-
-    Per frame, each with probability 0.5 and in random order: rotation +-30 and x-shear +-15 degrees (left out unless
-    `rotate`), translation +-15 pixels, scale x and y 0.8..1.2; then all frames scaled by 0.8..1.1, and a window that
-    walks up to 20 pixels a frame. Pixels are those of a crop of 384. Black outside, no change of colour. Released code for VISOR.
-    """
-    return _walking(clip, crop, rotate, generator, outside=0)
-
-
-def video_scribbles(
-    clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator
-) -> Pictures:
-    """RHMNet's augmentation of videos: that of `video_stm` with a crop near all scribbles, and no label outside the picture.
-
-    arXiv 2303.14384, released code.
-    """
-    return _walking(clip, crop, rotate, generator, outside=VOID)
-
-
-def _walking(
+def walk(
     clip: Pictures,
     crop: tuple[int, int] | None,
     rotate: bool,
     generator: np.random.Generator,
     outside: int,
 ) -> Pictures:
-    """See `video_stm`; `outside` is the label of places that lie outside of a moved picture, and of what the crop need not hold."""
+    """Return the clip flipped, moved and cropped as STM's released training code for VISOR does it.
+
+    The flip is alike in all frames. Each frame then gets some of these moves, each with
+    probability 0.5 and in random order: rotation up to 30 and x-shear up to 15 degrees (only with
+    `rotate`), translation up to 15 pixels, scale of x and of y 0.8 to 1.2. One scale of 0.8 to 1.1
+    follows for all frames, then a crop that moves up to 20 pixels a frame. Pixels refer to a crop
+    of 384. Frames are black outside and keep their colours. `outside` is the label outside the
+    picture; the crop also need not hold places with this label.
+    """
     height, width = clip.frames.shape[1:3]
     out = crop or (height, width)
     reach = min(out) / 384
@@ -93,7 +79,7 @@ def _walking(
 def _random_moves(
     size: tuple[int, int], reach: float, rotate: bool, generator: np.random.Generator
 ) -> list[tuple[float, ...]]:
-    """Return some of rotation, x-shear, translation and scale in random order, each as Pillow's affine coefficients."""
+    """Return some of the moves that `walk` lists, in random order, as Pillow's coefficients."""
     x, y = np.rint(generator.integers(-15, 15, 2, endpoint=True) * reach)
     kinds = [
         affine(size, generator.uniform(-30, 30), 0, 1) if rotate else None,
@@ -102,8 +88,5 @@ def _random_moves(
         affine(size, 0, 0, generator.uniform(0.8, 1.2, 2)),
     ]
     chosen = generator.random(len(kinds)) < 0.5
-    return [
-        kinds[index]
-        for index in generator.permutation(len(kinds))
-        if chosen[index] and kinds[index] is not None
-    ]
+    order = [kinds[index] for index in generator.permutation(len(kinds)) if chosen[index]]
+    return [move for move in order if move is not None]

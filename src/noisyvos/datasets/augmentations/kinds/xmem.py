@@ -1,6 +1,7 @@
-"""XMem's augmentations of videos and of still-image clips, done with Pillow exactly as torchvision's PIL backend does them.
+"""XMem's augmentations of videos and of still-image clips (Cheng and Schwing, ECCV 2022).
 
-(Cheng and Schwing, ECCV 2022, released training code; torchvision itself costs seconds to import.)
+They follow the released training code. Pillow gives the numbers of torchvision's PIL backend
+without the seconds that importing torchvision takes.
 """
 
 from dataclasses import replace
@@ -8,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageEnhance
 
+from noisyvos.datasets.augmentations.base import AUGMENTATIONS, Pictures, flip
 from noisyvos.datasets.augmentations.geometry import (
     MEAN_COLOUR,
     affine,
@@ -17,7 +19,6 @@ from noisyvos.datasets.augmentations.geometry import (
     random_crop,
     resized_crop_box,
 )
-from noisyvos.datasets.augmentations.pictures import Pictures, flip
 
 
 def _colour(
@@ -39,6 +40,8 @@ def _colour(
     return image
 
 
+@AUGMENTATIONS.register("video", resizes=True)
+@AUGMENTATIONS.register("video_bl30k", resizes=True, area=(0.25, 1.0), steady=True)
 def video(
     clip: Pictures,
     crop: tuple[int, int] | None,
@@ -48,11 +51,12 @@ def video(
     area: tuple[float, float] = (0.36, 1.0),
     steady: bool = False,
 ) -> Pictures:
-    """XMem's augmentation of videos: flip, resized crop, jitter and grey alike in all frames, then a small affine and jitter per frame.
+    """Flip, crop and jitter all frames alike, then move and jitter each frame a little.
 
-    Area 0.36..1 and aspect 3/4..4/3, jitter 0.1/0.03/0.03, grey with 0.05; per frame rotation +-15 and x-shear +-10
-    degrees (left out unless `rotate`, and with `steady`), jitter 0.01. Cheng and Schwing 2022, released training code; for
-    BL30K it takes area 0.25..1 and `steady`.
+    The shared crop has an `area` share of 0.36 to 1 and aspect ratio 3/4 to 4/3; the shared jitter
+    is 0.1/0.03/0.03, and 5 % of clips turn grey. Each frame gets a rotation up to 15 and x-shear
+    up to 10 degrees (only with `rotate` and without `steady`) and a jitter of 0.01. For BL30K, the
+    released code takes area 0.25 to 1 and `steady`.
     """
     rotate = rotate and not steady
     height, width = clip.frames.shape[1:3]
@@ -101,10 +105,14 @@ def video(
     )
 
 
+@AUGMENTATIONS.register("still")
 def still(
     clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator
 ) -> Pictures:
-    """For clips made from still images, which carry their motion already: crop, horizontal flip, and colour jitter alike in all frames."""
+    """Crop, flip horizontally and jitter colours, alike in all frames.
+
+    For clips made from still images, which have motion already.
+    """
     clip = random_crop(clip, crop, generator)
     if generator.random() < 0.5:
         clip = flip(clip, 2)

@@ -1,10 +1,11 @@
-"""Augmentations of still-image clips for networks that are trained on scribbles (RHMNet)."""
+"""RHMNet's augmentations, for clips with scribbles as labels (arXiv 2303.14384, released code)."""
 
 from dataclasses import replace
 
 import numpy as np
 from PIL import Image
 
+from noisyvos.datasets.augmentations.base import AUGMENTATIONS, Pictures, flip
 from noisyvos.datasets.augmentations.geometry import (
     contiguous,
     enlarged,
@@ -12,33 +13,49 @@ from noisyvos.datasets.augmentations.geometry import (
     random_crop,
     window_starts,
 )
-from noisyvos.datasets.augmentations.pictures import Pictures, flip
+from noisyvos.datasets.augmentations.walking import walk
+from noisyvos.datasets.scribbles import Hand, scribbles
 from noisyvos.io.masks import VOID
+from noisyvos.synth.geometry import random_homographies, warp
 
 
+@AUGMENTATIONS.register("video_scribbles", resizes=True)
+def video_scribbles(
+    clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator
+) -> Pictures:
+    """Do what `walk` describes with a crop near all scribbles; places outside are unlabelled.
+
+    For videos with scribbles.
+    """
+    return walk(clip, crop, rotate, generator, outside=VOID)
+
+
+@AUGMENTATIONS.register("still_scribbles")
 def still_scribbles(
     clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator
 ) -> Pictures:
-    """For clips of still images with dense masks: a crop, and scribbles drawn on the masks of every frame (ours)."""
-    from noisyvos.datasets.scribbles import Hand, scribbles
+    """Crop, and draw scribbles on the masks of every frame.
 
+    For clips made from still images with dense masks. RHMNet's own scribbles were not published;
+    `noisyvos.datasets.scribbles` draws these.
+    """
     clip = random_crop(clip, crop, generator)
     drawn = np.stack([scribbles(mask, Hand(), generator) for mask in clip.masks[0]])
     return replace(clip, masks=(drawn, *clip.masks[1:]))
 
 
+@AUGMENTATIONS.register("still_warped", resizes=True)
 def still_warped(
     clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator
 ) -> Pictures:
-    """RHMNet's clips of one picture with scribbles: flip, then each frame after the first moved by a homography, and moved further.
+    """Make a clip of one image with scribbles: flip it, and warp each frame after the first.
 
-    The shorter side becomes 480 first. Corners move by up to a sixth of the sides, then by up to an eighth more in the same direction.
-    The crop, alike in all frames, lies near all scribbles and is drawn anew, up to 21 times, while a frame lacks 100 pixels of either
-    objects or background. Pixels are those of a crop of 384; three frames at most. Maps to source images would be no affine ones
-    and are not recorded. arXiv 2303.14384, released code.
+    The shorter side becomes 480 first. The homographies move corners by up to a sixth of the
+    sides, then by up to an eighth more in the same direction, for at most three frames. The crop
+    is the same in all frames and near all scribbles. It is drawn up to 21 times until every frame
+    has more than 100 pixels of objects and of background. Pixels refer to a crop of 384. The maps
+    are not affine, so `to_source` is not recorded.
     """
-    from noisyvos.synth.geometry import random_homographies, warp
-
     height, width = clip.frames.shape[1:3]
     out = crop or (height, width)
     reach = min(out) / 384

@@ -4,23 +4,25 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from noisyvos.datasets.augmentations.base import AUGMENTATIONS, Pictures, flip
 from noisyvos.datasets.augmentations.geometry import contiguous, cut, enlarged, per_image
-from noisyvos.datasets.augmentations.pictures import Pictures, flip
 from noisyvos.io.masks import VOID
 
 CROP, SHORT_SIDE = 465, 480  # published sizes in pixels
 ENLARGED = (1.0, 1.3)
-LEAST_OBJECT, TRIES = 100, 5  # pixels of an object in the first frame, and draws of a crop for that
+LEAST_OBJECT, TRIES = 100, 5  # pixels of an object, draws of a crop
 
 
+@AUGMENTATIONS.register("video_aoc", resizes=True)
 def video_aoc(
     clip: Pictures, crop: tuple[int, int] | None, rotate: bool, generator: np.random.Generator
 ) -> Pictures:
-    """AOC-Net's augmentation of videos: one scale, one crop with an object in the first frame, and a flip, alike in all frames.
+    """Scale, crop and flip all frames alike, with an object in the first frame of the crop.
 
-    The shorter side becomes 480 times 1..1.3; the crop is drawn anew, up to five times in all, while no object has more than 100
-    pixels in its first frame. Frames are bicubic (OpenCV), labels nearest; no rotation (`rotate` plays no part), no change of
-    colour. Pixels are those of a crop of 465. What the crop does not fit into is cut less and resized to it.
+    The shorter side becomes 480 times 1 to 1.3. The crop is drawn up to five times until an object
+    has more than 100 pixels in its first frame. Frames are bicubic (OpenCV), labels nearest.
+    Colours do not change, and `rotate` has no effect. Pixels refer to a crop of 465. If the crop is
+    larger than the frames, what fits is cut and resized to it.
     """
     height, width = clip.frames.shape[1:3]
     out = crop or (height, width)
@@ -51,7 +53,10 @@ def _resized(clip: Pictures, shape: tuple[int, int]) -> Pictures:
 def _with_object(
     labels: np.ndarray, shape: tuple[int, int], least: float, generator: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """Return (top, left, height, width) of a window of `shape` or what fits of it; the last drawn one if none holds an object."""
+    """Return (top, left, height, width) of a window of `shape`, or of what fits of it.
+
+    The last window drawn counts if none holds `least` pixels of an object.
+    """
     height, width = (min(pair) for pair in zip(shape, labels.shape, strict=True))
     for _ in range(TRIES):
         top, left = (

@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image
 
+from noisyvos.datasets.augmentations.base import AUGMENTATIONS, Pictures
 from noisyvos.datasets.augmentations.colour import jitter
 from noisyvos.datasets.augmentations.geometry import (
     STILL,
@@ -12,10 +13,11 @@ from noisyvos.datasets.augmentations.geometry import (
     per_image,
     resized_crop_box,
 )
-from noisyvos.datasets.augmentations.pictures import Pictures
 from noisyvos.io.masks import VOID
 
 
+@AUGMENTATIONS.register("video_afb", resizes=True)
+@AUGMENTATIONS.register("video_afb_near", resizes=True, area=(0.3, 0.5))
 def video_afb(
     clip: Pictures,
     crop: tuple[int, int] | None,
@@ -24,11 +26,13 @@ def video_afb(
     *,
     area: tuple[float, float] = (0.8, 1.0),
 ) -> Pictures:
-    """AFB-URR's augmentation of videos: colour and an affine map for each frame but the first, and for each a crop with an object.
+    """Change colour and position of each frame but the first, then crop each around an object.
 
-    Jitter 0.1, hue 0.02; rotation +-15 and x-shear +-10 degrees (left out unless `rotate`), translation up to a tenth in whole
-    pixels, scale 0.95..1.05, all with nearest pixels and black outside; a crop of share `area` and aspect 0.95..1.05. Where
-    such a crop never fits, as in frames of 480x854 at the default share, it is the centre. Liang et al. 2020, released training code.
+    Colour jitter is 0.1, hue 0.02. The moves are rotation up to 15 and x-shear up to 10 degrees
+    (only with `rotate`), translation up to a tenth of the sides in whole pixels, and scale 0.95 to
+    1.05, with nearest pixels and black outside. Crops have the share `area` and aspect ratio 0.95
+    to 1.05. If no such crop ever fits, as in frames of 480x854 at the default share, the crop is
+    the centre. Liang et al. 2020, released training code.
     """
     height, width = clip.frames.shape[1:3]
     out = crop or (height, width)
@@ -71,7 +75,7 @@ def video_afb(
 def _own_move(
     size: tuple[int, int], rotate: bool, generator: np.random.Generator
 ) -> tuple[float, ...]:
-    """Return AFB-URR's affine map of one frame of `size` (width, height) as Pillow's backward coefficients."""
+    """Return the map of one frame of `size` (width, height) as Pillow's backward coefficients."""
     angle, slant, scale = generator.uniform((-15, -10, 0.95), (15, 10, 1.05))
     a, b, c, d, e, f = affine(size, angle if rotate else 0, slant if rotate else 0, scale)
     x, y = np.rint(generator.uniform(-0.1, 0.1, 2) * size)
@@ -81,10 +85,10 @@ def _own_move(
 def _box_with_object(
     labels: np.ndarray, area: tuple[float, float], generator: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """Return a window of labels (H, W) as AFB-URR draws it, anew up to ten times while it holds no object."""
+    """Return a window of labels (H, W), drawn up to ten times until an object is in it."""
     for _ in range(10):
         left, top, right, bottom = box = resized_crop_box(
-            *labels.shape, area, generator, (0.95, 1.05)
+            labels.shape[0], labels.shape[1], area, generator, (0.95, 1.05)
         )
         inside = labels[top:bottom, left:right]
         if ((inside != 0) & (inside != VOID)).any():
