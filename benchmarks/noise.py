@@ -20,7 +20,7 @@ from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_ed
 
 from noisyvos.io.masks import MaskCollection, decode_mask, encode_mask
 from noisyvos.noise import corrupt
-from noisyvos.noise.engine.measure import object_ious
+from noisyvos.noise.engine.calibration import object_ious
 
 TARGETS = {"dilate": 5, "erode": 5, "mix": 5, "morph": 3, "mar_smart": 10}
 Q = 0.8

@@ -11,8 +11,8 @@ import numpy as np
 
 from noisyvos.io.masks import MaskCollection
 from noisyvos.noise import corrupt
-from noisyvos.noise.engine.distance import object_ids
-from noisyvos.noise.engine.measure import compare
+from noisyvos.noise.engine.calibration import compare
+from noisyvos.noise.engine.geometry import object_ids
 
 SIZE = 122.0  # median square root of the object area that tolerances in pixels are turned into shares of
 

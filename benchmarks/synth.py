@@ -18,11 +18,9 @@ import cv2
 import numpy as np
 
 from noisyvos.io.images import encode_frame, read_frame
-from noisyvos.synth import clip as clip_module
-from noisyvos.synth import paste as paste_module
-from noisyvos.synth import static as static_module
+from noisyvos.synth.clip import encode_clip
+from noisyvos.synth.kinds import coco_clips, xmem_static
 from noisyvos.synth.recipe import RECIPES
-from noisyvos.synth.shards import encode_clip
 
 
 def made_up_images(root: Path, count: int = 100) -> None:
@@ -76,7 +74,7 @@ def measure(root: Path, recipe: str, clips: int, crop: int) -> dict[str, float]:
         decoded.append(path)
         return read_frame(path)
 
-    clip_module.read_frame = paste_module.read_frame = static_module.read_frame = noting
+    coco_clips.read_frame = xmem_static.read_frame = noting
     made = [source.clip(index) for index in range(10)]  # warm up
     decoded.clear()
     start = time.process_time()

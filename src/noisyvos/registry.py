@@ -4,7 +4,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import (
     BaseModel,
@@ -21,6 +21,7 @@ class Settings(BaseModel):
     """Base of every settings class: frozen, and without unknown keys, NaN and infinity."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    builds: ClassVar[dict[str, str]] = {}
 
     @field_validator("*", mode="wrap")
     @classmethod

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -92,3 +93,25 @@ def cross_entropy(log_probabilities: Tensor, target: Tensor) -> Tensor:
 def soft_cross_entropy(log_probabilities: Tensor, weights: Tensor) -> Tensor:
     """Return -sum_k w_k log p_k, (B, H, W), for target weights (B, C, H, W)."""
     return -(weights * log_probabilities).sum(dim=1)
+
+
+def dice_loss(frame: Frame) -> Tensor:
+    """Return the smoothed Dice loss of all object slots, a scalar (XMem, training loss; slots without an object give about 0).
+
+    1 - (2 sum(p g) + 1) / (sum p + sum g + 1) for every slot and sample, averaged; p is the softmax over all channels,
+    used or not. Void pixels are left out of every sum.
+    """
+    probabilities = torch.softmax(frame.logits, dim=1)[:, 1:]
+    labels = frame.one_hot[:, 1:]
+    overlap = torch.where(labels, probabilities, 0).flatten(2).sum(2)
+    predicted = torch.where(frame.valid.unsqueeze(1), probabilities, 0).flatten(2).sum(2)
+    given = labels.flatten(2).sum(2)
+    return (1 - (2 * overlap + 1) / (predicted + given + 1)).mean()
+
+
+def with_dice(terms: dict[str, Any], frame: Frame, weight: float) -> dict[str, Any]:
+    """Return a method's terms with `dice` among them and, times `weight`, in `total`; unchanged for a weight of 0."""
+    if not weight:
+        return terms
+    dice = dice_loss(frame)
+    return terms | {"total": terms["total"] + weight * dice, "dice": dice}

@@ -44,3 +44,26 @@ def bootstrapped_hard(frame: Frame, trust: float) -> Tensor:
     """Return -log of the given label weighed b and of the prediction's own label weighed 1 - b (Reed et al., 2015)."""
     own = frame.log_probabilities.max(dim=1).values.neg()
     return trust * frame.cross_entropy + (1 - trust) * own
+
+
+def student_t(frame: Frame, log_degrees: Tensor) -> Tensor:
+    """Return the negative log-likelihood of each object's error map under a Student-t distribution, per pixel, (B,).
+
+    T-Loss with an identity scale matrix: the D errors p - y of one object are one draw, so whole masks are weighed
+    down, not pixels. Degrees of freedom are exp(log_degrees) + 1e-8. Divided by D (ours) to be comparable between sizes;
+    averaged over the objects of a sample.
+    """
+    objects = frame.used[:, 1:]
+    error = frame.probabilities[:, 1:] - frame.one_hot[:, 1:].to(frame.probabilities.dtype)
+    squares = torch.where(frame.valid.unsqueeze(1) & objects, error**2, 0).flatten(2).sum(2)
+    degrees = log_degrees.to(error).exp() + 1e-8
+    pixels = frame.valid.flatten(1).sum(1, keepdim=True).clamp(min=1).to(error.dtype)
+    half = (degrees + pixels) / 2
+    normaliser = (
+        torch.lgamma(degrees / 2)
+        - torch.lgamma(half)
+        + pixels / 2 * (math.log(math.pi) + degrees.log())
+    )
+    likelihood = (normaliser + half * torch.log1p(squares / degrees)) / pixels
+    present = objects.flatten(1)
+    return torch.where(present, likelihood, 0).sum(1) / present.sum(1).clamp(min=1)

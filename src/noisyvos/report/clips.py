@@ -8,7 +8,7 @@ import numpy as np
 from noisyvos.media.contact_sheets import spread
 from noisyvos.media.overlays import Row, sheet
 from noisyvos.report.curves import COLOURS
-from noisyvos.synth.clip import Clip
+from noisyvos.synth.clip import SynthClip
 from noisyvos.synth.shards import ClipShards
 from noisyvos.synth.statistics import clip_facts
 
@@ -21,7 +21,7 @@ def clips_figure(root: Path, title: str) -> plt.Figure:
     clips = ClipShards(root)
     numbers = spread(len(clips), MEASURED)
     facts = [
-        clip_facts(Clip(*clips.read(number), pasted=0, hidden=(0, 0, 0))) for number in numbers
+        clip_facts(SynthClip(*clips.read(number), pasted=0, hidden=(0, 0, 0))) for number in numbers
     ]
     picture, centres = _contact(clips)
     figure = plt.figure(figsize=(9, 2.9 + 8.2 * picture.shape[0] / picture.shape[1]))

@@ -9,7 +9,7 @@ from noisyvos.datasets.layout import VideoDataset
 from noisyvos.errors import UserError
 from noisyvos.io.masks import encode_mask, write_mask_zip
 from noisyvos.noise.base import NOISE, GeometricSettings, Video
-from noisyvos.noise.engine.calibration import LIMIT, START, bisect
+from noisyvos.noise.engine.calibration import LIMIT, START, bisect, mean_iou
 from noisyvos.noise.engine.manifest import (
     SequenceRecord,
     check_gate,
@@ -17,7 +17,6 @@ from noisyvos.noise.engine.manifest import (
     summarise,
     write_manifest,
 )
-from noisyvos.noise.engine.measure import mean_iou
 from noisyvos.parallel import ordered_map
 from noisyvos.params.entries import read_entry
 from noisyvos.registry import Item, Settings

@@ -14,8 +14,8 @@ from noisyvos.io.masks import VOID
 from noisyvos.media.overlays import enlarge, overlay
 from noisyvos.noise import corrupt
 from noisyvos.noise.base import NOISE
-from noisyvos.noise.engine.distance import object_boxes, widen
-from noisyvos.noise.engine.measure import object_ious
+from noisyvos.noise.engine.calibration import object_ious
+from noisyvos.noise.engine.geometry import object_boxes, widen
 from noisyvos.params.entries import read_entry, read_family
 
 COLUMNS = 4

@@ -1,26 +1,21 @@
 """Recipes of synthetic clips: their registry, what all settings share, and those of the published COCO recipe."""
 
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
 from pydantic import Field
 
 from noisyvos.registry import Registry, Settings
+from noisyvos.seeding import numpy_generator
+from noisyvos.synth.clip import SynthClip, as_stored
+from noisyvos.synth.instances import Instances, read_instances
 
 RECIPES = Registry("synth recipe", "noisyvos.synth.kinds")
 
 PUBLISHED_CROP = 384
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """The lengths of the recipe in pixels (areas in square pixels) at one crop size."""
-
-    crop: int
-    base: int  # shorter side of the background image
-    instance_area: float  # an instance of the image itself needs this many pixels
-    box_area: float  # an object to paste needs a bounding box of this area
-    object_area: float  # an object of the clip needs more pixels than this in frame 1
-    motion: tuple[int, int]  # most a pasted object moves from frame to frame, x and y
 
 
 class SeriesSettings(Settings):
@@ -33,29 +28,51 @@ class SeriesSettings(Settings):
     shard: int = Field(500, ge=1, description="Clips in one zip.")
 
 
-class ClipSettings(SeriesSettings):
-    """Three-frame clips from COCO-format images (Xie et al., STM training; VISOR-VOS stage 1).
+class Clips(Protocol):
+    """Clips by number: stored ones (`ClipShards`) or an endless series drawn on demand (`ClipSeries`)."""
 
-    At `crop` 384 every length is the published one; at another crop all scale with crop / 384, areas with its square.
-    """
+    crop: int  # side of the square frames in pixels
 
-    max_objects: int = Field(
-        5, ge=1, le=10, description="Most objects of a clip; more are sampled down."
-    )
-    max_instances: int = Field(
-        19,
-        ge=1,
-        le=19,
-        description="Most instances an image may bring itself; the published code fails at 20.",
-    )
-    symmetric_motion: bool = Field(
-        False,
-        description="Let pasted objects move left and up as well; published: right and down only.",
-    )
+    def __len__(self) -> int:
+        """Return the number of clips of one epoch."""
 
-    def lengths(self) -> Lengths:
-        """Return the lengths at this crop."""
-        scale = self.crop / PUBLISHED_CROP
-        area = scale * scale
-        motion = (max(1, round(40 * scale)), max(1, round(20 * scale)))
-        return Lengths(self.crop, round(480 * scale), 2000 * area, 3000 * area, 350 * area, motion)
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return frames (3, crop, crop, 3) uint8 RGB and masks (3, crop, crop) uint8 of clip `index`."""
+
+
+MakeClip = Callable[[Instances, int, Any, np.random.Generator], SynthClip]
+
+
+class ClipSeries:
+    """An endless series."""
+
+    def __init__(
+        self, images: str | Path, settings: SeriesSettings, seed: int, make: MakeClip
+    ) -> None:
+        self.settings = settings
+        self.crop = settings.crop
+        self.seed = seed
+        self.instances: Instances = read_instances(images)
+        self._make = make
+        self._drawn = np.repeat(np.arange(len(self.instances.files)), self.instances.repeats)
+
+    def __len__(self) -> int:
+        return self.settings.clips
+
+    def clip(self, index: int) -> SynthClip:
+        """Return clip number `index` >= 0, before encoding."""
+        epoch, position = divmod(index, len(self._drawn))
+        image = int(self._drawn[_order(self.seed, epoch, len(self._drawn))[position]])
+        return self._make(
+            self.instances, image, self.settings, numpy_generator("synth", self.seed, index)
+        )
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `ClipShards.read` returns for a stored clip `index`."""
+        clip = self.clip(index)
+        return as_stored(clip.frames), clip.masks
+
+
+@functools.lru_cache(maxsize=16)
+def _order(seed: int, epoch: int, images: int) -> np.ndarray:
+    return numpy_generator("synth order", seed, epoch).permutation(images)

@@ -5,7 +5,6 @@ stacked from top to bottom, so that any viewer shows a clip as a strip. Clips of
 JPEG blocks are as large as the parts of their objects; larger ones are JPEG of quality 95 without chroma sub-sampling.
 """
 
-import io
 import os
 import zipfile
 from collections.abc import Iterable
@@ -13,45 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from noisyvos.datasets.layout import read_meta
 from noisyvos.errors import UserError
-from noisyvos.io.images import encode_frame
-from noisyvos.io.masks import decode_mask, encode_mask
-from noisyvos.synth.clip import Clip
+from noisyvos.io.masks import decode_mask
+from noisyvos.synth.clip import decode_frames, frame_suffix
 
 _TIME = (1980, 1, 1, 0, 0, 0)
-_LARGEST_PNG = 128
-
-
-def encode_clip(clip: Clip) -> tuple[bytes, bytes]:
-    """Return a clip as (frame strip, mask strip) files; equal clips give equal bytes."""
-    _, height, width, _ = clip.frames.shape
-    return _encode_frames(clip.frames), encode_mask(clip.masks.reshape(3 * height, width))
-
-
-def as_stored(frames: np.ndarray) -> np.ndarray:
-    """Return frames (3, H, W, 3) as they come back from a shard: large ones have been JPEG."""
-    return (
-        _decode_frames(_encode_frames(frames), frames.shape[1])
-        if frames.shape[1] > _LARGEST_PNG
-        else frames
-    )
-
-
-def _encode_frames(frames: np.ndarray) -> bytes:
-    strip = frames.reshape(-1, *frames.shape[2:])
-    if frames.shape[1] > _LARGEST_PNG:
-        return encode_frame(strip)
-    buffer = io.BytesIO()
-    Image.fromarray(strip).save(buffer, format="PNG", compress_level=6)
-    return buffer.getvalue()
-
-
-def _decode_frames(data: bytes, crop: int) -> np.ndarray:
-    with Image.open(io.BytesIO(data)) as image:
-        return np.array(image.convert("RGB")).reshape(3, crop, crop, 3)
 
 
 def shard_name(number: int) -> str:
@@ -70,11 +37,6 @@ def write_shard(path: Path, first: int, clips: Iterable[tuple[bytes, bytes]], su
                 entry = zipfile.ZipInfo(name, _TIME)
                 entry.external_attr = 0o644 << 16
                 archive.writestr(entry, data)
-
-
-def frame_suffix(crop: int) -> str:
-    """Return the suffix of frame strips of clips of `crop` pixels."""
-    return ".png" if crop <= _LARGEST_PNG else ".jpg"
 
 
 class ClipShards:
@@ -115,6 +77,6 @@ class ClipShards:
         if not 0 <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
         archive = self._archive(index // self.meta["shard"])
-        frames = _decode_frames(archive.read(f"{index:07d}{frame_suffix(self.crop)}"), self.crop)
+        frames = decode_frames(archive.read(f"{index:07d}{frame_suffix(self.crop)}"), self.crop)
         masks = decode_mask(archive.read(f"{index:07d}.masks.png"))
         return frames, masks.reshape(3, self.crop, self.crop)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from noisyvos.synth.clip import Clip
+from noisyvos.synth.clip import SynthClip
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class ClipFacts:
     hidden: tuple[float, float, float]
 
 
-def clip_facts(clip: Clip) -> ClipFacts:
+def clip_facts(clip: SynthClip) -> ClipFacts:
     """Return the facts of one clip."""
     count = int(clip.masks[0].max())
     side = clip.masks.shape[1]

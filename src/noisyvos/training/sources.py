@@ -263,10 +263,8 @@ class LiveSource:
         self, unit: int, *, length: int, how: Drawing, clean: bool, generator: np.random.Generator
     ) -> Sample:
         """Return clip number `unit`, exactly as it would come out of a shard."""
-        from noisyvos.synth.shards import as_stored
-
         frames, masks = self._series.read(unit)
-        return _still_sample(self.name, unit, as_stored(frames)[:length], masks[:length])
+        return _still_sample(self.name, unit, frames[:length], masks[:length])
 
 
 def _still_sample(name: str, unit: int, frames: np.ndarray, masks: np.ndarray) -> Sample:

@@ -9,7 +9,7 @@ from scipy.ndimage import distance_transform_edt
 from scipy.stats import multivariate_t
 from torch.nn import functional
 
-from noisyvos.losses import region, robust, selection, small_loss, smart
+from noisyvos.losses import pixels, robust, selection, smart
 from noisyvos.losses.pixels import frame
 
 
@@ -187,13 +187,13 @@ def test_dice_by_a_plain_loop_over_slots():
         for n in (1, 2, 3):
             p, g = probabilities[b, n][now.valid[b]], (now.target[b] == n)[now.valid[b]].double()
             values.append(1 - (2 * (p * g).sum() + 1) / (p.sum() + g.sum() + 1))
-    torch.testing.assert_close(region.dice_loss(now), torch.stack(values).mean())
+    torch.testing.assert_close(pixels.dice_loss(now), torch.stack(values).mean())
 
 
 def test_student_t_is_the_multivariate_density_per_pixel():
     now = random_frame(seed=3, height=3, width=4, void=False)
     log_degrees = torch.tensor(0.7)
-    found = region.student_t(now, log_degrees)
+    found = robust.student_t(now, log_degrees)
     for b, objects in enumerate((1, 2, 3)):
         probabilities = torch.softmax(now.logits[b, : objects + 1], 0)
         values = []
@@ -294,20 +294,20 @@ def test_band_is_that_of_the_exact_distance_transform():
         distance = np.where(mask, distance_transform_edt(mask), distance_transform_edt(~mask))
         expected |= distance <= 0.15 * math.sqrt(mask.sum())
     assert 0 < expected.mean() < 1
-    assert (small_loss.boundary_band(now, 0.15)[0].numpy() == expected).all()
+    assert (selection.boundary_band(now, 0.15)[0].numpy() == expected).all()
 
 
 def test_band_of_empty_and_of_full_masks_is_empty():
     target = torch.stack([torch.zeros(6, 8, dtype=torch.long), torch.ones(6, 8, dtype=torch.long)])
     now = frame(torch.zeros(2, 2, 6, 8), target, torch.tensor([1, 1]))
-    assert not small_loss.boundary_band(now, 0.15).any()
+    assert not selection.boundary_band(now, 0.15).any()
 
 
 def test_small_losses_are_kept_per_sample_and_label():
     now = random_frame(height=12, width=12)
     loss = torch.rand(3, 12, 12, generator=torch.Generator().manual_seed(5))
     band = torch.rand(3, 12, 12, generator=torch.Generator().manual_seed(6)) < 0.7
-    keep = small_loss.small_loss_pixels(loss, now, band, 0.6)
+    keep = selection.small_loss_pixels(loss, now, band, 0.6)
     assert torch.equal(keep & ~band, now.valid & ~band)
     for b in range(3):
         for label in range(4):
@@ -318,5 +318,5 @@ def test_small_losses_are_kept_per_sample_and_label():
 
 
 def test_kept_share_falls_over_the_ramp():
-    shares = [small_loss.kept_share(i, 1000, 0.3, 0.1) for i in (0, 50, 100, 999)]
+    shares = [selection.kept_share(i, 1000, 0.3, 0.1) for i in (0, 50, 100, 999)]
     assert shares == pytest.approx([1.0, 0.85, 0.7, 0.7])

@@ -7,9 +7,14 @@ import pytest
 import torch
 
 from noisyvos import methods, models
-from noisyvos.losses.memorisation import curve, fit_early_learning, is_memorising, slope
 from noisyvos.losses.pixels import frame
-from noisyvos.methods.kinds.label_correction import consistency
+from noisyvos.methods.kinds.label_correction import (
+    consistency,
+    curve,
+    fit_early_learning,
+    is_memorising,
+    slope,
+)
 from noisyvos.models.base import Clip, ClipOutput, Origin
 
 H, W = 8, 16

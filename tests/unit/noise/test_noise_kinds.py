@@ -8,8 +8,8 @@ import pytest
 
 from noisyvos.errors import UserError
 from noisyvos.noise import corrupt, corrupt_video, kinds
-from noisyvos.noise.engine.contours import farthest_three, fill, outer_contours
-from noisyvos.noise.engine.measure import compare, object_ious
+from noisyvos.noise.engine.calibration import compare, object_ious
+from noisyvos.noise.engine.geometry import farthest_three, fill, outer_contours
 from noisyvos.noise.kinds.polygon import Outline
 from noisyvos.noise.kinds.sparse import skeleton
 

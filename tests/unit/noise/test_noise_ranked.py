@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 
 from noisyvos.noise import corrupt, corrupt_video
-from noisyvos.noise.engine.distance import FAR, cut_patch, object_boxes, square_distance
-from noisyvos.noise.engine.measure import compare, object_ious
+from noisyvos.noise.engine.calibration import compare, object_ious
+from noisyvos.noise.engine.geometry import FAR, cut_patch, object_boxes, square_distance
 
 LEVELS = (0.9, 0.8, 0.7, 0.6, 0.5)
 

@@ -13,7 +13,7 @@ from noisyvos.io.images import encode_frame
 from noisyvos.io.masks import MaskCollection, encode_mask
 from noisyvos.noise import corrupt, kinds
 from noisyvos.noise.base import NOISE
-from noisyvos.noise.engine.measure import compare
+from noisyvos.noise.engine.calibration import compare
 from noisyvos.params.entries import read_entry, read_family
 from noisyvos.stages import noise_preview
 from noisyvos.stages.noise import run

@@ -10,7 +10,6 @@ import pytest
 
 from noisyvos.errors import UserError
 from noisyvos.io.images import encode_frame
-from noisyvos.synth.clip import make_clip
 from noisyvos.synth.geometry import (
     apply_affine,
     random_affine,
@@ -19,12 +18,17 @@ from noisyvos.synth.geometry import (
     warp,
 )
 from noisyvos.synth.instances import Instances, read_instances
-from noisyvos.synth.kinds.coco_clips import ClipSource
-from noisyvos.synth.paste import cut_out, draw_objects, paste_object
-from noisyvos.synth.recipe import ClipSettings
+from noisyvos.synth.kinds.coco_clips import (
+    CocoClipSettings,
+    coco_clips,
+    cut_out,
+    draw_objects,
+    make_clip,
+    paste_object,
+)
 
 Annotation = dict[str, Any]
-SETTINGS = ClipSettings(clips=1, crop=48)  # base side 60, areas / 64
+SETTINGS = CocoClipSettings(clips=1, crop=48)  # base side 60, areas / 64
 
 
 def square(image: int, left: float, top: float, side: float) -> Annotation:
@@ -70,7 +74,7 @@ def load(tmp_path: Path, annotations: list[Annotation], **options: Any) -> Insta
 
 
 def test_lengths_are_the_published_ones_at_384_and_scale_below() -> None:
-    full = ClipSettings(clips=1).lengths()
+    full = CocoClipSettings(clips=1).lengths()
     assert (
         full.crop,
         full.base,
@@ -79,7 +83,7 @@ def test_lengths_are_the_published_ones_at_384_and_scale_below() -> None:
         full.object_area,
         full.motion,
     ) == (384, 480, 2000, 3000, 350, (40, 20))
-    small = ClipSettings(clips=1, crop=192).lengths()
+    small = CocoClipSettings(clips=1, crop=192).lengths()
     assert (small.base, small.instance_area, small.box_area, small.object_area, small.motion) == (
         240,
         500,
@@ -200,7 +204,7 @@ def test_earlier_instances_win_and_nested_polygons_are_holes(tmp_path: Path) -> 
 
 
 def clips(
-    instances: Instances, count: int, settings: ClipSettings = SETTINGS, image: int = 0
+    instances: Instances, count: int, settings: CocoClipSettings = SETTINGS, image: int = 0
 ) -> list[Any]:
     return [
         make_clip(instances, image, settings, np.random.default_rng(seed)) for seed in range(count)
@@ -347,7 +351,7 @@ def test_clips_on_real_images(shared: Path, tmp_path: Path) -> None:
         Conversion("sample", shared / "data" / "coco-sample", out),
         kind.validate({"source": "sample"}, "test"),
     )
-    source = ClipSource(out, ClipSettings(clips=1), seed=0)
+    source = coco_clips(out, CocoClipSettings(clips=1), seed=0)
     made = [source.clip(index) for index in range(32)]  # every image once
     assert len(np.unique([clip.frames[0].mean() for clip in made])) == 32
     assert all(clip.frames.shape == (3, 384, 384, 3) and clip.masks.max() <= 5 for clip in made)

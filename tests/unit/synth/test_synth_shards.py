@@ -12,8 +12,7 @@ import yaml
 from noisyvos.errors import UserError
 from noisyvos.io.images import encode_frame
 from noisyvos.stages import synth
-from noisyvos.synth.kinds.coco_clips import ClipSource
-from noisyvos.synth.recipe import ClipSettings
+from noisyvos.synth.kinds.coco_clips import CocoClipSettings, coco_clips
 from noisyvos.synth.shards import ClipShards
 
 CLIPS, SHARD = 23, 8
@@ -73,7 +72,7 @@ def test_the_number_of_workers_does_not_change_a_byte(images: Path, tmp_path: Pa
 
 def test_shards_hold_what_the_source_makes(images: Path, tmp_path: Path) -> None:
     shards = run(images, tmp_path / "clips", seed=4)
-    source = ClipSource(images, ClipSettings(clips=CLIPS, crop=48), seed=4)
+    source = coco_clips(images, CocoClipSettings(clips=CLIPS, crop=48), seed=4)
     assert len(shards) == CLIPS
     for index in (CLIPS - 1, 0, SHARD, SHARD - 1):
         for read, made in zip(shards.read(index), source.read(index)):
@@ -84,14 +83,18 @@ def test_shards_hold_what_the_source_makes(images: Path, tmp_path: Path) -> None
 def test_large_clips_are_jpeg_close_to_the_source(images: Path, tmp_path: Path) -> None:
     shards = run(images, tmp_path / "clips", clips=2, crop=136)
     frames, masks = shards.read(1)
-    expected, expected_masks = ClipSource(images, ClipSettings(clips=2, crop=136)).read(1)
-    np.testing.assert_array_equal(masks, expected_masks)
-    assert 0 < np.abs(frames.astype(int) - expected).mean() < 3
+    series = coco_clips(images, CocoClipSettings(clips=2, crop=136))
+    made = series.clip(1)
+    np.testing.assert_array_equal(masks, made.masks)
+    assert 0 < np.abs(frames.astype(int) - made.frames).mean() < 3
+    for live, stored in zip(series.read(1), (frames, masks), strict=True):
+        np.testing.assert_array_equal(live, stored)
+    assert (len(series), series.crop) == (len(shards), shards.crop)
 
 
 def test_clips_differ_by_number_and_seed_but_not_by_the_order_of_asking(images: Path) -> None:
     source, again, other = (
-        ClipSource(images, ClipSettings(clips=1, crop=48), seed) for seed in (0, 0, 1)
+        coco_clips(images, CocoClipSettings(clips=1, crop=48), seed) for seed in (0, 0, 1)
     )
     forward = [source.clip(index).frames.tobytes() for index in range(12)]
     backward = [again.clip(index).frames.tobytes() for index in reversed(range(12))][::-1]
@@ -100,7 +103,7 @@ def test_clips_differ_by_number_and_seed_but_not_by_the_order_of_asking(images: 
 
 
 def test_every_pass_visits_every_image_in_a_fresh_order(images: Path) -> None:
-    from noisyvos.synth.kinds.coco_clips import _order
+    from noisyvos.synth.recipe import _order
 
     orders = [_order(0, epoch, 20).tolist() for epoch in range(3)]
     assert all(sorted(order) == list(range(20)) for order in orders)

@@ -14,7 +14,7 @@ from noisyvos.datasets.augmentations.colour import jitter
 from noisyvos.datasets.base import DATASETS, Conversion
 from noisyvos.params.entries import read_family
 from noisyvos.stages import synth
-from noisyvos.synth.kinds.xmem_static import StaticSettings, StaticSource, affine_coefficients
+from noisyvos.synth.kinds.xmem_static import StaticClipSettings, affine_coefficients, xmem_static
 from noisyvos.synth.recipe import RECIPES
 from noisyvos.synth.shards import ClipShards
 from noisyvos.synth.thin_plate import (
@@ -122,9 +122,9 @@ def test_jitter_without_strength_changes_nothing_and_hue_keeps_greys() -> None:
 
 
 def test_labels_follow_the_bright_object_through_every_warp(tmp_path: Path) -> None:
-    source = StaticSource(
+    source = xmem_static(
         write_images(tmp_path / "i", {n: [[24, 14, 56, 46]] for n in range(3)}),
-        StaticSettings(clips=1, crop=64, thin_plate=1),
+        StaticClipSettings(clips=1, crop=64, thin_plate=1),
     )
     for index in range(12):
         frames, masks = source.read(index)
@@ -141,9 +141,9 @@ def test_one_object_by_default_more_on_request_numbered_by_the_first_frame(tmp_p
         tmp_path / "i",
         {n: [[10, 20, 25, 40], [32, 20, 47, 40], [54, 20, 69, 40]] for n in range(3)},
     )
-    one = StaticSource(root, StaticSettings(clips=1, crop=64))
+    one = xmem_static(root, StaticClipSettings(clips=1, crop=64))
     assert {int(one.read(index)[1].max()) for index in range(12)} == {1}
-    three = StaticSource(root, StaticSettings(clips=1, crop=64, max_objects=3))
+    three = xmem_static(root, StaticClipSettings(clips=1, crop=64, max_objects=3))
     seen = [set(np.unique(three.read(index)[1][0]).tolist()) - {0} for index in range(20)]
     assert max(map(len, seen)) == 3
     assert all(ids == set(range(1, len(ids) + 1)) for ids in seen)
@@ -154,7 +154,7 @@ def test_instances_below_the_least_area_are_no_objects(tmp_path: Path) -> None:
         tmp_path / "i", {n: [[2, 2, 5, 5], [24, 14, 56, 46]] for n in range(3)}
     )  # 16 and 1089 of 4800 pixels
     shares = [
-        StaticSource(root, StaticSettings(clips=1, crop=64, min_area=least))
+        xmem_static(root, StaticClipSettings(clips=1, crop=64, min_area=least))
         for least in (0, 0.1, 0.5)
     ]
     areas = [
@@ -165,15 +165,15 @@ def test_instances_below_the_least_area_are_no_objects(tmp_path: Path) -> None:
 
 
 def test_images_without_an_object_become_clips_without_one(tmp_path: Path) -> None:
-    source = StaticSource(
-        write_images(tmp_path / "i", {0: [[24, 14, 56, 46]]}), StaticSettings(clips=1, crop=32)
+    source = xmem_static(
+        write_images(tmp_path / "i", {0: [[24, 14, 56, 46]]}), StaticClipSettings(clips=1, crop=32)
     )
     assert sorted(int(source.read(index)[1].max()) for index in range(3)) == [0, 0, 1]
 
 
 def test_repeated_images_come_as_often_as_they_say(tmp_path: Path) -> None:
     root = write_images(tmp_path / "i", {0: [[24, 14, 56, 46]]}, repeat={0: 5})
-    source = StaticSource(root, StaticSettings(clips=1, crop=32))
+    source = xmem_static(root, StaticClipSettings(clips=1, crop=32))
     for epoch in range(2):
         assert (
             sum(int(source.read(index)[1].max()) for index in range(7 * epoch, 7 * epoch + 7)) == 5
@@ -194,7 +194,7 @@ def test_shards_hold_the_clips_whatever_the_number_of_workers(tmp_path: Path) ->
     assert len(first) == 4
     shards, source = (
         ClipShards(outs[0]),
-        StaticSource(root, StaticSettings(clips=13, crop=48), seed=3),
+        xmem_static(root, StaticClipSettings(clips=13, crop=48), seed=3),
     )
     for index in (12, 0, 6):
         for read, made in zip(shards.read(index), source.read(index)):
@@ -208,7 +208,7 @@ def test_real_images_become_clips_of_one_object(shared: Path, tmp_path: Path) ->
         Conversion("sample", shared / "data" / "coco-sample", out),
         kind.validate({"source": "sample"}, "test"),
     )
-    source = StaticSource(out, StaticSettings(clips=1, crop=96, min_area=0.01))
+    source = xmem_static(out, StaticClipSettings(clips=1, crop=96, min_area=0.01))
     seen = [source.read(index) for index in range(12)]
     assert all(masks.max() <= 1 for _, masks in seen)
     assert sum(int(masks[0].max()) for _, masks in seen) > 6, "most objects stay in the first crop"

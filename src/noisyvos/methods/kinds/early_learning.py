@@ -7,12 +7,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from noisyvos.losses.pixels import Frame, frame
-from noisyvos.losses.region import with_dice
+from noisyvos.losses.pixels import Frame, frame, with_dice
 from noisyvos.losses.selection import pixel_mean
 from noisyvos.methods.base import METHODS
-from noisyvos.methods.remembering import Remembering
-from noisyvos.methods.source_state import SourceState, on_frame, places
+from noisyvos.methods.pixel_memory import PixelMemory, PixelMemoryMethod, on_frame, places
 from noisyvos.models.base import Clip, ClipOutput
 from noisyvos.registry import Settings
 
@@ -36,7 +34,7 @@ def clamped(now: Frame) -> Tensor:
 
 
 @METHODS.register("elr", EarlyLearningSettings)
-class EarlyLearning(Remembering):
+class EarlyLearning(PixelMemoryMethod):
     """E[-log p_y] + weight E[log(1 - <average, p>)] + dice (Liu et al., "Early-Learning Regularization", NeurIPS 2020, eq. 6)."""
 
     settings: EarlyLearningSettings
@@ -46,7 +44,7 @@ class EarlyLearning(Remembering):
         self, settings: EarlyLearningSettings, total_iterations: int | None = None
     ) -> None:
         super().__init__(
-            settings, total_iterations, SourceState(settings.momentum, 1 - settings.momentum)
+            settings, total_iterations, PixelMemory(settings.momentum, 1 - settings.momentum)
         )
 
     def frame_terms(

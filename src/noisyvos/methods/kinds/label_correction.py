@@ -11,13 +11,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from noisyvos.losses.memorisation import is_memorising
-from noisyvos.losses.pixels import VOID, Frame, frame
-from noisyvos.losses.region import with_dice
+from noisyvos.losses.pixels import VOID, Frame, frame, with_dice
 from noisyvos.losses.selection import pixel_mean
 from noisyvos.methods.base import METHODS
-from noisyvos.methods.remembering import Remembering
-from noisyvos.methods.source_state import SourceState, on_frame, places
+from noisyvos.methods.pixel_memory import PixelMemory, PixelMemoryMethod, on_frame, places
 from noisyvos.models.base import Clip, ClipOutput
 from noisyvos.registry import Settings
 
@@ -55,8 +52,48 @@ def consistency(frames: Sequence[Frame], sure: float) -> Tensor:
     return pixel_mean(divergence, valid) * (highest >= sure)
 
 
+LEAST_POINTS = 4  # one more than the curve has parameters
+
+
+def fit_early_learning(overlaps: list[float]) -> tuple[float, float, float]:
+    """Return a, b, c of f(x) = a (1 - exp(-x^b / c)), a and b in [0, 1], c >= 0, fitted to overlaps at x = 1, 2, ... by least squares.
+
+    Liu et al., "Adaptive Early-Learning Correction for Segmentation from Noisy Annotations", CVPR 2022, equation 3.
+    """
+    from scipy.optimize import least_squares
+
+    x, y = np.arange(1, len(overlaps) + 1, dtype=float), np.array(overlaps)
+
+    def error(values: np.ndarray) -> np.ndarray:
+        return curve(x, *values) - y
+
+    tiny = 1e-6
+    fitted = least_squares(error, (0.5, 0.5, 1.0), bounds=([tiny] * 3, [1, 1, np.inf])).x
+    a, b, c = (float(value) for value in fitted)
+    return a, b, c
+
+
+def curve(x: np.ndarray, a: float, b: float, c: float) -> np.ndarray:
+    """Return f(x) of the fit."""
+    return a * (1 - np.exp(-(x**b) / c))
+
+
+def slope(x: float, a: float, b: float, c: float) -> float:
+    """Return f'(x) of the fit."""
+    return float(a * b / c * x ** (b - 1) * np.exp(-(x**b) / c))
+
+
+def is_memorising(overlaps: list[float], fall: float) -> bool:
+    """Return whether the slope has fallen by more than the share `fall` of what it was at x = 1; False with too few points."""
+    if len(overlaps) < LEAST_POINTS:
+        return False
+    fitted = fit_early_learning(overlaps)
+    first = slope(1, *fitted)
+    return first > 0 and abs(slope(len(overlaps), *fitted) - first) / first > fall
+
+
 @METHODS.register("adele", LabelCorrectionSettings)
-class LabelCorrection(Remembering):
+class LabelCorrection(PixelMemoryMethod):
     """E[-log p_y] + dice on labels that are corrected once, plus consistency over scales."""
 
     settings: LabelCorrectionSettings
@@ -66,7 +103,7 @@ class LabelCorrection(Remembering):
         self, settings: LabelCorrectionSettings, total_iterations: int | None = None
     ) -> None:
         # The last prediction of every pixel until the correction, and what is corrected with after it.
-        super().__init__(settings, total_iterations, SourceState(0.0, 1.0))
+        super().__init__(settings, total_iterations, PixelMemory(0.0, 1.0))
         self.overlaps: list[float] = []  # mean IoU with the given labels, of periods that ended
         self.period, self.sum, self.count = 0, 0.0, 0  # of the present period
         self.heard: list[

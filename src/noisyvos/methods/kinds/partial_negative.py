@@ -13,13 +13,11 @@ from pydantic import Field
 from torch import Tensor
 
 from noisyvos.losses import partial
-from noisyvos.losses.pixels import Frame, frame
-from noisyvos.losses.region import with_dice
+from noisyvos.losses.pixels import Frame, frame, with_dice
 from noisyvos.losses.scribbles import gray
 from noisyvos.losses.selection import pixel_mean
 from noisyvos.methods.base import METHODS
-from noisyvos.methods.remembering import Remembering
-from noisyvos.methods.source_state import CERTAIN, SourceState, on_frame, places
+from noisyvos.methods.pixel_memory import CERTAIN, PixelMemory, PixelMemoryMethod, on_frame, places
 from noisyvos.models.base import Clip, ClipOutput
 from noisyvos.registry import Settings
 from noisyvos.seeding import torch_generator
@@ -64,7 +62,7 @@ def strong_view(clip: Clip, seed: int, iteration: int) -> Clip:
 
 
 @METHODS.register("npn", PartialNegativeSettings)
-class PartialNegative(Remembering):
+class PartialNegative(PixelMemoryMethod):
     """Partial-label loss + negative * negative loss + consistency * agreement of views + dice; cross-entropy + dice in the warm-up."""
 
     settings: PartialNegativeSettings
@@ -74,7 +72,7 @@ class PartialNegative(Remembering):
         self, settings: PartialNegativeSettings, total_iterations: int | None = None
     ) -> None:
         super().__init__(
-            settings, total_iterations, SourceState(1.0, 1 / CERTAIN)
+            settings, total_iterations, PixelMemory(1.0, 1 / CERTAIN)
         )  # a step of a map is one vote
 
     def warming(self, iteration: int) -> bool:

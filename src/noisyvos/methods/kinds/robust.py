@@ -7,8 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from noisyvos.losses import robust
-from noisyvos.losses.pixels import Frame, frame
-from noisyvos.losses.region import with_dice
+from noisyvos.losses.pixels import Frame, frame, with_dice
 from noisyvos.losses.selection import pixel_mean
 from noisyvos.methods.base import METHODS, Method
 from noisyvos.registry import Settings

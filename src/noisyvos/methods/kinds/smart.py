@@ -13,8 +13,7 @@ from torch import Tensor
 from noisyvos.errors import UserError
 from noisyvos.losses import selection
 from noisyvos.losses import smart as parts
-from noisyvos.losses.pixels import Frame, cross_entropy, frame
-from noisyvos.losses.region import with_dice
+from noisyvos.losses.pixels import Frame, cross_entropy, frame, with_dice
 from noisyvos.methods.base import METHODS, Method
 from noisyvos.registry import Settings
 

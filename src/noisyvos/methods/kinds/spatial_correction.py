@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from noisyvos.methods.base import METHODS
-from noisyvos.methods.kinds.cross_entropy import PlainCrossEntropy, WithDice
+from noisyvos.methods.cross_entropy import CrossEntropy, WithDice
 
 
 class SpatialCorrectionSettings(WithDice):
@@ -17,8 +17,10 @@ class SpatialCorrectionSettings(WithDice):
 
 
 @METHODS.register("sc", SpatialCorrectionSettings)
-class SpatialCorrection(PlainCrossEntropy):
+class SpatialCorrection(CrossEntropy):
     """E[-log p_y] + dice; after the training the loop relabels by the boundary bias and trains anew."""
+
+    mining = False
 
     def __init__(
         self, settings: SpatialCorrectionSettings, total_iterations: int | None = None

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from noisyvos.losses.pixels import frame
-from noisyvos.losses.region import student_t
+from noisyvos.losses.robust import student_t
 from noisyvos.methods.base import METHODS, Method
 from noisyvos.registry import Settings
 

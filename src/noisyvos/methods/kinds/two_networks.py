@@ -7,10 +7,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from noisyvos.losses import small_loss
-from noisyvos.losses.pixels import VOID, Frame, frame
-from noisyvos.losses.region import dice_loss
-from noisyvos.losses.selection import pixel_mean
+from noisyvos.losses.pixels import VOID, Frame, dice_loss, frame
+from noisyvos.losses.selection import boundary_band, kept_share, pixel_mean, small_loss_pixels
 from noisyvos.methods.base import METHODS, Method
 from noisyvos.models.base import Clip, ClipOutput
 from noisyvos.registry import Settings
@@ -49,7 +47,7 @@ class JointSettings(PixelSettings):
     )  # weight of the divergence between the networks; cross-entropies get the rest
 
 
-class Pair(Method):
+class TwoNetworks(Method):
     """Base of methods with two networks; `terms` takes the other network's logits as `teacher_logits`."""
 
     networks = 2
@@ -71,7 +69,7 @@ def disagreement(first: Tensor, second: Tensor) -> Tensor:
     return (first.detach().argmax(1) != second.detach().argmax(1)).float().mean()
 
 
-class CoTeaching(Pair):
+class CoTeaching(TwoNetworks):
     """Each network learns from what its peer chooses."""
 
     @abstractmethod
@@ -118,10 +116,16 @@ class CoTeaching(Pair):
         """Return both networks' terms, averaged over the two but for `total`, which is their sum; and their `disagreement`."""
         frames = []
         for index, (first, second) in enumerate(zip(outputs[0].logits, outputs[1].logits)):
-            common = {"num_objects": clip.num_objects, "iteration": iteration}
-            target = clip.masks[:, index + 1]
-            one = self.terms(first, target, teacher_logits=second, **common)
-            two = self.terms(second, target, teacher_logits=first, **common)
+            one, two = (
+                self.terms(
+                    own,
+                    clip.masks[:, index + 1],
+                    num_objects=clip.num_objects,
+                    teacher_logits=peer,
+                    iteration=iteration,
+                )
+                for own, peer in ((first, second), (second, first))
+            )
             both = {name: (one[name] + two[name]) / (1 if name == "total" else 2) for name in one}
             frames.append({**both, "disagreement": disagreement(first, second)})
         return self.over_frames(frames)
@@ -134,11 +138,9 @@ class PixelCoTeaching(CoTeaching):
     settings: PixelSettings
 
     def keep(self, peer: Frame, iteration: int) -> tuple[Tensor, float]:
-        share = small_loss.kept_share(
-            iteration, self.length, self.settings.forgotten, self.settings.ramp
-        )
-        band = small_loss.boundary_band(peer, self.settings.band)
-        return small_loss.small_loss_pixels(peer.cross_entropy, peer, band, share), share
+        share = kept_share(iteration, self.length, self.settings.forgotten, self.settings.ramp)
+        band = boundary_band(peer, self.settings.band)
+        return small_loss_pixels(peer.cross_entropy, peer, band, share), share
 
 
 @METHODS.register("coteach_frame", FrameSettings)
@@ -159,7 +161,7 @@ class FrameCoTeaching(CoTeaching):
 
 
 @METHODS.register("jocor", JointSettings)
-class JointTraining(Pair):
+class JointTraining(TwoNetworks):
     """Both networks learn on the pixels where their joint loss is small."""
 
     settings: JointSettings
@@ -173,12 +175,8 @@ class JointTraining(Pair):
 
     def keep(self, loss: Tensor, now: Frame, iteration: int) -> tuple[Tensor, float]:
         """Return the pixels (B, H, W) of smallest joint loss and the share that is asked for."""
-        share = small_loss.kept_share(
-            iteration, self.length, self.settings.forgotten, self.settings.ramp
-        )
-        return small_loss.small_loss_pixels(
-            loss, now, small_loss.boundary_band(now, self.settings.band), share
-        ), share
+        share = kept_share(iteration, self.length, self.settings.forgotten, self.settings.ramp)
+        return small_loss_pixels(loss, now, boundary_band(now, self.settings.band), share), share
 
     def kept_pixels(self, first: Frame, second: Frame, iteration: int) -> Tensor:
         return self.keep(self.joint_loss(first, second), first, iteration)[0]

@@ -10,7 +10,7 @@ import numpy as np
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import write_text
 from noisyvos.noise.base import GeometricSettings, NoisyVideo, Video
-from noisyvos.noise.engine.measure import compare
+from noisyvos.noise.engine.calibration import compare
 from noisyvos.registry import Settings
 
 TOLERANCE = 0.01  # of the mean IoU

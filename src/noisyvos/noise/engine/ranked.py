@@ -14,7 +14,7 @@ from math import ceil, floor
 import numpy as np
 
 from noisyvos.noise.base import SURVIVORS
-from noisyvos.noise.engine.distance import (
+from noisyvos.noise.engine.geometry import (
     Box,
     Patch,
     choose_most_inside,
@@ -25,42 +25,40 @@ from noisyvos.noise.engine.distance import (
 
 
 @dataclass(frozen=True)
-class Plan:
+class Move:
     """What one object of a frame is to become."""
 
     grow: bool
     seed: int  # of the order among pixels of equal distance
-    q: float | None = None  # IoU to reach, or
-    strength: float | None = (
-        None  # how far the boundary moves, in units of the square root of the clean area
-    )
+    q: float | None = None  # IoU to reach
+    strength: float = 0.0  # if q is None: how far the boundary moves, in square roots of the area
     origin: tuple[int, int] = (0, 0)  # pixel that positions are counted from in that order
 
 
-def rank_frame(mask: np.ndarray, plans: dict[int, Plan]) -> tuple[np.ndarray, set[int]]:
+def rank_frame(mask: np.ndarray, moves: dict[int, Move]) -> tuple[np.ndarray, set[int]]:
     """Return the noisy index mask (H, W) uint8 and the ids of objects that were saved from vanishing; others stay as they are."""
     noisy = mask.copy()
     boxes = object_boxes(mask)
     rescued = {
-        i for i, plan in plans.items() if not plan.grow and shrink(mask, noisy, i, boxes[i], plan)
+        i for i, move in moves.items() if not move.grow and shrink(mask, noisy, i, boxes[i], move)
     }
-    growers = [Grower(mask, i, boxes[i], plan) for i, plan in sorted(plans.items()) if plan.grow]
+    growers = [Grower(mask, i, boxes[i], move) for i, move in sorted(moves.items()) if move.grow]
     assign_growth(noisy, [grower for grower in growers if grower.extra > 0])
     return noisy, rescued
 
 
-def shrink(mask: np.ndarray, noisy: np.ndarray, object_id: int, box: Box, plan: Plan) -> bool:
+def shrink(mask: np.ndarray, noisy: np.ndarray, object_id: int, box: Box, move: Move) -> bool:
     """Erode one object in `noisy`; return whether it would have vanished and was kept at its most inside pixels instead."""
     patch = cut_patch(mask, object_id, box, 1, "inside")
-    if plan.strength is None:
-        target = floor(plan.q * patch.area + 0.5)
+    if move.q is not None:
+        target = floor(move.q * patch.area + 0.5)
     else:
-        target = patch.area - pixels_within(patch.score[patch.inside], plan.strength * patch.scale)
+        target = patch.area - pixels_within(patch.score[patch.inside], move.strength * patch.scale)
     if target >= patch.area:
         return False
     keep = target or min(SURVIVORS, patch.area)
     rows, columns = choose_most_inside(
-        patch.score, patch.inside, keep, plan.seed, crop_origin(patch.box, plan)
+        patch.score, patch.inside, keep, move.seed, crop_origin(patch.box, move)
     )
     view = noisy[patch.box]
     view[patch.inside] = 0
@@ -85,23 +83,23 @@ def pixels_within(squares: np.ndarray, radius: float) -> int:
     )
 
 
-def crop_origin(box: Box, plan: Plan) -> tuple[int, int]:
-    """Return the plan's origin in coordinates of a crop."""
-    return plan.origin[0] - box[0].start, plan.origin[1] - box[1].start
+def crop_origin(box: Box, move: Move) -> tuple[int, int]:
+    """Return the move's origin in coordinates of a crop."""
+    return move.origin[0] - box[0].start, move.origin[1] - box[1].start
 
 
 class Grower:
     """One object that gains pixels; its crop is widened when the pixels near it do not suffice."""
 
-    def __init__(self, mask: np.ndarray, object_id: int, box: Box, plan: Plan) -> None:
-        self.mask, self.object_id, self.box, self.plan = mask, object_id, box, plan
+    def __init__(self, mask: np.ndarray, object_id: int, box: Box, move: Move) -> None:
+        self.mask, self.object_id, self.box, self.move = mask, object_id, box, move
         area = int(np.count_nonzero(mask[box] == object_id))
         self.limit: float | None = None  # largest squared distance that may be gained
-        if plan.strength is None:
-            self.extra = floor(area / plan.q + 0.5) - area
+        if move.q is not None:
+            self.extra = floor(area / move.q + 0.5) - area
             self.reach = growth_margin(area, self.extra)
         else:
-            radius = plan.strength * area**0.5
+            radius = move.strength * area**0.5
             self.limit = (radius + 1) ** 2
             self.reach = ceil(radius) + 2
         self.patch: Patch = cut_patch(mask, object_id, box, self.reach, "outside")
@@ -127,7 +125,7 @@ class Grower:
             self.reach *= 2
             self.patch = cut_patch(self.mask, self.object_id, self.box, self.reach, "outside")
         rows, columns = choose_most_inside(
-            patch.score, allowed, self.extra, self.plan.seed, crop_origin(patch.box, self.plan)
+            patch.score, allowed, self.extra, self.move.seed, crop_origin(patch.box, self.move)
         )
         return rows + patch.box[0].start, columns + patch.box[1].start
 

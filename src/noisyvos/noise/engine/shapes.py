@@ -4,16 +4,28 @@ Such a kind gives, for every object-frame, a function strength -> new shape on a
 and drifts away from it as the strength rises. All randomness is drawn beforehand, so levels of noise share their draws.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from noisyvos.noise.base import GeometricSettings, NoiseSettings, NoisyVideo, Video
+from noisyvos.io.masks import VOID
+from noisyvos.noise.base import (
+    SURVIVORS,
+    GeometricSettings,
+    NoiseSettings,
+    NoisyVideo,
+    Video,
+    affected_objects,
+)
 from noisyvos.noise.engine.calibration import START, bisect, with_strength
-from noisyvos.noise.engine.composite import Proposal, composite
-from noisyvos.noise.engine.distance import Patch, cut_patch, object_boxes, object_ids
-from noisyvos.noise.engine.temporal import affected_objects
+from noisyvos.noise.engine.geometry import (
+    Patch,
+    choose_most_inside,
+    cut_patch,
+    object_boxes,
+    object_ids,
+)
 
 Shape = Callable[[float], np.ndarray]  # strength -> (h, w) bool on the patch
 ShapeMaker = Callable[
@@ -139,9 +151,8 @@ def reshape_objects(
     def apply(strength: float | None) -> NoisyVideo:
         result = NoisyVideo([])
         for t, mask in enumerate(video.masks):
-            if settings.q == 1:
-                noisy, rescued = mask.copy(), set()
-            else:
+            noisy, rescued = mask.copy(), set[int]()
+            if settings.q < 1:
                 candidates = start_candidates(mask, t, touched[t], make, margin)
                 calibrate(mask, candidates, settings.q, strength, search)
                 noisy, rescued = composite(mask, [Proposal(c.patch, c.noisy) for c in candidates])
@@ -212,3 +223,47 @@ def reshape_once(
         result.masks.append(noisy)
         result.rescued |= {(t, i) for i in rescued}
     return result
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What one object would become, on the crop of its patch."""
+
+    patch: Patch
+    noisy: np.ndarray  # (h, w) bool
+
+
+def composite(
+    mask: np.ndarray, proposals: Sequence[Proposal], survive: bool = True
+) -> tuple[np.ndarray, set[int]]:
+    """Return the noisy index mask (H, W) uint8 and the ids that were saved from vanishing; `mask` is the clean one."""
+    noisy = mask.copy()
+    for proposal in proposals:
+        noisy[proposal.patch.box][proposal.patch.inside] = 0
+    kept = noisy != 0  # untouched objects and void
+    best = np.full(mask.shape, np.iinfo(np.int32).min, np.int32)
+    for proposal in sorted(proposals, key=lambda p: p.patch.object_id):
+        box, score = proposal.patch.box, proposal.patch.score
+        wins = proposal.noisy & ~kept[box] & (score > best[box])
+        best[box][wins] = score[wins]
+        noisy[box][wins] = proposal.patch.object_id
+    rescued = rescue(noisy, proposals) if survive else set()
+    return noisy, rescued
+
+
+def rescue(noisy: np.ndarray, proposals: Sequence[Proposal]) -> set[int]:
+    """Give vanished objects their most inside clean pixels back, in place; return their ids.
+
+    Clean objects are disjoint, so a rescued object is never removed by another rescue and one pass an object suffices.
+    """
+    rescued: set[int] = set()
+    for _ in proposals:
+        present = np.bincount(noisy.ravel(), minlength=VOID + 1)
+        gone = [p.patch for p in proposals if not present[p.patch.object_id]]
+        for patch in gone:
+            rows, columns = choose_most_inside(patch.score, patch.inside, SURVIVORS, 0, (0, 0))
+            noisy[patch.box][rows, columns] = patch.object_id
+            rescued.add(patch.object_id)
+        if not gone:
+            break
+    return rescued

@@ -4,11 +4,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from noisyvos.noise.base import NOISE, GeometricSettings, NoisyVideo, Video
+from noisyvos.noise.base import (
+    NOISE,
+    GeometricSettings,
+    NoisyVideo,
+    Video,
+    affected_objects,
+    normal_draws,
+)
 from noisyvos.noise.engine.calibration import with_strength
-from noisyvos.noise.engine.distance import object_ids
-from noisyvos.noise.engine.ranked import Plan, rank_frame
-from noisyvos.noise.engine.temporal import affected_objects, normal_draws
+from noisyvos.noise.engine.geometry import object_ids
+from noisyvos.noise.engine.ranked import Move, rank_frame
 from noisyvos.seeding import seed_for
 
 
@@ -45,8 +51,8 @@ def move_boundaries(
     def apply(strength: float | None) -> NoisyVideo:
         result = NoisyVideo([])
         for t, mask in enumerate(video.masks):
-            plans = {i: plan_for(video, settings, t, i, grows(t, i), strength) for i in touched[t]}
-            noisy, rescued = rank_frame(mask, plans)
+            moves = {i: move_of(video, settings, t, i, grows(t, i), strength) for i in touched[t]}
+            noisy, rescued = rank_frame(mask, moves)
             result.masks.append(noisy)
             result.affected |= {(t, i) for i in touched[t]}
             result.rescued |= {(t, i) for i in rescued}
@@ -55,19 +61,19 @@ def move_boundaries(
     return with_strength(video, settings, apply)
 
 
-def plan_for(
+def move_of(
     video: Video,
     settings: GeometricSettings,
     t: int,
     object_id: int,
     grow: bool,
     strength: float | None,
-) -> Plan:
+) -> Move:
     """Return what becomes of one object-frame; persistent noise orders pixels relative to the object's centre, the same in all frames."""
     q = settings.q if strength is None else None
     purpose = ("noise", "order", video.kind, video.seed, *video.key, object_id)
     if settings.temporal != "persistent":
-        return Plan(grow, seed_for(*purpose, video.frames[t]), q, strength)
+        return Move(grow, seed_for(*purpose, video.frames[t]), q, strength or 0.0)
     rows, columns = np.nonzero(video.masks[t] == object_id)
     centre = round(float(rows.mean())), round(float(columns.mean()))
-    return Plan(grow, seed_for(*purpose), q, strength, centre)
+    return Move(grow, seed_for(*purpose), q, strength or 0.0, centre)

@@ -11,8 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from noisyvos.noise.base import NOISE, NoiseSettings, NoisyVideo, Video
-from noisyvos.noise.engine.contours import fill, outer_contours, simplify
-from noisyvos.noise.engine.distance import Patch
+from noisyvos.noise.engine.geometry import Patch, fill, outer_contours, simplify
 from noisyvos.noise.engine.shapes import reshape_once
 
 LEVELS = {  # probability of each error, Douglas-Peucker tolerance, vertex jitter, square kernel, all lengths in pixels

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from noisyvos.noise.base import NOISE, NoisyVideo, Video
-from noisyvos.noise.engine.distance import object_ids
+from noisyvos.noise.engine.geometry import object_ids
 from noisyvos.registry import Settings
 
 
@@ -61,13 +61,14 @@ def swap(video: Video, settings: RateSettings) -> NoisyVideo:
         (1 - 2 * settings.rate, 1.0) if settings.rate <= 0.5 else (0.0, 2 * (1 - settings.rate))
     )
     masks = [mask.copy() for mask in video.masks]
-    result = NoisyVideo(masks, eligible=0)
+    affected: set[tuple[int, int]] = set()
+    eligible = 0
     for first, second in zip(order[0::2], order[1::2]):
         start = max(1, round((low + (high - low) * float(random.random())) * len(masks)))
-        result.eligible += len(frames[first]) + len(frames[second])
+        eligible += len(frames[first]) + len(frames[second])
         for t in range(start, len(masks)):
             clean = video.masks[t]
             masks[t][clean == first] = second
             masks[t][clean == second] = first
-        result.affected |= {(t, i) for i in (first, second) for t in frames[i] if t >= start}
-    return result
+        affected |= {(t, i) for i in (first, second) for t in frames[i] if t >= start}
+    return NoisyVideo(masks, affected, eligible=eligible)

@@ -5,10 +5,9 @@ from math import sqrt
 import numpy as np
 from pydantic import Field
 
-from noisyvos.noise.base import NOISE, GeometricSettings, NoisyVideo, Video
-from noisyvos.noise.engine.distance import Patch, centred, object_ids, smooth_distance
+from noisyvos.noise.base import NOISE, GeometricSettings, NoisyVideo, Video, normal_draws
+from noisyvos.noise.engine.geometry import Patch, centred, object_ids, smooth_distance
 from noisyvos.noise.engine.shapes import Search, Shape, reshape_objects
-from noisyvos.noise.engine.temporal import normal_draws
 
 WAVES = 64  # plane waves per field
 GRAIN = (

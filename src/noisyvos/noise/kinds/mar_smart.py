@@ -3,6 +3,7 @@
 As released, it can only add pixels before the smoothing, the structure's scale has no effect, and nothing seeds it.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from math import ceil
 from typing import Literal
@@ -13,7 +14,7 @@ from pydantic import Field
 
 from noisyvos.io.masks import VOID
 from noisyvos.noise.base import NOISE, NoiseSettings, NoisyVideo, Video
-from noisyvos.noise.engine.distance import Box, Patch, label_boxes, object_ids, widen
+from noisyvos.noise.engine.geometry import Box, Patch, label_boxes, object_ids, widen
 from noisyvos.noise.engine.shapes import reshape_once
 
 SQUARE = np.ones((3, 3), np.uint8)
@@ -41,20 +42,15 @@ class MarSettings(NoiseSettings):
 def mar_smart(video: Video, settings: MarSettings) -> NoisyVideo:
     """Perturb every touched object's contour."""
 
-    def rounds(t: int, label: int, size: tuple[int, ...]) -> Rounds:
+    def rounds(t: int, label: int, box: Box) -> Rounds:
+        size = tuple(part.stop - part.start for part in box)
         random = video.generator("band", label, video.frames[t])
         grows = random.random(settings.rounds) > 0.5
         yield from zip(events(random, size, settings.p), grows.tolist())
 
     if settings.parity:
         masks = [
-            released(
-                mask,
-                settings,
-                lambda label, box, t=t: rounds(
-                    t, label, tuple(part.stop - part.start for part in box)
-                ),
-            )
+            released(mask, settings, functools.partial(rounds, t))
             for t, mask in enumerate(video.masks)
         ]
         return NoisyVideo(
@@ -62,7 +58,7 @@ def mar_smart(video: Video, settings: MarSettings) -> NoisyVideo:
         )
 
     def make(t: int, patch: Patch) -> np.ndarray:
-        return perturb(patch.inside, rounds(t, patch.object_id, patch.inside.shape), settings.sigma)
+        return perturb(patch.inside, rounds(t, patch.object_id, patch.box), settings.sigma)
 
     return reshape_once(video, settings, make, lambda patch: settings.reach)
 
@@ -84,11 +80,12 @@ def perturb(inside: np.ndarray, rounds: Rounds, sigma: float) -> np.ndarray:
     """Return the perturbed object (h, w) bool: its band of boundary pixels walks, is united with it and smoothed."""
     picture = inside.astype(np.uint8)
     outer = cv2.dilate(picture, SQUARE, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    band = outer ^ cv2.erode(picture, SQUARE, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    inner = cv2.erode(picture, SQUARE, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    band = cv2.bitwise_xor(outer, inner).astype(np.uint8, copy=False)
     for free, grow in rounds:
         change = cv2.dilate if grow else cv2.erode
         moved = change(band, SQUARE, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-        band ^= (band ^ moved) & free
+        band ^= (band ^ moved.astype(np.uint8, copy=False)) & free
     return smooth(picture | band, sigma)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from noisyvos.noise.base import NOISE, GeometricSettings, NoisyVideo, Video
-from noisyvos.noise.engine.distance import Patch
+from noisyvos.noise.engine.geometry import Patch
 from noisyvos.noise.engine.shapes import Search, Shape, reshape_objects
 
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
@@ -46,18 +46,18 @@ def wander(video: Video, settings: MarkovSettings, outward: float) -> NoisyVideo
     """Run the process on every touched object for as many steps as bring it to q."""
 
     def make(t: int, patch: Patch) -> Shape:
-        path = Path(
+        walk = Walk(
             patch.inside,
             outward,
             settings.flip,
             video.generator("steps", patch.object_id, video.frames[t]),
         )
-        return lambda strength: path.at(round(strength))
+        return lambda strength: walk.at(round(strength))
 
     return reshape_objects(video, settings, make, Search(limit=LONGEST, start=16, step=1))
 
 
-class Path:
+class Walk:
     """One run of the process; its states are kept, so that looking at other lengths does not draw anew."""
 
     def __init__(

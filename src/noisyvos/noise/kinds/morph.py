@@ -11,10 +11,9 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from noisyvos.io.masks import VOID
-from noisyvos.noise.base import NOISE, NoiseSettings, NoisyVideo, Video
-from noisyvos.noise.engine.composite import Proposal, composite
-from noisyvos.noise.engine.distance import Box, cut_patch, label_boxes, widen
-from noisyvos.noise.engine.temporal import affected_objects
+from noisyvos.noise.base import NOISE, NoiseSettings, NoisyVideo, Video, affected_objects
+from noisyvos.noise.engine.geometry import Box, cut_patch, label_boxes, widen
+from noisyvos.noise.engine.shapes import Proposal, composite
 
 
 class MorphSettings(NoiseSettings):
@@ -70,7 +69,7 @@ def operate(inside: np.ndarray, settings: MorphSettings) -> np.ndarray:
     """Return the operator's result on a bool crop; the image border neither adds nor removes pixels."""
     form = cv2.MORPH_ELLIPSE if settings.shape == "ellipse" else cv2.MORPH_RECT
     element = cv2.getStructuringElement(form, (settings.kernel, settings.kernel))
-    picture = inside.astype(np.uint8)
+    picture: np.ndarray = inside.astype(np.uint8)
     for step in {"D": "D", "E": "E", "EAD": "DE", "DAE": "ED"}[settings.operator]:
         change = cv2.dilate if step == "D" else cv2.erode
         picture = change(picture, element, iterations=settings.iterations)

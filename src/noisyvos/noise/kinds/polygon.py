@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from noisyvos.noise.base import NOISE, GeometricSettings, NoisyVideo, Video
-from noisyvos.noise.engine.contours import farthest_three, fill, outer_contours
-from noisyvos.noise.engine.distance import Patch
+from noisyvos.noise.engine.geometry import Patch, farthest_three, fill, outer_contours
 from noisyvos.noise.engine.shapes import Search, Shape, reshape_objects
 
 FINEST = 0.5  # pixels: contour points that stand out less are never vertices

@@ -6,10 +6,9 @@ import numpy as np
 from pydantic import Field
 from scipy.ndimage import affine_transform
 
-from noisyvos.noise.base import NOISE, GeometricSettings, NoisyVideo, Video
-from noisyvos.noise.engine.distance import Patch, centred, object_ids, smooth_distance
+from noisyvos.noise.base import NOISE, GeometricSettings, NoisyVideo, Video, normal_draws, uniform
+from noisyvos.noise.engine.geometry import Patch, centred, object_ids, smooth_distance
 from noisyvos.noise.engine.shapes import Search, Shape, reshape_objects
-from noisyvos.noise.engine.temporal import normal_draws, uniform
 
 FULL = 0.05  # shift from which on rotation and scale act in full; below they fade, so that strength 0 is the clean object
 

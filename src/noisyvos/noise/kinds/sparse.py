@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from noisyvos.datasets.scribbles import Hand, scribbles, thin
 from noisyvos.io.masks import VOID
 from noisyvos.noise.base import NOISE, NoisyVideo, Video
-from noisyvos.noise.engine.distance import cut_patch, object_boxes, square_distance
+from noisyvos.noise.engine.geometry import cut_patch, object_boxes, square_distance
 from noisyvos.registry import Settings
 
 

@@ -1,47 +1,283 @@
-"""Clips by number: clip i of an endless series, made on demand, the same wherever and whenever it is made."""
+"""STM recipe."""
 
-import functools
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import cv2
 import numpy as np
+from pydantic import Field
 
-from noisyvos.seeding import numpy_generator
-from noisyvos.synth.clip import Clip, make_clip
-from noisyvos.synth.instances import Instances, read_instances
-from noisyvos.synth.recipe import RECIPES, ClipSettings, SeriesSettings
+from noisyvos.io.images import read_frame
+from noisyvos.synth.clip import SynthClip
+from noisyvos.synth.geometry import (
+    apply_affine,
+    random_affine,
+    random_homographies,
+    random_window,
+    warp,
+)
+from noisyvos.synth.instances import Instances, extent, fill
+from noisyvos.synth.recipe import PUBLISHED_CROP, RECIPES, ClipSeries, SeriesSettings
+
+_MOST_OWN_WITH_PASTING = 5
+_LAST_LABEL = 10  # later labels are never objects of a clip
+_MOST_DRAWS = 20
 
 
-@functools.lru_cache(maxsize=16)
-def _order(seed: int, epoch: int, images: int) -> np.ndarray:
-    return numpy_generator("synth order", seed, epoch).permutation(images)
+@dataclass(frozen=True)
+class Lengths:
+    """The lengths of the recipe in pixels (areas in square pixels) at one crop size."""
+
+    crop: int
+    base: int  # shorter side of the background image
+    instance_area: float  # an instance of the image itself needs this many pixels
+    box_area: float  # an object to paste needs a bounding box of this area
+    object_area: float  # an object of the clip needs more pixels than this in frame 1
+    motion: tuple[int, int]  # most a pasted object moves from frame to frame, x and y
 
 
-@RECIPES.register("coco_clips", ClipSettings)
-class ClipSource:
-    """The endless series of clips of an image dataset; every pass over the images has a fresh order and fresh draws.
+class CocoClipSettings(SeriesSettings):
+    """Three-frame clips from COCO-format images (Xie et al., STM training; VISOR-VOS stage 1).
 
-    An image whose `repeat` is n comes n times in every pass.
+    At `crop` 384 every length is the published one; at another crop all scale with crop / 384, areas with its square.
     """
 
-    make: Callable[[Instances, int, Any, np.random.Generator], Clip] = staticmethod(make_clip)
+    max_objects: int = Field(
+        5, ge=1, le=10, description="Most objects of a clip; more are sampled down."
+    )
+    max_instances: int = Field(
+        19,
+        ge=1,
+        le=19,
+        description="Most instances an image may bring itself; the published code fails at 20.",
+    )
+    symmetric_motion: bool = Field(
+        False,
+        description="Let pasted objects move left and up as well; published: right and down only.",
+    )
 
-    def __init__(self, images: str | Path, settings: SeriesSettings, seed: int = 0) -> None:
-        self.settings = settings
-        self.seed = seed
-        self.instances: Instances = read_instances(images)
-        self._drawn = np.repeat(np.arange(len(self.instances.files)), self.instances.repeats)
+    def lengths(self) -> Lengths:
+        """Return the lengths at this crop."""
+        scale = self.crop / PUBLISHED_CROP
+        area = scale * scale
+        motion = (max(1, round(40 * scale)), max(1, round(20 * scale)))
+        return Lengths(self.crop, round(480 * scale), 2000 * area, 3000 * area, 350 * area, motion)
 
-    def clip(self, index: int) -> Clip:
-        """Return clip number `index` >= 0."""
-        epoch, position = divmod(index, len(self._drawn))
-        image = int(self._drawn[_order(self.seed, epoch, len(self._drawn))[position]])
-        return self.make(
-            self.instances, image, self.settings, numpy_generator("synth", self.seed, index)
-        )
 
-    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return frames (3, H, W, 3) uint8 RGB and masks (3, H, W) uint8 of clip `index`, as `ClipShards.read` does."""
-        clip = self.clip(index)
-        return clip.frames, clip.masks
+@RECIPES.register("coco_clips", CocoClipSettings)
+def coco_clips(images: str | Path, settings: CocoClipSettings, seed: int = 0) -> ClipSeries:
+    """Return the endless series of clips of a converted image dataset."""
+    return ClipSeries(images, settings, seed, make_clip)
+
+
+def make_clip(
+    instances: Instances, image: int, settings: CocoClipSettings, generator: np.random.Generator
+) -> SynthClip:
+    """Return a clip whose background is image number `image`; the only randomness is `generator`.
+
+    Images without usable instances are never skipped: they become background of pasted objects.
+    """
+    lengths = settings.lengths()
+    background = read_frame(instances.folder / instances.files[image])
+    own = _usable(instances, image, background.shape[:2], lengths)[: settings.max_instances]
+    foreign: list[int] = []
+    if generator.random() < 0.5:
+        if not own:
+            foreign = draw_objects(generator, instances, lengths)
+    else:
+        if len(own) > _MOST_OWN_WITH_PASTING:
+            own = [
+                own[i] for i in generator.choice(len(own), _MOST_OWN_WITH_PASTING, replace=False)
+            ]
+        foreign = draw_objects(generator, instances, lengths)
+    labels = _label_map(own, background.shape[:2])
+    background, labels = _base_transform(
+        background, labels, lengths.base, flip=generator.random() < 0.5
+    )
+    frames, masks = _warp_and_crop(generator, background, labels, lengths.crop)
+    before = np.count_nonzero(masks, (1, 2))
+    label = len(own)
+    for instance in foreign:
+        patch = cut_out(instances, instance)
+        if patch is not None:
+            label += 1
+            paste_object(generator, frames, masks, patch, label, lengths, settings.symmetric_motion)
+    left = np.count_nonzero((masks > 0) & (masks <= len(own)), (1, 2))
+    hidden = (before - left) / np.maximum(before, 1)
+    return SynthClip(
+        frames,
+        _choose_objects(generator, masks, lengths, settings.max_objects),
+        label - len(own),
+        tuple(hidden.tolist()),
+    )
+
+
+def _usable(
+    instances: Instances, image: int, size: tuple[int, int], lengths: Lengths
+) -> list[tuple[np.ndarray, tuple[int, int, int, int]]]:
+    """Return (mask, window) of the instances of an image that are large enough, in the order of the file."""
+    usable = []
+    for instance in instances.in_image(image):
+        shape = instances.shape(instance)
+        if not shape:
+            continue
+        window = extent(shape, *size)
+        left, top, right, bottom = window
+        if (right - left) * (
+            bottom - top
+        ) < lengths.instance_area:  # cannot reach it, so need not be drawn
+            continue
+        mask = fill(shape, window)
+        if cv2.countNonZero(mask) >= lengths.instance_area:
+            usable.append((mask, window))
+    return usable
+
+
+def _label_map(
+    own: list[tuple[np.ndarray, tuple[int, int, int, int]]], size: tuple[int, int]
+) -> np.ndarray:
+    """Return the label map (H, W) uint8 of instances 1..n; where they overlap the earlier one wins."""
+    labels = np.zeros(size, np.uint8)
+    for label in range(len(own), 0, -1):
+        mask, (left, top, right, bottom) = own[label - 1]
+        labels[top:bottom, left:right][mask != 0] = label
+    return labels
+
+
+def _base_transform(
+    image: np.ndarray, labels: np.ndarray, base: int, flip: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return image and labels with the shorter side at `base`, flipped left to right if asked for."""
+    height, width = labels.shape
+    size = (
+        (int(base / height * width), base)
+        if height <= width
+        else (base, int(base / width * height))
+    )
+    if size != (width, height):
+        image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+        labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
+    return (cv2.flip(image, 1), cv2.flip(labels, 1)) if flip else (image, labels)
+
+
+def _warp_and_crop(
+    generator: np.random.Generator, image: np.ndarray, labels: np.ndarray, crop: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return frames (3, crop, crop, 3) and label maps (3, crop, crop): the image, and two growing homographies of it."""
+    height, width = labels.shape
+    maps = random_homographies(generator, height, width)
+    whole = (0, 0, width, height)
+    warped_labels = (labels, *(warp(labels, matrix, whole) for matrix in maps))
+    window = random_window(generator, warped_labels, crop)
+    inside = (slice(window[1], window[3]), slice(window[0], window[2]))
+    frames = np.stack([image[inside], *(warp(image, matrix, window) for matrix in maps)])
+    return frames, np.stack([part[inside] for part in warped_labels])
+
+
+def _choose_objects(
+    generator: np.random.Generator, labels: np.ndarray, lengths: Lengths, most: int
+) -> np.ndarray:
+    """Return masks with ids 1..n for the labels that are large enough in frame 1, at most `most`; the others become background."""
+    areas = np.bincount(labels[0].reshape(-1), minlength=_LAST_LABEL + 1)[1 : _LAST_LABEL + 1]
+    chosen = np.flatnonzero(areas > lengths.object_area) + 1
+    if len(chosen) > most:
+        chosen = generator.choice(chosen, most, replace=False)
+    table = np.zeros(256, np.uint8)
+    table[chosen] = np.arange(1, len(chosen) + 1)
+    return cv2.LUT(labels.reshape(-1, labels.shape[-1]), table).reshape(labels.shape)
+
+
+@dataclass(frozen=True)
+class CutOut:
+    """A cut-out object: image (S, S, 3) and mask (S, S) uint8 0/1, padded so that a rotation keeps it whole."""
+
+    image: np.ndarray
+    mask: np.ndarray
+
+
+def draw_objects(
+    generator: np.random.Generator, instances: Instances, lengths: Lengths
+) -> list[int]:
+    """Return one to three instances with a large enough box, drawn from the whole dataset; fewer if 20 draws find none."""
+    wanted = int(generator.integers(1, 3, endpoint=True))
+    chosen: list[int] = []
+    for _ in range(_MOST_DRAWS):
+        if len(chosen) == wanted:
+            break
+        instance = int(generator.integers(len(instances.image)))
+        if instances.boxes[instance, 2] * instances.boxes[instance, 3] >= lengths.box_area:
+            chosen.append(instance)
+    return chosen
+
+
+def cut_out(instances: Instances, instance: int) -> CutOut | None:
+    """Return an instance as a patch at its own scale, or None if it has no polygon (crowd) or no pixel inside its box."""
+    shape = instances.shape(instance)
+    if not shape:
+        return None
+    image = read_frame(instances.folder / instances.files[instances.image[instance]])
+    height, width = image.shape[:2]
+    x, y, w, h = instances.boxes[instance]
+    left, top, right, bottom = (
+        max(0, int(x)),
+        max(0, int(y)),
+        min(width, int(x + w)),
+        min(height, int(y + h)),
+    )
+    if right <= left or bottom <= top:
+        return None
+    mask = fill(shape, (left, top, right, bottom))
+    if not mask.any():
+        return None
+    rows, columns = bottom - top, right - left
+    diagonal = int(np.sqrt(rows**2 + columns**2))
+    padding = [(int((diagonal - side) / 2),) * 2 for side in (rows, columns)]
+    return CutOut(np.pad(image[top:bottom, left:right], [*padding, (0, 0)]), np.pad(mask, padding))
+
+
+def paste_object(
+    generator: np.random.Generator,
+    frames: np.ndarray,
+    labels: np.ndarray,
+    patch: CutOut,
+    label: int,
+    lengths: Lengths,
+    symmetric: bool,
+) -> None:
+    """Paste `patch` as `label` into frames (3, H, W, 3) and labels (3, H, W), in place: as cut out, then moved and warped twice."""
+    crop = lengths.crop
+    centre = generator.integers(0, crop, 2)
+    image, mask = patch.image, patch.mask
+    for time in range(3):
+        if time > 0:
+            low = [-most if symmetric else 0 for most in lengths.motion]
+            centre = np.clip(
+                centre + generator.integers(low, lengths.motion, endpoint=True), 0, crop - 1
+            )
+            matrix = random_affine(generator, *mask.shape)
+            image, mask = apply_affine(image, matrix), apply_affine(mask, matrix)
+        _place(frames[time], labels[time], image, mask, centre, label)
+
+
+def _place(
+    frame: np.ndarray,
+    labels: np.ndarray,
+    image: np.ndarray,
+    mask: np.ndarray,
+    centre: np.ndarray,
+    label: int,
+) -> None:
+    height, width = mask.shape
+    left, top = int(centre[0]) - width // 2, int(centre[1]) - height // 2
+    x0, y0, x1, y1 = (
+        max(0, left),
+        max(0, top),
+        min(labels.shape[1], left + width),
+        min(labels.shape[0], top + height),
+    )
+    inside, part = (
+        (slice(y0, y1), slice(x0, x1)),
+        (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)),
+    )
+    cv2.copyTo(image[part], mask[part], frame[inside])
+    labels[inside][mask[part] != 0] = label

@@ -4,6 +4,7 @@ Cheng and Schwing 2022, released training code. Geometry and colour follow Pillo
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,10 +13,9 @@ from pydantic import Field
 
 from noisyvos.datasets.augmentations.colour import jitter
 from noisyvos.io.images import read_frame
-from noisyvos.synth.clip import Clip
+from noisyvos.synth.clip import SynthClip
 from noisyvos.synth.instances import Instances, extent, fill
-from noisyvos.synth.kinds.coco_clips import ClipSource
-from noisyvos.synth.recipe import RECIPES, SeriesSettings
+from noisyvos.synth.recipe import RECIPES, ClipSeries, SeriesSettings
 from noisyvos.synth.thin_plate import random_map
 
 MEAN_COLOUR = (124, 116, 104)  # ImageNet's mean, the fill outside the picture
@@ -23,7 +23,7 @@ GREY = 0.05  # probability of a clip without colour
 _BICUBIC, _NEAREST = Image.Resampling.BICUBIC, Image.Resampling.NEAREST
 
 
-class StaticSettings(SeriesSettings):
+class StaticClipSettings(SeriesSettings):
     """Three warped views of one image; everything scales with `crop`, which the shorter side of the image becomes."""
 
     max_objects: int = Field(
@@ -52,8 +52,8 @@ class _View:
 
 
 def make_static_clip(
-    instances: Instances, image: int, settings: StaticSettings, generator: np.random.Generator
-) -> Clip:
+    instances: Instances, image: int, settings: StaticClipSettings, generator: np.random.Generator
+) -> SynthClip:
     """Return a clip of image number `image`: objects 1..n are those to be seen in its first frame."""
     base = _base(_still(instances, image, settings, generator), generator)
     views = [_frame(base, settings, generator) for _ in range(3)]
@@ -61,24 +61,23 @@ def make_static_clip(
     table = np.zeros(256, np.uint8)
     seen = np.flatnonzero(np.bincount(masks[0].ravel())[1:]) + 1
     table[seen] = np.arange(1, len(seen) + 1)
-    return Clip(np.stack([frame for frame, _ in views]), table[masks], 0, (0.0, 0.0, 0.0))
+    return SynthClip(np.stack([frame for frame, _ in views]), table[masks], 0, (0.0, 0.0, 0.0))
 
 
-@RECIPES.register("xmem_static", StaticSettings)
-class StaticSource(ClipSource):
-    """The endless series of such clips of an image dataset."""
-
-    make = staticmethod(make_static_clip)
+@RECIPES.register("xmem_static", StaticClipSettings)
+def xmem_static(images: str | Path, settings: StaticClipSettings, seed: int = 0) -> ClipSeries:
+    """Return the endless series of such clips of a converted image dataset."""
+    return ClipSeries(images, settings, seed, make_static_clip)
 
 
 def _still(
-    instances: Instances, image: int, settings: StaticSettings, generator: np.random.Generator
+    instances: Instances, image: int, settings: StaticClipSettings, generator: np.random.Generator
 ) -> _View:
     frame = read_frame(instances.folder / instances.files[image])
     labels = np.zeros(frame.shape[:2], np.uint8)
     objects = []
     for shape in filter(None, map(instances.shape, instances.in_image(image))):
-        left, top, right, bottom = window = extent(shape, *labels.shape)
+        left, top, right, bottom = window = extent(shape, *frame.shape[:2])
         if right > left and bottom > top:
             mask = fill(shape, window)
             if cv2.countNonZero(mask) >= settings.min_area * labels.size:
@@ -112,7 +111,7 @@ def _base(still: _View, generator: np.random.Generator) -> _View:
 
 
 def _frame(
-    base: _View, settings: StaticSettings, generator: np.random.Generator
+    base: _View, settings: StaticClipSettings, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return one frame (crop, crop, 3) and its label map (crop, crop): rotation, scale, shear, crop, colour, thin-plate warp.
 

@@ -1,6 +1,7 @@
 """State of single pixels across visits, kept in source-image coordinates at stride 4: warped there and back by a clip's recorded origin."""
 
 import zlib
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,10 @@ import torch
 from torch import Tensor
 
 from noisyvos.errors import UserError
+from noisyvos.losses.pixels import Frame, frame
+from noisyvos.methods.base import Method
 from noisyvos.models.base import Clip
+from noisyvos.registry import Settings
 
 STRIDE = 4
 CERTAIN = 255  # uint8 value of probability 1
@@ -80,7 +84,7 @@ class Visit:
     values: np.ndarray  # (objects, cells seen) float32
 
 
-class SourceState:
+class PixelMemory:
     """Maps of objects in frames, by (dataset, sequence, frame, object): a value in 0..1 and a number of visits for every cell.
 
     Both are uint8 and lie compressed in memory, for most of a map is 0: 2 bytes an object and cell at most. A visit with
@@ -192,3 +196,38 @@ def on_frame(place: Place, values: np.ndarray, mass: np.ndarray, like: Tensor) -
         torch.from_numpy(values).to(like.device), torch.from_numpy(mass).to(like.device), len(like)
     )
     return pick(full, place.warp.cells)
+
+
+class PixelMemoryMethod(Method):
+    """Base of methods with state; they supply `frame_terms` and, from what is remembered, `clip_loss`."""
+
+    def __init__(
+        self, settings: Settings, total_iterations: int | None, memory: PixelMemory
+    ) -> None:
+        super().__init__(settings, total_iterations)
+        self.memory = memory
+
+    @abstractmethod
+    def frame_terms(self, now: Frame, iteration: int) -> dict[str, Any]:
+        """Return the terms of one frame of which nothing is remembered."""
+
+    def terms(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        *,
+        num_objects: Tensor,
+        teacher_logits: Tensor | None = None,
+        iteration: int = 0,
+    ) -> dict[str, Any]:
+        """Return the terms of one frame of which nothing is remembered: `frame_terms` says which; see the base class."""
+        return self.frame_terms(frame(logits, target, num_objects), iteration)
+
+    def end_step(self) -> None:
+        self.memory.settle(self.from_all)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.memory.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.memory.load_state_dict(state)

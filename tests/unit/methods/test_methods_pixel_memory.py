@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from noisyvos.errors import UserError
-from noisyvos.methods.source_state import SourceState, pick, places, warp, with_background
+from noisyvos.methods.pixel_memory import PixelMemory, pick, places, warp, with_background
 from noisyvos.models.base import Clip, Origin
 
 
@@ -58,7 +58,7 @@ def test_what_is_written_is_read_back_at_the_same_place(matrix):
 
 
 def test_state_comes_back_from_its_dictionary_and_unknown_maps_are_zero():
-    first, second = SourceState(0.5, 0.5), SourceState(0.5, 0.5)
+    first, second = PixelMemory(0.5, 0.5), PixelMemory(0.5, 0.5)
     second.load_state_dict(first.state_dict())
     assert second.read(["a"], 6)[0].sum() == 0
     values, visits = (
