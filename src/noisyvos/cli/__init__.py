@@ -4,30 +4,65 @@ Nothing heavy is imported here, so that `noisyvos --help` and the light stages s
 """
 
 import os
+import select
 import sys
+import traceback
 
 from noisyvos.cli import data, grids, outside, results, runs
-from noisyvos.cli.app import app
-from noisyvos.errors import UserError
+from noisyvos.cli.app import Failure, app
+from noisyvos.errors import ExitCode, explain
 
 __all__ = ["app", "data", "grids", "main", "outside", "results", "runs"]
 
 
 def main() -> None:
-    """Run the command line; an error meant for the user is one sentence on stderr and exit code 1."""
+    """Run the command line and end the program with a code of `ExitCode`.
+
+    An error of the user or of the operating system becomes one sentence on stderr; the environment
+    variable NOISYVOS_DEBUG=1 adds the traceback. A fault of the program keeps its traceback.
+    """
     try:
         app()
-    except (UserError, FileNotFoundError) as error:
-        print(f"noisyvos: {error}", file=sys.stderr)
-        _leave(1)
     except SystemExit as ended:
-        _leave(ended.code)
+        code = ended.code
+    except Failure as failure:
+        code = _report(failure.error)
+    else:
+        code = ExitCode.DONE
+    _leave(code)
+
+
+def _report(error: BaseException) -> int:
+    """Print what went wrong and return the exit code; raise `error` again if it is a fault."""
+    if isinstance(error, BrokenPipeError) and _reader_is_gone():
+        return ExitCode.BROKEN_PIPE
+    sentence = explain(error)
+    if sentence is None:
+        raise error
+    if os.environ.get("NOISYVOS_DEBUG", "0") not in ("", "0"):
+        traceback.print_exception(error)
+    print(f"noisyvos: {sentence}", file=sys.stderr)
+    return ExitCode.INTERRUPTED if isinstance(error, KeyboardInterrupt) else ExitCode.FAILED
+
+
+def _reader_is_gone() -> bool:
+    """Return whether stdout is a pipe that nobody reads."""
+    try:
+        number = sys.stdout.fileno()
+    except (OSError, ValueError):  # replaced by something that is not a file, or closed
+        return False
+    poll = select.poll()
+    poll.register(number, select.POLLOUT)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _leave(code: object) -> None:
-    """End the program; at once under torchrun, whose libraries have threads that can abort a process on its way out."""
-    if "TORCHELASTIC_RUN_ID" in os.environ and (code is None or isinstance(code, int)):
+    """End the program; under torchrun at once, as its threads can abort a process that ends."""
+    try:
         sys.stdout.flush()
+    except OSError:  # the reason is on stderr; Python would try again and complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if "TORCHELASTIC_RUN_ID" in os.environ and (code is None or isinstance(code, int)):
         sys.stderr.flush()
         os._exit(code or 0)
-    sys.exit(code)
+    sys.exit(code)  # type: ignore[arg-type]

@@ -1,50 +1,79 @@
 """The command line's program and the options that several commands share."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from noisyvos.errors import explain
+
 COMMANDS = (  # in the order of the pipeline, then what goes around it
-    *(
-        "generate",
-        "download",
-        "point",
-        "convert",
-        "check",
-        "describe",
-        "synth",
-        "noise",
-        "noise-preview",
-        "pretrain",
-        "train",
-        "infer",
-    ),
-    *(
-        "score",
-        "tables",
-        "figures",
-        "report",
-        "grid",
-        "plan",
-        "measure",
-        "check-params",
-        "record",
-        "adopt",
-        "track",
-    ),
-    *("segment", "check-submission", "start-weights"),
+    "generate",
+    "download",
+    "point",
+    "convert",
+    "check",
+    "describe",
+    "synth",
+    "noise",
+    "noise-preview",
+    "pretrain",
+    "train",
+    "infer",
+    "score",
+    "tables",
+    "figures",
+    "report",
+    "grid",
+    "plan",
+    "measure",
+    "check-params",
+    "schema",
+    "record",
+    "adopt",
+    "track",
+    "segment",
+    "check-submission",
+    "start-weights",
 )
+
+
+class Failure(Exception):
+    """Carries an error to `main`, past typer, which would word some of them in its own way."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        error.filename = "standard output"
+        raise
 
 
 class PipelineOrder(TyperGroup):
     """Lists the commands in the order of COMMANDS, others after them."""
 
-    def list_commands(self, ctx: object) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands."""
         place = {name: index for index, name in enumerate(COMMANDS)}
         return sorted(super().list_commands(ctx), key=lambda name: place.get(name, len(place)))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; a Failure carries every error that `explain` has a sentence for."""
+        try:
+            result = super().invoke(ctx)
+            _flush()  # a full disk shows here and not when Python ends
+        except (Exception, KeyboardInterrupt) as error:
+            if explain(error) is None:  # a fault of the program, or typer's own
+                raise
+            raise Failure(error) from error
+        return result
 
 
 app = typer.Typer(

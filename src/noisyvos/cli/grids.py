@@ -74,6 +74,24 @@ def check_params(params: Params = Path("params")) -> None:
 
 
 @app.command()
+def schema(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the schemas.")] = Path(
+        "workflow/schemas"
+    ),
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail if a schema is not up to date.")
+    ] = False,
+) -> None:
+    """Write JSON schemas of the parameter files, with which editors complete and check them."""
+    from noisyvos.params import schemas
+
+    if check:
+        schemas.require_fresh(out)
+    else:
+        schemas.write(out)
+
+
+@app.command()
 def record() -> None:
     """After `snakemake`: tell DVC which cells are up to date."""
     from noisyvos.pipeline import handover as handshake

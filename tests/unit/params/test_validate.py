@@ -1,4 +1,4 @@
-"""Validation of the parameter files: every error is found, named and explained before a job starts."""
+"""Validation of the parameter files: every error is found, named and explained at once."""
 
 import shutil
 import subprocess
@@ -121,7 +121,8 @@ BAD = {
     "a protocol of a set that is not evaluated": (
         "presets/smoke.yaml",
         "protocols: {shapes_smoke_vall: visor}\n",
-        "smoke.yaml: protocols: Unknown evaluation set of this preset 'shapes_smoke_vall'. Did you mean 'shapes_smoke_val'?",
+        "smoke.yaml: protocols: Unknown evaluation set of this preset"
+        " 'shapes_smoke_vall'. Did you mean 'shapes_smoke_val'?",
     ),
     "unknown protocol of a set": (
         "presets/smoke.yaml",
@@ -207,8 +208,11 @@ def test_kinds_read_from_the_source_are_those_registered() -> None:
 
 
 def test_light_validation_imports_nothing_slow() -> None:
-    code = "import sys; from noisyvos.pipeline.grid import render; from pathlib import Path; render('demo', Path(sys.argv[1]));"
-    code += "print([name for name in ('torch', 'mlflow', 'cv2', 'pandas', 'scipy') if name in sys.modules])"
+    code = (
+        "import sys; from noisyvos.pipeline.grid import render; from pathlib import Path;"
+        "render('demo', Path(sys.argv[1])); slow = ('torch', 'mlflow', 'cv2', 'pandas', 'scipy');"
+        "print([name for name in slow if name in sys.modules])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, str(PARAMS)], capture_output=True, text=True, check=True
     )
