@@ -1,1 +1,1 @@
-"""What the scores of a grid say."""
+"""What the scores of a grid say: reading them (results, families), statistics, and questions."""

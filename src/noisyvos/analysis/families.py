@@ -1,15 +1,17 @@
-"""Which cells are compared with which: per block of the preset one reference method and the conditions it was run in."""
+"""Which cells are compared with which: settings, families of tests, and tables of scores."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any, cast
 
 import pandas as pd
 
 from noisyvos.analysis.results import Results, sweep_name
 from noisyvos.analysis.statistics.paired import object_table
 
-MOST_MISSING = 0.05  # share of missing cells above which a family prints no p values
+MOST_MISSING = 0.05  # share of missing cells above which no p value is printed
+FEW_SEEDS = 5  # with fewer, resampling seeds shows too little of their spread
 
 
 @dataclass(frozen=True, order=True)
@@ -20,17 +22,32 @@ class Setting:
     model: str
     schedule: str
 
+    @classmethod
+    def of(cls, cell: Mapping[str, Any]) -> "Setting":
+        """Return the setting of a training cell."""
+        return cls(cell["dataset"], cell["model"], cell.get("schedule", ""))
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The setting as columns of a table."""
+        return asdict(self)
+
+
+Place = tuple[Setting, str, str]  # setting, label noise, method
+
 
 @dataclass(frozen=True)
-class Family:
-    """One block on one evaluation set: p values of its comparisons are adjusted together.
+class TestFamily:
+    """One block of the preset on one evaluation set, whose p values are adjusted together (Holm).
 
-    planned: by (setting, noise, method) the keys of the scored cells, one a seed.
+    planned: the keys of the scored cells, one per seed, by place; absent: keys without scores.
     """
+
+    __test__ = False  # the name is a term of statistics; pytest must not collect it
 
     block: str
     reference: str
-    planned: dict[tuple[Setting, str, str], tuple[str, ...]]
+    planned: dict[Place, tuple[str, ...]]
     absent: frozenset[str]
 
     @cached_property
@@ -53,25 +70,25 @@ class Family:
 
     @property
     def prints_p(self) -> bool:
-        """Whether so few cells are missing that p values mean what they say."""
+        """Whether few enough cells are missing for p values to be valid."""
         return self.missing_share <= MOST_MISSING
 
 
-def families(results: Results, evaluation: str) -> list[Family]:
+def families(results: Results, evaluation: str) -> list[TestFamily]:
     """Return the families of one evaluation set in the preset's order of blocks."""
-    planned: dict[str, dict[tuple[Setting, str, str], list[str]]] = {}
+    planned: dict[str, dict[Place, list[str]]] = {}
     for key, cell in results.score_cells.items():
         if cell["role"] != "trained" or cell["evaluation"] != evaluation:
             continue
         trained = results.train_cells[cell["train_key"]]
-        if "noise_seed" in trained:  # a control of its own, see realisations.py
+        if "noise_seed" in trained:  # belongs to the question `realisations` alone
             continue
-        place = (setting_of(trained), trained["noise"], trained["method"])
+        place = (Setting.of(trained), trained["noise"], trained["method"])
         for block in trained.get("blocks", ["all"]):
             planned.setdefault(block, {}).setdefault(place, []).append(key)
     references = results.preset.get("references", {})
     return [
-        Family(
+        TestFamily(
             block,
             references.get(block, next(method for _, _, method in cells)),
             {place: tuple(keys) for place, keys in cells.items()},
@@ -81,18 +98,18 @@ def families(results: Results, evaluation: str) -> list[Family]:
     ]
 
 
-def setting_of(cell: dict[str, str]) -> Setting:
-    """Return the setting of a training cell."""
-    return Setting(cell["dataset"], cell["model"], cell.get("schedule", ""))
+class ScoreTables:
+    """The scores of one evaluation set as questions use them.
 
-
-class Scores:
-    """What is compared on one evaluation set: tables of points by (setting, noise, method), a row a seed, and the families.
-
-    A table is absent where nothing is scored. `clean` is the name of the setting without noise.
+    families: the families of tests.
+    tables: scores in points by place, a row per seed, a column per (sequence, object); a place
+    without scores has no table.
+    noise: (kind, mean achieved IoU over seeds) by place.
+    clean: the name of the label noise that changes nothing.
     """
 
     def __init__(self, results: Results, evaluation: str) -> None:
+        self.results, self.evaluation = results, evaluation
         self.train_cells, self.noises = results.train_cells, results.noises
         self.families = families(results, evaluation)
         rows = results.trained(evaluation, own_labels=True)
@@ -101,26 +118,32 @@ class Scores:
             for key in dict.fromkeys(rows["key"])
         }
         places = rows["key"].map(
-            {key: (setting_of(cell), cell["noise"], cell["method"]) for key, cell in cells.items()}
+            {key: (Setting.of(cell), cell["noise"], cell["method"]) for key, cell in cells.items()}
         )
-        self.tables: dict[tuple[Setting, str, str], pd.DataFrame] = {}
-        self.noise: dict[
-            tuple[Setting, str, str], tuple[str, float]
-        ] = {}  # kind, achieved mean IoU over seeds
-        for place, group in rows.groupby(places, sort=False):
+        self.tables: dict[Place, pd.DataFrame] = {}
+        self.noise: dict[Place, tuple[str, float]] = {}
+        for name, group in rows.groupby(places, sort=False):
+            place = cast(Place, name)
             self.tables[place] = object_table(group)
-            self.noise[place] = (
-                str(group["kind"].iloc[0]),
-                float(group.groupby("seed")["q_achieved"].first().mean()),
-            )
+            achieved = group.groupby("seed")["q_achieved"].first().mean()
+            self.noise[place] = (str(group["kind"].iloc[0]), float(achieved))
         self.kinds = {noise: kind for (_, noise, _), (kind, _) in self.noise.items()}
         self.sweeps = {noise: sweep_name(noise, kind) for noise, kind in self.kinds.items()}
         self.clean = next((noise for noise, kind in self.kinds.items() if kind == "clean"), "clean")
 
     def get(self, setting: Setting, noise: str, method: str) -> pd.DataFrame | None:
-        """Return a row a seed, a column a (sequence, object), in points; None if the cell is missing."""
+        """Return the table of a place, None if it has no scores."""
         return self.tables.get((setting, noise, method))
 
     def lines(self) -> Iterator[tuple[Setting, str]]:
         """Yield every (setting, method) with scores, in the grid's order."""
         yield from dict.fromkeys((setting, method) for setting, _, method in self.tables)
+
+    def heading(self, text: str) -> str:
+        """Return a caption: the evaluation set, `text`, and a mark on generated data."""
+        return self.results.heading(f"{self.evaluation}: {text}")
+
+
+def several(table: pd.DataFrame, names: tuple[str, ...]) -> list[str]:
+    """Return those columns among `names` that have more than one value, for readable tables."""
+    return [name for name in names if name in table and table[name].nunique() > 1]

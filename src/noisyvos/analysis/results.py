@@ -1,8 +1,8 @@
-"""Everything that the tables and figures of a preset are made from, read once and checked."""
+"""The results of a preset: its grid, scores, training summaries and curves, read once."""
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,8 +22,8 @@ BASELINES = {"first_mask": "first mask copied", "pretrained": "pretrained only"}
 class Results:
     """The scored cells of one preset.
 
-    cells: the generated grid (params/cells.yaml); results: `results/<preset>`; predictions: `runs/<preset>/predictions`;
-    converted: `data/converted`.
+    cells: the generated grid (params/cells.yaml); results: `results/<preset>`;
+    predictions: `runs/<preset>/predictions`; converted: `data/converted`.
     """
 
     cells: dict[str, Any]
@@ -33,7 +33,7 @@ class Results:
 
     @property
     def preset(self) -> dict[str, Any]:
-        """The preset's own facts: name, title, whether its data are synthetic."""
+        """The facts of the preset: name, title, whether its data are synthetic."""
         return self.cells["preset"]
 
     @property
@@ -43,7 +43,7 @@ class Results:
 
     @property
     def score_cells(self) -> dict[str, dict[str, Any]]:
-        """Scored cells by key, baselines first, without those disturbed at test time: they are no part of any comparison."""
+        """Scored cells by key, baselines first; cells disturbed at test time are left out."""
         return self._by_role(
             {
                 key: cell
@@ -54,7 +54,7 @@ class Results:
 
     @property
     def disturbed_cells(self) -> dict[str, dict[str, Any]]:
-        """Scored cells with noisy prompts or corrupted images at test time by key, baselines first."""
+        """Cells scored with noisy prompts or corrupted images, by key, baselines first."""
         return self._by_role(
             {key: cell for key, cell in self.cells.get("score", {}).items() if "clean_key" in cell}
         )
@@ -62,9 +62,8 @@ class Results:
     @staticmethod
     def _by_role(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         order = {"first_mask": 0, "pretrained": 1, "trained": 2}
-        return dict(
-            sorted(cells.items(), key=lambda item: order[item[1]["role"]])
-        )  # stable: the grid's order within a role
+        # the sort is stable: cells of one role keep the grid's order
+        return dict(sorted(cells.items(), key=lambda item: order[item[1]["role"]]))
 
     @property
     def evaluations(self) -> list[str]:
@@ -77,11 +76,11 @@ class Results:
         return list(dict.fromkeys(cell["noise"] for cell in self.train_cells.values()))
 
     def heading(self, text: str) -> str:
-        """Return `text`, marked if the numbers come from generated data."""
+        """Return `text`, with "(synthetic)" if the numbers come from generated data."""
         return f"{text} (synthetic)" if self.preset.get("synthetic") else text
 
     def summary(self, train_key: str | None) -> dict[str, Any]:
-        """Return what training wrote of a cell; empty for a baseline."""
+        """Return the summary that training wrote for a cell; empty for a baseline."""
         path = self.results / "train" / (train_key or "") / "summary.json"
         return json.loads(path.read_text(encoding="utf-8")) if train_key and path.is_file() else {}
 
@@ -92,7 +91,7 @@ class Results:
 
     @cached_property
     def missing(self) -> list[str]:
-        """Scored cells of the grid without scores: shown as missing, never filled in."""
+        """Cells of the grid without scores; tables show them as missing."""
         return [
             key
             for key in [*self.score_cells, *self.disturbed_cells]
@@ -101,18 +100,20 @@ class Results:
 
     @cached_property
     def objects(self) -> pd.DataFrame:
-        """A row per (scored cell, sequence, object) with J, F, JF (fractions), area_ratio and what the cell is."""
+        """A row per (cell, sequence, object): the cell's facts, area_ratio, J, F and JF of 1."""
         tables = self._tables(self.score_cells)
         if not tables:
             raise UserError(
-                f"{self.results}: no cell of preset {self.preset['name']!r} is scored yet. Run the pipeline first."
+                f"{self.results}: no cell of preset {self.preset['name']!r} is scored yet. "
+                "Run the pipeline first."
             )
         return self._named(pd.concat(tables, ignore_index=True))
 
     def disturbed(self, evaluation: str, axis: str) -> pd.DataFrame:
-        """Return rows as `objects` for the cells of one evaluation set that were also run disturbed.
+        """Return rows like `objects` for the cells of one evaluation set that also ran disturbed.
 
-        axis: the column that says how: `prompt` (label noise on the given masks) or `corruption` (of the images); clean otherwise.
+        axis: the column that names the disturbance, `prompt` (label noise on the given masks) or
+        `corruption` (of the images); it is "clean" in undisturbed rows, which are included.
         """
         cells = {
             key: cell
@@ -169,19 +170,20 @@ class Results:
         return tables
 
     def _named(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Add `line`, what a row of a table or a line of a figure is called: the method, and whatever else varies."""
+        """Add `line`, the name of a row or curve: the method and whatever else varies."""
         trained = table[table["role"] == "trained"]
         parts = ["method"] + [name for name in ("model", "dataset") if trained[name].nunique() > 1]
         table["line"] = table[parts].agg(", ".join, axis=1)
-        other = (
-            table["noise_seed"] != table["seed"]
-        )  # on lines of their own: a mean over seeds is one over trainings with their own labels
+        # Trainings on labels of another seed get separate lines, so that means over seeds
+        # contain only trainings whose labels have the same seed.
+        other = table["noise_seed"] != table["seed"]
         table.loc[other, "line"] += ", labels of seed " + table.loc[other, "noise_seed"].astype(str)
         return table
 
     def _area_ratios(self, key: str, evaluation: str) -> pd.DataFrame:
-        """Return per object the predicted area over the true area, summed over all frames but the first, which is given."""
-        predicted, true = {}, {}
+        """Return predicted over true area per object, over all frames but the given first."""
+        predicted: dict[tuple[str, int], int] = {}
+        true: dict[tuple[str, int], int] = {}
         truth = MaskCollection(self.converted / evaluation / "masks")
         with MaskCollection(self.predictions / f"{key}.zip") as masks:
             for sequence in truth.sequences():
@@ -204,14 +206,14 @@ class Results:
     def trained(self, evaluation: str, *, own_labels: bool = False) -> pd.DataFrame:
         """Return the rows of trained cells on one evaluation set, in the grid's order.
 
-        own_labels: without the cells of a control, whose label noise has another seed than the training.
+        own_labels: leave out cells whose label noise has another seed than their training.
         """
         rows = self.objects
         kept = (rows["role"] == "trained") & (rows["evaluation"] == evaluation)
         return rows[kept & (rows["noise_seed"] == rows["seed"])] if own_labels else rows[kept]
 
     def baselines(self, evaluation: str) -> dict[str, pd.DataFrame]:
-        """Return the rows of `first mask copied` and `pretrained only` on one evaluation set, those that are there."""
+        """Return the rows of the two baselines on one evaluation set, by name, where present."""
         rows = self.objects[self.objects["evaluation"] == evaluation]
         found = {}
         for role, label in BASELINES.items():
@@ -230,11 +232,16 @@ class Results:
         }
 
 
-def sweep_name(noise: str, kind: str) -> str:
-    """Return the sweep that a noise setting is a level of: its name without its first number, or its kind if it has no number.
+def rows_of(table: pd.DataFrame) -> Iterator[Any]:
+    """Yield the rows of a table with its columns as attributes."""
+    yield from table.itertuples(index=False)
 
-    The number is the level by convention (params/noise.yaml), so `dilate80` is a level of `dilate`, and `dilate70_ar1` of
-    another sweep, `dilate_ar1`, although both are of kind dilate.
+
+def sweep_name(noise: str, kind: str) -> str:
+    """Return the sweep that a noise setting belongs to: its name without its first number.
+
+    The first number is the level by convention (params/noise.yaml): `dilate80` is a level of
+    `dilate`, and `dilate70_ar1` one of `dilate_ar1`. A name without a number gives its kind.
     """
     return (
         re.sub(r"\d+", "", noise, count=1) if kind != "clean" and re.search(r"\d", noise) else kind
@@ -242,14 +249,14 @@ def sweep_name(noise: str, kind: str) -> str:
 
 
 def load_results(cells: Path, results: Path, predictions: Path, converted: Path) -> Results:
-    """Return the results of the preset that `cells` holds; UserError if the file is no generated grid."""
+    """Return the results of the preset in `cells`; UserError if that is not a generated grid."""
     if not cells.is_file():
         raise FileNotFoundError(
-            f"{cells}: no such grid. Write it with `noisyvos grid --preset NAME`."
+            f"{cells}: this file does not exist. Write it with `noisyvos grid --preset NAME`."
         )
     content = yaml.safe_load(cells.read_text(encoding="utf-8"))
     if not isinstance(content, dict) or "preset" not in content:
         raise UserError(
-            f"{cells}: this is not a generated grid. Write it with `noisyvos grid --preset NAME`."
+            f"{cells}: not a generated grid. Write it with `noisyvos grid --preset NAME`."
         )
     return Results(content, results, predictions, converted)

@@ -1,4 +1,4 @@
-"""Commands from scores to tables, figures, the report and MLflow."""
+"""Commands that turn scores into tables, figures, the report and MLflow runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -90,7 +90,7 @@ def track(
     cells: Cells = Path("params/cells.yaml"),
     converted: Converted = Path("data/converted"),
 ) -> None:
-    """Bring MLflow in step with the results of a preset, and print where the sweeps are laid over each other."""
+    """Update MLflow from a preset's results; print the URL of the page that overlays all sweeps."""
     from noisyvos.pipeline.grid import read_cells
     from noisyvos.stages import track as stage
 

@@ -1,1 +1,1 @@
-"""Tables, figures and the report page."""
+"""Tables, figures, and the report page made of them."""

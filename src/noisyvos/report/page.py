@@ -1,4 +1,4 @@
-"""One self-contained HTML page: every picture is inside the file, nothing is fetched when it is opened."""
+"""One self-contained HTML page: pictures are embedded, and opening it fetches nothing."""
 
 import base64
 import re
@@ -11,7 +11,7 @@ from PIL import Image
 
 from noisyvos.io.atomic import write_text
 
-_DOTS_SHOWN = 100  # an inch of a figure in CSS pixels
+_DOTS_SHOWN = 100  # CSS pixels per inch of a figure
 _LONG = 34  # characters of a cell beyond which its column is wrapped
 _NUMERIC = re.compile(r"[+\-−]?\d")
 _FILLERS = ("", "-", "missing", "not printed")
@@ -63,13 +63,13 @@ def write_page(
 
 
 def _shown_width(picture: Path) -> int:
-    """Return the width in CSS pixels at which text is as large in every figure, however many dots an inch it was drawn with."""
+    """Return the width in CSS pixels that gives text the same size in every figure."""
     with Image.open(picture) as image:
         return round(_DOTS_SHOWN * image.width / image.info.get("dpi", (_DOTS_SHOWN,))[0])
 
 
 def _rows(table: pd.DataFrame) -> dict[str, list]:
-    """Return head and body of a table as text, and per column how it is set: words to the left, the long ones wrapped."""
+    """Return head and body of a table as text, and the style of each column."""
     frame = table.reset_index() if table.index.name else table
     body = [[_text(value) for value in row] for row in frame.itertuples(index=False)]
     columns = [list(column) for column in zip(*body)] if body else [[] for _ in frame.columns]

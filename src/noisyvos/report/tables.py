@@ -1,39 +1,51 @@
-"""The tables of a preset: scores by method and noise, achieved noise, and every cell with what it came from."""
+"""The tables of a preset: scores by method and noise, every cell with its origin, and formats."""
 
 import math
+import re
+from typing import Any
 
 import pandas as pd
 
-from noisyvos.analysis.results import Results
+from noisyvos.analysis.results import Results, rows_of
 from noisyvos.analysis.statistics.intervals import seed_interval, sequence_interval
 
-_LATEX = str.maketrans(
-    {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", "−": "-", "–": "--"}
-)
+VIEWS = {
+    "interval": "J&F in percent with its 95 % interval over videos (BCa bootstrap, seeds averaged)",
+    "seeds": "J&F in percent, mean and standard deviation over training seeds",
+    "area": "Median ratio of predicted to true object area; 1 is unbiased, above 1 too large",
+}
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "−": "-",
+    "–": "--",
+} | {mark: f"\\{mark}" for mark in "${}_%&#"}
 
 
 def score_table(results: Results, evaluation: str) -> pd.DataFrame:
-    """Return a row per (line, noise) of one evaluation set, all numbers fractions of 1.
+    """Return a row per (line, noise) of one evaluation set; scores are fractions of 1.
 
-    `JF`, `J`, `F` are means over objects and seeds; `low`, `high` bound the 95 % interval of JF over videos; `seed_sd`
-    is the standard deviation of JF between seeds; `area_ratio` the median of predicted to true area. The two
-    baselines come first, with the noise `-`, since no label noise reaches them.
+    `JF`, `J`, `F` are means over objects and seeds; `low`, `high` bound the 95 % interval of JF
+    over videos; `seed_sd` is the standard deviation of JF between seeds; `area_ratio` is the median
+    of predicted over true area. The two baselines come first, with noise `-`, since label noise
+    does not affect them.
     """
     rows = []
     for label, group in results.baselines(evaluation).items():
         rows.append({"line": label, "noise": "-", "q_achieved": math.nan} | _summary(group))
     trained = results.trained(evaluation)
     for (line, noise), group in trained.groupby(["line", "noise"], sort=False):
-        rows.append(
-            {"line": line, "noise": noise, "q_achieved": group["q_achieved"].mean()}
-            | _summary(group)
-        )
+        facts = {"line": line, "noise": noise, "q_achieved": group["q_achieved"].mean()}
+        rows.append(facts | _summary(group))
     return pd.DataFrame(rows)
 
 
 def _summary(group: pd.DataFrame) -> dict[str, float]:
     interval = sequence_interval(group)
     by_seed = group.groupby("seed")["JF"].mean()
+    over_seeds = seed_interval(by_seed.to_numpy())
     return {
         "JF": interval.mean,
         "low": interval.low,
@@ -42,34 +54,32 @@ def _summary(group: pd.DataFrame) -> dict[str, float]:
         "F": float(group["F"].mean()),
         "seeds": len(by_seed),
         "seed_sd": float(by_seed.std(ddof=1)) if len(by_seed) > 1 else math.nan,
-        "seed_low": seed_interval(by_seed.to_numpy()).low,
-        "seed_high": seed_interval(by_seed.to_numpy()).high,
+        "seed_low": over_seeds.low,
+        "seed_high": over_seeds.high,
         "area_ratio": float(group["area_ratio"].median()),
     }
 
 
 def wide(table: pd.DataFrame, results: Results, cell: str = "interval") -> pd.DataFrame:
-    """Return the score table as people read it: a row a line, a column a noise setting, J&F in percent.
+    """Return the score table as people read it: a row per line, a column per noise, in percent.
 
-    `cell` chooses what stands beside the mean: `interval` (95 % over videos), `seeds` (± standard deviation between
-    seeds) or `area` (the median ratio of predicted to true area instead of J&F).
+    cell: what a cell shows, a name of VIEWS: J&F with its `interval` over videos, J&F with its
+    standard deviation between `seeds`, or the median `area` ratio.
     """
     noises = [noise for noise in results.noises if noise in set(table["noise"])]
     out = pd.DataFrame(
         index=list(dict.fromkeys(table["line"])), columns=noises, dtype=object
     ).fillna("missing")
-    for row in table.itertuples():
+    for row in rows_of(table):
         text = _cell(row, cell)
-        if row.noise == "-":
-            out.loc[row.line] = [text] * len(
-                noises
-            )  # the same number everywhere: no label noise reaches a baseline
+        if row.noise == "-":  # label noise does not affect a baseline: one number for all columns
+            out.loc[row.line] = [text] * len(noises)
         else:
             out.loc[row.line, row.noise] = text
     return out.rename_axis("method")
 
 
-def _cell(row: object, cell: str) -> str:
+def _cell(row: Any, cell: str) -> str:
     if cell == "area":
         return f"{row.area_ratio:.2f}"
     mean = f"{100 * row.JF:.1f}"
@@ -79,60 +89,68 @@ def _cell(row: object, cell: str) -> str:
 
 
 def cell_table(results: Results) -> pd.DataFrame:
-    """Return a row per scored cell with what it was made from: settings, achieved noise, scores, hashes of labels and initial weights."""
+    """Return a row per scored cell with settings, achieved noise, scores and the inputs' hashes."""
+    groups = {str(key): group for key, group in results.objects.groupby("key", sort=False)}
+    empty = results.objects.iloc[:0]
     rows = []
     for key, cell in results.score_cells.items():
-        scored = results.objects[results.objects["key"] == key]
+        scored = groups.get(key, empty)
         summary = results.summary(cell.get("train_key"))
-        row = {
-            "cell": key,
-            "evaluation": cell["evaluation"],
-            "role": cell["role"],
-            **{
-                name: cell.get(name, "") for name in ("dataset", "noise", "method", "model", "seed")
-            },
-            "noise_seed": cell.get("noise_seed", cell.get("seed", ""))
+        seed = cell.get("seed", "")
+        row = {"cell": key, "evaluation": cell["evaluation"], "role": cell["role"]}
+        row |= {name: cell.get(name, "") for name in ("dataset", "noise", "method", "model")}
+        row |= {
+            "seed": seed,
+            "noise_seed": cell.get("noise_seed", seed)
             if cell.get("noise", "clean") != "clean"
             else "",
-            "q_achieved": scored["q_achieved"].mean() if len(scored) else math.nan,
-            "JF": scored["JF"].mean() if len(scored) else math.nan,
-            "J": scored["J"].mean() if len(scored) else math.nan,
-            "F": scored["F"].mean() if len(scored) else math.nan,
-            "objects": len(scored),
-            **{role: digest[:12] for role, digest in summary.get("inputs", {}).items()},
-            "code": summary.get("code", "")[:12],
         }
-        rows.append(row)
+        row |= {name: scored[name].mean() for name in ("q_achieved", "JF", "J", "F")}
+        row["objects"] = len(scored)
+        row |= {role: digest[:12] for role, digest in summary.get("inputs", {}).items()}
+        rows.append(row | {"code": summary.get("code", "")[:12]})
     return pd.DataFrame(rows)
 
 
 def to_markdown(table: pd.DataFrame, caption: str) -> str:
     """Return a table as Markdown with its caption in bold above it."""
     frame = table.reset_index() if table.index.name else table
-    lines = ["| " + " | ".join(map(str, frame.columns)) + " |", "|" + " --- |" * len(frame.columns)]
-    lines += ["| " + " | ".join(map(str, row)) + " |" for row in frame.itertuples(index=False)]
+
+    def line(values: Any) -> str:
+        return "| " + " | ".join(str(value).replace("|", "\\|") for value in values) + " |"
+
+    lines = [line(frame.columns), "|" + " --- |" * len(frame.columns)]
+    lines += [line(row) for row in frame.itertuples(index=False)]
     return f"**{caption}**\n\n" + "\n".join(lines) + "\n"
 
 
 def to_latex(table: pd.DataFrame, caption: str, label: str) -> str:
-    """Return a table as a LaTeX float with rules of the booktabs package."""
+    """Return a table as a LaTeX float with the rules of the booktabs package."""
     frame = table.reset_index() if table.index.name else table
-    escape = lambda value: str(value).translate(_LATEX)  # noqa: E731  (used three lines long)
-    body = [
-        " & ".join(escape(value) for value in row) + r" \\" for row in frame.itertuples(index=False)
-    ]
+
+    def line(values: Any) -> str:
+        text = " & ".join(map(latex_escape, values)) + r" \\"
+        # LaTeX would read a bracket after \\ as the optional argument of the row before
+        return f"{{[}}{text[1:]}" if text.startswith("[") else text
+
+    name = re.sub(r"[^A-Za-z0-9_:.-]", "-", label)  # LaTeX takes few marks in a label
     return "\n".join(
         [
             r"\begin{table}",
-            rf"\caption{{{escape(caption)}}}\label{{{label}}}",
+            rf"\caption{{{latex_escape(caption)}}}\label{{{name}}}",
             r"\begin{tabular}{l" + "r" * (len(frame.columns) - 1) + "}",
             r"\toprule",
-            " & ".join(escape(column) for column in frame.columns) + r" \\",
+            line(frame.columns),
             r"\midrule",
-            *body,
+            *(line(row) for row in frame.itertuples(index=False)),
             r"\bottomrule",
             r"\end{tabular}",
             r"\end{table}",
             "",
         ]
     )
+
+
+def latex_escape(value: object) -> str:
+    r"""Return the text of a value with LaTeX's special characters \ $ { } ~ ^ _ % & # escaped."""
+    return "".join(_LATEX.get(mark, mark) for mark in str(value))

@@ -1,12 +1,13 @@
-"""Stage `figures`: J&F against achieved noise, training curves and diagnostics, example videos, label noise, clips of pretraining."""
+"""Stage `figures`: scores against noise, training, example videos, label noise and clips."""
 
 from pathlib import Path
 
-from noisyvos.analysis.results import load_results
+from noisyvos.analysis.results import Results, load_results
 from noisyvos.io.atomic import atomic_directory
 from noisyvos.params.entries import read_family
-from noisyvos.report import curves, diagnosis, examples
-from noisyvos.report.clips import clips_figure
+from noisyvos.report import figures, pictures
+
+_PICTURE_DOTS = 100  # per inch; pictures of frames need fewer than line drawings
 
 
 def run(
@@ -21,36 +22,37 @@ def run(
 ) -> None:
     """Draw the figures of the preset in `cells` into the folder `out`.
 
-    `clips` holds the sets of clips by key; one that is not there (made elsewhere) has no figure.
+    clips: folder of the sets of clips by key; sets that are not on this machine are left out.
     """
     loaded = load_results(cells, results, predictions, converted)
     with atomic_directory(out) as folder:
-        curves.save(curves.training_curves(loaded), folder / "training.png")
-        for name, draw in diagnosis.FIGURES.items():
-            figure = draw(loaded)
-            if figure is not None:
-                curves.save(figure, folder / f"{name}.png")
+        _draw_numbers(folder, loaded)
         for evaluation in loaded.evaluations:
-            curves.save(
-                curves.noise_curves(loaded, evaluation), folder / f"noise-curves-{evaluation}.png"
-            )
-            for label, sequence in examples.ranked_sequences(loaded, evaluation).items():
+            for label, sequence in pictures.ranked_sequences(loaded, evaluation).items():
                 title = loaded.heading(f"{label.replace('_', ' ')}: {sequence}")
-                figure = examples.sequence_figure(loaded, evaluation, sequence, title)
-                curves.save(figure, folder / f"example-{evaluation}-{label}.png", dots=100)
+                figure = pictures.sequence_figure(loaded, evaluation, sequence, title)
+                figures.save(figure, folder / f"example-{evaluation}-{label}.png", _PICTURE_DOTS)
         settings = read_family(params, "noise")
         for dataset in dict.fromkeys(cell["dataset"] for cell in loaded.train_cells.values()):
             shown = {name: settings[name] for name in loaded.noises}
-            figure = examples.noise_figure(
-                converted / dataset, shown, loaded.heading(f"Label noise on {dataset}")
-            )
-            if figure is not None:
-                curves.save(figure, folder / f"label-noise-{dataset}.png", dots=100)
+            title = loaded.heading(f"Label noise on {dataset}")
+            noise = pictures.noise_figure(converted / dataset, shown, title)
+            if noise is not None:
+                figures.save(noise, folder / f"label-noise-{dataset}.png", _PICTURE_DOTS)
         for key in loaded.cells.get("synth", {}):
             if (clips / key).is_dir():
-                curves.save(
-                    clips_figure(clips / key, loaded.heading(key)),
-                    folder / f"clips-{key}.png",
-                    dots=100,
-                )
+                figure = pictures.clips_figure(clips / key, loaded.heading(key))
+                figures.save(figure, folder / f"clips-{key}.png", _PICTURE_DOTS)
         print(f"{out}: {len(list(folder.iterdir()))} figures")
+
+
+def _draw_numbers(folder: Path, results: Results) -> None:
+    """Draw the figures that need scores and training curves alone."""
+    figures.save(figures.training_curves(results), folder / "training.png")
+    for name, draw in figures.DIAGNOSES.items():
+        figure = draw(results)
+        if figure is not None:
+            figures.save(figure, folder / f"{name}.png")
+    for evaluation in results.evaluations:
+        curves = figures.noise_curves(results, evaluation)
+        figures.save(curves, folder / f"noise-curves-{evaluation}.png")

@@ -1,1 +1,1 @@
-"""MLflow as a view of what the stages write."""
+"""MLflow as a view of the results. Stages write JSON and CSV first; MLflow only shows them."""

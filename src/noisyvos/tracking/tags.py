@@ -1,4 +1,4 @@
-"""What the run of a cell is tagged with in MLflow, from what its training wrote: the tags people filter and group by."""
+"""The tags of a cell's run in MLflow, by which people filter and group, from its summary."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def config_hash(summary: Mapping[str, Any]) -> str:
-    """Return a hash of the settings of a training: equal for the same cell in every block, sweep and preset that has it."""
+    """Return a hash of a training's settings, equal for the same cell in every block and preset."""
     chosen = {name: summary[name] for name in _CONFIG if name in summary}
     return hashlib.sha256(
         json.dumps(flatten(chosen), sort_keys=True, default=str).encode()
@@ -30,7 +30,7 @@ def config_hash(summary: Mapping[str, Any]) -> str:
 
 
 def cell_tags(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tags of a cell's run from its summary (or the settings and hashes that will be in it)."""
+    """Return the tags of a cell's run from its summary, or from the settings that it will hold."""
     if not summary:
         return {}
     method, inputs = _entry(summary, "method"), summary.get("inputs", {})
@@ -57,7 +57,10 @@ def _entry(summary: Mapping[str, Any], family: str) -> Mapping[str, Any]:
 
 
 def git_sha(folder: Path = Path()) -> str:
-    """Return the commit that `folder` has checked out, with `+changed` if its files differ from it; `unknown` outside a repository."""
+    """Return the commit checked out in `folder`; `unknown` outside a repository.
+
+    `+changed` is appended if tracked files differ from it.
+    """
     try:
         commit = _git(folder, "rev-parse", "HEAD")
         changed = _git(folder, "status", "--porcelain", "--untracked-files=no")

@@ -10,15 +10,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from noisyvos.analysis.families import Scores
-from noisyvos.analysis.hypotheses import HYPOTHESES, MEANING
-from noisyvos.analysis.hypothesis_tests import hypothesis_notes, hypothesis_table, hypothesis_view
+from noisyvos.analysis.comparison import comparisons
+from noisyvos.analysis.families import ScoreTables
+from noisyvos.analysis.questions.hypotheses import (
+    hypothesis_notes,
+    hypothesis_table,
+    hypothesis_view,
+)
+from noisyvos.analysis.registered import HYPOTHESES, MEANING
 from noisyvos.analysis.results import Results
 from noisyvos.analysis.statistics.paired import sign_flip_below
 from noisyvos.errors import UserError
 from noisyvos.params.presets import Preset, read_preset
 from noisyvos.pipeline.grid import Catalogue, expand
-from noisyvos.report.comparisons import comparisons
 
 PARAMS = Path(__file__).resolve().parents[3] / "params"
 VIDEOS = 30
@@ -38,9 +42,9 @@ def planted(
     absent: tuple[str, ...] = (),
     by_seed: dict[int, float] | None = None,
     iou: dict[str, float] | None = None,
-) -> Scores:
+) -> ScoreTables:
     """Scores of a grid (default: preset `hypotheses`): 60 points + effect + what a seed adds, the same in every video."""
-    return Scores(
+    return ScoreTables(
         results(effect, grid or cells("hypotheses"), absent, by_seed or {}, iou or {}), "shapes_val"
     )
 
@@ -99,7 +103,7 @@ def results(
     return found
 
 
-def main_rows(scores: Scores) -> pd.DataFrame:
+def main_rows(scores: ScoreTables) -> pd.DataFrame:
     """The row of every claim."""
     table = hypothesis_table(scores)
     return table[table["role"] == "main"].set_index("hypothesis")
@@ -274,13 +278,13 @@ def test_other_objects_are_refused() -> None:
     assert odd.sum() == 3
     found.__dict__["objects"] = rows[~odd]
     with pytest.raises(UserError, match="different objects"):
-        hypothesis_table(Scores(found, "shapes_val"))
+        hypothesis_table(ScoreTables(found, "shapes_val"))
 
 
 def test_the_report_has_the_section_and_says_that_it_is_a_rehearsal() -> None:
     found = results(as_claimed, cells("hypotheses"), (), {}, {})
-    comparison = comparisons(found, "shapes_val")[0]
-    assert comparison.name == "hypotheses"
+    name, comparison = next(iter(comparisons(found, "shapes_val").items()))
+    assert name == "hypotheses"
     (view,) = comparison.views
     assert "(synthetic)" in view.caption
     assert any("rehearsal" in note for note in view.notes)
@@ -290,7 +294,7 @@ def test_the_report_has_the_section_and_says_that_it_is_a_rehearsal() -> None:
     empty = hypothesis_notes(
         hypothesis_table(planted(as_claimed, grid=cells("demo"))), "shapes_val"
     )
-    assert empty[-1] == "This grid has the cells of none of them."
+    assert empty[-1] == "None can be tested here: the grid lacks their cells."
 
 
 def test_the_full_grid_has_the_cells_of_every_hypothesis() -> None:

@@ -9,11 +9,15 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from noisyvos.analysis.realisations import pooled_spread, realisation_notes, realisation_table
+from noisyvos.analysis.comparison import comparisons
+from noisyvos.analysis.questions.realisations import (
+    pooled_spread,
+    realisation_notes,
+    realisation_table,
+)
 from noisyvos.analysis.results import Results
 from noisyvos.params.presets import Block, Preset, read_preset
 from noisyvos.pipeline.grid import Catalogue, expand
-from noisyvos.report.comparisons import comparisons
 
 PARAMS = Path(__file__).resolve().parents[3] / "params"
 
@@ -127,10 +131,7 @@ def test_alike_variances_are_not_told_apart() -> None:
 
 
 def test_the_report_has_the_table_and_other_comparisons_take_no_such_cell() -> None:
-    found = {
-        comparison.name: comparison
-        for comparison in comparisons(crossed(labels=0.5, training=2.0), "val")
-    }
+    found = comparisons(crossed(labels=0.5, training=2.0), "val")
     (view,) = found["realisations"].views
     assert "(synthetic)" in view.caption
     assert view.table["from"].tolist() == ["9 runs in 3 groups", "9 runs in 3 groups", "3 runs"]

@@ -8,20 +8,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noisyvos.analysis.controls import halves
-from noisyvos.analysis.statistics.intervals import cluster_interval, seed_interval
+from noisyvos.analysis.questions.controls import halves
+from noisyvos.analysis.statistics.intervals import (
+    REPLICATES,
+    cluster_interval,
+    percentiles,
+    seed_interval,
+    two_way_means,
+)
+from noisyvos.analysis.statistics.multiple import critical_difference, holm, rank_methods
 from noisyvos.analysis.statistics.paired import (
     Sums,
     compare,
     equivalence,
-    holm,
     object_table,
     paired_differences,
     sign_flip,
     signed_ranks,
 )
-from noisyvos.analysis.statistics.ranks import critical_difference, rank_methods
-from noisyvos.analysis.statistics.resampling import REPLICATES, percentiles, two_way_means
 from noisyvos.errors import UserError
 
 

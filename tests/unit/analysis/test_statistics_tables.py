@@ -8,19 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from noisyvos.analysis.controls import control_notes, control_table
-from noisyvos.analysis.differences import difference_notes, difference_table
-from noisyvos.analysis.families import Scores
+from noisyvos.analysis.comparison import comparisons
+from noisyvos.analysis.families import ScoreTables
+from noisyvos.analysis.questions.controls import control_notes, control_table
+from noisyvos.analysis.questions.differences import difference_notes, difference_table
+from noisyvos.analysis.questions.sweeps import degradation_table, ranking_table, recovery_table
 from noisyvos.analysis.results import Results, sweep_name
-from noisyvos.analysis.sweeps import (
-    area_weights,
-    degradation_table,
-    ranking_table,
-    recovery_table,
-    slope_weights,
-)
+from noisyvos.analysis.statistics.multiple import area_weights, slope_weights
 from noisyvos.params.presets import Block, read_preset
-from noisyvos.report.comparisons import comparisons
 
 NOISES = {"clean": ("clean", 1.0), "dilate80": ("dilate", 0.8), "dilate60": ("dilate", 0.6)}
 PARAMS = Path(__file__).parents[3] / "params"
@@ -90,9 +85,9 @@ def made_up(
     return results
 
 
-def grid(effects: dict[str, list[float]], **settings: Any) -> Scores:
+def grid(effects: dict[str, list[float]], **settings: Any) -> ScoreTables:
     """The scores of `made_up`."""
-    return Scores(made_up(effects, **settings), "val")
+    return ScoreTables(made_up(effects, **settings), "val")
 
 
 TWO = {"plain": [0.0, -10, -20], "robust": [0.0, -5, -20]}
@@ -152,10 +147,10 @@ def test_cells_of_another_schedule_are_never_compared() -> None:
             results.cells[name][f"x{key}"] = changed
     rows = other.objects.assign(key="x" + other.objects["key"])
     results.__dict__["objects"] = pd.concat([results.objects, rows], ignore_index=True)
-    table = difference_table(Scores(results, "val"))
+    table = difference_table(ScoreTables(results, "val"))
     assert table[table["schedule"] == ""]["difference"].tolist() == pytest.approx([0, 5, 0])
     assert len(table) == 3, "the short schedule has the reference alone: nothing to compare"
-    assert degradation_table(Scores(results, "val")).groupby("schedule").size().to_dict() == {
+    assert degradation_table(ScoreTables(results, "val")).groupby("schedule").size().to_dict() == {
         "": 2,
         "short": 1,
     }
@@ -251,12 +246,12 @@ def test_the_control_finds_a_test_that_takes_seeds_for_methods() -> None:
     shift = wild.objects["seed"].map({0: 0.05, 1: 0.05, 2: 0.05}).fillna(0)
     wild.__dict__["objects"] = wild.objects.assign(JF=wild.objects["JF"] + shift)
     assert all(
-        "control failed" in note for note in control_notes(control_table(Scores(wild, "val")))
+        "control failed" in note for note in control_notes(control_table(ScoreTables(wild, "val")))
     )
 
 
 def test_a_grid_gives_tables_marked_synthetic_and_one_method_gives_no_differences() -> None:
-    found = {comparison.name: comparison for comparison in comparisons(made_up(TWO), "val")}
+    found = comparisons(made_up(TWO), "val")
     assert set(found) == {"differences", "sweeps", "hypotheses"}
     assert all(
         "(synthetic)" in view.caption for comparison in found.values() for view in comparison.views
@@ -269,10 +264,8 @@ def test_a_grid_gives_tables_marked_synthetic_and_one_method_gives_no_difference
         "gap",
         "critical_difference",
     }
-    alone = {
-        comparison.name for comparison in comparisons(made_up({"plain": [0.0, -1, -2]}), "val")
-    }
-    assert alone == {"sweeps", "hypotheses"}
+    alone = comparisons(made_up({"plain": [0.0, -1, -2]}), "val")
+    assert set(alone) == {"sweeps", "hypotheses"}
 
 
 def test_the_reference_is_the_blocks_own_or_the_presets_or_the_first() -> None:

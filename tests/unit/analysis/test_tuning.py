@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from noisyvos import methods
+from noisyvos.analysis.comparison import comparisons
+from noisyvos.analysis.questions.tuning import tuning_table, tuning_view
 from noisyvos.analysis.results import Results
-from noisyvos.analysis.tuning import tuning_table, tuning_view
 from noisyvos.params.entries import read_family
 from noisyvos.params.presets import read_preset
 from noisyvos.pipeline.grid import Catalogue, expand
-from noisyvos.report.comparisons import comparisons
 
 PARAMS = Path(__file__).parents[3] / "params"
 ENTRIES = read_family(PARAMS, "methods")
@@ -96,14 +96,8 @@ def test_a_missing_cell_leaves_no_best_value():
 
 
 def test_only_a_preset_for_tuning_selects_by_scores():
-    assert "tuning" not in [
-        comparison.name for comparison in comparisons(results(VALUES, tuning=False), "held")
-    ]
-    (tuning,) = [
-        comparison
-        for comparison in comparisons(results(VALUES), "held")
-        if comparison.name == "tuning"
-    ]
+    assert "tuning" not in comparisons(results(VALUES, tuning=False), "held")
+    tuning = comparisons(results(VALUES), "held")["tuning"]
     assert "(synthetic)" in tuning.views[0].caption
 
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from still_images import write_images
 
+from noisyvos.analysis.comparison import comparisons
 from noisyvos.analysis.results import load_results
 from noisyvos.datasets.layout import Sequence, write_video_meta
 from noisyvos.errors import UserError
@@ -17,10 +18,10 @@ from noisyvos.io.images import encode_frame
 from noisyvos.io.masks import encode_mask, write_mask_zip
 from noisyvos.media.overlays import outline, overlay
 from noisyvos.report import tables as build
-from noisyvos.report.clips import clips_figure
-from noisyvos.report.comparisons import comparisons
-from noisyvos.report.diagnosis import directions, hard_pixels, mean_curves, memorisation, teacher
-from noisyvos.stages import figures, report, synth, tables, track
+from noisyvos.report.figures import directions, hard_pixels, mean_curves, memorisation, teacher
+from noisyvos.report.pictures import clips_figure
+from noisyvos.stages import figures, report, synth, tables
+from noisyvos.tracking.publish import sweep_points
 
 SCORES = {"first_mask-val": 0.3, "pretrained-tiny-s0-val": 0.5, "clean": 0.7, "dilate": 0.6}
 
@@ -177,19 +178,15 @@ def add_disturbed(root: Path, axis: str, name: str, loss: float) -> None:
 
 def test_noisy_prompts_have_a_table_of_their_own_and_touch_no_other(workspace: Path) -> None:
     before = load_results(**places(workspace))
-    scores, points = build.score_table(before, "val"), track.sweep_points(before)
+    scores, points = build.score_table(before, "val"), sweep_points(before)
     cells = build.cell_table(before)
-    assert not [
-        comparison for comparison in comparisons(before, "val") if comparison.name == "prompts"
-    ]
+    assert "prompts" not in comparisons(before, "val")
     add_disturbed(workspace, "prompt", "mix80", 0.2)
     results = load_results(**places(workspace))
     pd.testing.assert_frame_equal(build.score_table(results, "val"), scores)
     pd.testing.assert_frame_equal(build.cell_table(results), cells)
-    assert track.sweep_points(results) == points
-    (prompts,) = [
-        comparison for comparison in comparisons(results, "val") if comparison.name == "prompts"
-    ]
+    assert sweep_points(results) == points
+    prompts = comparisons(results, "val")["prompts"]
     numbers = prompts.numbers.set_index(["line", "noise", "prompt"])
     assert numbers.loc["gce", "dilate80", "mix80"]["JF"] == pytest.approx(0.4)
     assert numbers.loc["gce", "dilate80", "clean"]["JF"] == pytest.approx(0.6), (
@@ -209,9 +206,7 @@ def test_noisy_prompts_have_a_table_of_their_own_and_touch_no_other(workspace: P
     (workspace / "results/p/scores/first_mask-val-prompt_mix80/objects.csv").unlink()
     results = load_results(**places(workspace))
     assert results.missing == ["first_mask-val-prompt_mix80"]
-    (prompts,) = [
-        comparison for comparison in comparisons(results, "val") if comparison.name == "prompts"
-    ]
+    prompts = comparisons(results, "val")["prompts"]
     assert prompts.views[0].table.loc["first mask copied", "mix80"] == "missing"
 
 
@@ -222,9 +217,7 @@ def test_corrupted_images_have_a_table_with_their_mean_and_touch_no_other(worksp
     add_disturbed(workspace, "prompt", "mix80", 0.3)
     results = load_results(**places(workspace))
     pd.testing.assert_frame_equal(build.score_table(results, "val"), scores)
-    (corruptions,) = [
-        comparison for comparison in comparisons(results, "val") if comparison.name == "corruptions"
-    ]
+    corruptions = comparisons(results, "val")["corruptions"]
     numbers = corruptions.numbers.set_index(["line", "noise", "corruption"])
     assert numbers.loc["gce", "dilate80", "mean of all"]["JF"] == pytest.approx(0.45)
     assert numbers["change"].xs("mean of all", level="corruption").to_numpy() == pytest.approx(
@@ -377,7 +370,7 @@ def test_figures_are_the_same_bytes_on_every_run(workspace: Path) -> None:
 
 
 def test_sweep_points_open_with_the_clean_cell(workspace: Path) -> None:
-    points = track.sweep_points(load_results(**places(workspace)))
+    points = sweep_points(load_results(**places(workspace)))
     seed0 = sorted(
         (point.step, round(point.metrics["jf"], 3))
         for point in points
@@ -401,3 +394,32 @@ def test_overlay_leaves_background_alone_and_tints_objects() -> None:
 
 def test_outline_is_the_inner_border() -> None:
     assert outline(square(8)).sum() == 28
+
+
+def test_latex_escapes_every_special_mark() -> None:
+    table = pd.DataFrame({"a_b": [r"\ $ { } ~ ^ _ % & #"]}, index=["[x] ± −1"]).rename_axis("m")
+    text = build.to_latex(table, "50 % & more", "tab:a b-1")
+    assert r"\textbackslash{} \$ \{ \} \textasciitilde{} \textasciicircum{} \_ \% \& \#" in text
+    assert r"\caption{50 \% \& more}\label{tab:a-b-1}" in text
+    assert r"m & a\_b \\" in text
+    assert "\n{[}x] $\\pm$ -1 & " in text, "a bracket after \\\\ would be read as its argument"
+
+
+def test_markdown_keeps_a_bar_inside_its_cell() -> None:
+    text = build.to_markdown(pd.DataFrame({"a": ["x|y"]}), "c")
+    assert text.splitlines()[-1] == "| x\\|y |"
+
+
+def test_questions_are_found_by_being_in_the_package() -> None:
+    from noisyvos.analysis.comparison import QUESTIONS
+
+    assert set(QUESTIONS.names()) == {
+        "controls",
+        "corruptions",
+        "differences",
+        "hypotheses",
+        "prompts",
+        "realisations",
+        "sweeps",
+        "tuning",
+    }

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from noisyvos.tracking import mlflow as tracking
+from noisyvos.tracking.publish import ScoredCell, SweepPoint, record, sweeps_page
 from noisyvos.tracking.tags import cell_tags, config_hash, git_sha
 
 mlflow = pytest.importorskip("mlflow")
@@ -19,7 +20,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         "MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db"
     )  # mlflow keeps one engine a URI, so each test has its own
     monkeypatch.delenv("NOISYVOS_TRACKING", raising=False)
-    return tracking._connect()
+    return tracking.connect()
 
 
 def runs(client, preset: str) -> list:
@@ -54,11 +55,11 @@ def test_sweeps_have_noise_in_percent_as_step_and_are_written_anew(store) -> Non
     with tracking.run(cell="a", preset="p", stage="train", params={"x": 1}):
         pass
     for jf in (0.4, 0.5):
-        scored = tracking.Scored("a", {"val/JF": jf})
-        tracking.record(
+        scored = ScoredCell("a", {"val/JF": jf})
+        record(
             "p",
             [scored],
-            [tracking.SweepPoint("a", "xmem|dilate", 20, {"jf": jf, "q_achieved": 0.801})],
+            [SweepPoint("a", "xmem|dilate", 20, {"jf": jf, "q_achieved": 0.801})],
         )
     parents = [run for run in runs(store, "p") if run.data.tags.get("sweep")]
     assert len(parents) == 1
@@ -73,7 +74,7 @@ def test_runs_are_rebuilt_from_results_where_training_left_none(store, tmp_path:
     (tmp_path / "objects.csv").write_text("sequence,object\n")
     curve = ((1, {"train/loss": 3.0}), (2, {"train/loss": 2.0}))
     summary = {"noise": {"q": 0.8}, "method": {"name": "gce", "kind": "gce"}}
-    scored = tracking.Scored(
+    scored = ScoredCell(
         "a",
         {"val/JF": 0.5},
         summary,
@@ -81,8 +82,8 @@ def test_runs_are_rebuilt_from_results_where_training_left_none(store, tmp_path:
         curve,
         ((tmp_path / "objects.csv", "scores/val"),),
     )
-    tracking.record("p", [scored], [])
-    tracking.record("p", [scored], [])
+    record("p", [scored], [])
+    record("p", [scored], [])
     (only,) = runs(store, "p")
     assert only.data.params == {"noise.q": "0.8", "method.name": "gce", "method.kind": "gce"}
     assert (only.data.tags["method"], only.data.tags["data.eval"], only.data.tags["noise.q"]) == (
@@ -105,23 +106,23 @@ def test_runs_are_rebuilt_from_results_where_training_left_none(store, tmp_path:
 
 def test_a_cell_of_two_blocks_is_one_run_and_the_other_sweep_names_it_by_its_hash(store) -> None:
     """The clean cell belongs to block `core`; the sweep of block `temporal` shows its point all the same."""
-    clean = tracking.Scored(
+    clean = ScoredCell(
         "clean",
         {"val/JF": 0.6},
         {"seed": 0, "method": {"name": "xmem"}, "noise": {"kind": "clean"}},
         block="core",
     )
-    noisy = tracking.Scored(
+    noisy = ScoredCell(
         "noisy",
         {"val/JF": 0.4},
         {"seed": 0, "method": {"name": "xmem"}, "noise": {"kind": "mix"}},
         block="temporal",
     )
     points = [
-        tracking.SweepPoint(cell, "xmem|mix_ar1", step, {"jf": jf}, {"method": "xmem"}, "temporal")
+        SweepPoint(cell, "xmem|mix_ar1", step, {"jf": jf}, {"method": "xmem"}, "temporal")
         for cell, step, jf in (("clean", 0, 0.6), ("noisy", 30, 0.4))
     ]
-    tracking.record("p", [clean, noisy], points)
+    record("p", [clean, noisy], points)
     assert [run.data.tags["cell"] for run in runs(store, "core")] == ["clean"]
     parent, child = sorted(runs(store, "temporal"), key=lambda run: "cell" in run.data.tags)
     assert sorted(
@@ -139,29 +140,29 @@ def test_a_cell_of_two_blocks_is_one_run_and_the_other_sweep_names_it_by_its_has
 
 
 def test_the_address_of_the_sweeps_is_said_and_kept_in_the_experiment(store, capsys) -> None:
-    tracking.record(
+    record(
         "p",
-        [tracking.Scored("a", {"val/JF": 0.5})],
-        [tracking.SweepPoint("a", "xmem|dilate", 20, {"jf": 0.5})],
+        [ScoredCell("a", {"val/JF": 0.5})],
+        [SweepPoint("a", "xmem|dilate", 20, {"jf": 0.5})],
     )
     (parent,) = [run.info.run_id for run in runs(store, "p") if "sweep" in run.data.tags]
     said = capsys.readouterr().out
     experiment = store.get_experiment_by_name("grid/p")
-    page = tracking.sweeps_page(experiment.experiment_id, [parent])
+    page = sweeps_page(experiment.experiment_id, [parent])
     assert parent in page
     assert "workflowType=machine_learning" in page, (
         "else the UI opens on pages that show nothing of these runs"
     )
     assert f"http://127.0.0.1:5000/{page}" in said
     assert f"({page})" in experiment.tags["mlflow.note.content"]
-    many = tracking.sweeps_page("1", [parent] * 100)
+    many = sweeps_page("1", [parent] * 100)
     assert len(many) < 200
     assert parent not in many
 
 
 def test_presets_do_not_take_each_others_runs_in_one_experiment(store) -> None:
     for preset, value in (("p", 0.5), ("q", 0.7)):
-        tracking.record(preset, [tracking.Scored("a", {"val/JF": value}, block="core")], [])
+        record(preset, [ScoredCell("a", {"val/JF": value}, block="core")], [])
     assert sorted(run.data.metrics["val/JF"] for run in runs(store, "core")) == [0.5, 0.7]
 
 
@@ -236,5 +237,5 @@ def test_tracking_can_be_switched_off(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("NOISYVOS_TRACKING", "off")
     with tracking.run(cell="a", preset="p", stage="train", params={"x": 1}) as track:
         track.metrics({"loss": 1.0})
-    tracking.record("p", [tracking.Scored("a", {"JF": 0.1})], [])
+    record("p", [ScoredCell("a", {"JF": 0.1})], [])
     assert list(tmp_path.iterdir()) == []

@@ -1,1 +1,1 @@
-"""Statistical methods."""
+"""Statistical methods, independent of grids and files."""

@@ -1,19 +1,22 @@
 """Uncertainty of scores: which videos were drawn, and which seeds.
 
-DAVIS averages over objects, but objects of one video share its difficulty. So videos are resampled, each with all its
-objects, and both the sum and the number of objects are resampled with them (a ratio estimate).
+DAVIS averages over objects, but the objects of one video share its difficulty. The bootstrap
+therefore resamples videos, each with all its objects. The sum and the number of objects are
+resampled together (a ratio estimate). Random draws depend on sizes alone, so every comparison
+and every run uses the same ones.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap, t
 
-from noisyvos.analysis.statistics.resampling import REPLICATES, generator
-
-_FEWEST_FOR_BCA = 10  # below this many videos the jackknife of BCa is too coarse
+REPLICATES = 10_000
+SEED = 20_240_601
+_FEWEST_FOR_BCA = 10  # with fewer videos the jackknife of BCa is too coarse
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,11 @@ class Interval:
     high: float
 
     def covers(self, value: float) -> bool:
-        """Return whether the interval holds `value`; an interval without bounds holds everything."""
+        """Return whether the interval holds `value`; an interval with NaN bounds holds any."""
         return not (self.low > value or self.high < value)
 
     def text(self) -> str:
-        """Return mean and bounds, signed, with one digit."""
+        """Return mean and bounds, signed, with one decimal."""
         mean, low, high = (
             f"{round(value, 1) + 0.0:+.1f}" for value in (self.mean, self.low, self.high)
         )  # no -0.0
@@ -37,10 +40,10 @@ class Interval:
 
 
 def sequence_interval(scores: pd.DataFrame, column: str = "JF") -> Interval:
-    """Return the mean over objects and its 95 % interval over videos, conditional on the trained networks.
+    """Return the mean over objects and its 95 % interval over videos, for the networks as trained.
 
-    `scores` has a row per (seed, sequence, object); seeds are averaged first. BCa bootstrap over sequences; percentile
-    bootstrap with fewer than 10 sequences; the mean alone where all sequences agree.
+    `scores` has a row per (seed, sequence, object). Seeds are averaged first. The method is that of
+    `cluster_interval`.
     """
     objects = scores.groupby(["sequence", "object"], sort=True)[column].mean()
     grouped = objects.groupby(level="sequence").agg(["sum", "count"])
@@ -50,10 +53,11 @@ def sequence_interval(scores: pd.DataFrame, column: str = "JF") -> Interval:
 def cluster_interval(
     sums: np.ndarray, counts: np.ndarray, method: Literal["BCa", "percentile"] = "BCa"
 ) -> Interval:
-    """Return sum(sums) / sum(counts) with its 95 % bootstrap interval over S clusters, both arrays (S,).
+    """Return sum(sums) / sum(counts) and its 95 % bootstrap interval over S clusters, arrays (S,).
 
-    BCa (Efron 1987) takes its acceleration from the jackknife over clusters. Percentile bounds instead with fewer than 10
-    clusters, or where BCa is undefined because replicates hardly differ; the mean alone where all clusters agree.
+    BCa (Efron 1987) takes its acceleration from the jackknife over clusters. With fewer than 10
+    clusters, or where BCa is undefined because replicates hardly differ, bounds are percentiles.
+    Where all clusters agree, both bounds equal the mean.
     """
     mean = float(sums.sum() / counts.sum())
     if len(sums) < 2 or np.ptp(sums / counts) == 0:
@@ -84,3 +88,45 @@ def seed_interval(values: list[float] | np.ndarray) -> Interval:
         return Interval(mean, float("nan"), float("nan"))
     half = float(t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array)))
     return Interval(mean, mean - half, mean + half)
+
+
+def generator() -> np.random.Generator:
+    """Return a new generator in the state that all draws start from."""
+    return np.random.Generator(np.random.PCG64(SEED))
+
+
+@lru_cache(maxsize=8)
+def two_way_draws(seeds: int, sequences: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return how often each seed (B, K) and sequence (B, S) is drawn in each of B replicates.
+
+    Draws are made with replacement.
+    """
+    source = generator()
+    of_sequences = _counts(source.integers(sequences, size=(REPLICATES, sequences)), sequences)
+    return _counts(source.integers(seeds, size=(REPLICATES, seeds)), seeds), of_sequences
+
+
+def _counts(drawn: np.ndarray, size: int) -> np.ndarray:
+    rows = np.arange(len(drawn))[:, None] * size
+    return (
+        np.bincount((drawn + rows).ravel(), minlength=len(drawn) * size)
+        .reshape(len(drawn), size)
+        .astype(float)
+    )
+
+
+def two_way_means(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return B replicates of the mean over objects and seeds (two-way bootstrap), shape (..., B).
+
+    Seeds and sequences are drawn independently. sums (..., K, S) hold values summed over the
+    objects of a sequence, counts (S,) the numbers of objects, resampled with the sequences.
+    """
+    of_seeds, of_sequences = two_way_draws(sums.shape[-2], sums.shape[-1])
+    by_seed = sums @ of_sequences.T  # (..., K, B)
+    return (by_seed * of_seeds.T).sum(-2) / sums.shape[-2] / (of_sequences @ counts)
+
+
+def percentiles(replicates: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Return the bounds that leave (1 - level) / 2 of the replicates outside at each end."""
+    low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

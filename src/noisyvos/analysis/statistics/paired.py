@@ -1,34 +1,47 @@
 """Two methods compared object by object: intervals and tests of their mean difference.
 
-The same seed index shares noise realisation, initial weights and data order, so differences are taken within a seed.
+Runs of one seed share noise realisation, initial weights and data order. Differences are
+therefore taken within a seed.
 """
 
-from collections.abc import Sequence
+import itertools
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 from scipy.stats import wilcoxon
 
-from noisyvos.analysis.statistics.intervals import Interval, cluster_interval, seed_interval
-from noisyvos.analysis.statistics.resampling import percentiles, sign_patterns, two_way_means
+from noisyvos.analysis.statistics.intervals import (
+    REPLICATES,
+    Interval,
+    cluster_interval,
+    generator,
+    percentiles,
+    seed_interval,
+    two_way_means,
+)
 from noisyvos.errors import UserError
 
-MARGIN = 0.5  # points of J&F that are taken as no difference that matters
+MARGIN = 0.5  # points of J&F; a smaller difference does not matter
+MOST_FOR_EXACT = 14  # up to this many sequences, all 2^S sign patterns are tried
 _MOST_RANKED_EXACTLY = 50
-POINTS = 100.0  # scores are fractions, differences are spoken of in points
+POINTS = 100.0  # scores are fractions, differences are given in points
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Values of K seeds over S sequences: `sums` (K, S) over the objects of a sequence, `counts` (S,) numbers of objects."""
+    """Values of K seeds over S sequences.
+
+    sums: (K, S), summed over the objects of a sequence; counts: (S,), numbers of objects.
+    """
 
     sums: np.ndarray
     counts: np.ndarray
 
     @classmethod
     def of(cls, values: pd.DataFrame) -> "Sums":
-        """Return the sums of a table with a row a seed and a column a (sequence, object)."""
+        """Return the sums of a table with a row per seed and a column per (sequence, object)."""
         names = values.columns.get_level_values("sequence")
         _, index = np.unique(names, return_inverse=True)
         member = np.eye(index.max() + 1)[index]  # (objects, S)
@@ -51,28 +64,36 @@ class Sums:
 
 
 def object_table(rows: pd.DataFrame, column: str = "JF") -> pd.DataFrame:
-    """Return the scores of one (method, condition) in points: a row a seed, a column a (sequence, object)."""
+    """Return the scores of one (method, condition) in points.
+
+    The table has a row per seed and a column per (sequence, object).
+    """
     return POINTS * rows.pivot(
         index="seed", columns=["sequence", "object"], values=column
     ).sort_index(axis=0).sort_index(axis=1)
 
 
 def paired_differences(first: pd.DataFrame, second: pd.DataFrame) -> Sums | None:
-    """Return first - second (tables as `object_table` makes them) over the seeds that both have, None if there is no such seed.
+    """Return first - second, both from `object_table`, over the seeds they share; None without any.
 
-    UserError if the two were scored on different objects: they then answer different questions.
+    UserError if the two were scored on different objects.
     """
     if not first.columns.equals(second.columns):
         raise UserError(
-            "Two methods of one condition were scored on different objects. Score both again on the same truth."
+            "Two methods of one condition were scored on different objects. "
+            "Score both again on the same truth."
         )
     seeds = first.index.intersection(second.index)
     return Sums.of(first.loc[seeds] - second.loc[seeds]) if len(seeds) else None
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """All that is said of one mean difference: three intervals for three uncertainties, and tests."""
+class PairedResult:
+    """Intervals and p values of one mean difference.
+
+    The intervals cover the choice of sequences, of seeds, and of both. p_flip is the sign-flip
+    test, p_wilcoxon Wilcoxon's signed-rank test, p_equivalence the test of |difference| < margin.
+    """
 
     seeds: int
     sequences: Interval
@@ -83,10 +104,10 @@ class Comparison:
     p_equivalence: float
 
 
-def compare(differences: Sums, margin: float = MARGIN) -> Comparison:
-    """Return intervals and p values of a mean difference; `margin` has the unit of the differences."""
+def compare(differences: Sums, margin: float = MARGIN) -> PairedResult:
+    """Return intervals and p values of a mean difference; `margin` has the differences' unit."""
     replicates = two_way_means(differences.sums, differences.counts)
-    return Comparison(
+    return PairedResult(
         seeds=len(differences.sums),
         sequences=cluster_interval(differences.by_sequence, differences.counts),
         over_seeds=seed_interval(differences.by_seed),
@@ -97,11 +118,24 @@ def compare(differences: Sums, margin: float = MARGIN) -> Comparison:
     )
 
 
+@lru_cache(maxsize=8)
+def sign_patterns(sequences: int) -> np.ndarray:
+    """Return sign flips (N, S) of +1 and -1.
+
+    Up to 14 sequences they are all patterns but the identity, above that 10,000 random ones.
+    """
+    if sequences <= MOST_FOR_EXACT:
+        return np.array(list(itertools.product((1.0, -1.0), repeat=sequences))[1:]).reshape(
+            -1, sequences
+        )
+    return 1.0 - 2.0 * generator().integers(2, size=(REPLICATES, sequences))
+
+
 def sign_flip(sums: np.ndarray) -> float:
     """Return the two-sided p value of the sign-flip permutation test over sequences, sums (S,).
 
-    A sequence's objects are flipped jointly. p = (1 + #{|T*| >= |T|}) / (1 + N) over 10,000 random patterns; exact, over all
-    patterns but the identity, with up to 14 sequences.
+    All objects of a sequence are flipped together. p = (1 + #{|T*| >= |T|}) / (1 + N) over the N
+    patterns of `sign_patterns`; the test is exact with up to 14 sequences.
     """
     observed = abs(sums.sum())
     flipped = np.abs(sign_patterns(len(sums)) @ sums)
@@ -110,9 +144,10 @@ def sign_flip(sums: np.ndarray) -> float:
 
 
 def sign_flip_below(sums: np.ndarray, counts: np.ndarray, margin: float) -> float:
-    """Return the one-sided p value of sign flips for: the mean difference is `margin` or more, against that it is below.
+    """Return the one-sided sign-flip p value that the mean difference is below `margin`.
 
-    sums, counts (S,) as in `Sums`. The test is that of `sign_flip` on the differences less the margin, whose sum must be low.
+    The null hypothesis is a mean difference of `margin` or more. sums, counts (S,) as in `Sums`.
+    The statistic is the sum of the differences less the margin; low values reject.
     """
     moved = sums - margin * counts
     flipped = sign_patterns(len(moved)) @ moved
@@ -121,9 +156,10 @@ def sign_flip_below(sums: np.ndarray, counts: np.ndarray, margin: float) -> floa
 
 
 def signed_ranks(means: np.ndarray) -> float:
-    """Return the p value of Wilcoxon's signed-rank test over sequence means (S,); 1 where nothing differs.
+    """Return the p value of Wilcoxon's signed-rank test over sequence means (S,).
 
-    Exact up to 50 sequences that differ, by the normal approximation above that and with ties.
+    The p value is 1 where nothing differs. The test is exact up to 50 non-zero means without
+    ties; otherwise the normal approximation is used.
     """
     moved = means[means != 0]
     exact = len(moved) <= _MOST_RANKED_EXACTLY and len(np.unique(np.abs(moved))) == len(moved)
@@ -135,22 +171,10 @@ def signed_ranks(means: np.ndarray) -> float:
 
 
 def equivalence(replicates: np.ndarray, margin: float) -> float:
-    """Return the p value of two one-sided tests (TOST) of |difference| < margin, from two-way bootstrap replicates.
+    """Return the p value of two one-sided tests (TOST) of |difference| < margin.
 
-    The larger of the two tails beyond a margin; below 0.05 exactly if, up to one replicate, the 90 % percentile interval
-    lies inside the margins.
+    It is the larger of the two tails of the two-way bootstrap replicates beyond a margin. Up to
+    one replicate, it is below 0.05 exactly if the 90 % percentile interval is inside the margins.
     """
     beyond = max(np.count_nonzero(replicates >= margin), np.count_nonzero(replicates <= -margin))
     return float((1 + beyond) / (1 + len(replicates)))
-
-
-def holm(values: Sequence[float]) -> np.ndarray:
-    """Return p values adjusted by Holm's step-down procedure (1979), in the given order; NaN stays NaN and does not count."""
-    given = np.asarray(values, float)
-    adjusted = np.full(len(given), np.nan)
-    present = np.flatnonzero(~np.isnan(given))
-    order = present[np.argsort(given[present], kind="stable")]
-    adjusted[order] = np.minimum(
-        np.maximum.accumulate(given[order] * np.arange(len(order), 0, -1)), 1
-    )
-    return adjusted

@@ -1,23 +1,40 @@
-"""Which value of a method's main setting is best on held-out videos: the one place where a score decides what is run."""
+"""Tuning: which value of a method's main setting scores best on held-out videos.
+
+Only here does a score decide what is run.
+"""
 
 import math
 
 import pandas as pd
 
-from noisyvos.analysis.results import Results
+from noisyvos.analysis.comparison import QUESTIONS, Comparison, View
+from noisyvos.analysis.families import ScoreTables
+from noisyvos.analysis.results import Results, rows_of
 
-TUNING_NOTES = (
-    "The published (or default) value keeps its place unless another is higher; the best is to be written into methods.yaml and kept "
-    "for everything else. The last network of a training is scored, never a chosen one, and no other table selects by scores. "
-    "A block with a missing cell has no best value.",
+_CAPTION = "J&F in percent of every value of each method's main setting"
+_NOTE = (
+    "The published (or default) value stays unless another scores higher. Enter the best value in "
+    "methods.yaml and keep it for all other presets. The last network of each training is scored, "
+    "never a selected one, and no other table selects by scores. A block with a missing cell has "
+    "no best value."
 )
 
 
-def tuning_table(results: Results, evaluation: str) -> pd.DataFrame:
-    """Return a row a value tried, in the preset's order: block, method (the entry of methods.yaml), JF (fraction of 1, mean over
-    objects and seeds; nan where a cell is missing), `default` (whether it is the block's reference) and `best`.
+@QUESTIONS.register("tuning")
+def comparison(scores: ScoreTables) -> Comparison | None:
+    """Return the values tried; None unless the preset is for tuning."""
+    table = tuning_table(scores.results, scores.evaluation)
+    if not len(table):
+        return None
+    view = View(scores.heading(_CAPTION), tuning_view(table), (_NOTE,))
+    return Comparison("Tuning", table, (view,), place=20)
 
-    Empty unless the preset is one for tuning.
+
+def tuning_table(results: Results, evaluation: str) -> pd.DataFrame:
+    """Return a row per value tried, in the preset's order; empty unless the preset is for tuning.
+
+    Columns: block, method (the entry of methods.yaml), JF (fraction of 1, mean over objects and
+    seeds; NaN where a cell is missing), `default` (whether it is the block's reference), `best`.
     """
     if not results.preset.get("tuning"):
         return pd.DataFrame()
@@ -32,26 +49,33 @@ def tuning_table(results: Results, evaluation: str) -> pd.DataFrame:
 
 
 def _block(results: Results, block: str, methods: dict[str, list[str]]) -> list[dict[str, object]]:
-    default, means = results.preset["references"][block], {}
+    default = results.preset["references"][block]
+    means: dict[str, float] = {}
     for method, keys in methods.items():
         rows = results.objects[results.objects["key"].isin(keys)]
         means[method] = math.nan if set(keys) & set(results.missing) else float(rows["JF"].mean())
     best = None
     if not any(math.isnan(mean) for mean in means.values()):
         best = max(means, key=lambda method: (means[method], method == default))
-    facts = [{"block": block, "method": method, "JF": mean} for method, mean in means.items()]
     return [
-        row | {"default": row["method"] == default, "best": row["method"] == best} for row in facts
+        {
+            "block": block,
+            "method": method,
+            "JF": mean,
+            "default": method == default,
+            "best": method == best,
+        }
+        for method, mean in means.items()
     ]
 
 
 def tuning_view(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table as people read it: a row a method, its values with their scores in percent, and the best of them."""
+    """Return the table as people read it: a row per method, values with scores, and the best."""
     view = {}
     for block, group in table.groupby("block", sort=False):
         texts = [
             f"{row.method} {'missing' if math.isnan(row.JF) else f'{100 * row.JF:.1f}'}"
-            for row in group.itertuples()
+            for row in rows_of(group)
         ]
         chosen = group.loc[group["best"], "method"]
         default = group.loc[group["default"], "JF"]

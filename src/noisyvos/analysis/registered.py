@@ -1,8 +1,9 @@
-"""The hypotheses that were written down before any run: what each says, and which cells it needs.
+"""The hypotheses registered before any run: what each claims, and which cells it needs.
 
-Each is one weighted sum of scores over cells that share training set, network, schedule and seed. The names of methods
-and of label noise are those of the hypothesis and are never replaced by others. What the texts leave open is fixed here
-and named "ours": which levels count, that methods and conditions are averaged with equal weights, and the test of H3.
+Each is a weighted sum of scores over cells that share training set, network, schedule and seed.
+Methods and label noises are those that the hypothesis names; no other cell replaces them. The
+registered texts leave three choices open, which we fix here: which levels count, equal weights
+for methods and conditions, and the test of H3.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from noisyvos.analysis.sweeps import slope_weights
+from noisyvos.analysis.statistics.multiple import slope_weights
 
 KINDS = ("dilate", "erode", "mix")
 BIASED = ("dilate", "erode")
@@ -24,7 +25,7 @@ MEANING = {"clean": ("clean", 1.0)} | {
     for kind in KINDS
     for level in LEVELS
     for how in ("", "_persistent")
-}  # what labels of a name must be: kind, mean IoU
+}  # the kind and mean IoU that labels of a name must have
 
 Place = tuple[str, str]  # (label noise, method)
 Weights = dict[Place, float]
@@ -33,7 +34,10 @@ _PER = 0.1  # of IoU, the unit of a slope
 
 @dataclass(frozen=True)
 class Contrast:
-    """A weighted sum of cells in J&F points. `weigh` may depend on the noise (1 - achieved IoU) by label noise."""
+    """A weighted sum of cells in J&F points.
+
+    weigh: returns the weights from the noise, 1 - achieved IoU, of each label noise.
+    """
 
     text: str
     places: tuple[Place, ...]
@@ -43,9 +47,9 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A registered claim: the `main` contrast is above 0, or with `at_most` it is no more than that many points above 0.
+    """A registered claim: the `main` contrast is above 0, or at most `at_most` points above 0.
 
-    beside: contrasts that are printed with it and carry no verdict.
+    beside: contrasts that are printed with it and get no verdict.
     """
 
     name: str
@@ -61,7 +65,7 @@ class Hypothesis:
 
 
 def difference(text: str, first: tuple[str, ...], second: str, noises: tuple[str, ...]) -> Contrast:
-    """Return the mean over methods `first` and over noises of their difference to method `second`."""
+    """Return the mean difference of methods `first` to method `second` over noises."""
     share = 1 / (len(first) * len(noises))
     weights: Weights = {(noise, method): share for noise in noises for method in first}
     weights |= {(noise, second): -share * len(first) for noise in noises}
@@ -69,7 +73,7 @@ def difference(text: str, first: tuple[str, ...], second: str, noises: tuple[str
 
 
 def interaction(text: str, methods: tuple[str, str], noises: tuple[str, str]) -> Contrast:
-    """Return the difference of two differences: of the methods at the first noise less that at the second."""
+    """Return the difference of the methods at the first noise less that at the second noise."""
     (first, second), (here, there) = methods, noises
     weights: Weights = {
         (here, first): 1.0,
@@ -81,7 +85,10 @@ def interaction(text: str, methods: tuple[str, str], noises: tuple[str, str]) ->
 
 
 def slope(text: str, methods: tuple[str, str], noises: tuple[str, ...]) -> Contrast:
-    """Return the least-squares slope of the methods' difference on the noise that labels really had, in points for each 0.1 of IoU."""
+    """Return the least-squares slope of the methods' difference on the achieved noise.
+
+    Its unit is points for each 0.1 of IoU that labels lose.
+    """
     places = tuple((noise, method) for noise in noises for method in methods)
 
     def weigh(achieved: Mapping[str, float]) -> Weights:
@@ -96,7 +103,10 @@ def slope(text: str, methods: tuple[str, str], noises: tuple[str, ...]) -> Contr
 
 
 def change(text: str, methods: tuple[str, ...], pairs: tuple[tuple[str, str], ...]) -> Contrast:
-    """Return the mean over methods and pairs of label noises of the score under the first less that under the second."""
+    """Return the score under the first noise of a pair less that under the second.
+
+    It is averaged over methods and pairs.
+    """
     share = 1 / (len(methods) * len(pairs))
     weights: Weights = {}
     for method in methods:
@@ -144,7 +154,8 @@ HYPOTHESES = (
     ),
     Hypothesis(
         "H3",
-        "pixelwise robust losses (gce, sce, apl) do not beat ce_plain under biased noise (dilate, erode); they may under mix",
+        "pixelwise robust losses (gce, sce, apl) do not beat ce_plain under biased noise "
+        "(dilate, erode); they may under mix",
         difference(
             "mean of gce, sce, apl − ce_plain, dilate and erode",
             _ROBUST,
@@ -172,7 +183,8 @@ HYPOTHESES = (
     ),
     Hypothesis(
         "H4",
-        "ce_plain − xmem (they differ only in mining) grows as labels get worse: mining amplifies noise",
+        "ce_plain − xmem (they differ only in mining) grows as labels get worse: "
+        "mining amplifies noise",
         slope(
             "slope of ce_plain − xmem on lost IoU, clean and all levels of dilate, erode, mix",
             ("ce_plain", "xmem"),
@@ -191,7 +203,8 @@ HYPOTHESES = (
         "H5",
         "persistent noise hurts more than noise drawn anew in every frame, at equal IoU 0.7",
         change(
-            "score under independent less under persistent noise, mean of xmem, coteach, smart_unit",
+            "score under independent less under persistent noise, "
+            "mean of xmem, coteach, smart_unit",
             ("xmem", "coteach", "smart_unit"),
             tuple((f"{kind}70", f"{kind}70_persistent") for kind in KINDS),
         ),

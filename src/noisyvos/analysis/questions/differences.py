@@ -1,58 +1,84 @@
-"""The table of paired differences: every method minus the reference method, condition by condition, family by family."""
+"""Paired differences: every method minus the reference method, by condition and family."""
 
 import math
+from typing import Any
 
 import pandas as pd
 
-from noisyvos.analysis.families import Family, Scores
-from noisyvos.analysis.statistics.intervals import Interval
-from noisyvos.analysis.statistics.paired import MARGIN, compare, holm, paired_differences
-from noisyvos.analysis.statistics.resampling import MOST_FOR_EXACT, REPLICATES
+from noisyvos.analysis.comparison import QUESTIONS, Comparison, View
+from noisyvos.analysis.families import FEW_SEEDS, ScoreTables, TestFamily, several
+from noisyvos.analysis.results import rows_of
+from noisyvos.analysis.statistics.intervals import REPLICATES, Interval
+from noisyvos.analysis.statistics.multiple import holm
+from noisyvos.analysis.statistics.paired import (
+    MARGIN,
+    MOST_FOR_EXACT,
+    compare,
+    paired_differences,
+)
 
-_FEW_SEEDS = 5  # below, resampling seeds shows too little of their spread
 _LEVEL = 0.05
 _NUMBERS = (
     "difference",
     *(f"{prefix}{side}" for prefix in ("", "sequences_", "seeds_") for side in ("low", "high")),
 )
 _P_VALUES = ("p_sign_flip", "p_holm", "p_wilcoxon", "p_equivalence")
+_CAPTION = "difference in J&F points to the reference method, 95 % interval over videos and seeds"
+_NOTE = (
+    "Each method is compared with the reference on the same objects, labels and seeds, so the "
+    "difficulty of a video cancels. The interval resamples both videos and seeds (two-way "
+    "bootstrap). p flips the sign of whole videos (permutation test) and treats the trained "
+    "networks as fixed: it can be small even if other seeds would reverse the result. p (Holm) is "
+    "adjusted for the number of comparisons in the block. A difference is shown only if the "
+    "interval excludes 0."
+)
 
 
-def difference_table(scores: Scores) -> pd.DataFrame:
-    """Return a row per (block, setting, noise, method) with the difference to the reference method in J&F points.
+@QUESTIONS.register("differences")
+def comparison(scores: ScoreTables) -> Comparison | None:
+    """Return the paired differences; None where every block has a single method."""
+    table = difference_table(scores)
+    if not len(table):
+        return None
+    notes = (_NOTE, *difference_notes(table))
+    view = View(scores.heading(_CAPTION), difference_view(table), notes)
+    return Comparison("Paired differences", table, (view,), place=30)
 
-    `low`, `high` bound the two-way 95 % interval (seeds and sequences resampled), `sequences_*` and `seeds_*` those over one
-    of the two alone; NaN where a cell is missing, and in all p values of a family with more than 5 % of its cells missing.
+
+def difference_table(scores: ScoreTables) -> pd.DataFrame:
+    """Return a row per (block, setting, noise, method): its difference to the reference, in points.
+
+    `low`, `high` bound the two-way 95 % interval (seeds and sequences resampled); `sequences_*`
+    and `seeds_*` resample one of the two. They are NaN where a cell is missing. p values are NaN
+    in a family with more than 5 % of its cells missing.
     """
     tables = [_family_table(family, scores) for family in scores.families]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def _family_table(family: Family, scores: Scores) -> pd.DataFrame:
+def _family_table(family: TestFamily, scores: ScoreTables) -> pd.DataFrame:
     rows = []
     for setting, noise in family.conditions:
         for method in family.methods:
             if (setting, noise, method) in family.planned:
-                facts = {
-                    "block": family.block,
-                    "dataset": setting.dataset,
-                    "model": setting.model,
-                    "schedule": setting.schedule,
-                }
-                facts |= {"noise": noise, "method": method, "reference": family.reference}
+                facts = {"block": family.block, **setting.facts, "noise": noise, "method": method}
                 planned = len(family.planned[setting, noise, method])
                 pair = (
                     scores.get(setting, noise, method),
                     scores.get(setting, noise, family.reference),
                 )
-                rows.append(facts | {"planned_seeds": planned} | _compared(*pair))
+                rows.append(
+                    facts
+                    | {"reference": family.reference, "planned_seeds": planned}
+                    | _compared(*pair)
+                )
     table = pd.DataFrame(rows)
     if rows:
         table["p_holm"] = holm(table["p_sign_flip"])
         if not family.prints_p:
             table[list(_P_VALUES)] = math.nan
         table["missing_share"] = family.missing_share
-        table["verdict"] = [verdict(row) for row in table.itertuples()]
+        table["verdict"] = [verdict(row) for row in rows_of(table)]
     return table
 
 
@@ -78,8 +104,8 @@ def _compared(first: pd.DataFrame | None, second: pd.DataFrame | None) -> dict[s
     }
 
 
-def verdict(row: object) -> str:
-    """Return what a row of the difference table allows to say; a difference is shown only if the two-way interval leaves out 0."""
+def verdict(row: Any) -> str:
+    """Return the conclusion that a row allows; it needs a two-way interval that excludes 0."""
     if math.isnan(row.difference):
         return "missing"
     if Interval(row.difference, row.low, row.high).covers(0):
@@ -90,19 +116,17 @@ def verdict(row: object) -> str:
 
 
 def difference_view(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the difference table as people read it: a row a comparison."""
-    parts = [
-        name for name in ("block", "dataset", "model", "schedule") if table[name].nunique() > 1
-    ]
+    """Return the table as people read it: a row per comparison."""
+    parts = several(table, ("block", "dataset", "model", "schedule"))
     view = table[[*parts, "noise"]].copy()
     view["comparison"] = table["method"] + " − " + table["reference"]
     missing = table["difference"].isna()
     view["J&F points [95 %]"] = [
-        Interval(row.difference, row.low, row.high).text() for row in table.itertuples()
+        Interval(row.difference, row.low, row.high).text() for row in rows_of(table)
     ]
     view["seeds"] = [
         f"{row.seeds}" if row.seeds == row.planned_seeds else f"{row.seeds} of {row.planned_seeds}"
-        for row in table.itertuples()
+        for row in rows_of(table)
     ]
     for column, title in (("p_sign_flip", "p"), ("p_holm", "p (Holm)")):
         view[title] = [
@@ -117,15 +141,16 @@ def difference_view(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def difference_notes(table: pd.DataFrame) -> list[str]:
-    """Return what a reader must know of this very table: few seeds, few videos, missing cells."""
+    """Return the limits of this table: few seeds, few videos, missing cells."""
     present = table[table["seeds"] > 0]
     notes = []
     if len(present):
         fewest, most = int(present["seeds"].min()), int(present["seeds"].max())
-        if fewest < _FEW_SEEDS:
+        if fewest < FEW_SEEDS:
             count = f"{fewest}" if fewest == most else f"{fewest} to {most}"
             notes.append(
-                f"Seeds: {count}. With fewer than {_FEW_SEEDS} the intervals are anti-conservative (too narrow) in seeds"
+                f"Seeds: {count}. With fewer than {FEW_SEEDS} the intervals are anti-conservative "
+                "(too narrow) in seeds"
                 + ("; with one they cover the choice of videos only." if fewest == 1 else ".")
             )
         sequences = int(present["sequences"].min())
@@ -133,7 +158,8 @@ def difference_notes(table: pd.DataFrame) -> list[str]:
         largest = int(present.groupby("block").size().max())
         adjusted = min(1.0, least * largest)
         notes.append(
-            f"The smallest p that {sequences} videos allow is {least:.2g}; after Holm over {largest} comparisons it is {adjusted:.2g}."
+            f"The smallest possible p with {sequences} videos is {least:.2g}; after Holm over "
+            f"{largest} comparisons it is {adjusted:.2g}."
         )
     for block, group in table.groupby("block", sort=False):
         share = group["missing_share"].iloc[0]

@@ -1,0 +1,333 @@
+"""Figures from numbers: J&F against achieved noise, training loss, and diagnostics of training."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+from noisyvos.analysis.results import Results, sweep_name
+from noisyvos.analysis.statistics.intervals import sequence_interval
+from noisyvos.io.atomic import atomic_file
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+# colour-blind readers can tell these apart
+COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#000000",
+    "#8c6d31",
+)
+MARKERS = "osD^vPX*"
+_GREY = "0.35"
+_MOST_COLUMNS = 4
+plt.rcParams.update(
+    {
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "svg.hashsalt": "noisyvos",
+        "figure.dpi": 110,
+    }
+)
+
+
+def save(figure: Figure, path: Path, dots: int = 150) -> None:
+    """Write a figure as PNG with `dots` per inch and no date, so that its bytes repeat."""
+    with atomic_file(path) as temporary:
+        figure.savefig(
+            temporary, format="png", dpi=dots, bbox_inches="tight", metadata={"Software": None}
+        )
+    plt.close(figure)
+
+
+def colour(index: int) -> str:
+    """Return the colour of the method with this index in the grid's order."""
+    return COLOURS[index % len(COLOURS)]
+
+
+def noise_curves(results: Results, evaluation: str) -> Figure:
+    """Return one panel per sweep: mean J&F in percent against 1 - achieved IoU, a line per method.
+
+    Bands are 95 % intervals over videos.
+    """
+    trained = results.trained(evaluation, own_labels=True)
+    trained = trained.assign(
+        sweep=[sweep_name(*names) for names in zip(trained["noise"], trained["kind"])]
+    )
+    sweeps = [sweep for sweep in dict.fromkeys(trained["sweep"]) if sweep != "clean"] or ["clean"]
+    figure, axes = plt.subplots(
+        1, len(sweeps), figsize=(3.4 * len(sweeps) + 0.6, 3.4), sharey=True, squeeze=False
+    )
+    for axis, sweep in zip(axes[0], sweeps):
+        for index, method in enumerate(dict.fromkeys(trained["method"])):
+            cells = trained[(trained["method"] == method) & trained["sweep"].isin([sweep, "clean"])]
+            _noise_curve(axis, cells, index, method)
+        for style, (label, rows) in zip(("--", ":"), results.baselines(evaluation).items()):
+            axis.axhline(
+                100 * sequence_interval(rows).mean,
+                color=_GREY,
+                linestyle=style,
+                linewidth=1.1,
+                label=label,
+            )
+        axis.set_title(sweep)
+        axis.set_xlabel("label noise: 1 − achieved mean IoU (%)")
+        axis.grid(axis="y", color="0.9", linewidth=0.6)
+    axes[0][0].set_ylabel("J&F (%)")
+    axes[0][-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
+    figure.suptitle(
+        results.heading(f"Segmentation quality against label noise on {evaluation}"), y=1.03
+    )
+    return figure
+
+
+def _noise_curve(axis: Axes, cells: pd.DataFrame, index: int, method: str) -> None:
+    points = []
+    for _, group in cells.groupby("noise", sort=False):
+        interval = sequence_interval(group)
+        points.append(
+            (
+                100 * (1 - group["q_achieved"].mean()),
+                100 * interval.mean,
+                100 * interval.low,
+                100 * interval.high,
+            )
+        )
+    x, mean, low, high = np.array(sorted(points)).T
+    axis.plot(
+        x,
+        mean,
+        marker=MARKERS[index % len(MARKERS)],
+        color=colour(index),
+        label=method,
+        linewidth=1.6,
+        markersize=4.5,
+    )
+    axis.fill_between(x, low, high, color=colour(index), alpha=0.13, linewidth=0)
+
+
+def _methods(results: Results) -> list[str]:
+    """Return the methods in the grid's order."""
+    return list(dict.fromkeys(cell["method"] for cell in results.train_cells.values()))
+
+
+def _curves(results: Results, noise: str, method: str) -> list[pd.DataFrame]:
+    """Return the training curves of one (noise, method), one per seed, without missing ones."""
+    found = (
+        results.curve(key)
+        for key, cell in results.train_cells.items()
+        if (cell["noise"], cell["method"]) == (noise, method)
+    )
+    return [curve for curve in found if curve is not None]
+
+
+def training_curves(results: Results) -> Figure:
+    """Return one panel per noise setting with the training loss of each method over iterations.
+
+    The loss is a mean over seeds and a moving average over a twentieth of the training.
+    """
+    noises = results.noises
+    columns = min(_MOST_COLUMNS, len(noises))
+    rows = -(-len(noises) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(3.0 * columns, 2.4 * rows), sharex=True, squeeze=False
+    )
+    for axis in axes.flat[len(noises) :]:
+        axis.set_visible(False)
+    for axis, noise in zip(axes.flat, noises):
+        for index, method in enumerate(_methods(results)):
+            curves = _curves(results, noise, method)
+            if not curves:
+                continue
+            length = min(len(curve) for curve in curves)
+            total = np.mean([curve["loss"].to_numpy()[:length] for curve in curves], axis=0)
+            window = max(1, length // 20)
+            smooth = np.convolve(total, np.ones(window) / window, mode="valid")
+            axis.plot(
+                curves[0]["iteration"].to_numpy()[window - 1 : length],
+                smooth,
+                color=colour(index),
+                label=method,
+                linewidth=1.1,
+            )
+        axis.set_title(noise)
+    axes.flat[0].set_ylabel("training loss")
+    axes.flat[len(noises) - 1].legend(frameon=False, fontsize=7)
+    figure.suptitle(
+        results.heading("Training loss (losses of different methods are on different scales)")
+    )
+    figure.tight_layout()
+    return figure
+
+
+def memorisation(results: Results) -> Figure | None:
+    """Return the shares of wrongly labelled pixels predicted as labelled, as true, or otherwise.
+
+    None without any wrong label.
+    """
+    return _diagnosis(
+        results,
+        {"memorised": ("-", ""), "corrected": ("--", ""), "other": (":", "")},
+        "share of wrongly labelled pixels",
+        "What becomes of wrong labels in training",
+    )
+
+
+def directions(results: Results) -> Figure | None:
+    """Return the shares memorised and corrected by the direction of the error; None without any."""
+    return _diagnosis(
+        results,
+        {
+            "memorised_fg_bg": ("-", "object called background: memorised"),
+            "corrected_fg_bg": ("--", "object called background: corrected"),
+            "memorised_bg_fg": ("-.", "background called object: memorised"),
+            "corrected_bg_fg": (":", "background called object: corrected"),
+        },
+        "share of such pixels",
+        "What becomes of wrong labels, by the direction of the error",
+    )
+
+
+def hard_pixels(results: Results) -> Figure | None:
+    """Return the share of wrong labels among the hardest pixels, those kept, and all pixels.
+
+    Kept pixels are those that two networks select for their small losses. None without any.
+    """
+    return _diagnosis(
+        results,
+        {
+            "mislabelled_top": ("-", "among those mined"),
+            "mislabelled_kept": ("--", "among those two networks keep"),
+            "mislabelled": (":", "among all pixels"),
+        },
+        "share of wrong labels",
+        "Wrong labels among the pixels that are learned from",
+    )
+
+
+def teacher(results: Results) -> Figure | None:
+    """Return the mean IoU of the teacher's objects with clean and given labels, and SMART's sigma.
+
+    None if no method has a teacher.
+    """
+    return _diagnosis(
+        results,
+        {
+            "teacher_iou_clean": ("-", "IoU with clean labels"),
+            "teacher_iou_given": ("--", "IoU with given labels"),
+            "sigma": (":", "sigma, trust in given labels"),
+        },
+        "overlap of the teacher",
+        "Teacher against labels",
+    )
+
+
+DIAGNOSES: dict[str, Callable[[Results], Figure | None]] = {
+    "memorisation": memorisation,
+    "memorisation-directions": directions,
+    "hard-pixels": hard_pixels,
+    "teacher": teacher,
+}
+
+
+def mean_curves(
+    results: Results, noise: str, method: str, columns: Iterable[str]
+) -> pd.DataFrame | None:
+    """Return the mean of some columns over the seeds of one (noise, method), by iteration.
+
+    A value that no seed has at an iteration is NaN there: some frames have no pixel of a kind.
+    None if no training has any of the columns.
+    """
+    curves = _curves(results, noise, method)
+    present = [column for column in columns if any(column in curve for curve in curves)]
+    if not present:
+        return None
+    rows = pd.concat(curve.reindex(columns=["iteration", *present]) for curve in curves).dropna(
+        how="all", subset=present
+    )
+    return rows.groupby("iteration").mean() if len(rows) else None
+
+
+def _diagnosis(
+    results: Results, columns: Mapping[str, tuple[Any, str]], axis_label: str, title: str
+) -> Figure | None:
+    """Return one panel per noise setting: a colour per method, a line style per column.
+
+    columns: line style and label of each column of the training curve.
+    """
+    methods = _methods(results)
+    panels: dict[str, dict[str, pd.DataFrame]] = {}
+    for noise in results.noises:
+        curves = {
+            method: curve
+            for method in methods
+            if (curve := mean_curves(results, noise, method, columns)) is not None
+        }
+        if any((curve > 0).any(axis=None) for curve in curves.values()):
+            panels[noise] = curves
+    if not panels:
+        return None
+    figure, axes = _panels(len(panels))
+    for axis, (noise, curves) in zip(axes.flat, panels.items()):
+        for method, curve in curves.items():
+            for column, (style, _) in columns.items():
+                known = curve[column].dropna() if column in curve else pd.Series(dtype=float)
+                if len(known):
+                    axis.plot(
+                        known.index.to_numpy(),
+                        known.to_numpy(),
+                        color=colour(methods.index(method)),
+                        linestyle=style,
+                        linewidth=1.4,
+                    )
+        axis.set_title(noise)
+        axis.grid(axis="y", color="0.9", linewidth=0.6)
+    # after drawing: a limit set earlier would no longer follow the data
+    axes.flat[0].set_ylim(bottom=0)
+    for axis in axes[:, 0]:
+        axis.set_ylabel(axis_label)
+    for axis in axes.flat[max(0, len(panels) - axes.shape[1]) : len(panels)]:
+        axis.set_xlabel("iteration")
+        axis.tick_params(labelbottom=True)
+    shown = [method for method in methods if any(method in curves for curves in panels.values())]
+    handles = [
+        Line2D([], [], color=colour(methods.index(method)), label=method) for method in shown
+    ]
+    handles += [
+        Line2D([], [], color=_GREY, linestyle=style, label=label or column)
+        for column, (style, label) in columns.items()
+    ]
+    figure.suptitle(results.heading(title))
+    figure.tight_layout()
+    figure.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    return figure
+
+
+def _panels(count: int) -> tuple[Figure, np.ndarray]:
+    """Return a figure with `count` visible panels in a grid of up to four columns."""
+    columns = count if count <= 3 else min(_MOST_COLUMNS, math.ceil(math.sqrt(count)))
+    rows = -(-count // columns)
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(3.2 * columns + 1.2, 2.7 * rows),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    for axis in axes.flat[count:]:
+        axis.set_visible(False)
+    return figure, axes
