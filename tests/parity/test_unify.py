@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from noisyvos.datasets.unify import SETS
+from noisyvos.datasets.stills import SETS
 from noisyvos.stages import unify
 
 

@@ -1,1 +1,1 @@
-"""Datasets: one module per on-disk form; each converts raw files to the layout of `layout.py`."""
+"""Datasets: conversion of raw files to the layout of `layout.py`, and sampling from it."""

@@ -1,4 +1,4 @@
-"""The registry of dataset kinds: what turns a folder of raw files into the layout that all stages read."""
+"""The registry of dataset kinds: what turns a folder of raw files into the layout of all stages."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ MIX_PARTS = 4  # most datasets in a mix: dvc.yaml lists its dependencies one by 
 
 
 class DatasetSettings(Settings):
-    """What every kind of dataset that is made of a source takes."""
+    """Settings of every kind of dataset that is made of one source."""
 
     makes: ClassVar[str] = "video"  # or "images"; what stages can do with it
 
@@ -21,13 +21,17 @@ class DatasetSettings(Settings):
     size: int | None = Field(
         None,
         ge=8,
-        description="Shorter side in pixels to reduce to; nothing is ever enlarged. None links the files.",
+        description="Shorter side in pixels to reduce to; nothing is enlarged. "
+        "None links the files.",
     )
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """One run of a kind's `convert(job, settings) -> str`: read `raw`, fill the empty folder `out`, say what was made."""
+    """One run of a kind's `convert(job, settings) -> str`.
+
+    It reads `raw`, fills the empty folder `out`, and returns a sentence on what it made.
+    """
 
     name: str
     raw: Path

@@ -1,20 +1,19 @@
-"""Reading a whole dataset once and saying what is in it and what is wrong with it."""
+"""Reading a whole dataset once: what is in it, and what is wrong with it."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from noisyvos.datasets.kinds.folder import FolderSettings, resolution_folders
+from noisyvos.datasets.coco_format import decode_rle
 from noisyvos.datasets.layout import VideoDataset
-from noisyvos.datasets.rle import decode_rle
+from noisyvos.datasets.splits import resolution_folders
 from noisyvos.errors import UserError
-from noisyvos.io.files import image_files
+from noisyvos.io.files import folders_in, image_files, mask_files
 from noisyvos.io.images import checked_size
-from noisyvos.io.masks import VOID, decode_mask
+from noisyvos.io.masks import INDEX_MODES, VOID, open_mask
+from noisyvos.io.text import read_json
 from noisyvos.parallel import ordered_map
 
 # what makes a dataset unusable, and what is only worth knowing
@@ -48,7 +47,10 @@ class Problem:
 
 @dataclass
 class Findings:
-    """Counts by name and problems of a whole dataset; `source` and `split` say which published counts apply."""
+    """Counts by name and problems of a whole dataset.
+
+    `source` and `split` tell which published counts apply.
+    """
 
     name: str
     counts: dict[str, int]
@@ -56,19 +58,18 @@ class Findings:
     source: str | None = None
     split: str | None = None
     reduced: bool = False  # small objects may be lost
-    folders: dict[str, int] = field(
-        default_factory=dict
-    )  # images of each folder of a collection of still images
+    # images of each folder of a collection of still images
+    folders: dict[str, int] = field(default_factory=dict)
 
     @property
     def usable(self) -> bool:
-        """Whether nothing was found that stands in the way of using the dataset."""
+        """Whether nothing fatal was found."""
         return not any(PROBLEMS[problem.what] for problem in self.problems)
 
 
 @dataclass(frozen=True)
 class _Video:
-    """A video to read: its files; size and ids are those of meta.json, or None where there is none."""
+    """A video to read: its files; size and ids are those of meta.json, None without one."""
 
     name: str
     frames: tuple[Path, ...]
@@ -89,10 +90,13 @@ class _Facts:
 
 
 def check_dataset(root: Path, workers: int = 1) -> Findings:
-    """Read every image and mask of a converted dataset, or of a DAVIS-style folder, once; UserError if `root` is neither."""
+    """Read every image and mask of a converted dataset or a DAVIS-style folder once.
+
+    UserError if `root` is neither.
+    """
     meta = root / "meta.json"
     if meta.is_file():
-        kind = json.loads(meta.read_text(encoding="utf-8")).get("kind")
+        kind = read_json(meta).get("kind")
         if kind == "video":
             return _check_converted(root, workers)
         if kind == "images":
@@ -103,7 +107,8 @@ def check_dataset(root: Path, workers: int = 1) -> Findings:
     if (root / "JPEGImages").is_dir():
         return _check_folder(root, workers)
     raise UserError(
-        f"{root}: neither a converted dataset (no meta.json) nor a DAVIS-style folder (no JPEGImages/)."
+        f"{root}: neither a converted dataset (no meta.json) "
+        "nor a DAVIS-style folder (no JPEGImages/)."
     )
 
 
@@ -134,11 +139,8 @@ def _check_converted(root: Path, workers: int) -> Findings:
     }
     if categories:
         findings.counts["categories"] = len(categories)
-    if not settings.keys() & {
-        "sequences",
-        "exclude",
-        "holdout",
-    }:  # a part of a split has no published counts
+    if not settings.keys() & {"sequences", "exclude", "holdout"}:
+        # a part of a split has no published counts
         findings.source, findings.split = (
             settings.get("source"),
             data.meta.get("split", settings.get("split")),
@@ -148,17 +150,11 @@ def _check_converted(root: Path, workers: int) -> Findings:
 
 
 def _check_folder(root: Path, workers: int) -> Findings:
-    frames, masks = resolution_folders(root, FolderSettings(source="none"))
+    frames, masks = resolution_folders(root)
     videos = []
-    for folder in sorted(
-        path for path in frames.iterdir() if path.is_dir() and not path.name.startswith(".")
-    ):
-        own = sorted(
-            path for path in (masks / folder.name).glob("*.png") if not path.name.startswith(".")
-        )
-        videos.append(
-            _Video(folder.name, tuple(image_files(folder).values()), tuple(own), None, None)
-        )
+    for folder in folders_in(frames):
+        own = tuple(mask_files(masks / folder.name).values())
+        videos.append(_Video(folder.name, tuple(image_files(folder).values()), own, None, None))
     return _read_videos(root.name, videos, workers)
 
 
@@ -184,7 +180,7 @@ def _read_video(video: _Video) -> _Facts:
     for path in video.frames:
         found = _image_size(path, problems)
         size = size or found
-        if found and found != size:
+        if found and size and found != size:
             problems.append(
                 Problem("size mismatch", f"{path} is {_text(found)}, its sequence {_text(size)}")
             )
@@ -243,17 +239,16 @@ def _image_size(path: Path, problems: list[Problem]) -> tuple[int, int] | None:
 
 def _read_mask(path: Path, problems: list[Problem]) -> np.ndarray | None:
     try:
-        with Image.open(path) as image:
-            mode = image.mode
-        if mode not in ("P", "L", "1"):
+        stored = open_mask(path)
+        if stored.mode not in INDEX_MODES:
             problems.append(Problem("mask of colours (RGB), not of indices", str(path)))
             return None
-        if mode != "P":
+        if stored.mode != "P":
             problems.append(Problem("grey, not palette, PNG", str(path)))
-        return decode_mask(path)
+        return stored.values.astype(np.uint8, copy=False)
     except FileNotFoundError:
         problems.append(Problem("missing mask", str(path)))
-    except (UserError, OSError, SyntaxError):
+    except UserError:
         problems.append(Problem("unreadable mask", str(path)))
     return None
 
@@ -263,8 +258,8 @@ def _text(size: Iterable[int]) -> str:
 
 
 def _check_images(root: Path, workers: int) -> Findings:
-    meta = json.loads((root / "meta.json").read_text(encoding="utf-8"))
-    content = json.loads((root / "instances.json").read_text(encoding="utf-8"))
+    meta = read_json(root / "meta.json")
+    content = read_json(root / "instances.json")
     by_image: dict[int, list[dict]] = {image["id"]: [] for image in content["images"]}
     for entry in content["annotations"]:
         by_image[entry["image_id"]].append(entry)

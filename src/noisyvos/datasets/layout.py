@@ -5,11 +5,11 @@ A video dataset:            An image dataset:
     masks/<seq>/<frame>.png     instances.json      (COCO format)
     meta.json                   meta.json
 
-`meta.json` is written last: a folder without it is unfinished. Frames may be links. A mask may exist for only some
-frames of a video, and an object may appear first in a later mask. A sequence name may hold a slash (<source>/<video>).
+`meta.json` is written last: a folder without it is unfinished. Frames may be links. Only some
+frames of a video may have a mask, and an object may first appear in a later mask. A sequence name
+may contain a slash.
 """
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +21,12 @@ from noisyvos.errors import UserError
 from noisyvos.io.atomic import write_json
 from noisyvos.io.images import read_frame
 from noisyvos.io.masks import MaskCollection
+from noisyvos.io.text import read_json
 
 
 @dataclass(frozen=True)
 class Sequence:
-    """One video: frame names in time order, the frames that have a mask, the size and the object ids of those masks."""
+    """One video: frame names in time order, which of them have a mask, size and object ids."""
 
     name: str
     frames: tuple[str, ...]
@@ -34,16 +35,18 @@ class Sequence:
     objects: tuple[int, ...]  # every id that occurs in a mask, ascending, without void
     suffix: str = ".jpg"  # of the frame files
     required: tuple[str, ...] | None = None  # frames whose results a benchmark asks for; None: all
-    appears: dict[int, str] | None = (
-        None  # first frame of each object, recorded where a benchmark gives objects one by one
-    )
+    # first frame of each object, recorded if a benchmark gives objects one by one
+    appears: dict[int, str] | None = None
     origin: tuple[str, str] | None = None  # in a mix: the dataset it is part of and its name there
     repeat: int = 1  # how often it counts in an epoch of training
     jump_divisor: int = 1  # what the largest frame gap of a schedule is divided by
 
 
 class VideoDataset:
-    """Read access to a converted video dataset; `masks` may be replaced by any other mask collection (noisy labels)."""
+    """Read access to a converted video dataset.
+
+    `masks` may name another mask collection, such as one of noisy labels.
+    """
 
     def __init__(self, root: str | Path, masks: str | Path | None = None) -> None:
         self.root = Path(root)
@@ -78,7 +81,7 @@ class VideoDataset:
         }
 
     def origin(self, sequence: str) -> tuple[str, str]:
-        """Return the dataset and the name that a sequence had before it was mixed with others; its own otherwise."""
+        """Return the dataset and the name that a sequence had before it became part of a mix."""
         return self.sequences[sequence].origin or (
             str(self.meta.get("name", self.root.name)),
             sequence,
@@ -98,13 +101,17 @@ class VideoDataset:
         size = self.sequences[sequence].size
         if mask.shape != size:
             raise UserError(
-                f"{self.masks_path}: {sequence}/{frame}.png is {mask.shape}, its frames are {size} (height, width)."
+                f"{self.masks_path}: {sequence}/{frame}.png is {mask.shape}, "
+                f"its frames are {size} (height, width)."
             )
         return mask
 
 
 def write_video_meta(root: str | Path, name: str, sequences: list[Sequence], **extra: Any) -> None:
-    """Seal a video dataset by writing its meta.json; `extra` holds facts on how it was made (no times, no paths)."""
+    """Complete a video dataset by writing its meta.json.
+
+    `extra` holds facts on how it was made, without times and paths.
+    """
     entries = {s.name: _entry(s) for s in sequences}
     write_json(
         Path(root) / "meta.json", {"kind": "video", "name": name, "sequences": entries, **extra}
@@ -129,13 +136,17 @@ def _entry(s: Sequence) -> dict[str, Any]:
 
 
 def read_meta(root: str | Path, kind: str, made_by: str = "convert") -> dict[str, Any]:
-    """Return meta.json of what stage `made_by` wrote; UserError if it is unfinished or of another kind than `kind`."""
+    """Return meta.json of what stage `made_by` wrote.
+
+    UserError if it is unfinished or of another kind than `kind`.
+    """
     path = Path(root) / "meta.json"
     if not path.is_file():
         raise UserError(
-            f"{root}: no meta.json here, so this is no output of `noisyvos {made_by}`, or one that did not end. Run it for this folder."
+            f"{root}: no meta.json here, so `noisyvos {made_by}` did not write this folder "
+            "or did not end. Run it for this folder."
         )
-    meta = json.loads(path.read_text(encoding="utf-8"))
+    meta: dict[str, Any] = read_json(path)
     if meta.get("kind") != kind:
         raise UserError(
             f"{root}: this dataset is of kind {meta.get('kind')!r}, but {kind!r} is needed here."

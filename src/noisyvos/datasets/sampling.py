@@ -1,7 +1,7 @@
-"""Which frames and which objects a training sample holds: pure functions of a random generator, no state, no torch.
+"""Which frames and which objects a training sample holds: pure functions of a random generator.
 
-Every draw is made from a generator keyed by what it is for (seed, data, iteration, index in the batch), so a batch is
-the same whether the run was resumed, and however many processes read ahead.
+The generator of each draw is keyed by its purpose (seed, data, iteration, index in the batch). So a
+batch is the same if a run is resumed, and for any number of prefetching processes.
 """
 
 from functools import lru_cache
@@ -18,9 +18,10 @@ def _order(count: int, seed: int, name: str, epoch: int) -> np.ndarray:
 
 
 def unit_at(position: int, count: int, *, seed: int, name: str, endless: bool = False) -> int:
-    """Return which of `count` videos (or clips) stands at `position` of an endless walk that shuffles anew every epoch.
+    """Return which of `count` videos (or clips) is at `position` of a walk shuffled every epoch.
 
-    With `endless`, epoch e walks over numbers e x count to (e + 1) x count - 1, so that none ever comes twice.
+    With `endless`, epoch e walks over the numbers e * count to (e + 1) * count - 1, so no number
+    ever comes twice.
     """
     epoch, place = divmod(position, count)
     return int(_order(count, seed, name, epoch)[place]) + (epoch * count if endless else 0)
@@ -29,15 +30,17 @@ def unit_at(position: int, count: int, *, seed: int, name: str, endless: bool = 
 def choose_frames(
     length: int, clip_length: int, max_jump: int, reverse: float, generator: np.random.Generator
 ) -> list[int]:
-    """Return `clip_length` distinct frame numbers of a video of `length` frames, in the order they are shown.
+    """Return `clip_length` distinct frame numbers below `length`, in the order they are shown.
 
-    Each frame lies within `max_jump` of some other chosen one (XMem's sampler, Cheng and Schwing 2022); the whole is
-    reversed with probability `reverse`. A video shorter than the clip raises ValueError.
+    Each frame is within `max_jump` of another chosen one (XMem's sampler, Cheng and Schwing 2022).
+    The order is reversed with probability `reverse`. A video shorter than the clip raises
+    ValueError.
     """
     if length < clip_length:
         raise ValueError(f"a video of {length} frames holds no clip of {clip_length}")
     first = int(generator.integers(length))
-    chosen, near = [first], set()
+    chosen = [first]
+    near: set[int] = set()
     while len(chosen) < clip_length:
         newest = chosen[-1]
         near.update(range(max(0, newest - max_jump), min(length, newest + max_jump + 1)))
@@ -51,10 +54,11 @@ def choose_frames(
 def choose_forward(
     length: int, clip_length: int, max_jump: int, reverse: float, generator: np.random.Generator
 ) -> list[int]:
-    """Return `clip_length` frame numbers in time order, each 1 to `max_jump` after the one before (STM's sampler, Oh et al. 2019).
+    """Return `clip_length` frame numbers in time order, each 1 to `max_jump` after the last.
 
-    The first is uniform among those that leave room for the rest; a later one is uniform between its predecessor and the
-    last that leaves room. Reversed with probability `reverse`. A video shorter than the clip raises ValueError.
+    The first is uniform among those that leave room for the rest; a later one is uniform between
+    its predecessor and the last that leaves room. The order is reversed with probability
+    `reverse`. A video shorter than the clip raises ValueError. STM's sampler (Oh et al. 2019).
     """
     if length < clip_length:
         raise ValueError(f"a video of {length} frames holds no clip of {clip_length}")
@@ -68,9 +72,10 @@ def choose_forward(
 def choose_any(
     length: int, clip_length: int, max_jump: int, reverse: float, generator: np.random.Generator
 ) -> list[int]:
-    """Return `clip_length` distinct frame numbers in random order, whatever lies between them (AFB-URR's sampler, Liang et al. 2020).
+    """Return `clip_length` distinct frame numbers in random order, however far apart.
 
-    `max_jump` and `reverse` play no part. A video shorter than the clip raises ValueError.
+    `max_jump` and `reverse` have no effect. A video shorter than the clip raises ValueError.
+    AFB-URR's sampler (Liang et al. 2020).
     """
     if length < clip_length:
         raise ValueError(f"a video of {length} frames holds no clip of {clip_length}")
@@ -80,9 +85,9 @@ def choose_any(
 def choose_still(
     length: int, clip_length: int, max_jump: int, reverse: float, generator: np.random.Generator
 ) -> list[int]:
-    """Return one frame number `clip_length` times: a still picture, which the augmentation sets in motion (RHMNet, arXiv 2303.14384).
+    """Return one frame number `clip_length` times; the augmentation moves the picture.
 
-    `max_jump` and `reverse` play no part.
+    `max_jump` and `reverse` have no effect. RHMNet's sampler (arXiv 2303.14384).
     """
     return [int(generator.integers(length))] * clip_length
 
@@ -101,15 +106,15 @@ def frames_needed(sampler: str, clip_length: int) -> int:
 
 
 def divided_jump(sampler: str, max_jump: int, divisor: int) -> int:
-    """Return the largest jump in a video of which only every `divisor`-th frame has a mask, at least 1.
+    """Return the largest jump, at least 1, in a video with a mask on every `divisor`-th frame only.
 
-    XMem divides the jump itself, STM the number of frames that may be skipped in between.
+    XMem divides the jump itself, STM the number of frames that may be skipped.
     """
     return max(1, max_jump // divisor) if sampler == "near" else 1 + (max_jump - 1) // divisor
 
 
 def usable_objects(mask: np.ndarray, min_area: int = 1) -> list[int]:
-    """Return the object ids with at least `min_area` pixels in an index mask (H, W) uint8, ascending; void is no object."""
+    """Return the object ids with at least `min_area` pixels in a mask (H, W) uint8, ascending."""
     areas = np.bincount(mask.ravel(), minlength=256)
     return [
         int(label) for label in np.flatnonzero(areas >= max(1, min_area)) if label not in (0, VOID)
@@ -117,10 +122,11 @@ def usable_objects(mask: np.ndarray, min_area: int = 1) -> list[int]:
 
 
 def lasting_objects(masks: np.ndarray) -> list[int]:
-    """Return the object ids of the first of T masks (T, H, W) that XMem trains on in BL30K, whose objects may be slivers.
+    """Return the object ids of the first of T masks (T, H, W) on which XMem trains in BL30K.
 
-    Kept are those of more than 100 pixels, unless they have at most 900 and grow to 400 or more in the next two masks
-    (Cheng and Schwing 2022, released training code).
+    Its objects may be slivers. Kept are those of more than 100 pixels, unless they have at most
+    900 and grow to 400 or more in the next two masks (Cheng and Schwing 2022, released training
+    code).
     """
     first, *following = (np.bincount(mask.ravel(), minlength=256) for mask in masks[:3])
     later = np.max(following, axis=0, initial=0) if following else np.zeros(256, np.int64)
@@ -129,14 +135,17 @@ def lasting_objects(masks: np.ndarray) -> list[int]:
 
 
 def choose_objects(labels: list[int], slots: int, generator: np.random.Generator) -> list[int]:
-    """Return at most `slots` of `labels`: all of them as they stand, or a random choice in random order."""
+    """Return at most `slots` of `labels`: all in order, or a random choice in random order."""
     if len(labels) <= slots:
         return labels
     return [labels[i] for i in generator.choice(len(labels), size=slots, replace=False)]
 
 
 def relabel(masks: np.ndarray, objects: list[int]) -> np.ndarray:
-    """Return masks of any shape, uint8, with `objects` numbered 1..n in their order; other objects become background, void stays."""
+    """Return masks of any shape, uint8, with `objects` numbered 1..n in their order.
+
+    Other objects become background; void stays.
+    """
     table = np.zeros(256, np.uint8)
     table[VOID] = VOID
     for slot, label in enumerate(objects, start=1):

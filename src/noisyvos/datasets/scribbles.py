@@ -1,7 +1,8 @@
-"""Scribbles drawn on dense masks the way a person would: a stroke along the middle of each object, and some on the background.
+"""Scribbles drawn on dense masks as a person would: along the middle of objects and of background.
 
-How RHMNet's training scribbles were made is not published. This is ours, modelled on the public DAVIS interactive robot: the
-mask is opened, thinned to its middle line, the longest path of that is smoothed and drawn.
+How RHMNet's training scribbles were made is not published. This method follows the idea of the
+public DAVIS interactive robot: open the mask, thin it to its middle line, smooth the longest path
+of that line, and draw it.
 """
 
 from dataclasses import dataclass
@@ -14,10 +15,10 @@ from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spannin
 
 from noisyvos.io.masks import VOID
 
-WIDTH_AT_480 = 5  # pixels: thick enough to fill cells of 4x4 and 16x16 pixels as far as RHMNet wants them filled
+WIDTH_AT_480 = 5  # pixels: fills enough of the cells of 4x4 and 16x16 that RHMNet looks at
 THINNEST = 3
 CLEAR = 8  # pixels that a background stroke keeps away from objects
-DETAIL = 96  # side of the grid on which middle lines of large regions are looked for
+DETAIL = 96  # side of the grid on which middle lines of large regions are found
 SHORTEST = 4  # nodes of a middle line that counts
 
 
@@ -31,9 +32,9 @@ class Hand:
 
 
 def scribbles(mask: np.ndarray, hand: Hand, generator: np.random.Generator) -> np.ndarray:
-    """Return scribbles on an index mask (H, W) uint8: labels of the mask under strokes, 255 everywhere else.
+    """Return scribbles on an index mask (H, W) uint8: its labels under strokes, elsewhere 255.
 
-    Every object keeps at least a dot. Strokes never leave what they stand for; void stays void.
+    Every object keeps at least a dot. Strokes never leave their object; void stays void.
     """
     width = max(THINNEST, round(WIDTH_AT_480 * min(mask.shape) / 480))
     drawn = np.full_like(mask, VOID)
@@ -56,22 +57,26 @@ def scribbles(mask: np.ndarray, hand: Hand, generator: np.random.Generator) -> n
 
 
 def draw(paths: list[np.ndarray], region: np.ndarray, width: int) -> np.ndarray:
-    """Return the pixels (H, W) bool of strokes `width` wide through points (n, 2) of (row, column), clipped to `region`."""
+    """Return the pixels (H, W) bool of strokes of `width`, clipped to `region`.
+
+    A stroke goes through points (n, 2) of (row, column).
+    """
     canvas = np.zeros(region.shape, np.uint8)
     for path in paths:
         points = np.rint(path[:, ::-1]).astype(np.int32).reshape(-1, 1, 2)
         cv2.polylines(canvas, [points], False, 1, width)
     strokes = canvas.astype(bool) & region
-    if not strokes.any():  # the smoothed line may leave a thin bow altogether
+    if not strokes.any():  # a smoothed line may miss a thin arc
         strokes = np.zeros_like(region)
         strokes[tuple(_deepest(region)[0])] = True
     return strokes
 
 
 def middle_lines(region: np.ndarray) -> list[np.ndarray]:
-    """Return the longest path through the middle line of each part of a bool region, (n, 2) of (row, column), longest first.
+    """Return the longest path along the middle of each part of a bool region, longest first.
 
-    A region without a line of some length gives one point, the one deepest inside.
+    A path is (n, 2) of (row, column). A region without a path of SHORTEST nodes gives the single
+    point furthest from its boundary.
     """
     left, top, width, height = cv2.boundingRect(region.astype(np.uint8))
     inside = region[top : top + height, left : left + width]
@@ -85,7 +90,10 @@ def middle_lines(region: np.ndarray) -> list[np.ndarray]:
 
 
 def thin(inside: np.ndarray) -> np.ndarray:
-    """Return the skeleton of a bool mask as 0/1 uint8: thinning by Zhang and Suen (1984), which may leave nothing of tiny blobs."""
+    """Return the skeleton of a bool mask as 0/1 uint8, thinned as Zhang and Suen (1984) do.
+
+    It may leave nothing of tiny blobs.
+    """
     picture = np.pad(inside.astype(np.uint8), 1)
     while True:
         before = picture
@@ -97,7 +105,10 @@ def thin(inside: np.ndarray) -> np.ndarray:
 
 
 def _opened(inside: np.ndarray) -> np.ndarray:
-    """Return the region without what is thin for its size; the radius is that of the DAVIS robot, less where nothing would be left."""
+    """Return the region without its thin parts.
+
+    The radius is that of the DAVIS robot, and smaller if nothing would be left.
+    """
     radius = min(0.15 * np.sqrt(np.count_nonzero(inside)) / 2, 16)
     while radius > 1:
         smooth = cv2.morphologyEx(
@@ -147,7 +158,7 @@ def _farthest(tree: object, start: int) -> tuple[int, np.ndarray]:
 
 
 def _deepest(region: np.ndarray) -> np.ndarray:
-    """Return the point deepest inside a bool region, (1, 2)."""
+    """Return the point of a bool region furthest from its boundary, (1, 2)."""
     distance = cv2.distanceTransform(
         np.pad(region.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
     )[1:-1, 1:-1]
@@ -187,7 +198,10 @@ def _disk(radius: int) -> np.ndarray:
 
 
 def _thinning_tables() -> tuple[np.ndarray, np.ndarray]:
-    """Return, for both half-steps, which of the 256 neighbourhoods (bit k: neighbour k, clockwise from north) lose their centre."""
+    """Return which of the 256 neighbourhoods lose their centre in each half-step.
+
+    Bit k is neighbour k, clockwise from north.
+    """
     bits = (np.arange(256)[:, None] >> np.arange(8)) & 1
     north, east, south, west = bits[:, 0], bits[:, 2], bits[:, 4], bits[:, 6]
     crossings = ((bits == 0) & (np.roll(bits, -1, axis=1) == 1)).sum(1)

@@ -1,4 +1,4 @@
-"""Converting one video: what all kinds of video datasets share once they know where its frames and masks are."""
+"""Converting videos: what all kinds of video datasets share once they know where the files are."""
 
 import functools
 import shutil
@@ -13,7 +13,7 @@ import numpy as np
 from noisyvos.datasets.base import Conversion
 from noisyvos.datasets.layout import Sequence, write_video_meta
 from noisyvos.errors import UserError
-from noisyvos.io.files import image_files, link
+from noisyvos.io.files import image_files, link, mask_files
 from noisyvos.io.images import checked_size, copy_reduced, reduced_size
 from noisyvos.io.masks import VOID, decode_mask, encode_mask, resize_mask
 from noisyvos.parallel import ordered_map
@@ -34,7 +34,7 @@ class SequenceTask:
     required: tuple[str, ...] | None = None
     appearances: bool = False  # record the first frame of each object
     move: bool = False  # frames of full size are moved instead of linked
-    bounce: bool = False  # the video forth, back and forth again, with new frame names
+    bounce: bool = False  # forwards, backwards and forwards again, with new frame names
 
 
 def convert_sequences(
@@ -44,9 +44,10 @@ def convert_sequences(
     convert: Callable[[Any], Sequence | None] | None = None,
     **extra: Any,
 ) -> str:
-    """Convert all videos in parallel, seal the dataset and say what was made; `extra` goes into meta.json.
+    """Convert all videos in parallel, write meta.json with `extra`, and return what was made.
 
-    `convert` makes one task a sequence, or None where nothing of it is left; by default `convert_sequence`.
+    `convert` turns a task into a sequence, or into None if nothing of it is left; by default it is
+    `convert_sequence`.
     """
     made = ordered_map(convert or convert_sequence, tasks, job.workers, job.name)
     sequences = [sequence for sequence in made if sequence is not None]
@@ -68,7 +69,10 @@ def convert_sequences(
 
 
 def convert_sequence(task: SequenceTask) -> Sequence:
-    """Write the frames and masks of one video into `task.out`; UserError or FileNotFoundError names a file that cannot be used."""
+    """Write the frames and masks of one video into `task.out`.
+
+    UserError or FileNotFoundError names a file that is missing, damaged or of a wrong size.
+    """
     frames, masks = _files(task)
     full = _common_size(frames)
     size = reduced_size(*full, task.size)
@@ -100,14 +104,11 @@ def _files(task: SequenceTask) -> tuple[dict[str, Path], dict[str, Path]]:
     frames = image_files(task.frames) if task.frames.is_dir() else {}
     if not frames:
         raise UserError(f"{task.frames}: this sequence has no frames (.jpg, .jpeg or .png).")
-    masks = (
-        {}
-        if not task.masks.is_dir()
-        else {f.stem: f for f in sorted(task.masks.glob("*.png")) if not f.name.startswith(".")}
-    )
+    masks = mask_files(task.masks)
     if not masks:
         raise UserError(
-            f"{task.masks}: no masks for this sequence. Add at least one PNG mask, or put the sequence under `exclude`."
+            f"{task.masks}: no masks for this sequence. "
+            "Add at least one PNG mask, or put the sequence under `exclude`."
         )
     for stem in masks:
         if stem not in frames:
@@ -117,13 +118,17 @@ def _files(task: SequenceTask) -> tuple[dict[str, Path], dict[str, Path]]:
     for stem in task.required or ():
         if stem not in frames:
             raise UserError(
-                f"{task.frames}: the frame {stem}, for which the benchmark wants a result, is not there."
+                f"{task.frames}: the frame {stem}, for which the benchmark wants a result, "
+                "is not there."
             )
     return frames, masks
 
 
 def _bounced(stems: list[str]) -> list[tuple[str, str]]:
-    """Return (new name, stem) of a video played forth, back and forth; the turning frames are not shown twice in a row."""
+    """Return (new name, stem) of a video played forwards, backwards and forwards again.
+
+    A turning frame is not shown twice in a row.
+    """
     order = stems + stems[-2::-1] + stems[1:]
     return [(f"{number:07d}", stem) for number, stem in enumerate(order)]
 
@@ -135,7 +140,8 @@ def _common_size(frames: dict[str, Path]) -> tuple[int, int]:
         other = checked_size(file)
         if other != size:
             raise UserError(
-                f"{file}: this frame is {other[1]}x{other[0]}, but {first.name} of the same sequence is {size[1]}x{size[0]}."
+                f"{file}: this frame is {other[1]}x{other[0]}, "
+                f"but {first.name} of the same sequence is {size[1]}x{size[0]}."
             )
     return size
 
@@ -147,12 +153,13 @@ def _convert_masks(
     full: tuple[int, int],
     size: tuple[int, int],
 ) -> dict[int, str]:
-    """Write all masks of a video and return {object id: first frame} of what is left after reduction."""
+    """Write all masks of a video and return {object id: first frame} after reduction."""
     masks = {stem: decode_mask(file) for stem, file in files.items()}
     for stem, mask in masks.items():
         if mask.shape != full:
             raise UserError(
-                f"{files[stem]}: this mask is {mask.shape[1]}x{mask.shape[0]}, but its frame is {full[1]}x{full[0]} (width x height)."
+                f"{files[stem]}: this mask is {mask.shape[1]}x{mask.shape[0]}, "
+                f"but its frame is {full[1]}x{full[0]} (width x height)."
             )
     values = functools.reduce(np.union1d, (np.unique(mask) for mask in masks.values()))
     if set(values.tolist()) <= {0, VOID}:
@@ -160,7 +167,8 @@ def _convert_masks(
             what = "void (255)" if VOID in values else "background (0)"
             raise UserError(
                 f"{task.masks}: these masks hold no object, only {what}. "
-                "If 255 marks one object here (as in DAVIS 2016), set `one_object: true` for the dataset."
+                "If 255 marks one object here (as in DAVIS 2016), "
+                "set `one_object: true` for the dataset."
             )
         masks = {stem: (mask > 0).astype(np.uint8) for stem, mask in masks.items()}
     elif task.one_object:
@@ -180,6 +188,7 @@ def _convert_masks(
     appears = {number: name for number, name in appears.items() if number not in (0, VOID)}
     if not appears:
         raise UserError(
-            f"{task.masks}: no object is left in these masks at {size[1]}x{size[0]}. Raise `size` of the dataset."
+            f"{task.masks}: no object is left in these masks at {size[1]}x{size[0]}. "
+            "Raise `size` of the dataset."
         )
     return appears

@@ -1,9 +1,12 @@
-"""VISOR's sparse polygons to the DAVIS-style folders that its VOS benchmark uses (specification of VISOR-VOS's converter).
+"""VISOR's sparse polygons, converted to the DAVIS-style folders of its VOS benchmark.
 
-The published behaviour is kept, quirks included; `strict` drops what the quirks produce.
+The dataset kind `visor` and the command `convert visor` share this module. It reproduces the
+published converter, quirks included; `strict` drops what only the quirks produce.
 """
 
 import json
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,11 @@ import cv2
 import numpy as np
 
 from noisyvos.errors import UserError
+from noisyvos.io.files import files_in
+from noisyvos.io.images import read_bgr
 from noisyvos.io.masks import encode_mask
+from noisyvos.io.text import read_json
+from noisyvos.parallel import ordered_map
 
 CANVAS = (1080, 1920)  # height, width in which all polygons are given
 LEAST_MASKS = {"train": 3, "val": 2}  # sequences with fewer are left out
@@ -28,14 +35,15 @@ UNSEEN_KITCHENS = frozenset(
         "P09_106",
         "P21_01",
         "P29_04",
-    ],
+    ]
 )
 
 
 def visor_palette() -> bytes:
-    """Return the palette of VISOR masks, 256 RGB triples: 22 colours close to those of DAVIS, then greys."""
-    named = """0 0 0 128 0 0 0 128 0 128 128 0 0 0 128 128 0 128 0 128 128 128 128 128 64 0 0 191 0 0 64 128 0 191 128 0
-    64 0 128 191 0 128 64 128 128 191 128 128 0 64 0 128 64 0 0 191 0 128 191 0 0 64 128 128 64 128"""
+    """Return the palette of VISOR masks, 256 RGB triples: 22 colours, then greys."""
+    named = """0 0 0 128 0 0 0 128 0 128 128 0 0 0 128 128 0 128 0 128 128 128 128 128
+    64 0 0 191 0 0 64 128 0 191 128 0 64 0 128 191 0 128 64 128 128 191 128 128
+    0 64 0 128 64 0 0 191 0 128 191 0 0 64 128 128 64 128"""
     return bytes(int(value) for value in named.split()) + bytes(
         value for grey in range(22, 256) for value in (grey,) * 3
     )
@@ -46,7 +54,7 @@ _PALETTE = visor_palette()
 
 @dataclass(frozen=True)
 class VisorTask:
-    """One subsequence: its frames in order, where the images are, where to write and how."""
+    """One subsequence: its frames in order, where the images are, where to write, and how."""
 
     name: str
     frames: tuple[dict[str, Any], ...]
@@ -57,26 +65,64 @@ class VisorTask:
     strict: bool
     least: int
 
+    def ids(self) -> dict[str, int]:
+        """Return {name: id} of the objects that are kept; empty if the first frame has none."""
+        return object_ids(self.frames if self.keep_all else self.frames[:1], self.strict)
+
+    def warning(self) -> str | None:
+        """Return what to tell the user of a first frame without objects, None if it has some."""
+        if self.keep_all or self.ids():
+            return None
+        fate = (
+            "it is left out"
+            if self.strict
+            else "all objects of later frames are drawn and their ids may change between frames"
+        )
+        return f"{self.name} has no object in its first frame; {fate}."
+
 
 @dataclass(frozen=True)
 class VisorSequence:
-    """What became of a subsequence: object names by id, masks written (0 = left out), whether its first frame was empty."""
+    """What became of a subsequence: names of its objects by id, and masks written (0: left out)."""
 
     name: str
     names: dict[int, str]
     masks: int
-    empty_first_frame: bool
+
+
+def set_tasks(
+    annotations: Path,
+    images: Path,
+    subset: str,
+    *,
+    out: Path,
+    size: tuple[int, int],
+    keep_all: bool | None = None,
+    strict: bool = False,
+) -> list[VisorTask]:
+    """Return a task for each subsequence of the set `subset` (train or val).
+
+    `keep_all` tells whether objects are kept that the first frame lacks; None is the published
+    convention: yes for train, no for val.
+    """
+    if subset not in LEAST_MASKS:
+        raise UserError(f"Unknown set {subset!r}: VISOR has masks for {' and '.join(LEAST_MASKS)}.")
+    keep = subset == "train" if keep_all is None else keep_all
+    return [
+        VisorTask(name, tuple(frames), images, out, size, keep, strict, LEAST_MASKS[subset])
+        for name, frames in read_visor(annotations / subset).items()
+    ]
 
 
 def read_visor(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return the entries of all json files of a set by subsequence, ordered by image path within a file."""
-    files = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    """Return the frames of each subsequence in a set's JSON files, ordered by image path."""
+    files = files_in(folder, (".json",))
     if not files:
         raise FileNotFoundError(f"{folder}: no VISOR annotations (*.json) here.")
     sequences: dict[str, list[dict[str, Any]]] = {}
     for file in files:
         try:
-            entries = json.loads(file.read_text(encoding="utf-8"))["video_annotations"]
+            entries = read_json(file)["video_annotations"]
             entries = sorted(entries, key=lambda entry: entry["image"]["image_path"])
             found: dict[str, list[dict[str, Any]]] = {}
             for entry in entries:
@@ -89,7 +135,7 @@ def read_visor(folder: Path) -> dict[str, list[dict[str, Any]]]:
                 found.setdefault(entry["image"]["subsequence"], []).append(
                     {"image": entry["image"], "annotations": shapes}
                 )
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{file}: this is not a VISOR annotation file ({type(error).__name__}: {error})."
             ) from None
@@ -104,16 +150,19 @@ def read_visor(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 def _plain(name: str) -> None:
     if not name or "/" in name or "\\" in name or name.startswith("."):
-        raise ValueError(f"{name!r} is no plain file name")
+        raise ValueError(f"{name!r} is not a plain file name")
 
 
 def convert_sequence(task: VisorTask) -> VisorSequence:
-    """Write masks and frames of one subsequence, unless too few of its frames have a mask; FileNotFoundError without an image."""
+    """Write masks and frames of one subsequence, unless too few of its frames have a mask.
+
+    FileNotFoundError names an image that is missing.
+    """
     for frame in task.frames:
         path = _image_path(task, frame)
         if not path.is_file():
             raise FileNotFoundError(f"{path}: this image of {task.name} is missing.")
-    ids = object_ids(task.frames if task.keep_all else task.frames[:1], task.strict)
+    ids = task.ids()
     empty_first = not ids and not task.keep_all
     masks: dict[str, np.ndarray] = {}
     if not (empty_first and task.strict):
@@ -124,16 +173,12 @@ def convert_sequence(task: VisorTask) -> VisorSequence:
     kept = len(masks) >= task.least
     if kept:
         _write(task, masks)
-    return VisorSequence(
-        task.name,
-        {number: name for name, number in ids.items()},
-        len(masks) if kept else 0,
-        empty_first,
-    )
+    names = {number: name for name, number in ids.items()}
+    return VisorSequence(task.name, names, len(masks) if kept else 0)
 
 
 def object_ids(frames: tuple[dict[str, Any], ...], strict: bool = False) -> dict[str, int]:
-    """Return name -> id for the entities that have polygons in `frames`: 1, 2, ... in the order of code points."""
+    """Return {name: id} of the entities with polygons in `frames`: 1, 2, ... by code points."""
     present = {
         shape["name"]
         for frame in frames
@@ -146,11 +191,12 @@ def object_ids(frames: tuple[dict[str, Any], ...], strict: bool = False) -> dict
 def draw(
     shapes: list[dict[str, Any]], ids: dict[str, int], by_position: bool, strict: bool = False
 ) -> np.ndarray:
-    """Return the full-size index mask of one frame: entities in file order, later ones over earlier ones.
+    """Return the full-size index mask of one frame; later entities cover earlier ones.
 
-    All polygons of an entity are filled together (even-odd, boundary pixels included), corners truncated to whole pixels. An empty
-    polygon is the point (0, 0), unless `strict`. `by_position` is the published behaviour for a sequence without objects in
-    its first frame: every entity is drawn, its id is its position in the list.
+    All polygons of an entity are filled together (even-odd, boundary pixels included), with
+    corners truncated to whole pixels. An empty polygon is the point (0, 0), unless `strict`.
+    `by_position` is the published behaviour for a sequence without objects in its first frame:
+    every entity is drawn, and its id is its position in the list.
     """
     canvas = np.zeros(CANVAS, np.uint8)
     for position, shape in enumerate(shapes, 1):
@@ -184,16 +230,17 @@ def _write(task: VisorTask, masks: dict[str, np.ndarray]) -> None:
         stem = Path(frame["image"]["name"]).stem
         if stem not in masks:
             continue
-        image = cv2.imread(str(_image_path(task, frame)))
-        if image is None:
-            raise UserError(f"{_image_path(task, frame)}: this file cannot be read as an image.")
+        image = read_bgr(_image_path(task, frame))
         reduced = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
         (folders[1] / f"{stem}.jpg").write_bytes(cv2.imencode(".jpg", reduced)[1].tobytes())
         (folders[0] / f"{stem}.png").write_bytes(encode_mask(masks[stem], _PALETTE))
 
 
-def write_lists(out: Path, subset: str, sequences: list[VisorSequence]) -> list[str]:
-    """Write ImageSets/2022/<set>.txt (and val_unseen.txt) and the mapping of ids to names; return the sequences that remain."""
+def convert_set(
+    tasks: list[VisorTask], subset: str, out: Path, workers: int = 1
+) -> list[VisorSequence]:
+    """Convert all subsequences into `out`, with the lists and the mapping of the benchmark."""
+    sequences = list(ordered_map(convert_sequence, tasks, workers, f"visor {subset}"))
     remaining = sorted(sequence.name for sequence in sequences if sequence.masks)
     lists = {subset: remaining}
     if subset == "val":
@@ -210,4 +257,43 @@ def write_lists(out: Path, subset: str, sequences: list[VisorSequence]) -> list[
     }
     text = json.dumps(mapping, indent=1, sort_keys=True, ensure_ascii=False)
     (out / f"{subset}_data_mapping.json").write_text(text, encoding="utf-8", newline="\n")
-    return remaining
+    return sequences
+
+
+def carry_over(old: Path, new: Path, subset: str, sequences: set[str]) -> None:
+    """Hard-link everything of an existing output into the new one, except what is of `subset`.
+
+    `sequences` are those that `subset` has now. UserError names one that belongs to the other set.
+    """
+    if not old.is_dir():
+        return
+    for other in sorted(LEAST_MASKS.keys() - {subset}):
+        shared = sorted(_mapped(old, other) & sequences)
+        if shared:
+            raise UserError(
+                f"{old}: the sequence {shared[0]} is already there as part of {other}. "
+                f"Give {subset} another --out."
+            )
+    replaced = _mapped(old, subset) | sequences
+    lists = {f"{subset}.txt", f"{subset}_data_mapping.json"}
+    lists |= {"val_unseen.txt"} if subset == "val" else set()
+    for file in sorted(path for path in old.rglob("*") if path.is_file()):
+        relative = file.relative_to(old)
+        of_sequence = (
+            relative.parts[0] in ("Annotations", "JPEGImages")
+            and len(relative.parts) == 4
+            and relative.parts[2] in replaced
+        )
+        if of_sequence or file.name in lists:
+            continue
+        target = new / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(file, target)
+        except OSError:
+            shutil.copy2(file, target)
+
+
+def _mapped(root: Path, subset: str) -> set[str]:
+    path = root / f"{subset}_data_mapping.json"
+    return set(read_json(path)) if path.is_file() else set()

@@ -111,7 +111,7 @@ def decode_coloured_mask(data: bytes | Path | str, name: str | None = None) -> n
 
 
 def read_grey(path: Path, threshold: int) -> np.ndarray:
-    """Return where the grey level (0..255) of an image is at least `threshold`, (H, W) uint8 0/1."""
+    """Return where the grey level of an image is at least `threshold` (0..255), as uint8 0/1."""
     try:
         with Image.open(path) as image:
             grey = np.array(image.convert("L"))
@@ -126,7 +126,7 @@ def read_colour_codes(path: Path) -> np.ndarray:
 
 
 def read_bitmap(path: Path) -> np.ndarray:
-    """Return a scribble map, an 8-bit image of one channel, (H, W) uint8; UserError for any other."""
+    """Return a scribble map, an 8-bit image of one channel, (H, W) uint8; else UserError."""
     try:
         with Image.open(path) as image:
             if image.mode not in ("L", "P"):
@@ -161,7 +161,7 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 class MaskCollection:
-    """Read access to the masks `<sequence>/<frame>.png` of a folder or a zip; stray files are left out."""
+    """Read access to the masks of a folder or a zip; stray files are left out."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -219,11 +219,11 @@ class MaskCollection:
         return tuple(self._index.get(sequence, ()))
 
     def read(self, sequence: str, frame: str) -> np.ndarray:
-        """Return one mask, (H, W) uint8; FileNotFoundError or UserError names one that is unusable."""
+        """Return one mask, (H, W) uint8; FileNotFoundError or UserError names an unusable one."""
         return decode_mask(self.read_bytes(sequence, frame), f"{self.path}: {sequence}/{frame}.png")
 
     def read_bytes(self, sequence: str, frame: str) -> bytes:
-        """Return the stored bytes of one mask; FileNotFoundError or UserError names one that is unusable."""
+        """Return the bytes of one mask file; FileNotFoundError or UserError names an unusable one."""
         name = self._index.get(sequence, {}).get(frame)
         where = f"{self.path}: {sequence}/{frame}.png"
         if name is None:

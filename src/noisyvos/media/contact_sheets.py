@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from noisyvos.datasets.coco_format import decode_rle
 from noisyvos.datasets.layout import Sequence, VideoDataset
-from noisyvos.datasets.rle import decode_rle
 from noisyvos.errors import UserError
 from noisyvos.io.images import read_frame
 from noisyvos.io.masks import decode_mask

@@ -8,10 +8,10 @@ from noisyvos.params.entries import read_entry
 
 
 def run(name: str, *, raw: Path, out: Path, params: Path, workers: int = 1) -> None:
-    """Convert dataset `name` of datasets.yaml from `raw` into `out`, which is replaced only when complete.
+    """Convert dataset `name` of datasets.yaml from `raw` into `out`, replaced only when complete.
 
     The raw files of a mix are converted datasets, so its `raw` is the folder that holds them.
-    Raises UserError or FileNotFoundError naming the file that is missing or cannot be used.
+    UserError or FileNotFoundError names a file that is missing or cannot be used.
     """
     kind, settings = read_entry(params, "datasets", name, DATASETS)
     if not raw.is_dir():

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from noisyvos.datasets.rle import decode_rle, encode_rle
+from noisyvos.datasets.coco_format import decode_rle, encode_rle
 from noisyvos.errors import UserError
 from noisyvos.io.images import encode_frame
 from noisyvos.stages import convert

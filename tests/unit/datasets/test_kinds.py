@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noisyvos.datasets.check import check_dataset
-from noisyvos.datasets.kinds.static import polygons
+from noisyvos.datasets.coco_format import outlines
 from noisyvos.datasets.layout import VideoDataset
 from noisyvos.errors import UserError
 from noisyvos.inference.prompts import first_masks
@@ -272,7 +272,7 @@ def test_polygons_of_any_mask_fill_to_the_same_mask(
 ) -> None:
     mask = np.random.default_rng(seed).random((height, width)) < share
     if mask.any():
-        shapes = [np.array(part, np.int32).reshape(-1, 2) for part in polygons(mask)]
+        shapes = [np.array(part, np.int32).reshape(-1, 2) for part in outlines(mask)]
         np.testing.assert_array_equal(fill(shapes, (0, 0, width, height)) > 0, mask)
 
 

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from noisyvos.datasets.check import check_dataset
-from noisyvos.datasets.holdout import held_out
 from noisyvos.datasets.layout import VideoDataset
 from noisyvos.datasets.sampling import divided_jump
+from noisyvos.datasets.splits import held_out
 from noisyvos.errors import UserError
 from noisyvos.io.masks import MaskCollection
 from noisyvos.seeding import numpy_generator

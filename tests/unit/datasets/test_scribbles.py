@@ -300,7 +300,7 @@ def test_scribbles_of_coco_become_videos_of_one_frame_and_train(world, tmp_path)
     ("wrong", "message"),
     [
         ({"file_name": "../x.jpg"}, "leads out of its folder"),
-        ({"file_name": None}, "no list of scribbles"),
+        ({"file_name": None}, "not a list of scribbles"),
         (
             {"num_objects": 300},
             "`num_objects` of 'x.jpg' is 300; it is the label of the background",

@@ -1,1 +1,1 @@
-"""Dataset kinds, one module each; a module that registers a kind here is all that a new one needs."""
+"""The dataset kinds: one module for each form in which raw material comes."""

@@ -1,6 +1,7 @@
-"""Dataset kind `mix`: several converted video datasets as one, each counting in training as often as it should.
+"""Dataset kind `mix`: several converted video datasets as one, with their weights in training.
 
-XMem trains on five times DAVIS and once YouTube-VOS (Cheng and Schwing 2022), STM takes DAVIS with probability 0.08 (Oh et al. 2019).
+XMem repeats DAVIS five times beside YouTube-VOS (Cheng and Schwing 2022). STM draws DAVIS with
+probability 0.08 (Oh et al. 2019).
 """
 
 import os
@@ -21,11 +22,11 @@ from noisyvos.registry import Settings
 class Part(Settings):
     """One dataset of a mix."""
 
-    dataset: str = Field(description="A video dataset of datasets.yaml, no mix.")
+    dataset: str = Field(description="A video dataset of datasets.yaml, not a mix.")
     repeat: PositiveInt = Field(1, description="How often each of its videos comes in an epoch.")
     jump_divisor: PositiveInt = Field(
         1,
-        description="A schedule's `max_jump` is divided by this: 5 where every fifth frame has a mask.",
+        description="A schedule's `max_jump` is divided by this: 5 for masks on every fifth frame.",
     )
     share: float | None = Field(
         None,
@@ -36,7 +37,7 @@ class Part(Settings):
 
 
 class MixSettings(Settings):
-    """The parts, and either how often the videos of each are repeated or the share of samples each has."""
+    """The parts, each with either a number of repetitions or a share of the samples."""
 
     makes: ClassVar[str] = "mix"
 
@@ -57,9 +58,10 @@ class MixSettings(Settings):
 
 @DATASETS.register("mix", MixSettings)
 def convert_mix(job: Conversion, settings: MixSettings) -> str:
-    """Link the videos of all parts, found converted in `job.raw`, as <dataset>/<video>; say what was made.
+    """Link the videos of all parts as <dataset>/<video> and return what was made.
 
-    UserError names a part that is not converted, holds images or is a mix itself.
+    `job.raw` holds the converted datasets. UserError names a part that is not converted, holds
+    images or is a mix itself.
     """
     tasks = []
     for part in settings.parts:
@@ -67,12 +69,14 @@ def convert_mix(job: Conversion, settings: MixSettings) -> str:
         data = VideoDataset(root)
         if data.meta["name"] != part.dataset:
             raise UserError(
-                f"{root}: this is dataset {data.meta['name']!r}, not {part.dataset!r}. Convert {part.dataset!r} again."
+                f"{root}: this is dataset {data.meta['name']!r}, not {part.dataset!r}. "
+                f"Convert {part.dataset!r} again."
             )
         for sequence in data.sequences.values():
             if sequence.origin is not None:
                 raise UserError(
-                    f"{root}: a mix cannot be part of a mix; name the parts of {part.dataset!r} instead."
+                    f"{root}: a mix cannot be part of a mix; "
+                    f"name the parts of {part.dataset!r} instead."
                 )
             tasks.append(_Link(sequence, part, root, job.out))
     shares = {part.dataset: part.share for part in settings.parts if part.share is not None}

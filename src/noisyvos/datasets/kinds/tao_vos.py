@@ -1,35 +1,42 @@
-"""Dataset kind `tao_vos`: <root>/{JPEGImages,Annotations}/<source>/<video>/, masks at one frame a second."""
+"""Dataset kind `tao_vos`: <root>/{JPEGImages,Annotations}/<origin>/<video>/, masks at 1 fps."""
 
 from pathlib import Path, PurePosixPath
 
 from pydantic import Field
 
 from noisyvos.datasets.base import DATASETS, Conversion, DatasetSettings
-from noisyvos.datasets.kinds.youtube_vos import read_videos, required_frames
 from noisyvos.datasets.sequences import SequenceTask, convert_sequences
+from noisyvos.datasets.splits import read_videos, required_frames
 from noisyvos.errors import UserError
-from noisyvos.io.files import FRAME_SUFFIXES
+from noisyvos.io.files import FRAME_SUFFIXES, files_in, folders_in
+from noisyvos.io.text import read_text
 
 
 class TaoSettings(DatasetSettings):
-    """A split of TAO-VOS; sequences are called <source>/<video>, or <video> where no folder of a source stands between."""
+    """A split of TAO-VOS.
+
+    Sequences are called <origin>/<video>, or <video> in a copy without the folders of origins
+    (ArgoVerse, BDD, Charades, ...).
+    """
 
     root: str = Field(
         "train", description="Folder of the split inside the source: train, train_480p or valid."
     )
     subset: str | None = Field(
         None,
-        description="File inside the source with a sequence a line. None: ImageSets/valid_except.txt of the split if there is one, or all.",
+        description="File inside the source with a sequence a line. None: "
+        "ImageSets/valid_except.txt of the split if it exists, otherwise all.",
     )
     exclude: tuple[str, ...] = Field((), description="Leave these sequences out.")
 
 
 @DATASETS.register("tao_vos", TaoSettings)
 def convert_tao_vos(job: Conversion, settings: TaoSettings) -> str:
-    """Convert one split, say what was made; where it has a meta.json, the frames listed there are those whose results are wanted.
+    """Convert one split and return what was made. Raises as `convert_sequence`.
 
-    Masks are those of Annotations; a copy without it has Annotations_first, which gives each object where it first appears:
-    enough to segment, not to score. Raises as `convert_sequence`.
+    If the split has a meta.json, it lists the frames whose results are wanted. Masks are those of
+    Annotations. A copy without them has Annotations_first, which gives each object in the frame
+    where it first appears: enough to segment, not to score.
     """
     root = job.raw / settings.root
     frames = root / "JPEGImages"
@@ -56,7 +63,8 @@ def convert_tao_vos(job: Conversion, settings: TaoSettings) -> str:
     ]
     if not names:
         raise UserError(
-            f"{frames}: no sequence is left to convert. Check `subset` and `exclude` of the dataset."
+            f"{frames}: no sequence is left to convert. "
+            "Check `subset` and `exclude` of the dataset."
         )
     tasks = [
         SequenceTask(
@@ -91,7 +99,7 @@ def _chosen(raw: Path, root: Path, frames: Path, settings: TaoSettings) -> list[
     present = _videos(frames)
     by_video = {PurePosixPath(name).name: name for name in present}
     chosen = []
-    for line in lists.read_text(encoding="utf-8").split():
+    for line in read_text(lists).split():
         name = line if line in present else by_video.get(line)
         if name is None:
             raise UserError(f"{lists}: there is no folder {frames / line} of frames for this line.")
@@ -102,13 +110,8 @@ def _chosen(raw: Path, root: Path, frames: Path, settings: TaoSettings) -> list[
 def _videos(frames: Path) -> set[str]:
     """Return the names of all folders that hold frames, one or two levels below `frames`."""
     found = set()
-    for folder in sorted(
-        path for path in frames.iterdir() if path.is_dir() and not path.name.startswith(".")
-    ):
-        inner = [
-            path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-        ]
-        if any(path.suffix.lower() in FRAME_SUFFIXES for path in folder.iterdir()):
+    for folder in folders_in(frames):
+        if files_in(folder, FRAME_SUFFIXES):
             found.add(folder.name)
-        found.update(f"{folder.name}/{path.name}" for path in inner)
+        found.update(f"{folder.name}/{path.name}" for path in folders_in(folder))
     return found

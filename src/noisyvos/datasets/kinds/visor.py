@@ -1,4 +1,4 @@
-"""Dataset kind `visor`: VISOR as published (polygons and sparse frames), converted as its VOS benchmark does, in one step."""
+"""Dataset kind `visor`: VISOR as published, polygons and sparse frames, converted in one step."""
 
 import shutil
 import sys
@@ -7,11 +7,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from noisyvos.datasets import visor
 from noisyvos.datasets.base import DATASETS, Conversion, DatasetSettings
 from noisyvos.datasets.layout import Sequence
 from noisyvos.datasets.sequences import SequenceTask, convert_sequence, convert_sequences
-from noisyvos.datasets.visor import LEAST_MASKS, VisorTask, object_ids, read_visor
-from noisyvos.datasets.visor import convert_sequence as draw_sequence
 
 PUBLISHED_SIZE = (480, 854)  # height, width
 
@@ -26,7 +25,8 @@ class VisorSettings(DatasetSettings):
     images: str = Field("frames", description="Folder inside the source with <video>/<frame>.jpg.")
     keep_all: bool | None = Field(
         None,
-        description="Objects to keep: all, or those of the first frame. None: train all, val first frame.",
+        description="Objects to keep: all, or those of the first frame. "
+        "None: train all, val first frame.",
     )
     strict: bool = Field(
         False, description="Leave out what only quirks of the published converter keep."
@@ -35,58 +35,47 @@ class VisorSettings(DatasetSettings):
 
 @DATASETS.register("visor", VisorSettings)
 def convert_visor(job: Conversion, settings: VisorSettings) -> str:
-    """Convert one set, say what was made; the names of the objects go into meta.json. Raises UserError or FileNotFoundError."""
-    entries = read_visor(job.raw / settings.annotations / settings.split)
-    keep = settings.split == "train" if settings.keep_all is None else settings.keep_all
-    work = job.out / ".drawn"
-    tasks = [
-        (
-            VisorTask(
-                name,
-                tuple(frames),
-                job.raw / settings.images,
-                work,
-                PUBLISHED_SIZE,
-                keep,
-                settings.strict,
-                LEAST_MASKS[settings.split],
-            ),
-            job.out,
-            settings.size,
-        )
-        for name, frames in entries.items()
-    ]
+    """Convert one set and return what was made; the names of the objects go into meta.json.
+
+    Raises as `noisyvos.datasets.visor.convert_sequence`.
+    """
+    drawn = job.out / ".drawn"
+    tasks = visor.set_tasks(
+        job.raw / settings.annotations,
+        job.raw / settings.images,
+        settings.split,
+        out=drawn,
+        size=PUBLISHED_SIZE,
+        keep_all=settings.keep_all,
+        strict=settings.strict,
+    )
     names = {
-        name: {
-            str(number): entity
-            for entity, number in object_ids(
-                tuple(frames if keep else frames[:1]), settings.strict
-            ).items()
-        }
-        for name, frames in entries.items()
+        task.name: {str(number): entity for entity, number in task.ids().items()} for task in tasks
     }
     summary = convert_sequences(
-        job, settings, tasks, _convert, split=settings.split, object_names=names
+        job,
+        settings,
+        [(task, job.out, settings.size) for task in tasks],
+        _convert,
+        split=settings.split,
+        object_names=names,
     )
-    shutil.rmtree(work, ignore_errors=True)
-    unsettled = [] if keep or settings.strict else [name for name, ids in names.items() if not ids]
-    for name in unsettled:
-        print(
-            f"noisyvos: warning: {name} has no object in its first frame; its ids may change from frame to frame.",
-            file=sys.stderr,
-        )
-    return f"{summary}; {len(entries)} subsequences in the annotations"
+    shutil.rmtree(drawn, ignore_errors=True)
+    for task in tasks:
+        if warning := task.warning():
+            print(f"noisyvos: warning: {warning}", file=sys.stderr)
+    return f"{summary}; {len(tasks)} subsequences in the annotations"
 
 
-def _convert(given: tuple[VisorTask, Path, int | None]) -> Sequence | None:
-    """Draw one subsequence and bring it into the layout; None if too few of its frames have a mask."""
+def _convert(given: tuple[visor.VisorTask, Path, int | None]) -> Sequence | None:
+    """Draw one subsequence and bring it into the layout; None if too few frames have a mask."""
     task, out, size = given
-    if not draw_sequence(task).masks:
+    if not visor.convert_sequence(task).masks:
         return None
-    folders = [
+    frames, masks = (
         task.out / kind / f"{task.size[0]}p" / task.name for kind in ("JPEGImages", "Annotations")
-    ]
-    sequence = convert_sequence(SequenceTask(task.name, *folders, out, size, move=True))
-    for folder in folders:
-        shutil.rmtree(folder)
+    )
+    sequence = convert_sequence(SequenceTask(task.name, frames, masks, out, size, move=True))
+    shutil.rmtree(frames)
+    shutil.rmtree(masks)
     return sequence

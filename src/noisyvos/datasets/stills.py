@@ -1,0 +1,194 @@
+"""Sets of still images with masks: finding their pairs, reading their masks, and unifying them.
+
+The dataset kind `static` and the command `convert unify` share this module. The rules of the five
+sets that are unified are those of AFB-URR's pretraining (Liang et al. 2020, released code).
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+
+from noisyvos.datasets.coco_format import index_mask
+from noisyvos.errors import UserError, unknown_name
+from noisyvos.io.files import files_in
+from noisyvos.io.masks import decode_mask, encode_mask, read_colour_codes, read_grey
+from noisyvos.io.text import read_json, read_text
+from noisyvos.parallel import ordered_map
+
+LEAST_COCO_AREA = 500
+LAST_VOC_ID = 20
+
+Rule = Literal["index", "grey", "colours", "voc", "coco"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and where its mask comes from: a file, or the shapes of COCO annotations.
+
+    Rules: `index` reads ids, `grey` thresholds, `colours` and `voc` are those of `colour_mask` and
+    `voc_mask`, `coco` draws `shapes` on (height, width) `size`.
+    """
+
+    image: Path
+    rule: Rule
+    mask: Path | None = None
+    threshold: int = 128  # for rule `grey`: the lowest grey level of the object
+    shapes: tuple[Any, ...] = ()
+    size: tuple[int, int] = (0, 0)
+
+    def read_mask(self) -> np.ndarray:
+        """Return the index mask (H, W) uint8; UserError names a mask that cannot be used."""
+        if self.mask is None:
+            return index_mask(self.shapes, self.size)
+        match self.rule:
+            case "grey":
+                return read_grey(self.mask, self.threshold)
+            case "colours":
+                return colour_mask(self.mask)
+            case "voc":
+                return voc_mask(self.mask)
+            case _:
+                return decode_mask(self.mask)
+
+
+def colour_mask(path: Path) -> np.ndarray:
+    """Return the index mask (H, W) uint8 of a saliency picture.
+
+    Distinct colours in ascending (blue, green, red) order get 0, 1, 2, ... Those with a channel
+    mean strictly between 0 and 128 become 0. In a picture without a black pixel the first bright
+    colour becomes background, as in the released code.
+    """
+    codes = read_colour_codes(path)
+    colours, place = np.unique(codes, return_inverse=True)
+    total = (colours >> 16) + (colours >> 8 & 255) + (colours & 255)
+    kept = (total == 0) | (total >= 3 * 128)
+    if kept.sum() > 255:
+        raise UserError(
+            f"{path}: {kept.sum()} bright colours are too many for object ids. "
+            "Is this a photograph instead of a mask?"
+        )
+    numbers = np.where(kept, np.cumsum(kept) - 1, 0)
+    return numbers[place.reshape(codes.shape)].astype(np.uint8)
+
+
+def voc_mask(path: Path) -> np.ndarray:
+    """Return the index mask (H, W) uint8 of a VOC instance segmentation.
+
+    Ids above 20 become background, void (255) included.
+    """
+    mask = decode_mask(path)
+    return np.where(mask > LAST_VOC_ID, 0, mask).astype(np.uint8)
+
+
+def pairs_below(images: Path, masks: Path, threshold: int | None, partial: bool) -> list[Pair]:
+    """Return the JPEG images below a folder with PNG masks at the same place below `masks`, sorted.
+
+    `threshold` None reads masks as ids. FileNotFoundError names an image without a mask; with
+    `partial` such images are left out.
+    """
+    pairs = []
+    for file in files_in(images, (".jpg", ".jpeg"), deep=True):
+        relative = file.relative_to(images)
+        mask = (masks / relative).with_suffix(".png")
+        if mask.is_file():
+            pairs.append(
+                Pair(file, "index", mask)
+                if threshold is None
+                else Pair(file, "grey", mask, threshold)
+            )
+        elif not partial:
+            raise FileNotFoundError(f"{mask}: the mask of {relative} is not there.")
+    return pairs
+
+
+def _saliency(images: str, masks: str) -> Callable[[Path], Iterator[Pair]]:
+    def find(folder: Path) -> Iterator[Pair]:
+        for image in files_in(folder / images, (".jpg",)):
+            yield Pair(image, "colours", folder / masks / f"{image.stem}.png")
+
+    return find
+
+
+def _voc(folder: Path) -> Iterator[Pair]:
+    path = folder / "ImageSets" / "Segmentation" / "trainval.txt"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: this list of images is missing.")
+    for name in read_text(path).split():
+        image = folder / "JPEGImages" / f"{name}.jpg"
+        yield Pair(image, "voc", folder / "SegmentationObject" / f"{name}.png")
+
+
+def _coco(folder: Path) -> Iterator[Pair]:
+    paths = [folder / "annotations" / f"instances_{part}2017.json" for part in ("val", "train")]
+    for path in (path for path in paths if path.is_file()):
+        try:
+            content = read_json(path)
+            by_image: dict[int, list[Any]] = {}
+            for entry in content["annotations"]:
+                if entry["area"] >= LEAST_COCO_AREA:
+                    by_image.setdefault(entry["image_id"], []).append(entry["segmentation"])
+            found = [
+                (image["coco_url"], by_image.get(image["id"], []), image["height"], image["width"])
+                for image in content["images"]
+            ]
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"{path}: this is not a COCO instances file ({type(error).__name__}: {error})."
+            ) from None
+        for url, shapes, height, width in found:
+            if shapes:
+                image = folder.joinpath(*PurePosixPath(url).parts[-2:])
+                yield Pair(image, "coco", shapes=tuple(shapes), size=(height, width))
+
+
+SETS: dict[str, Callable[[Path], Iterator[Pair]]] = {
+    "MSRA10K": _saliency("MSRA10K_Imgs_GT/Imgs", "MSRA10K_Imgs_GT/Imgs"),
+    "ECSSD": _saliency("images", "ground_truth_mask"),
+    "PASCAL-S": _saliency("datasets/imgs/pascal", "datasets/masks/pascal"),
+    "PASCALVOC2012": _voc,
+    "COCO": _coco,
+}
+
+
+def find_set(name: str, folder: Path) -> tuple[str, list[Pair]]:
+    """Return the published spelling of set `name` (any case) and its pairs in `folder`.
+
+    UserError or FileNotFoundError names a set, folder or file that is not there.
+    """
+    known = {known.lower(): known for known in SETS}
+    if name.lower() not in known:
+        raise unknown_name("image set", name, SETS)
+    name = known[name.lower()]
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder.")
+    pairs = list(SETS[name](folder))
+    if not pairs:
+        raise UserError(
+            f"{folder}: no image of {name} was found here. "
+            "Check --src against the layout in docs/datasets.md."
+        )
+    for pair in pairs:
+        for file in (pair.image, pair.mask):
+            if file is not None and not file.is_file():
+                raise FileNotFoundError(f"{file}: this file of {name} is missing.")
+    return name, pairs
+
+
+def unify(name: str, pairs: list[Pair], images: Path, masks: Path, workers: int = 1) -> int:
+    """Write byte copies of all images and palette PNGs of all masks; return their number."""
+    tasks = [(pair, images, masks) for pair in pairs]
+    return sum(1 for _ in ordered_map(_unify_one, tasks, workers, f"unify {name}"))
+
+
+def _unify_one(task: tuple[Pair, Path, Path]) -> None:
+    pair, images, masks = task
+    try:
+        mask = pair.read_mask()
+    except UserError as error:
+        raise UserError(f"{pair.image.name}: {error}") from None
+    shutil.copyfile(pair.image, images / f"{pair.image.stem}.jpg")
+    (masks / f"{pair.image.stem}.png").write_bytes(encode_mask(mask))
