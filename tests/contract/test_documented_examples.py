@@ -1,42 +1,223 @@
-"""The code in docs/extending.md is real: it is taken out of the page, registered and used."""
+"""What the documentation shows is real: its Python runs, its commands parse, its entries validate, its paths exist."""
 
 import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import torch
+import typer
+import yaml
 
+from noisyvos.cli import app
 from noisyvos.datasets.base import DATASETS, Conversion
 from noisyvos.datasets.layout import VideoDataset
 from noisyvos.io.images import encode_frame
 from noisyvos.io.masks import encode_mask
 from noisyvos.methods.base import METHODS
 from noisyvos.noise.base import NOISE, Video
+from noisyvos.params.validate import Block
+from noisyvos.pipeline.catalog import FAMILIES
+from noisyvos.registry import Registry
 
-PAGE = Path(__file__).resolve().parents[2] / "docs/extending.md"
-BLOCKS = {
-    name: code
-    for name, code in re.findall(
-        r"```python\n# src/noisyvos/\S+/(\w+)\.py\n(.*?)```",
-        PAGE.read_text(encoding="utf-8"),
-        flags=re.S,
-    )
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", ROOT / "data/README.md", *sorted(ROOT.glob("docs/**/*.md")))
+}
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.S | re.M)
+MODULE = re.compile(r"# src/noisyvos/\S+/(\w+)\.py\n")  # how a block that is a whole module begins
+NAMES = {  # options whose value is a name of a parameter file
+    "--noise": "noise",
+    "--recipe": "synth",
+    "--model": "models",
+    "--method": "methods",
+    "--schedule": "train",
+    "--settings": "eval",
+    "--corruption": "corruptions",
+    "--source": "sources",
 }
 
 
-def taken(name: str, registry) -> object:
+def blocks(language: str) -> Iterator[tuple[str, str]]:
+    """Yield (page, text) of every fenced block in a language; an empty one is what people type."""
+    for page, text in PAGES.items():
+        for found in FENCE.finditer(text):
+            if found[1] == language:
+                yield page, found[2]
+
+
+MODULES = {
+    found[1]: text[found.end() :]
+    for _, text in blocks("python")
+    if (found := MODULE.match(text)) is not None
+}
+
+
+def typed() -> list[tuple[str, str]]:
+    """Return (page, command line) of every documented call of `noisyvos` in a block."""
+    lines = [(page, line) for page, text in blocks("") for line in text.splitlines()]
+    return [
+        (page, part.strip())
+        for page, line in lines
+        for part in line.split("&&")
+        if part.strip().startswith("noisyvos ")
+    ]
+
+
+def mentioned() -> list[tuple[str, str]]:
+    """Return (page, command line) of every call that a sentence mentions."""
+    return [
+        (page, found[1])
+        for page, text in PAGES.items()
+        for found in re.finditer(r"`(noisyvos [a-z][^`]*)`", FENCE.sub("", text))
+    ]
+
+
+def command_of(words: list[str]) -> tuple[click.Command, list[str]]:
+    """Return the command that the words name, and the words after its name."""
+    command: click.Command = typer.main.get_command(app)
+    words = words[1:]
+    while isinstance(command, click.Group):
+        assert words, "the command is not complete"
+        assert words[0] in command.commands, f"{words[0]!r} is not a command"
+        command, words = command.commands[words[0]], words[1:]
+    return command, words
+
+
+# --- commands -----------------------------------------------------------------------------------
+
+
+def test_the_documentation_has_commands() -> None:
+    assert len(typed()) > 40
+    shown = {command_of(shlex.split(line, comments=True))[0].name for _, line in typed()}
+    assert {"segment", "noise", "download", "plan", "record", "adopt", "synth"} <= shown
+
+
+@pytest.mark.parametrize(("page", "line"), typed())
+def test_command_in_a_block_parses_and_names_what_exists(page: str, line: str) -> None:
+    words = shlex.split(line, comments=True)
+    command, arguments = command_of(words)
+    if "..." in arguments:  # an excerpt: what is there must exist
+        known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
+        assert {word for word in arguments if word.startswith("--")} <= known
+    else:
+        command.make_context(command.name, list(arguments))  # a wrong or missing option is an error
+    for option, value in zip(arguments, arguments[1:], strict=False):
+        if option in NAMES and not value.isupper():
+            assert value in entries(NAMES[option]), f"{option} {value}"
+        if option == "--preset" or (command.name == "plan" and option == "plan"):
+            assert value == "NAME" or (ROOT / f"params/presets/{value}.yaml").is_file()
+
+
+@pytest.mark.parametrize(("page", "line"), sorted(set(mentioned())))
+def test_command_in_a_sentence_exists_with_its_options(page: str, line: str) -> None:
+    words = shlex.split(line)
+    if words[1:] and words[1].startswith("-"):
+        assert words[1:] == ["--help"]
+        return
+    if words[1:] == ["convert"]:
+        return  # the group as a whole
+    command, arguments = command_of(words)
+    known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
+    assert {word for word in arguments if word.startswith("--")} <= known
+
+
+def test_a_wrong_command_would_be_found() -> None:
+    command, arguments = command_of(shlex.split("noisyvos segment --video a --mask b --modle c"))
+    with pytest.raises(click.UsageError):
+        command.make_context(command.name, arguments)
+    with pytest.raises(AssertionError, match="not a command"):
+        command_of(["noisyvos", "trian"])
+
+
+@pytest.mark.parametrize(
+    "target",
+    sorted(
+        set(re.findall(r"^make (\w[\w-]*)", "\n".join(text for _, text in blocks("")), flags=re.M))
+    ),
+)
+def test_make_target_exists(target: str) -> None:
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.M)
+
+
+# --- parameter files and paths -------------------------------------------------------------------
+
+
+def entries(family: str) -> dict:
+    """Return params/<family>.yaml."""
+    return yaml.safe_load((ROOT / f"params/{family}.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("yaml"))
+def test_entries_validate(page: str, text: str) -> None:
+    content = yaml.safe_load(text)
+    for name, values in content.items():
+        if isinstance(values, dict) and "kind" in values and values["kind"] not in MODULES:
+            settings = {key: value for key, value in values.items() if key != "kind"}
+            families = [each.load() for each in FAMILIES.values() if each.package]
+            kinds = [
+                each.get(values["kind"]) for each in families if values["kind"] in each.names()
+            ]
+            assert kinds, f"{name}: no family has the kind {values['kind']!r}"
+            assert any(accepts(each, settings) for each in kinds), name
+        elif isinstance(values, dict) and "kind" not in values:
+            Block(**values)
+
+
+def accepts(item: object, settings: dict) -> bool:
+    """Return whether the kind takes these settings."""
+    try:
+        item.validate(settings, "the page")
+    except ValueError:
+        return False
+    return True
+
+
+PATH = re.compile(r"`((?:src|tests|benchmarks|params|profiles|workflow|docs)/[^`<>*\s]+)`")
+
+
+@pytest.mark.parametrize(
+    ("page", "path"),
+    sorted({(page, found[1]) for page, text in PAGES.items() for found in PATH.finditer(text)}),
+)
+def test_path_exists(page: str, path: str) -> None:
+    assert (ROOT / path).exists() or path.endswith("NAME.yaml")
+
+
+def test_every_link_to_a_file_of_the_repository_from_outside_the_site_leads_somewhere() -> None:
+    for page in ("README.md", "data/README.md"):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", PAGES[page]):
+            assert (ROOT / page).parent.joinpath(target).exists(), f"{page}: {target}"
+
+
+# --- Python ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "page", sorted({page for page, text in blocks("python") if not MODULE.match(text)})
+)
+def test_python_of_a_page_runs_from_top_to_bottom(page: str) -> None:
+    space: dict = {"__name__": "example"}
+    for where, text in blocks("python"):
+        if where == page and not MODULE.match(text):
+            exec(compile(text, page, "exec"), space)
+
+
+def taken(name: str, registry: Registry) -> object:
     """Run the block `name` as a module and return the item that it registered, which is taken out again."""
     registry.names()  # the package's own modules first
-    exec(compile(BLOCKS[name], f"{name}.py", "exec"), {"__name__": f"example_{name}"})
+    exec(compile(MODULES[name], f"{name}.py", "exec"), {"__name__": f"example_{name}"})
     item = registry.get(name)
     del registry._items[name]
     return item
 
 
-def test_the_page_has_the_examples() -> None:
-    assert set(BLOCKS) == {"focal", "mirror", "stills"}
-    assert BLOCKS["focal"] in (PAGE.parents[1] / "README.md").read_text(encoding="utf-8")
+def test_the_pages_have_the_examples() -> None:
+    assert set(MODULES) == {"focal", "mae", "mirror", "stills"}
 
 
 def test_method_example_is_cross_entropy_without_its_factor_and_ignores_void() -> None:
@@ -60,6 +241,18 @@ def test_method_example_is_cross_entropy_without_its_factor_and_ignores_void() -
     assert logits.grad[:, :, 4].abs().sum() == 0
     assert logits.grad[0, 2].abs().sum() == 0
     assert torch.isfinite(logits.grad).all()
+
+
+def test_short_method_example_is_the_mean_of_what_the_label_lacks() -> None:
+    item = taken("mae", METHODS)
+    logits = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(1))
+    target = torch.ones(2, 4, 5, dtype=torch.long)
+    target[:, 0] = 255
+    found = item.build(item.settings(), None).terms(
+        logits, target, num_objects=torch.tensor([2, 2])
+    )["total"]
+    expected = (1 - logits.softmax(1)[:, 1, 1:]).mean()
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_noise_example_mirrors_and_keeps_void() -> None:

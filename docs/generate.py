@@ -1,0 +1,462 @@
+"""MkDocs hook: the parts of the reference that the code knows best, written when the site is built.
+
+A page asks for a part with a line `<!-- generated: NAME -->`. The hook puts the part below that line, so a table cannot
+lag behind the code. It also turns formulas into MathML: the site needs no script and no network to show them.
+"""
+
+import ast
+import html
+import inspect
+import re
+import tokenize
+import typing
+from functools import cache
+from io import StringIO
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any
+
+import click
+import latex2mathml.converter
+import typer
+import yaml
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+from typer.testing import CliRunner
+
+from noisyvos.cli import app
+from noisyvos.models.base import MODELS
+from noisyvos.params import validate as preset_file
+from noisyvos.pipeline.catalog import FAMILIES
+from noisyvos.registry import Registry, Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+PARAMS = ROOT / "params"
+MARKER = re.compile(r"<!-- generated: ([a-z_:-]+) -->")
+
+
+# --- MkDocs calls these ------------------------------------------------------------------------
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put every generated part below its marker; KeyError for a marker that names no part."""
+    return MARKER.sub(lambda found: part(found[1]), markdown)
+
+
+def on_page_content(content: str, **_: Any) -> str:
+    """Turn what arithmatex marked as a formula into MathML."""
+    return re.sub(r'<(span|div) class="arithmatex">(.*?)</\1>', _formula, content, flags=re.DOTALL)
+
+
+def _formula(found: re.Match[str]) -> str:
+    source = html.unescape(found[2]).strip()
+    display = "block" if source.startswith(r"\[") else "inline"
+    return latex2mathml.converter.convert(source[2:-2].strip(), display=display)
+
+
+def part(name: str) -> str:
+    """Return the Markdown of one generated part, such as `cli` or `settings:noise`."""
+    name, _, argument = name.partition(":")
+    makers = {
+        "settings": settings_of_family,
+        "memory": memory_settings,
+        "keys": keys_of,
+        "cli": commands,
+        "presets": presets,
+        "counts": counts,
+        "entries": entries,
+        "stages": stages,
+        "dag": dag,
+    }
+    return makers[name](argument) if argument else makers[name]()
+
+
+# --- settings: one table for each class ---------------------------------------------------------
+
+
+def settings_of_family(family: str) -> str:
+    """Return a section for each registered kind of params/<family>.yaml, or one table if the file has no kinds."""
+    target = FAMILIES[family].load()
+    if not isinstance(target, Registry):
+        return table_of(target)
+    sections = []
+    for item in target:
+        about = first_paragraph(inspect.getdoc(item.build))
+        if item.settings is Settings or not item.settings.model_fields:
+            sections.append(f"### `{item.name}`\n\n{about}\n\nNo settings.")
+        else:
+            sections.append(f"### `{item.name}`\n\n{about}\n\n{table_of(item.settings)}")
+    return "\n\n".join(sections)
+
+
+def memory_settings() -> str:
+    """Return the settings of each network's memory; networks with the same class share a table."""
+    shared: dict[type[Settings], list[str]] = {}
+    for item in MODELS:
+        shared.setdefault(item.build.memory_settings, []).append(f"`{item.name}`")
+    return "\n\n".join(
+        f"### {', '.join(names)}\n\n{table_of(kind)}" for kind, names in shared.items()
+    )
+
+
+def keys_of(name: str) -> str:
+    """Return the table of one part of a preset: preset, pretrain, train or block."""
+    return table_of(getattr(preset_file, name.capitalize()))
+
+
+def table_of(kind: type[BaseModel]) -> str:
+    """Return the keys of a settings class, with type, default and meaning; nested classes get tables below."""
+    known = descriptions(kind)
+    lines = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+    nested: dict[str, type[BaseModel]] = {}
+    for name, field in kind.model_fields.items():
+        nested |= {each.__name__: each for each in classes_in(field.annotation)}
+        cells = (type_text(field.annotation) + limits(field.metadata), default_text(field))
+        meaning = known.get(name, "").replace("|", "\\|")
+        lines.append(f"| `{name}` | {cells[0]} | {cells[1]} | {meaning} |")
+    below = [
+        f"\nKeys of `{name}`: {first_paragraph(inspect.getdoc(each))}\n\n{table_of(each)}"
+        for name, each in nested.items()
+    ]
+    return "\n".join(lines + below)
+
+
+@cache
+def descriptions(kind: type[BaseModel]) -> dict[str, str]:
+    """Return what each key means, in the words of the class that declares it.
+
+    The first of these counts: `Field(description)`, reference/keys.yaml, the docstring's "`key`: ...", the field's comment.
+    """
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if issubclass(base, BaseModel) and base not in (BaseModel, Settings):
+            own = vars(base).get("__annotations__", {})
+            comments = field_comments(base)
+            written = meanings().get(short_name(base), {})
+            told = docstring_keys(inspect.getdoc(base) or "", kind.model_fields)
+            for name in kind.model_fields:
+                field = base.model_fields.get(name)
+                stated = field.description if field is not None and name in own else None
+                text = stated or written.get(name) or told.get(name) or comments.get(name)
+                if text:
+                    found[name] = sentence(text)
+    return found
+
+
+@cache
+def meanings() -> dict[str, dict[str, str]]:
+    """Return reference/keys.yaml."""
+    path = ROOT / "docs/reference/keys.yaml"
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def short_name(kind: type) -> str:
+    """Return <package>.<class>, by which reference/keys.yaml knows a settings class."""
+    return f"{kind.__module__.split('.')[1]}.{kind.__name__}"
+
+
+def settings_classes() -> list[type[BaseModel]]:
+    """Return every settings class that a parameter file can reach, with the classes nested in it and its bases."""
+    found: dict[type[BaseModel], None] = {}
+
+    def visit(kind: type[BaseModel]) -> None:
+        if kind not in found and kind not in (BaseModel, Settings):
+            found[kind] = None
+            for base in kind.__bases__:
+                if inspect.isclass(base) and issubclass(base, BaseModel):
+                    visit(base)
+            for field in kind.model_fields.values():
+                for each in classes_in(field.annotation):
+                    visit(each)
+
+    for family in FAMILIES.values():
+        target = family.load()
+        for kind in (
+            [each.settings for each in target] if isinstance(target, Registry) else [target]
+        ):
+            visit(kind)
+    for item in MODELS:
+        visit(item.build.memory_settings)
+    visit(preset_file.Preset)
+    return list(found)
+
+
+def docstring_keys(text: str, keys: Any) -> dict[str, str]:
+    """Return the parts of a docstring that begin with `key`: or `key` (symbol): or name a key at their start."""
+    text = " ".join(text.split())
+    starts = [
+        (found.start(), found.end(), found[1])
+        for found in re.finditer(r"(?<![\w`])`(\w+)`(?: \([^)]*\))?(?=[:, ]| of)", text)
+        if found[1] in keys and (found.start() == 0 or text[found.start() - 2] in ";.:,")
+    ]
+    told = {}
+    ends = [start for start, _, _ in starts[1:]] + [len(text)] * bool(starts)
+    for (_, begin, name), end in zip(starts, ends, strict=True):
+        told[name] = text[begin:end].strip(" :;.,")
+    return {name: value for name, value in told.items() if value}
+
+
+def field_comments(kind: type[BaseModel]) -> dict[str, str]:
+    """Return the comments beside, inside or right above each field in the class's source."""
+    source = inspect.cleandoc("\n" + inspect.getsource(kind))
+    comments = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    body = ast.parse(source).body[0]
+    assert isinstance(body, ast.ClassDef)
+    texts = {}
+    for node in body.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            lines = list(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+            above = node.lineno - 1
+            while above in comments and source.splitlines()[above - 1].lstrip().startswith("#"):
+                lines.insert(0, above)
+                above -= 1
+            texts[node.target.id] = " ".join(comments[line] for line in lines if line in comments)
+    return {name: text for name, text in texts.items() if text}
+
+
+def sentence(text: str) -> str:
+    """Return the text with a capital letter and a full stop."""
+    text = " ".join(text.split())
+    return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
+def type_text(annotation: Any) -> str:
+    """Return a type as a reader of a parameter file thinks of it."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return " \\| ".join(f"`{literal(value)}`" for value in arguments)
+    if origin is typing.Annotated:
+        return type_text(arguments[0]) + limits(annotation.__metadata__)
+    if origin in (typing.Union, UnionType):
+        return " or ".join(type_text(each) for each in arguments)
+    if origin in (tuple, list):
+        if len(arguments) == 2 and arguments[1] is Ellipsis or origin is list:
+            return f"list of {type_text(arguments[0])}"
+        return "[" + ", ".join(type_text(each) for each in arguments) + "]"
+    if origin is dict:
+        return f"mapping of {type_text(arguments[0])} to {type_text(arguments[1])}"
+    names = {str: "text", int: "integer", float: "number", bool: "true or false", NoneType: "null"}
+    return names.get(annotation) or getattr(annotation, "__name__", "any value")
+
+
+def limits(metadata: Any) -> str:
+    """Return the bounds of a value, such as ` (≥ 0)`."""
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "multiple of"}
+    found = [
+        f"{sign} {value}"
+        for each in metadata
+        for key, sign in signs.items()
+        if (value := getattr(each, key, None)) is not None
+    ]
+    return f" ({', '.join(found)})" if found else ""
+
+
+def classes_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the settings classes that a type mentions."""
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [each for argument in typing.get_args(annotation) for each in classes_in(argument)]
+
+
+def default_text(field: Any) -> str:
+    """Return the default of a field, or that it is required."""
+    value = field.get_default(call_default_factory=True)
+    if value is PydanticUndefined:
+        return "**required**"
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json", exclude_none=True)
+    elif isinstance(value, tuple) and any(isinstance(each, BaseModel) for each in value):
+        value = [each.model_dump(mode="json", exclude_defaults=True) for each in value]
+    return f"`{literal(value)}`"
+
+
+def literal(value: Any) -> str:
+    """Return a value as YAML writes it in one line."""
+    if isinstance(value, tuple):
+        value = list(value)
+    text = yaml.safe_dump(value, default_flow_style=True, width=10**6)
+    return text.strip().removesuffix("...").strip()
+
+
+def first_paragraph(text: str | None) -> str:
+    """Return the first paragraph of a docstring as one line."""
+    return " ".join((text or "").split("\n\n")[0].split())
+
+
+# --- the command line ---------------------------------------------------------------------------
+
+
+def commands() -> str:
+    """Return a section for each command: what it does, its usage and its options."""
+    program = typer.main.get_command(app)
+    return "\n\n".join(command_section(name, each) for name, each in all_commands(program))
+
+
+def all_commands(group: click.Command, prefix: str = "noisyvos") -> list[tuple[str, click.Command]]:
+    """Return every command that does something, with its full name, in the order of the help."""
+    found = []
+    context = click.Context(group)
+    for name in group.list_commands(context):  # type: ignore[attr-defined]
+        each = group.get_command(context, name)  # type: ignore[attr-defined]
+        full = f"{prefix} {name}"
+        found += all_commands(each, full) if hasattr(each, "list_commands") else [(full, each)]
+    return found
+
+
+def command_section(name: str, command: click.Command) -> str:
+    """Return the section of one command."""
+    arguments = [each for each in command.params if each.param_type_name == "argument"]
+    options = [each for each in command.params if each.param_type_name == "option"]
+    usage = " ".join([name, *(f"[{each.name.upper()}]" for each in arguments), "[OPTIONS]"])
+    lines = [f"## `{name}`", "", inspect.cleandoc(command.help or ""), "", f"    {usage}", ""]
+    lines += ["| option | default | meaning |", "| --- | --- | --- |"]
+    for each in [*arguments, *options]:
+        flags = [*each.opts, *each.secondary_opts] if each in options else [each.name.upper()]
+        default = "**required**" if each.required else option_default(each)
+        help_text = (getattr(each, "help", None) or "").replace("|", "\\|")
+        names = ", ".join(f"`{flag}`" for flag in flags)
+        lines.append(f"| {names} | {default} | {help_text} |")
+    return "\n".join(lines)
+
+
+def option_default(option: click.Parameter) -> str:
+    """Return the default of an option; empty for one that is off or absent."""
+    empty = option.default is None or option.default is False or callable(option.default)
+    return "" if empty else f"`{option.default}`"
+
+
+# --- what the parameter files hold --------------------------------------------------------------
+
+
+def read(family: str) -> dict[str, Any]:
+    """Return params/<family>.yaml."""
+    return yaml.safe_load((PARAMS / f"{family}.yaml").read_text(encoding="utf-8"))
+
+
+def entries(family: str) -> str:
+    """Return the entries of a parameter file: name, kind and the settings that differ from the defaults."""
+    lines = ["| entry | kind | settings |", "| --- | --- | --- |"]
+    for name, values in read(family).items():
+        kind = values.get("kind", "")
+        rest = {key: value for key, value in values.items() if key != "kind"}
+        told = f"`{literal(rest).replace('|', chr(92) + '|')}`" if rest else "defaults"
+        lines.append(f"| `{name}` | {f'`{kind}`' if kind else ''} | {told} |")
+    if not any("kind" in values for values in read(family).values()):
+        lines = [line.replace("| kind ", "", 1).replace("|  |", "|", 1) for line in lines]
+        lines[1] = "| --- | --- |"
+    return "\n".join(lines)
+
+
+def counts() -> str:
+    """Return the published counts of each split, which `noisyvos check` compares with; [r]: recalled, not confirmed."""
+    lines = ["| source | split | counts |", "| --- | --- | --- |"]
+    for name, values in read("sources").items():
+        for split, numbers in (values.get("published") or {}).items():
+            recalled = numbers.get("recalled", [])
+            told = [
+                f"{key.replace('_', ' ')} {value:,}{' [r]' if key in recalled else ''}"
+                for key, value in numbers.items()
+                if key != "recalled"
+            ]
+            lines.append(f"| `{name}` | {split} | {', '.join(told)} |")
+    return "\n".join(lines)
+
+
+def presets() -> str:
+    """Return the table of presets, with the number of training cells that each would run."""
+    lines = ["| preset | training cells | title | about |", "| --- | --- | --- | --- |"]
+    for name in preset_file.preset_names(PARAMS):
+        preset = preset_file.read_preset(PARAMS, name)
+        plan = CliRunner().invoke(app, ["plan", name, "--params", str(PARAMS)]).output
+        count = re.findall(r"training cells: ([\d,]+)", plan)[0]
+        lines.append(f"| `{name}` | {count} | {preset.title} | {' '.join(preset.about.split())} |")
+    return "\n".join(lines)
+
+
+# --- the DAG ------------------------------------------------------------------------------------
+
+
+@cache
+def pipeline() -> dict[str, dict[str, Any]]:
+    """Return each stage of dvc.yaml: its command, and the paths it reads and writes with the axes as `*`."""
+    described = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    found = {}
+    for name, stage in described.items():
+        body = stage.get("do", stage)
+        command = " ".join(body["cmd"].split())
+        outs = [next(iter(each)) if isinstance(each, dict) else each for each in body["outs"]]
+        found[name] = {"command": command, "outs": outs, "deps": body.get("deps", [])}
+    return found
+
+
+def stages() -> str:
+    """Return the table of stages: the command of each and what it writes."""
+    lines = ["| stage | command | writes |", "| --- | --- | --- |"]
+    for name, stage in pipeline().items():
+        words = stage["command"].split()
+        command = " ".join(words[: 3 if words[1] == "convert" else 2])
+        outs = ", ".join(f"`{shown(each)}`" for each in stage["outs"])
+        lines.append(f"| `{name}` | `{command}` | {outs} |")
+    return "\n".join(lines)
+
+
+def shown(path: str) -> str:
+    """Return a path of dvc.yaml with its axes in angle brackets."""
+    return re.sub(r"\$\{(?:item\.)?([a-z_]+)(?:\.name)?\}", r"<\1>", path)
+
+
+def dag() -> str:
+    """Return the graph of the stages as an SVG: columns by the longest way from the raw data."""
+    reads = {name: set(edges_into(name)) for name in pipeline()}
+    column: dict[str, int] = {}
+    while len(column) < len(reads):
+        for name, before in reads.items():
+            if name not in column and before <= set(column):
+                column[name] = max((column[each] for each in before), default=-1) + 1
+    rows: dict[str, int] = {}
+    for name, place in column.items():
+        rows[name] = sum(column[each] == place for each in rows)
+    wide, high, gap_x, gap_y = 112, 30, 46, 22
+    corner = {
+        name: (column[name] * (wide + gap_x) + 4, rows[name] * (high + gap_y) + 4)
+        for name in column
+    }
+    width = max(x for x, _ in corner.values()) + wide + 4
+    height = max(y for _, y in corner.values()) + high + 4
+    drawn = [
+        f'<path class="edge" d="M{corner[a][0] + wide} {corner[a][1] + high / 2:.0f} '
+        f"C{corner[a][0] + wide + gap_x} {corner[a][1] + high / 2:.0f} "
+        f"{corner[b][0] - gap_x} {corner[b][1] + high / 2:.0f} "
+        f'{corner[b][0]} {corner[b][1] + high / 2:.0f}"/>'
+        for b, before in reads.items()
+        for a in sorted(before)
+    ]
+    drawn += [
+        f'<rect class="stage" x="{x}" y="{y}" width="{wide}" height="{high}" rx="4"/>'
+        f'<text x="{x + wide / 2:.0f}" y="{y + high / 2 + 4:.0f}">{name}</text>'
+        for name, (x, y) in corner.items()
+    ]
+    return (
+        f'<div class="dag"><svg viewBox="0 0 {width} {height}" width="{width}" role="img" '
+        f'aria-label="Graph of the stages">{"".join(drawn)}</svg></div>'
+    )
+
+
+def edges_into(name: str) -> list[str]:
+    """Return the stages that write what stage `name` reads."""
+    return [
+        other
+        for other, stage in pipeline().items()
+        if other != name
+        and any(meets(path, out) for path in pipeline()[name]["deps"] for out in stage["outs"])
+    ]
+
+
+def meets(path: str, out: str) -> bool:
+    """Return whether a path that a stage reads may be one that another writes: equal but for the values of axes."""
+    axes = re.compile(r"\$\{[^}]*\}")
+    return axes.sub("*", path) == axes.sub("*", out)
