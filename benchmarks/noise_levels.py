@@ -1,4 +1,4 @@
-"""How far label noise moves real masks: mean IoU per setting, for the tables of docs/noise.md.
+"""How far label noise moves real masks: mean IoU per setting, for the tables of docs/explanation/noise.md.
 
 python benchmarks/noise_levels.py FOLDER_OF_MASKS... [--every 8]
 """

@@ -1,7 +1,8 @@
-"""MkDocs hook: the parts of the reference that the code knows best, written when the site is built.
+"""MkDocs hook: writes the parts of the reference that follow from the code, when the site is built.
 
-A page asks for a part with a line `<!-- generated: NAME -->`. The hook puts the part below that line, so a table cannot
-lag behind the code. It also turns formulas into MathML: the site needs no script and no network to show them.
+A page asks for a part with a line `<!-- generated: NAME -->`, and the hook replaces the line.
+So a table cannot lag behind the code. The hook also turns formulas into MathML: the site needs
+neither a script nor the network to show them.
 """
 
 import ast
@@ -16,7 +17,6 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any
 
-import click
 import latex2mathml.converter
 import typer
 import yaml
@@ -26,7 +26,8 @@ from typer.testing import CliRunner
 
 from noisyvos.cli import app
 from noisyvos.models.base import MODELS
-from noisyvos.params import validate as preset_file
+from noisyvos.params import presets as preset_file
+from noisyvos.params.entries import read_entries, read_yaml
 from noisyvos.pipeline.catalog import FAMILIES
 from noisyvos.registry import Registry, Settings
 
@@ -75,7 +76,7 @@ def part(name: str) -> str:
 
 
 def settings_of_family(family: str) -> str:
-    """Return a section for each registered kind of params/<family>.yaml, or one table if the file has no kinds."""
+    """Return a section for each kind of params/<family>.yaml; one table if it has no kinds."""
     target = FAMILIES[family].load()
     if not isinstance(target, Registry):
         return table_of(target)
@@ -105,7 +106,7 @@ def keys_of(name: str) -> str:
 
 
 def table_of(kind: type[BaseModel]) -> str:
-    """Return the keys of a settings class, with type, default and meaning; nested classes get tables below."""
+    """Return the keys of a settings class: type, default, meaning. Nested classes follow below."""
     known = descriptions(kind)
     lines = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
     nested: dict[str, type[BaseModel]] = {}
@@ -125,7 +126,8 @@ def table_of(kind: type[BaseModel]) -> str:
 def descriptions(kind: type[BaseModel]) -> dict[str, str]:
     """Return what each key means, in the words of the class that declares it.
 
-    The first of these counts: `Field(description)`, reference/keys.yaml, the docstring's "`key`: ...", the field's comment.
+    The first of these counts: `Field(description)`, reference/keys.yaml, the docstring's
+    "`key`: ...", the field's comment.
     """
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
@@ -156,7 +158,7 @@ def short_name(kind: type) -> str:
 
 
 def settings_classes() -> list[type[BaseModel]]:
-    """Return every settings class that a parameter file can reach, with the classes nested in it and its bases."""
+    """Return every settings class of a parameter file, with its bases and nested classes."""
     found: dict[type[BaseModel], None] = {}
 
     def visit(kind: type[BaseModel]) -> None:
@@ -182,7 +184,7 @@ def settings_classes() -> list[type[BaseModel]]:
 
 
 def docstring_keys(text: str, keys: Any) -> dict[str, str]:
-    """Return the parts of a docstring that begin with `key`: or `key` (symbol): or name a key at their start."""
+    """Return what a docstring says of each key that begins one of its parts."""
     text = " ".join(text.split())
     starts = [
         (found.start(), found.end(), found[1])
@@ -234,7 +236,7 @@ def type_text(annotation: Any) -> str:
     if origin in (typing.Union, UnionType):
         return " or ".join(type_text(each) for each in arguments)
     if origin in (tuple, list):
-        if len(arguments) == 2 and arguments[1] is Ellipsis or origin is list:
+        if origin is list or arguments[1:] == (Ellipsis,):
             return f"list of {type_text(arguments[0])}"
         return "[" + ", ".join(type_text(each) for each in arguments) + "]"
     if origin is dict:
@@ -296,18 +298,18 @@ def commands() -> str:
     return "\n\n".join(command_section(name, each) for name, each in all_commands(program))
 
 
-def all_commands(group: click.Command, prefix: str = "noisyvos") -> list[tuple[str, click.Command]]:
+def all_commands(group: Any, prefix: str = "noisyvos") -> list[tuple[str, Any]]:
     """Return every command that does something, with its full name, in the order of the help."""
     found = []
-    context = click.Context(group)
-    for name in group.list_commands(context):  # type: ignore[attr-defined]
-        each = group.get_command(context, name)  # type: ignore[attr-defined]
+    context = typer.Context(group)
+    for name in group.list_commands(context):
+        each = group.get_command(context, name)
         full = f"{prefix} {name}"
         found += all_commands(each, full) if hasattr(each, "list_commands") else [(full, each)]
     return found
 
 
-def command_section(name: str, command: click.Command) -> str:
+def command_section(name: str, command: Any) -> str:
     """Return the section of one command."""
     arguments = [each for each in command.params if each.param_type_name == "argument"]
     options = [each for each in command.params if each.param_type_name == "option"]
@@ -323,7 +325,7 @@ def command_section(name: str, command: click.Command) -> str:
     return "\n".join(lines)
 
 
-def option_default(option: click.Parameter) -> str:
+def option_default(option: Any) -> str:
     """Return the default of an option; empty for one that is off or absent."""
     empty = option.default is None or option.default is False or callable(option.default)
     return "" if empty else f"`{option.default}`"
@@ -332,29 +334,23 @@ def option_default(option: click.Parameter) -> str:
 # --- what the parameter files hold --------------------------------------------------------------
 
 
-def read(family: str) -> dict[str, Any]:
-    """Return params/<family>.yaml."""
-    return yaml.safe_load((PARAMS / f"{family}.yaml").read_text(encoding="utf-8"))
-
-
 def entries(family: str) -> str:
-    """Return the entries of a parameter file: name, kind and the settings that differ from the defaults."""
-    lines = ["| entry | kind | settings |", "| --- | --- | --- |"]
-    for name, values in read(family).items():
-        kind = values.get("kind", "")
-        rest = {key: value for key, value in values.items() if key != "kind"}
-        told = f"`{literal(rest).replace('|', chr(92) + '|')}`" if rest else "defaults"
-        lines.append(f"| `{name}` | {f'`{kind}`' if kind else ''} | {told} |")
-    if not any("kind" in values for values in read(family).values()):
-        lines = [line.replace("| kind ", "", 1).replace("|  |", "|", 1) for line in lines]
-        lines[1] = "| --- | --- |"
+    """Return the entries of a parameter file: name, kind, and the settings that it gives."""
+    found = read_entries(PARAMS, family).values()
+    kinds = any(each.kind for each in found)
+    head = ["entry", *(["kind"] if kinds else []), "settings"]
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    for each in found:
+        told = f"`{literal(each.settings)}`".replace("|", "\\|") if each.settings else "defaults"
+        cells = [f"`{each.name}`", *([f"`{each.kind}`"] if kinds else []), told]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def counts() -> str:
-    """Return the published counts of each split, which `noisyvos check` compares with; [r]: recalled, not confirmed."""
+    """Return the published counts of each split. [r] marks a recalled, unconfirmed count."""
     lines = ["| source | split | counts |", "| --- | --- | --- |"]
-    for name, values in read("sources").items():
+    for name, values in read_yaml(PARAMS / "sources.yaml").items():
         for split, numbers in (values.get("published") or {}).items():
             recalled = numbers.get("recalled", [])
             told = [
@@ -382,7 +378,7 @@ def presets() -> str:
 
 @cache
 def pipeline() -> dict[str, dict[str, Any]]:
-    """Return each stage of dvc.yaml: its command, and the paths it reads and writes with the axes as `*`."""
+    """Return the command of each stage of dvc.yaml, and the paths that it reads and writes."""
     described = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     found = {}
     for name, stage in described.items():
@@ -410,33 +406,34 @@ def shown(path: str) -> str:
 
 
 def dag() -> str:
-    """Return the graph of the stages as an SVG: columns by the longest way from the raw data."""
-    reads = {name: set(edges_into(name)) for name in pipeline()}
-    column: dict[str, int] = {}
-    while len(column) < len(reads):
-        for name, before in reads.items():
-            if name not in column and before <= set(column):
-                column[name] = max((column[each] for each in before), default=-1) + 1
-    rows: dict[str, int] = {}
-    for name, place in column.items():
-        rows[name] = sum(column[each] == place for each in rows)
-    wide, high, gap_x, gap_y = 112, 30, 46, 22
-    corner = {
-        name: (column[name] * (wide + gap_x) + 4, rows[name] * (high + gap_y) + 4)
-        for name in column
-    }
-    width = max(x for x, _ in corner.values()) + wide + 4
+    """Return the graph of the stages as an SVG, one row for each step from the raw data."""
+    drawn_edges = shortest(edges := {name: set(edges_into(name)) for name in pipeline()})
+    row: dict[str, int] = {}
+    while len(row) < len(edges):
+        for name, before in edges.items():
+            if name not in row and before <= set(row):
+                row[name] = max((row[each] for each in before), default=-1) + 1
+    wide, high, gap_x, gap_y = 118, 28, 14, 34
+    most = max(list(row.values()).count(each) for each in row.values())
+    width = most * (wide + gap_x) + gap_x
+    corner = {}
+    for name, place in row.items():
+        beside = [each for each in row if row[each] == place]
+        left = (width - len(beside) * (wide + gap_x) + gap_x) / 2
+        corner[name] = (left + beside.index(name) * (wide + gap_x), place * (high + gap_y) + 4)
     height = max(y for _, y in corner.values()) + high + 4
-    drawn = [
-        f'<path class="edge" d="M{corner[a][0] + wide} {corner[a][1] + high / 2:.0f} '
-        f"C{corner[a][0] + wide + gap_x} {corner[a][1] + high / 2:.0f} "
-        f"{corner[b][0] - gap_x} {corner[b][1] + high / 2:.0f} "
-        f'{corner[b][0]} {corner[b][1] + high / 2:.0f}"/>'
-        for b, before in reads.items()
-        for a in sorted(before)
-    ]
+    drawn = []
+    for after, before in drawn_edges.items():
+        for each in sorted(before):
+            (x0, y0), (x1, y1) = corner[each], corner[after]
+            start, end = (x0 + wide / 2, y0 + high), (x1 + wide / 2, y1)
+            bend = (y1 - y0) / 2
+            drawn.append(
+                f'<path class="edge" d="M{start[0]:.0f} {start[1]:.0f} C{start[0]:.0f} '
+                f'{start[1] + bend:.0f} {end[0]:.0f} {end[1] - bend:.0f} {end[0]:.0f} {end[1]}"/>'
+            )
     drawn += [
-        f'<rect class="stage" x="{x}" y="{y}" width="{wide}" height="{high}" rx="4"/>'
+        f'<rect class="stage" x="{x:.0f}" y="{y}" width="{wide}" height="{high}" rx="4"/>'
         f'<text x="{x + wide / 2:.0f}" y="{y + high / 2 + 4:.0f}">{name}</text>'
         for name, (x, y) in corner.items()
     ]
@@ -444,6 +441,25 @@ def dag() -> str:
         f'<div class="dag"><svg viewBox="0 0 {width} {height}" width="{width}" role="img" '
         f'aria-label="Graph of the stages">{"".join(drawn)}</svg></div>'
     )
+
+
+def shortest(edges: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Return the edges that no longer way through other stages implies.
+
+    A way through `mix` implies nothing: most datasets are not mixed.
+    """
+
+    def all_before(name: str) -> set[str]:
+        return edges[name].union(*(all_before(each) for each in edges[name] - {"mix"}))
+
+    return {
+        name: {
+            each
+            for each in before
+            if not any(each in all_before(other) for other in before - {each, "mix"})
+        }
+        for name, before in edges.items()
+    }
 
 
 def edges_into(name: str) -> list[str]:
@@ -457,6 +473,9 @@ def edges_into(name: str) -> list[str]:
 
 
 def meets(path: str, out: str) -> bool:
-    """Return whether a path that a stage reads may be one that another writes: equal but for the values of axes."""
-    axes = re.compile(r"\$\{[^}]*\}")
-    return axes.sub("*", path) == axes.sub("*", out)
+    """Return whether a path that a stage reads may be what another writes, or a folder of it."""
+    parts = re.split(r"\$\{[^}]*\}", path)
+    if not any(parts):
+        return False  # wholly an axis: says nothing
+    pattern = ".+".join(re.escape(part) for part in parts) + "(/.+)?"
+    return re.fullmatch(pattern, re.sub(r"\$\{[^}]*\}", "x", out)) is not None

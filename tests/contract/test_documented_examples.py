@@ -1,11 +1,15 @@
-"""What the documentation shows is real: its Python runs, its commands parse, its entries validate, its paths exist."""
+"""What the documentation shows is real.
+
+Its Python runs, its commands parse, its entries validate, and its paths exist.
+"""
 
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-import click
 import numpy as np
 import pytest
 import torch
@@ -13,13 +17,14 @@ import typer
 import yaml
 
 from noisyvos.cli import app
+from noisyvos.datasets.augmentations.base import AUGMENTATIONS
 from noisyvos.datasets.base import DATASETS, Conversion
 from noisyvos.datasets.layout import VideoDataset
 from noisyvos.io.images import encode_frame
 from noisyvos.io.masks import encode_mask
 from noisyvos.methods.base import METHODS
 from noisyvos.noise.base import NOISE, Video
-from noisyvos.params.validate import Block
+from noisyvos.params.presets import Block
 from noisyvos.pipeline.catalog import FAMILIES
 from noisyvos.registry import Registry
 
@@ -77,11 +82,11 @@ def mentioned() -> list[tuple[str, str]]:
     ]
 
 
-def command_of(words: list[str]) -> tuple[click.Command, list[str]]:
+def command_of(words: list[str]) -> tuple[Any, list[str]]:
     """Return the command that the words name, and the words after its name."""
-    command: click.Command = typer.main.get_command(app)
+    command: Any = typer.main.get_command(app)
     words = words[1:]
-    while isinstance(command, click.Group):
+    while hasattr(command, "commands"):
         assert words, "the command is not complete"
         assert words[0] in command.commands, f"{words[0]!r} is not a command"
         command, words = command.commands[words[0]], words[1:]
@@ -106,11 +111,13 @@ def test_command_in_a_block_parses_and_names_what_exists(page: str, line: str) -
         assert {word for word in arguments if word.startswith("--")} <= known
     else:
         command.make_context(command.name, list(arguments))  # a wrong or missing option is an error
-    for option, value in zip(arguments, arguments[1:], strict=False):
+    for option, value in pairwise(arguments):
         if option in NAMES and not value.isupper():
             assert value in entries(NAMES[option]), f"{option} {value}"
-        if option == "--preset" or (command.name == "plan" and option == "plan"):
+        if option == "--preset":
             assert value == "NAME" or (ROOT / f"params/presets/{value}.yaml").is_file()
+    if command.name == "plan":
+        assert (ROOT / f"params/presets/{arguments[0]}.yaml").is_file()
 
 
 @pytest.mark.parametrize(("page", "line"), sorted(set(mentioned())))
@@ -128,7 +135,7 @@ def test_command_in_a_sentence_exists_with_its_options(page: str, line: str) -> 
 
 def test_a_wrong_command_would_be_found() -> None:
     command, arguments = command_of(shlex.split("noisyvos segment --video a --mask b --modle c"))
-    with pytest.raises(click.UsageError):
+    with pytest.raises(Exception, match="No such option"):
         command.make_context(command.name, arguments)
     with pytest.raises(AssertionError, match="not a command"):
         command_of(["noisyvos", "trian"])
@@ -152,20 +159,29 @@ def entries(family: str) -> dict:
     return yaml.safe_load((ROOT / f"params/{family}.yaml").read_text(encoding="utf-8"))
 
 
+def test_every_augmentation_is_in_the_table() -> None:
+    table = PAGES["docs/reference/schedules.md"]
+    for name in AUGMENTATIONS.names():
+        assert re.search(rf"^\| .*`{name}`.* \| ", table, flags=re.M), name
+
+
 @pytest.mark.parametrize(("page", "text"), blocks("yaml"))
 def test_entries_validate(page: str, text: str) -> None:
     content = yaml.safe_load(text)
     for name, values in content.items():
-        if isinstance(values, dict) and "kind" in values and values["kind"] not in MODULES:
-            settings = {key: value for key, value in values.items() if key != "kind"}
-            families = [each.load() for each in FAMILIES.values() if each.package]
-            kinds = [
-                each.get(values["kind"]) for each in families if values["kind"] in each.names()
-            ]
-            assert kinds, f"{name}: no family has the kind {values['kind']!r}"
-            assert any(accepts(each, settings) for each in kinds), name
-        elif isinstance(values, dict) and "kind" not in values:
+        if not isinstance(values, dict):
+            continue  # a key of a preset or schedule
+        if "model" in values:
             Block(**values)
+            continue
+        settings = {key: value for key, value in values.items() if key != "kind"}
+        kind = values.get("kind", name)
+        if kind in MODULES:
+            continue  # an example, tested below
+        families = [each.load() for each in FAMILIES.values() if each.package]
+        kinds = [each.get(kind) for each in families if kind in each.names()]
+        assert kinds, f"{name}: no family has the kind {kind!r}"
+        assert any(accepts(each, settings) for each in kinds), name
 
 
 def accepts(item: object, settings: dict) -> bool:
@@ -208,7 +224,7 @@ def test_python_of_a_page_runs_from_top_to_bottom(page: str) -> None:
 
 
 def taken(name: str, registry: Registry) -> object:
-    """Run the block `name` as a module and return the item that it registered, which is taken out again."""
+    """Run the block `name` as a module; return the item that it registered, and take it out."""
     registry.names()  # the package's own modules first
     exec(compile(MODULES[name], f"{name}.py", "exec"), {"__name__": f"example_{name}"})
     item = registry.get(name)

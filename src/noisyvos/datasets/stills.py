@@ -169,7 +169,7 @@ def find_set(name: str, folder: Path) -> tuple[str, list[Pair]]:
     if not pairs:
         raise UserError(
             f"{folder}: no image of {name} was found here. "
-            "Check --src against the layout in docs/datasets.md."
+            "Check --src against the layout in docs/how-to/new-dataset.md."
         )
     for pair in pairs:
         for file in (pair.image, pair.mask):

@@ -1,6 +1,6 @@
 """Label noise: index mask in, wrong index mask out, by a named kind, reproducible from a seed and a key.
 
-What each kind is and where it comes from: docs/noise.md. A new kind is one file in this package that registers itself.
+What each kind is and where it comes from: docs/explanation/noise.md. A new kind is one file in this package that registers itself.
 """
 
 from typing import Any

@@ -71,7 +71,7 @@ def test_entry_says_what_a_person_must_know(name: str) -> None:
 def test_entry_has_a_row_in_the_documentation(name: str) -> None:
     rows = [
         line
-        for line in (ROOT / "docs" / "datasets.md").read_text().splitlines()
+        for line in (ROOT / "docs" / "reference" / "sources.md").read_text().splitlines()
         if line.startswith(f"| `{name}` |")
     ]
     assert len(rows) == 1

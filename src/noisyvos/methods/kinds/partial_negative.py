@@ -1,7 +1,7 @@
 """NPN: labels the network keeps predicting become candidates beside the given one; all others count as wrong; views agree.
 
 Sheng et al., "Adaptive Integration of Partial Label Learning and Negative Learning for Enhanced Noisy Label Learning", AAAI 2024,
-for single pixels of video; docs/methods.md says what of it is ours.
+for single pixels of video; docs/explanation/methods.md says what of it is ours.
 """
 
 from dataclasses import replace

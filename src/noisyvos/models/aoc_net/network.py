@@ -1,4 +1,4 @@
-"""The AOC-Net network, as repaired to run: the release itself never does (see docs/models.md).
+"""The AOC-Net network, as repaired to run: the release itself never does (docs/explanation/networks/aoc_net.md).
 
 A frame is embedded once. A prediction compares it with references and the frame before, object by object, and the decoder
 turns the maps into logits. What is kept from frame to frame is up to the training pass (`clips`) and the session.
