@@ -112,6 +112,18 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
+def commit() -> str:
+    """Return the short hash of the commit that is measured, marked if files have changed since."""
+    try:
+        return subprocess.check_output(
+            ["git", "describe", "--always", "--abbrev=7", "--dirty=+changed", "--exclude=*"],
+            cwd=HERE,
+            text=True,
+        ).strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "an unknown commit"
+
+
 def main() -> int:
     """Run the chosen benchmarks and write the page; the exit code is 1 if one missed its bars."""
     parser = argparse.ArgumentParser(
@@ -140,11 +152,16 @@ def main() -> int:
 
 def write_page(path: Path, outcomes: list[Outcome]) -> None:
     """Write the table and what each benchmark printed."""
-    machine = f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {version('torch')}"
+    machine = (
+        f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"torch {version('torch')}"
+    )
     head = (
-        "# Performance\n\nWritten by `make bench`. Ratios are measured within one run, on the same inputs and with equal outputs; "
-        f"seconds are CPU seconds of one thread unless it says otherwise. Inputs are generated (synthetic) or real masks and clips, "
-        f"as each says.\n\nMachine: {machine}.\n\n"
+        f"# Performance\n\n`make bench` writes this page. Measured at {commit()}.\n\n"
+        "- Ratios are measured within one run, on the same inputs and with equal outputs.\n"
+        "- Seconds are CPU seconds of one thread unless stated otherwise.\n"
+        "- Inputs are generated (synthetic) or real masks and clips, as each benchmark says.\n"
+        f"- Machine: {machine}.\n\n"
     )
     table = "| benchmark | CPU s in all | ratios | bars reached |\n|---|---|---|---|\n" + "\n".join(
         outcome.row() for outcome in outcomes

@@ -132,17 +132,21 @@ def descriptions(kind: type[BaseModel]) -> dict[str, str]:
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if issubclass(base, BaseModel) and base not in (BaseModel, Settings):
-            own = vars(base).get("__annotations__", {})
             comments = field_comments(base)
             written = meanings().get(short_name(base), {})
             told = docstring_keys(inspect.getdoc(base) or "", kind.model_fields)
             for name in kind.model_fields:
-                field = base.model_fields.get(name)
-                stated = field.description if field is not None and name in own else None
-                text = stated or written.get(name) or told.get(name) or comments.get(name)
+                own = [says(base, name), written.get(name), told.get(name), comments.get(name)]
+                text = next((each for each in own if each), None)
                 if text:
                     found[name] = sentence(text)
     return found
+
+
+def says(kind: type[BaseModel], key: str) -> str | None:
+    """Return the `Field(description)` of a key that the class itself declares."""
+    declared = key in vars(kind).get("__annotations__", {})
+    return kind.model_fields[key].description if declared else None
 
 
 @cache

@@ -64,7 +64,11 @@ MODULES = {
 
 def typed() -> list[tuple[str, str]]:
     """Return (page, command line) of every documented call of `noisyvos` in a block."""
-    lines = [(page, line) for page, text in blocks("") for line in text.splitlines()]
+    lines = [
+        (page, line)
+        for page, text in blocks("")
+        for line in re.sub(r"\\\n\s*", "", text).splitlines()
+    ]
     return [
         (page, part.strip())
         for page, line in lines

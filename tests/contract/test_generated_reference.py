@@ -39,7 +39,10 @@ def test_no_meaning_is_left_over(generate: ModuleType) -> None:
     classes = {generate.short_name(kind): kind for kind in generate.settings_classes()}
     for name, keys in generate.meanings().items():
         assert name in classes
-        assert set(keys) <= set(classes[name].model_fields), name
+        fields = classes[name].model_fields
+        assert set(keys) <= set(fields), name
+        twice = [key for key in keys if generate.says(classes[name], key)]
+        assert not twice, f"{name} describes {twice} itself: take them out of keys.yaml"
 
 
 def test_every_family_has_a_page_with_its_entries_and_settings() -> None:
