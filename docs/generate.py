@@ -52,7 +52,8 @@ def on_page_content(content: str, **_: Any) -> str:
 def _formula(found: re.Match[str]) -> str:
     source = html.unescape(found[2]).strip()
     display = "block" if source.startswith(r"\[") else "inline"
-    return latex2mathml.converter.convert(source[2:-2].strip(), display=display)
+    made = latex2mathml.converter.convert(source[2:-2].strip(), display=display)
+    return made.replace("<mi>log</mi>", '<mi>log</mi><mspace width="0.17em"/>')
 
 
 def part(name: str) -> str:
@@ -284,7 +285,7 @@ def literal(value: Any) -> str:
     """Return a value as YAML writes it in one line."""
     if isinstance(value, tuple):
         value = list(value)
-    text = yaml.safe_dump(value, default_flow_style=True, width=10**6)
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6)
     return text.strip().removesuffix("...").strip()
 
 

@@ -3,8 +3,11 @@
 Its Python runs, its commands parse, its entries validate, and its paths exist.
 """
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -238,6 +241,28 @@ def taken(name: str, registry: Registry) -> object:
 
 def test_the_pages_have_the_examples() -> None:
     assert set(MODULES) == {"focal", "mae", "mirror", "stills"}
+
+
+@pytest.mark.parametrize(("tests", "names"), [("methods", "focal or mae"), ("noise", "mirror")])
+def test_examples_pass_the_contract_tests(tests: str, names: str, tmp_path: Path) -> None:
+    """The pages promise that the contract tests take an added file as it is."""
+    wanted = names.split(" or ")
+    for name in wanted:
+        (tmp_path / f"example_{name}.py").write_text(MODULES[name], encoding="utf-8")
+    plugins = [word for name in wanted for word in ("-p", f"example_{name}")]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *plugins, "-p", "no:cacheprovider"]
+        + [f"tests/contract/test_{tests}.py", "-k", names],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert int(re.findall(r"(\d+) passed", done.stdout)[0]) >= 5 * len(wanted)
 
 
 def test_method_example_is_cross_entropy_without_its_factor_and_ignores_void() -> None:
