@@ -53,6 +53,8 @@ def _formula(found: re.Match[str]) -> str:
     source = html.unescape(found[2]).strip()
     display = "block" if source.startswith(r"\[") else "inline"
     made = latex2mathml.converter.convert(source[2:-2].strip(), display=display)
+    if "\\" in made:
+        raise ValueError(f"latex2mathml does not know all of this formula: {source}")
     return made.replace("<mi>log</mi>", '<mi>log</mi><mspace width="0.17em"/>')
 
 
