@@ -1,4 +1,4 @@
-"""Registries that make an addition one file: a module of a family package registers what it defines."""
+"""Registries of named kinds. A new kind is one new file in a package: no list needs an edit."""
 
 import importlib
 import pkgutil
@@ -18,7 +18,11 @@ from noisyvos.errors import UserError, unknown_name
 
 
 class Settings(BaseModel):
-    """Base of every settings class: frozen, and without unknown keys, NaN and infinity."""
+    """Base class of all settings: frozen, without unknown keys, NaN or infinity.
+
+    `builds` declares settings that name another registered kind, as {setting: package of the
+    kinds}. The computed code dependencies include the named kind.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     builds: ClassVar[dict[str, str]] = {}
@@ -34,7 +38,9 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Item:
-    """One registered thing: its name, what builds it, the settings it takes and the module it lives in."""
+    """One registered kind: its name, the callable that builds it, its settings class and its
+    module.
+    """
 
     name: str
     build: Callable[..., Any]
@@ -42,7 +48,9 @@ class Item:
     module: str
 
     def validate(self, values: dict[str, Any], where: str) -> Settings:
-        """Return `values` as this item's settings; a UserError names `where` and every wrong key."""
+        """Return `values` as settings of this kind. Raises UserError with `where` and every wrong
+        key.
+        """
         try:
             return self.settings(**values)
         except ValidationError as error:
@@ -50,7 +58,7 @@ class Item:
 
 
 def describe(error: ValidationError) -> str:
-    """Return all problems of a pydantic error as one sentence each."""
+    """Return all problems of a pydantic error, joined by semicolons."""
     lines = []
     for problem in error.errors():
         place = ".".join(str(part) for part in problem["loc"]) or "value"
@@ -60,15 +68,15 @@ def describe(error: ValidationError) -> str:
 
 @dataclass
 class Registry:
-    """The items of one family; importing the family package's modules fills it."""
+    """The kinds of one family. The first look-up imports all modules of `package`."""
 
-    family: str  # what one item is called in messages, e.g. "noise kind"
+    family: str  # what messages call one item, e.g. "noise kind"
     package: str
     _items: dict[str, Item] = field(default_factory=dict)
     _loaded: bool = False
 
     def register(self, name: str, settings: type[Settings] = Settings) -> Callable[[Any], Any]:
-        """Decorate the function or class that makes the item `name`."""
+        """Return a decorator that registers a function or class under `name`."""
 
         def decorate(build: Any) -> Any:
             present = self._items.get(name)
@@ -82,14 +90,14 @@ class Registry:
         return decorate
 
     def get(self, name: str) -> Item:
-        """Return the item `name`; UserError lists the known names."""
+        """Return the item `name`. Raises UserError that lists the known names."""
         self._load()
         if name not in self._items:
             raise unknown_name(self.family, name, self._items)
         return self._items[name]
 
     def names(self) -> tuple[str, ...]:
-        """Return every registered name in alphabetical order."""
+        """Return all registered names in alphabetical order."""
         self._load()
         return tuple(sorted(self._items))
 

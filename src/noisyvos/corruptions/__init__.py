@@ -1,1 +1,1 @@
-"""Corrupted images at test time: how a trained network stands disturbed frames (the robustness benchmark of AOC-Net)."""
+"""Image corruptions at test time: the robustness benchmark of AOC-Net."""

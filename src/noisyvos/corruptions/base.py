@@ -1,7 +1,7 @@
-"""What an image corruption is: a registered function from (frame, settings, random stream) to a disturbed frame.
+"""The interface of an image corruption: a function (frame, settings, generator) -> frame.
 
-Frames are (H, W, 3) float32 RGB on the scale 0 to 255, at the size they were decoded with; what comes out may leave that
-range, as nothing is clipped or rounded afterwards. Masks are never touched.
+Frames are (H, W, 3) float32 RGB in [0, 255], at their decoded size. The result is neither clipped
+nor rounded, so it may leave this range. Masks are never changed.
 """
 
 from pathlib import Path
@@ -16,24 +16,27 @@ CORRUPTIONS = Registry("image corruption", "noisyvos.corruptions.kinds")
 
 
 class Corruption:
-    """One entry of corruptions.yaml, ready for the frames of any video."""
+    """One entry of corruptions.yaml, to apply to the frames of any video."""
 
     def __init__(self, params: Path, name: str, seed: int) -> None:
         self._item, self._settings = read_entry(params, "corruptions", name, CORRUPTIONS)
         self._seed = seed
 
     def __call__(self, frame: np.ndarray, key: tuple[str, ...]) -> np.ndarray:
-        """Return the disturbed frame (H, W, 3) float32; equal for equal seed, `key` (dataset, sequence, frame) and settings."""
+        """Return the corrupted frame, (H, W, 3) float32.
+
+        It depends only on the seed, `key` (dataset, sequence, frame) and the settings.
+        """
         return corrupt_frame(frame, self._item.name, self._settings, seed=self._seed, key=key)
 
 
 def corrupt_frame(
     frame: np.ndarray, kind: str, settings: Settings, *, seed: int, key: tuple[str, ...]
 ) -> np.ndarray:
-    """Return `frame` (H, W, 3) uint8 or float32, 0 to 255, disturbed, as float32; UserError for an unknown kind.
+    """Return `frame` (H, W, 3), uint8 or float32 in [0, 255], corrupted, as float32.
 
-    Every frame of every video, kind and level has a random stream of its own (AOC-Net's release seeds nothing, so that its
-    disturbed sets cannot be made again).
+    Each frame, kind and level has a separate random stream. (AOC-Net's release sets no seed, so its
+    corrupted test sets cannot be reproduced.) Raises UserError for an unknown kind.
     """
     level = "-".join(f"{name}={value}" for name, value in sorted(settings.model_dump().items()))
     generator = numpy_generator("corruption", seed, kind, level, *key)

@@ -1,6 +1,7 @@
-"""Label noise: index mask in, wrong index mask out, by a named kind, reproducible from a seed and a key.
+"""Label noise: turns clean index masks into noisy ones, reproducibly from a seed and a key.
 
-What each kind is and where it comes from: docs/explanation/noise.md. A new kind is one file in this package that registers itself.
+docs/explanation/noise.md describes each kind and its source. A new kind is one file in `kinds/`
+that registers itself.
 """
 
 from typing import Any
@@ -15,7 +16,7 @@ __all__ = ["NOISE", "corrupt", "corrupt_video", "kinds"]
 
 
 def kinds() -> tuple[str, ...]:
-    """Return the names of all kinds of label noise."""
+    """Return the names of all noise kinds."""
     return NOISE.names()
 
 
@@ -27,10 +28,11 @@ def corrupt(
     key: tuple[str | int, ...] = ("mask", 0),
     **settings: Any,
 ) -> np.ndarray:
-    """Return a noisy copy of an index mask, (H, W) uint8 with 0 background, 1..254 objects, 255 void.
+    """Return a noisy copy of an index mask, (H, W) uint8: 0 background, 1..254 objects, 255 void.
 
-    `key` says what the mask is, its last part being the frame, e.g. ("davis", "bear", "00000"): equal masks, settings,
-    seeds and keys give equal results on any machine. Unknown kinds and settings are a ValueError that lists the known ones.
+    `key` identifies the mask. Its last part is the frame, e.g. ("davis", "bear", "00000"). Equal
+    masks, settings, seeds and keys give equal results on any machine. Raises ValueError for an
+    unknown kind or setting and lists the known ones.
     """
     *where, frame = key or ("mask", 0)
     return corrupt_video(
@@ -47,15 +49,16 @@ def corrupt_video(
     frames: list[str | int] | None = None,
     **settings: Any,
 ) -> NoisyVideo:
-    """Return noisy copies of a video's index masks, each (H, W) uint8, in time order; `frames` names them (default 0, 1, ...).
+    """Return noisy copies of a video's index masks, each (H, W) uint8, in time order.
 
-    The frames are one unit, since noise may be correlated in time or act on blocks of frames.
+    `frames` names the frames (default 0, 1, ...). A kind gets the whole video, because noise may be
+    correlated in time or act on blocks of frames.
     """
     item = NOISE.get(kind)
     values = item.validate(settings, f"Noise kind {kind!r}")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise UserError(
-            f"Noise kind {kind!r}: the seed must be a whole number from 0 on, not {seed!r}."
+            f"Noise kind {kind!r}: the seed must be a non-negative integer, not {seed!r}."
         )
     for mask in masks:
         if not isinstance(mask, np.ndarray) or mask.ndim != 2 or mask.dtype != np.uint8:
@@ -69,7 +72,5 @@ def corrupt_video(
             )
     names = tuple(frames) if frames is not None else tuple(range(len(masks)))
     if len(names) != len(masks):
-        raise UserError(
-            f"Noise kind {kind!r}: {len(masks)} masks come with {len(names)} frame names."
-        )
+        raise UserError(f"Noise kind {kind!r}: {len(masks)} masks but {len(names)} frame names.")
     return item.build(Video(kind, int(seed), tuple(key), names, tuple(masks)), values)

@@ -1,4 +1,8 @@
-"""What a kind of label noise is: a registered function from (video, settings) to a noisy video, without input or output."""
+"""The interface of a noise kind: a registered function (video, settings) -> noisy video.
+
+A kind reads and writes no files. The module also draws random numbers that are independent,
+constant or autocorrelated in time.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,11 +16,11 @@ from noisyvos.registry import Registry, Settings
 from noisyvos.seeding import numpy_generator
 
 NOISE = Registry("noise kind", "noisyvos.noise.kinds")
-SURVIVORS = 16  # pixels that an object keeps when it would vanish
+SURVIVORS = 16  # pixels kept of an object that would otherwise vanish
 
 
 class NoiseSettings(Settings):
-    """Settings of every random kind: the share of object-frames that is touched, and how noise hangs together in time."""
+    """Settings of every random kind: share of noisy object-frames and correlation in time."""
 
     rate: float = Field(1.0, ge=0, le=1)
     temporal: Literal["iid", "ar1", "persistent"] = "iid"
@@ -24,9 +28,10 @@ class NoiseSettings(Settings):
 
 
 class GeometricSettings(NoiseSettings):
-    """Settings of the kinds that move boundaries: `q` is the mean IoU of a noisy object to its clean mask.
+    """Settings of kinds that move boundaries. `q` is the mean IoU between noisy and clean objects.
 
-    `calib: per_object` reaches q for every object-frame, `dataset` uses one strength for all, so that q is reached on average.
+    With `calib: per_object` every object-frame reaches q. With `calib: dataset` one common strength
+    is used, so that the mean IoU reaches q.
     """
 
     q: float = Field(gt=0, le=1)
@@ -40,7 +45,7 @@ class GeometricSettings(NoiseSettings):
 
 @dataclass(frozen=True)
 class Video:
-    """The clean masks of one video, each (H, W) uint8, and what its random streams depend on."""
+    """The clean masks of one video, each (H, W) uint8, and the key of its random streams."""
 
     kind: str
     seed: int
@@ -49,15 +54,19 @@ class Video:
     masks: tuple[np.ndarray, ...]
 
     def generator(self, purpose: str, *key: str | int) -> np.random.Generator:
-        """Return the random stream of this video for `purpose` and `key`; the level of noise is not part of it, so levels are paired."""
+        """Return the random stream of this video for `purpose` and `key`.
+
+        The noise level is not part of the key, so different levels share their draws.
+        """
         return numpy_generator("noise", purpose, self.kind, self.seed, *self.key, *key)
 
 
 @dataclass
 class NoisyVideo:
-    """The noisy masks of one video, which (frame index, object id) were touched and which were saved from vanishing.
+    """The noisy masks of one video, with the (frame index, object id) pairs that the noise changed.
 
-    `eligible` counts the object-frames that the noise could have touched; None: all.
+    `affected`: pairs selected for noise. `rescued`: pairs that would have vanished and kept some
+    pixels. `eligible`: number of object-frames that the noise could have changed (None: all).
     """
 
     masks: list[np.ndarray]
@@ -69,10 +78,11 @@ class NoisyVideo:
 def normal_draws(
     video: Video, settings: NoiseSettings, purpose: str, object_id: int, count: int = 1
 ) -> Iterator[np.ndarray]:
-    """Yield for each frame `count` standard normal draws (count,) float64 of an object.
+    """Yield `count` standard normal draws of an object for each frame, (count,) float64.
 
-    iid: independent; persistent: the same in all frames; ar1: g_t = rho g_{t-1} + sqrt(1 - rho^2) e_t. The marginal
-    distribution is standard normal in all three, and frame t of iid is the innovation e_t of ar1.
+    iid: independent. persistent: the same in all frames. ar1: g_t = rho g_{t-1} + sqrt(1 - rho^2)
+    e_t. The marginal distribution is standard normal in all three. Frame t of iid is the innovation
+    e_t of ar1.
     """
     if settings.temporal == "persistent":
         fixed = video.generator(purpose, object_id).standard_normal(count)
@@ -89,14 +99,14 @@ def normal_draws(
 
 
 def uniform(normal: float) -> float:
-    """Return the standard normal draw as a uniform one in [0, 1], so that it can decide with any probability."""
+    """Return a standard normal draw mapped to a uniform one in [0, 1]."""
     return 0.5 * (1 + erf(normal / sqrt(2)))
 
 
 def affected_objects(
     video: Video, settings: NoiseSettings, objects: list[list[int]]
 ) -> list[list[int]]:
-    """Return for each frame which of its objects are touched, each with probability `settings.rate`."""
+    """Return each frame's objects that get noise, each with probability `settings.rate`."""
     if settings.rate >= 1:
         return objects
     chosen: list[list[int]] = [[] for _ in objects]

@@ -1,4 +1,4 @@
-"""Stage `noise`: label noise on the masks of a dataset, as one mask collection and the manifest of what was achieved."""
+"""Stage `noise`: adds label noise to the masks of a dataset and records the result."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +21,8 @@ from noisyvos.parallel import ordered_map
 from noisyvos.params.entries import read_entry
 from noisyvos.registry import Item, Settings
 
-CALIBRATION_FRAMES = (
-    400  # at most so many frames, evenly spread, find the common strength of `calib: dataset`
-)
+# the common strength of `calib: dataset` is found on at most this many frames, evenly spread
+CALIBRATION_FRAMES = 400
 
 
 def run(
@@ -36,21 +35,22 @@ def run(
     params: Path = Path("params"),
     workers: int = 1,
 ) -> None:
-    """Write noisy masks of `dataset` to the zip `out` and what was achieved to `manifest`.
+    """Write noisy masks of `dataset` to the zip `out` and the achieved noise to `manifest`.
 
-    Raises UserError before any work if noise, settings or dataset are unusable, and after it, leaving no output, if the
-    achieved mean IoU misses the wanted one by more than 0.01. The number of workers changes nothing in the output.
+    Raises UserError before any work if the noise, its settings or the dataset are unusable. Raises
+    UserError afterwards, without output, if the mean IoU misses its target by more than 0.01. The
+    number of workers does not change the output.
     """
     item, settings = read_entry(params, "noise", noise, NOISE)
     if seed < 0:
-        raise UserError(f"Noise {noise!r}: the seed must be a whole number from 0 on, not {seed}.")
+        raise UserError(f"Noise {noise!r}: the seed must be a non-negative integer, not {seed}.")
     data = VideoDataset(dataset)
     names = [name for name, sequence in data.sequences.items() if sequence.masks]
     if not names:
-        raise UserError(f"{dataset}: no sequence has a mask, so there is nothing to put noise on.")
-    by_origin = {
-        data.origin(name)[0]: settings for name in names
-    }  # each part of a mix is calibrated as if it were alone
+        raise UserError(
+            f"{dataset}: no sequence has a mask, so no noise can be added."
+        )  # each part of a mix is calibrated separately
+    by_origin = {data.origin(name)[0]: settings for name in names}
     if (
         isinstance(settings, GeometricSettings)
         and settings.calib == "dataset"
@@ -86,12 +86,15 @@ def run(
     head = {"dataset": data.meta["name"], "noise": noise, "seed": seed, "kind": item.name, **facts}
     write_manifest(manifest, head, {**target, **summary}, records)
     print(
-        f"{noise} on {data.meta['name']}: mean IoU {summary['q_achieved']:.4f} over {summary['object_frames']} object-frames, "
-        f"{100 * summary['flip_rate']:.2f} % of pixels flipped, {summary['n_rescued']} rescued, in {out}"
+        f"{noise} on {data.meta['name']}: mean IoU {summary['q_achieved']:.4f} "
+        f"over {summary['object_frames']} object-frames, "
+        f"{100 * summary['flip_rate']:.2f} % of pixels flipped, "
+        f"{summary['n_rescued']} objects rescued, in {out}"
     )
     if item.name != "clean" and not summary["affected"] and summary["coverage"] == 1:
         print(
-            f"Note: {noise} touched nothing here (of {summary['eligible']} object-frames that it could): this is the clean dataset."
+            f"Note: {noise} changed none of the {summary['eligible']} object-frames that it applies to. "
+            "The output equals the clean dataset."
         )
 
 
@@ -99,13 +102,13 @@ _JOB: tuple[VideoDataset, Item, dict[str, Settings], int]
 
 
 def prepare(dataset: str, kind: str, settings: dict[str, Settings], seed: int) -> None:
-    """Open the dataset in a worker process; `settings` are those of each dataset that its sequences come from."""
+    """Open the dataset in a worker process; `settings` maps each source dataset to its settings."""
     global _JOB
     _JOB = VideoDataset(dataset), NOISE.get(kind), settings, seed
 
 
 def load_video(data: VideoDataset, sequence: str, kind: str, seed: int, step: int = 1) -> Video:
-    """Return every `step`-th mask of a sequence, with the key that its random streams depend on."""
+    """Return every `step`-th mask of a sequence with the key of its random streams."""
     frames = data.sequences[sequence].masks[::step]
     masks = tuple(data.read_mask(sequence, frame) for frame in frames)
     return Video(kind, seed, data.origin(sequence), frames, masks)
@@ -124,7 +127,7 @@ def corrupt_sequence(sequence: str) -> tuple[SequenceRecord, list[tuple[str, byt
 
 
 def sequence_iou(task: tuple[str, int]) -> tuple[float, int]:
-    """Return the mean IoU and the number of touched object-frames of a sequence, from every n-th mask."""
+    """Return (mean IoU, number of affected object-frames) of a sequence, from every n-th mask."""
     sequence, step = task
     data, item, settings, seed = _JOB
     video = load_video(data, sequence, item.name, seed, step)
@@ -140,7 +143,10 @@ def common_strength(
     seed: int,
     workers: int,
 ) -> float:
-    """Return the one strength at which the object-frames of `names`, all of one origin, have mean IoU q."""
+    """Return the strength at which the object-frames of `names` have mean IoU q.
+
+    All sequences must come from the same dataset.
+    """
     frames = sum(len(data.sequences[name].masks) for name in names)
     tasks = [(name, -(-frames // CALIBRATION_FRAMES)) for name in names]
 

@@ -1,4 +1,4 @@
-"""Preview of label noise: one frame of a dataset under many named settings, as one contact sheet."""
+"""Preview of label noise: one frame under several noise settings, as a contact sheet."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ from noisyvos.params.entries import read_entry, read_family
 
 COLUMNS = 4
 CAPTION = 16  # pixels
-IN_TIME = ("drop", "swap", "frame_delete", "clean")  # kinds that one frame cannot show
+IN_TIME = ("drop", "swap", "frame_delete", "clean")  # kinds that a single frame cannot show
 
 
 def run(
@@ -32,10 +32,12 @@ def run(
     seed: int = 0,
     params: Path = Path("params"),
 ) -> None:
-    """Write a PNG with one tile per noise: the labels it makes, the clean outlines in white, its name and mean IoU.
+    """Write a PNG with one tile per noise: noisy labels, clean outlines in white, name and mean
+    IoU.
 
-    `noises` are names of noise.yaml, by default all that a single frame can show; `frame` is <sequence>/<frame>, by default the
-    frame with most objects. Raises UserError for unknown names and frames.
+    `noises` are names in noise.yaml (default: all that a single frame can show). `frame` is
+    <sequence>/<frame> (default: a frame with the most objects). Raises UserError for unknown names
+    and frames.
     """
     entries = read_family(params, "noise")
     names = list(noises) or [
@@ -57,7 +59,7 @@ def run(
     done, code = cv2.imencode(".png", np.concatenate(rows)[:, :, ::-1])
     if not done:
         raise UserError(
-            f"{out}: the sheet of {len(tiles)} tiles cannot be encoded as PNG. Ask for fewer noises."
+            f"{out}: a sheet of {len(tiles)} tiles cannot be encoded as PNG. Choose fewer noises."
         )
     with atomic_file(out) as temporary:
         temporary.write_bytes(code.tobytes())
@@ -75,15 +77,16 @@ def pick(data: VideoDataset, frame: str | None) -> tuple[str, str]:
         return sequence, name
     labelled = [entry for entry in data.sequences.values() if entry.masks]
     if not labelled:
-        raise UserError(
-            f"{data.root}: no sequence has a mask, so there is nothing to show noise on."
-        )
+        raise UserError(f"{data.root}: no sequence has a mask, so there is no frame to preview.")
     best = max(labelled, key=lambda entry: len(entry.objects))
     return best.name, best.masks[len(best.masks) // 2]
 
 
 def tile(picture: np.ndarray, clean: np.ndarray, noisy: np.ndarray, caption: str) -> np.ndarray:
-    """Return the region around the objects with the noisy labels over the frame, clean outlines in white and a caption below."""
+    """Return one tile: the region around the objects, enlarged, with noisy labels and a caption.
+
+    Clean outlines are white.
+    """
     boxes = object_boxes(clean).values()
     rows, columns = (
         slice(

@@ -1,4 +1,4 @@
-"""Stage `synth`: 3-frame clips from still images, in shards."""
+"""Stage `synth`: renders three-frame clips from still images and stores them in shards."""
 
 from pathlib import Path
 
@@ -10,16 +10,17 @@ from noisyvos.synth.recipe import RECIPES, ClipSeries
 from noisyvos.synth.shards import shard_name, write_shard
 from noisyvos.synth.statistics import ClipFacts, clip_facts, summarise
 
-_CHUNK = 10  # clips per task: small enough to share few clips among processes
+# clips per task, small so that even few clips spread over all processes
+_CHUNK = 10
 
 _Encoded = tuple[bytes, bytes, ClipFacts]
-_series: list[ClipSeries] = []  # the series of this process, set once when the process starts
+_series: list[ClipSeries] = []  # the series of this process, set once at its start
 
 
 def run(images: Path, *, recipe: str, out: Path, seed: int, params: Path, workers: int = 1) -> None:
-    """Write the clips of `recipe` of synth.yaml from the converted image dataset `images` into folder `out`.
+    """Write the clips of a recipe in synth.yaml, made from the image dataset `images`, to `out`.
 
-    Clip i depends on the images, the recipe and (seed, i) alone, whatever the number of workers.
+    Clip i depends only on the images, the recipe and (seed, i), not on the number of workers.
     """
     kind, settings = read_entry(params, "synth", recipe, RECIPES)
     series: ClipSeries = kind.build(images, settings, seed)

@@ -1,1 +1,1 @@
-"""Kinds of image corruption, one file each."""
+"""Image corruptions, one file per kind."""

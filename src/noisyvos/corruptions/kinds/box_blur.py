@@ -1,4 +1,4 @@
-"""Blur: the mean over a square window. AOC-Net's documents call it Gaussian; its code averages a box."""
+"""Blur by a box filter. AOC-Net's documents call it Gaussian, but its code averages a box."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ from noisyvos.registry import Settings
 
 
 class BoxBlurSettings(Settings):
-    """`size`: side of the window in pixels, odd. The benchmark's levels are 3, 5 and 9."""
+    """`size`: side of the window in pixels, odd. The benchmark uses 3, 5 and 9."""
 
     size: int = Field(ge=1)
 
@@ -25,5 +25,5 @@ class BoxBlurSettings(Settings):
 def box_blur(
     frame: np.ndarray, settings: BoxBlurSettings, generator: np.random.Generator
 ) -> np.ndarray:
-    """Average size x size pixels; at the border the image is mirrored without its last row."""
+    """Average size x size pixels. The border is mirrored without repeating the edge pixel."""
     return cv2.blur(frame, (settings.size, settings.size), borderType=cv2.BORDER_REFLECT_101)

@@ -8,7 +8,7 @@ from noisyvos.registry import Settings
 
 
 class GaussianNoiseSettings(Settings):
-    """`sigma`: standard deviation in grey levels (of 255). The benchmark's levels are 5, 10 and 30."""
+    """`sigma`: standard deviation in grey levels (0 to 255). The benchmark uses 5, 10 and 30."""
 
     sigma: float = Field(gt=0, le=255)
 
@@ -17,7 +17,7 @@ class GaussianNoiseSettings(Settings):
 def gaussian_noise(
     frame: np.ndarray, settings: GaussianNoiseSettings, generator: np.random.Generator
 ) -> np.ndarray:
-    """Add N(0, sigma^2); nothing is clipped."""
+    """Add N(0, sigma^2) without clipping."""
     return frame + np.float32(settings.sigma) * generator.standard_normal(
         frame.shape, dtype=np.float32
     )

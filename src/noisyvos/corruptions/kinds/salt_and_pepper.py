@@ -1,4 +1,4 @@
-"""Dead pixels: points that are white or black, however large the frame is."""
+"""Dead pixels: a fixed number of white or black points, independent of the frame's size."""
 
 import numpy as np
 from pydantic import Field
@@ -8,13 +8,19 @@ from noisyvos.registry import Settings
 
 
 class SaltAndPepperSettings(Settings):
-    """`points`: how many, half of them white. The benchmark's levels are 1000 and 5000; its middle one is unknown (ours: 3000)."""
+    """`points`: number of points, half of them white. The benchmark uses 1000 and 5000.
+
+    Its middle level is not published; we use 3000.
+    """
 
     points: int = Field(ge=1)
 
 
 def set_points(frame: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return the frame with points (row, column): those of even number black, of odd number white; of equal ones the last holds."""
+    """Return the frame with even-numbered points black and odd-numbered points white.
+
+    Where positions repeat, the last point wins.
+    """
     changed = frame.copy()
     for row, column, number in zip(rows.tolist(), columns.tolist(), range(len(rows))):
         changed[row, column] = 255 * (number % 2)
@@ -25,7 +31,7 @@ def set_points(frame: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.n
 def salt_and_pepper(
     frame: np.ndarray, settings: SaltAndPepperSettings, generator: np.random.Generator
 ) -> np.ndarray:
-    """Set points drawn uniformly, with repeats, on all channels."""
+    """Set points at uniform random positions, with repetition, in all channels."""
     height, width = frame.shape[:2]
     rows, columns = (
         generator.integers(0, height, settings.points),

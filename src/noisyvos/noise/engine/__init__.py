@@ -1,1 +1,1 @@
-"""What the kinds of label noise share."""
+"""Machinery that the noise kinds share."""

@@ -1,4 +1,4 @@
-"""Finding the strength of noise that gives a wanted IoU: bisection on a quantity that falls as the strength rises."""
+"""Measures the IoU of noisy masks and finds the noise strength that gives a wanted IoU."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,19 +10,20 @@ from noisyvos.io.masks import VOID
 from noisyvos.noise.base import GeometricSettings, NoisyVideo, Video
 from noisyvos.noise.engine.geometry import histogram
 
-STEPS = 24  # bisections at most
+STEPS = 24  # most evaluations in each phase of a search
 FINE = 1e-4  # relative width of the bracket at which a search ends
-START, LIMIT = 0.05, 8.0  # first guess and largest strength, in units of an object's size
-ENOUGH = 5e-4  # of IoU: closer than this a search ends early
+START, LIMIT = 0.05, 8.0  # first and largest strength, in units of an object's size
+ENOUGH = 5e-4  # a search ends at this distance from the wanted IoU
 
 
 def bisect(
     iou_at: Callable[[float], float], q: float, start: float, limit: float, step: float = 0.0
 ) -> float:
-    """Return the strength in (0, limit] whose IoU is nearest to `q`; `iou_at` falls from 1 at strength 0, not always strictly.
+    """Return the strength in (0, limit] whose IoU is nearest to `q`.
 
-    The bracket opens from `start` by doubling; strengths closer than `step` make no difference. If even `limit` leaves the
-    IoU above q, `limit` is returned.
+    `iou_at` must be 1 at strength 0 and must not increase. The bracket starts at `start` and
+    doubles. The search ignores strength differences below `step`. It returns `limit` if the IoU
+    stays above q even there.
     """
     low, high = 0.0, min(start, limit)
     best, best_error = low, 1 - q
@@ -47,7 +48,7 @@ def bisect(
 def with_strength(
     video: Video, settings: GeometricSettings, apply: Callable[[float | None], NoisyVideo]
 ) -> NoisyVideo:
-    """Apply noise with the calibration that the settings ask for: per object (strength None) or one common strength."""
+    """Apply noise calibrated per object (strength None) or with one common strength."""
     if settings.calib == "per_object" or settings.q == 1:
         return apply(None)
     if settings.strength is not None:
@@ -59,10 +60,10 @@ def with_strength(
 
 @dataclass(frozen=True)
 class FrameChange:
-    """Comparison of a noisy mask with its clean one over the pixels where neither is void.
+    """Differences between a noisy mask and its clean one, over pixels that are void in neither.
 
-    `iou`, `area_ratio` map the ids of the clean mask; a vanished object has both 0. Counts are pixels; `labelled` is the number
-    of pixels that still carry a label, `pixels` those that carried one before.
+    `iou` and `area_ratio` map the ids of the clean mask; both are 0 for a vanished object. The
+    other fields count pixels: `pixels` had a label before the noise, `labelled` still have one.
     """
 
     iou: dict[int, float]
@@ -75,7 +76,10 @@ class FrameChange:
 
 
 def compare(clean: np.ndarray, noisy: np.ndarray) -> FrameChange:
-    """Return what changed between two index masks (H, W) uint8; pixels that are void in the noisy mask count as unlabelled."""
+    """Return the differences between two index masks, (H, W) uint8.
+
+    Pixels that are void in the noisy mask count as unlabelled.
+    """
     changed = clean != noisy
     left, top, width, height = cv2.boundingRect(changed.view(np.uint8))
     box = slice(top, top + height), slice(left, left + width)
@@ -106,7 +110,7 @@ def object_ious(clean: np.ndarray, noisy: np.ndarray) -> dict[int, float]:
 
 
 def mean_iou(video: Video, noisy: NoisyVideo) -> float:
-    """Return the mean IoU to the clean masks over the touched object-frames; 1 if there are none."""
+    """Return the mean IoU with the clean masks over the affected object-frames, 1 without any."""
     values = [
         iou
         for t, (clean, wrong) in enumerate(zip(video.masks, noisy.masks, strict=True))

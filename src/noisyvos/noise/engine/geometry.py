@@ -1,8 +1,8 @@
-"""Signed distances of one object on a crop around it, and the choice of the most inside pixels, exact to the pixel.
+"""Geometry of one object on a crop: bounding boxes, signed distances, pixel ranking, contours.
 
-Distances are kept as squared whole numbers, signed: +d^2 inside (to the nearest pixel outside the object), -d^2 outside.
-Comparing them compares the signed Euclidean distances, without rounding: OpenCV's distances are 32-bit floats whose
-squares are within 0.5 of the true whole number as long as distances stay under about 2000 pixels, far more than a crop holds.
+Distances are stored as signed squared integers: +d^2 inside (d: distance to the nearest pixel
+outside the object), -d^2 outside. Comparing them compares the Euclidean distances without rounding
+error.
 """
 
 from collections.abc import Iterator
@@ -27,23 +27,23 @@ class Patch:
     box: Box  # rows, columns in the mask
     inside: np.ndarray  # (h, w) bool, the clean object
     score: np.ndarray  # (h, w) int32, signed squared distance
-    area: int  # pixels of the object, which all lie in the crop
+    area: int  # pixels of the object, all of them inside the crop
 
     @property
     def scale(self) -> float:
-        """The object's size in pixels, the square root of its area."""
+        """The object's size in pixels: the square root of its area."""
         return sqrt(self.area)
 
 
 def histogram(mask: np.ndarray) -> np.ndarray:
-    """Return how many pixels have each of the 256 values, (256,) int64."""
-    if mask.size >= 1 << 24:  # beyond, OpenCV's 32-bit floats would not be exact
+    """Return the number of pixels of each of the 256 values, (256,) int64."""
+    if mask.size >= 1 << 24:  # OpenCV counts in 32-bit floats, which are exact up to 2^24
         return np.bincount(mask.ravel(), minlength=256)
     return cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel().astype(np.int64)
 
 
 def label_boxes(mask: np.ndarray) -> dict[int, Box]:
-    """Return the bounding box of every value but 0 in an index mask, void included, in ascending order."""
+    """Return the bounding box of every value except 0, void included, in ascending order."""
     left, top, width, height = cv2.boundingRect(mask)
     if not width:
         return {}
@@ -66,12 +66,12 @@ def object_boxes(mask: np.ndarray) -> dict[int, Box]:
 
 
 def object_ids(mask: np.ndarray) -> list[int]:
-    """Return the object ids in an index mask, ascending, without background and void."""
+    """Return the object ids in an index mask in ascending order, without background and void."""
     return list(object_boxes(mask))
 
 
 def widen(box: Box, margin: int, size: tuple[int, ...]) -> Box:
-    """Return the box grown by `margin` pixels on every side, within an image of `size`."""
+    """Return the box extended by `margin` pixels on every side and cut to an image of `size`."""
     rows, columns = (
         slice(max(0, part.start - margin), min(length, part.stop + margin))
         for part, length in zip(box, size, strict=True)
@@ -79,13 +79,16 @@ def widen(box: Box, margin: int, size: tuple[int, ...]) -> Box:
     return rows, columns
 
 
-_EXACT_DIAGONAL = 1100  # OpenCV's distances are single precision: their squares are exact up to about 1190, whatever its threads
+# OpenCV's distances are 32-bit floats; their squares are exact up to about 1190, with any number of
+# threads
+_EXACT_DIAGONAL = 1100
 
 
 def square_distance(inside: np.ndarray) -> np.ndarray:
-    """Return for every True pixel the squared distance to the nearest False pixel, (h, w) int32, 0 at False pixels.
+    """Return the squared distance of every True pixel to the nearest False pixel, (h, w) int32.
 
-    Outside of the array nothing is known, so an array without a False pixel has distance `FAR` everywhere.
+    False pixels get 0. An array without a False pixel gets `FAR` everywhere, because pixels outside
+    the array are unknown.
     """
     if inside.all():
         return np.full(inside.shape, FAR, np.int32)
@@ -102,10 +105,11 @@ def square_distance(inside: np.ndarray) -> np.ndarray:
 def cut_patch(
     mask: np.ndarray, object_id: int, box: Box, margin: int, sides: str = "both"
 ) -> Patch:
-    """Return the crop of `margin` >= 1 pixels around an object; its distances are those of the whole image.
+    """Return the crop around an object; its distances are those of the whole image.
 
-    One pixel of margin is enough for inside distances (every way out crosses it), and outside distances end in the object.
-    `sides` may be "inside" or "outside" where the other distances are not needed; they are 0 then.
+    `margin` is at least 1 pixel. One pixel suffices for distances inside the object, since every
+    path out of it crosses the margin. Distances outside always end inside the crop, at the object.
+    With `sides` "inside" or "outside" the other distances are 0, which is faster.
     """
     wide = widen(box, max(1, margin), mask.shape)
     inside = mask[wide] == object_id
@@ -116,7 +120,10 @@ def cut_patch(
 
 
 def smooth_distance(patch: Patch) -> np.ndarray:
-    """Return the signed distance to the boundary between pixels, (h, w) float64: half a pixel less than to the next pixel centre."""
+    """Return the signed distance to the boundary between pixels, (h, w) float64.
+
+    It is half a pixel less than the distance to the next pixel centre.
+    """
     distance = np.sqrt(np.abs(patch.score)) - 0.5
     return np.where(patch.inside, distance, -distance)
 
@@ -130,12 +137,18 @@ def centred(patch: Patch) -> Iterator[np.ndarray]:
 
 
 def growth_margin(area: int, extra: int) -> int:
-    """Return a first guess of how far an object of `area` pixels reaches out to gain `extra` pixels: a disc's, plus a third."""
+    """Return an estimate of how far an object of `area` pixels must grow to gain `extra` pixels.
+
+    The estimate is that of a disc, plus 30 %.
+    """
     return ceil(1.3 * (sqrt((area + extra) / pi) - sqrt(area / pi))) + 2
 
 
 def hash_pixels(rows: np.ndarray, columns: np.ndarray, seed: int) -> np.ndarray:
-    """Return a seeded 64-bit hash of pixel positions, without collisions within an image (splitmix64 finaliser)."""
+    """Return a seeded 64-bit hash of pixel positions (splitmix64 finaliser).
+
+    It has no collisions within an image.
+    """
     with np.errstate(over="ignore"):
         value = (
             (rows.astype(np.uint64) << np.uint64(32))
@@ -151,10 +164,11 @@ def hash_pixels(rows: np.ndarray, columns: np.ndarray, seed: int) -> np.ndarray:
 def choose_most_inside(
     score: np.ndarray, allowed: np.ndarray, count: int, seed: int, origin: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return (rows, columns) within the crop of the `count` allowed pixels with the largest score, all of them if there are fewer.
+    """Return (rows, columns) in the crop of the `count` allowed pixels with the largest score.
 
-    Equal scores are ordered by a hash of the pixel's position relative to `origin` (given in crop coordinates), so that
-    sets of growing `count` are nested and no direction is preferred.
+    All allowed pixels are returned if there are fewer. Ties are ordered by a hash of the position
+    relative to `origin` (crop coordinates). Sets of growing `count` are therefore nested, and no
+    direction is preferred.
     """
     places = np.flatnonzero(allowed)
     width = allowed.shape[1]
@@ -177,7 +191,10 @@ def outer_contours(inside: np.ndarray, every_pixel: bool = True) -> list[np.ndar
 
 
 def farthest_three(line: np.ndarray) -> list[int]:
-    """Return, ascending, the indices of the two contour points farthest apart and of the one farthest from the line through them."""
+    """Return three contour indices in ascending order.
+
+    They are the two points furthest apart and the point furthest from the line through them.
+    """
     hull = np.sort(cv2.convexHull(line.reshape(-1, 1, 2), returnPoints=False).ravel())
     points = line[hull].astype(np.int64)
     between = ((points[:, None] - points[None]) ** 2).sum(-1)
@@ -188,13 +205,16 @@ def farthest_three(line: np.ndarray) -> list[int]:
 
 
 def simplify(line: np.ndarray, tolerance: float) -> np.ndarray:
-    """Return the plain Douglas-Peucker simplification of a closed contour, but at least its three farthest points."""
+    """Return the Douglas-Peucker simplification of a closed contour, with at least three points."""
     points = cv2.approxPolyDP(line.reshape(-1, 1, 2), tolerance, True).reshape(-1, 2)
     return points if len(points) >= 3 or len(line) <= 3 else line[farthest_three(line)]
 
 
 def fill(size: tuple[int, ...], polygons: list[np.ndarray], bits: int = 0) -> np.ndarray:
-    """Return the union of filled polygons (x, y), their outlines included, (h, w) bool; vertices are rounded to 2^-bits pixels."""
+    """Return the union of filled polygons (x, y) and their outlines, (h, w) bool.
+
+    Vertices are rounded to 2^-bits pixels.
+    """
     canvas = np.zeros(size, np.uint8)
     for points in polygons:
         cv2.fillPoly(canvas, [np.rint(points * 2**bits).astype(np.int32)], 1, cv2.LINE_8, bits)

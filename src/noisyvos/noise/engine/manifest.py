@@ -1,4 +1,4 @@
-"""The record of the noise that was really put on a dataset, and the gate that refuses noise which missed its target."""
+"""The manifest of a noisy dataset: what the noise achieved, and the check against its target."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -13,12 +13,12 @@ from noisyvos.noise.base import GeometricSettings, NoisyVideo, Video
 from noisyvos.noise.engine.calibration import compare
 from noisyvos.registry import Settings
 
-TOLERANCE = 0.01  # of the mean IoU
+TOLERANCE = 0.01  # largest difference between the wanted and the achieved mean IoU
 
 
 @dataclass
 class SequenceRecord:
-    """What happened to one sequence: one entry per object-frame in every list, and pixel counts of the whole sequence."""
+    """The changes in one sequence: lists with one entry per object-frame, and pixel counts."""
 
     sequence: str
     frame: list[str]
@@ -29,7 +29,7 @@ class SequenceRecord:
     affected: list[bool]
     vanished: list[bool]
     rescued: list[bool]
-    eligible: int = 0  # object-frames that the kind could have touched
+    eligible: int = 0  # object-frames that the kind could have changed
     pixels: int = 0
     labelled: int = 0
     lost: int = 0
@@ -38,7 +38,10 @@ class SequenceRecord:
 
 
 def record(sequence: str, video: Video, noisy: NoisyVideo) -> SequenceRecord:
-    """Return the record of one sequence; boundary F has the DAVIS tolerance and counts void as background."""
+    """Return the record of one sequence.
+
+    Boundary F uses the DAVIS tolerance and counts void as background.
+    """
     row = SequenceRecord(sequence, [], [], [], [], [], [], [], [])
     for t, (clean, wrong) in enumerate(zip(video.masks, noisy.masks, strict=True)):
         change = compare(clean, wrong)
@@ -63,17 +66,18 @@ def record(sequence: str, video: Video, noisy: NoisyVideo) -> SequenceRecord:
 
 
 def boundary_f_of(clean: np.ndarray, noisy: np.ndarray) -> float:
-    """Return the boundary F measure of a noisy object against its clean one."""
+    """Return the boundary F measure of a noisy object against its clean mask."""
     from noisyvos.metrics import boundary_f
 
     return float(boundary_f(noisy, clean))
 
 
 def summarise(records: list[SequenceRecord]) -> dict[str, Any]:
-    """Return the numbers that stand for the whole dataset.
+    """Return the summary of the whole dataset.
 
-    q_achieved (mean, p10, p90): IoU over all object-frames; q_affected: over the touched ones. Flip rates are shares of the
-    labelled pixels: object to background, background to object, object to other object. coverage: share of pixels still labelled.
+    q_achieved (mean, p10, p90) is the IoU over all object-frames, q_affected over the affected
+    ones. Flip rates are shares of the labelled pixels, by direction. coverage is the share of
+    pixels that keep a label.
     """
     iou = np.concatenate([np.asarray(r.iou, float) for r in records]) if records else np.zeros(0)
     touched = (
@@ -112,7 +116,7 @@ def summarise(records: list[SequenceRecord]) -> dict[str, Any]:
 def check_gate(
     where: str, settings: Settings, records: list[SequenceRecord], summary: dict[str, Any]
 ) -> None:
-    """Raise UserError if the mean IoU over the touched object-frames is further than 0.01 from the wanted one."""
+    """Raise UserError if the mean IoU of affected object-frames misses `q` by more than 0.01."""
     achieved = summary["q_affected"]
     if (
         not isinstance(settings, GeometricSettings)
@@ -128,16 +132,17 @@ def check_gate(
     worst = sorted(means.items(), key=lambda entry: (-abs(entry[1] - settings.q), entry[0]))[:3]
     found = ", ".join(f"{name} ({mean:.3f})" for name, mean in worst)
     raise UserError(
-        f"{where}: the noise reached a mean IoU of {achieved:.4f} over {summary['affected']} object-frames, "
-        f"not {settings.q} within {TOLERANCE}. Furthest off: {found}. Objects there may be too large to grow or have too few pixels "
-        "to shrink: choose a q nearer to 1, another kind, or leave these sequences out."
+        f"{where}: the noise reached a mean IoU of {achieved:.4f} over {summary['affected']} "
+        f"object-frames, not {settings.q} within {TOLERANCE}. Furthest off: {found}. Objects there "
+        "may be too large to grow or too small to shrink. Choose a q nearer to 1 or another kind, "
+        "or leave these sequences out."
     )
 
 
 def write_manifest(
     path: str | Path, head: dict[str, Any], summary: dict[str, Any], records: list[SequenceRecord]
 ) -> None:
-    """Write the manifest as JSON, one line per sequence so that large datasets stay readable and small."""
+    """Write the manifest as JSON with one line per sequence, which keeps it readable and small."""
     parts = {**head, "summary": summary}
     lines = [
         f"{json.dumps(name)}: {json.dumps(value, indent=1, sort_keys=True)}"

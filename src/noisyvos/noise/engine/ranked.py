@@ -1,10 +1,12 @@
-"""Dilation and erosion with an exact IoU: pixels are ranked by signed distance and the first n of them are the noisy object.
+"""Dilation and erosion with an exact IoU, by ranking pixels by signed distance.
 
-Dilate keeps the round(A / q) most inside pixels, erode the round(q A) most inside ones (A: clean area), which makes the IoU
-q up to rounding to whole pixels. Where objects touch, growth is settled on the composited mask: a pixel that two objects
-claim goes to the one it is nearer to (ties: lower id), and the loser takes its next best pixel, until every object has
-its area. Pixels and objects order each other by the same distance, so this stable assignment is unique and the IoU stays
-exact unless the image has no free pixel left.
+A is the clean area. Dilation keeps the round(A / q) highest-ranked pixels, erosion the round(q A)
+highest-ranked. The IoU is then q up to rounding to whole pixels.
+
+Touching objects compete for pixels while they grow. A contested pixel goes to the nearer object
+(ties: lower id), and the loser takes its next pixel until every object has its area. Pixels and
+objects rank each other by the same distance, so this stable assignment is unique. The IoU stays
+exact unless the image runs out of free pixels.
 """
 
 from collections import deque
@@ -26,17 +28,21 @@ from noisyvos.noise.engine.geometry import (
 
 @dataclass(frozen=True)
 class Move:
-    """What one object of a frame is to become."""
+    """The change of one object in a frame: grow or shrink, to IoU `q` or by `strength`."""
 
     grow: bool
-    seed: int  # of the order among pixels of equal distance
+    seed: int  # orders pixels of equal distance
     q: float | None = None  # IoU to reach
-    strength: float = 0.0  # if q is None: how far the boundary moves, in square roots of the area
-    origin: tuple[int, int] = (0, 0)  # pixel that positions are counted from in that order
+    # without q: how far the boundary moves, in units of the square root of the area
+    strength: float = 0.0
+    origin: tuple[int, int] = (0, 0)  # pixel that positions in the tie order are relative to
 
 
 def rank_frame(mask: np.ndarray, moves: dict[int, Move]) -> tuple[np.ndarray, set[int]]:
-    """Return the noisy index mask (H, W) uint8 and the ids of objects that were saved from vanishing; others stay as they are."""
+    """Return the noisy index mask, (H, W) uint8, and the ids rescued from vanishing.
+
+    Objects without a move stay unchanged.
+    """
     noisy = mask.copy()
     boxes = object_boxes(mask)
     rescued = {
@@ -48,7 +54,7 @@ def rank_frame(mask: np.ndarray, moves: dict[int, Move]) -> tuple[np.ndarray, se
 
 
 def shrink(mask: np.ndarray, noisy: np.ndarray, object_id: int, box: Box, move: Move) -> bool:
-    """Erode one object in `noisy`; return whether it would have vanished and was kept at its most inside pixels instead."""
+    """Erode one object in `noisy`, in place. Return whether it was rescued from vanishing."""
     patch = cut_patch(mask, object_id, box, 1, "inside")
     if move.q is not None:
         target = floor(move.q * patch.area + 0.5)
@@ -67,9 +73,10 @@ def shrink(mask: np.ndarray, noisy: np.ndarray, object_id: int, box: Box, move: 
 
 
 def pixels_within(squares: np.ndarray, radius: float) -> int:
-    """Return how many pixels lie within `radius` of the boundary, given their squared distances.
+    """Return how many pixels are within `radius` of the boundary, given their squared distances.
 
-    Distances on a grid come in steps (1, 1.41, 2, ...); the count is interpolated between them, so that a strength acts smoothly.
+    Grid distances are discrete (1, 1.41, 2, ...). The count is interpolated between them, so that
+    the strength acts smoothly.
     """
     steps, counts = np.unique(squares, return_counts=True)
     return round(
@@ -84,17 +91,17 @@ def pixels_within(squares: np.ndarray, radius: float) -> int:
 
 
 def crop_origin(box: Box, move: Move) -> tuple[int, int]:
-    """Return the move's origin in coordinates of a crop."""
+    """Return the move's origin in crop coordinates."""
     return move.origin[0] - box[0].start, move.origin[1] - box[1].start
 
 
 class Grower:
-    """One object that gains pixels; its crop is widened when the pixels near it do not suffice."""
+    """An object that gains pixels. Its crop grows when it has too few free pixels."""
 
     def __init__(self, mask: np.ndarray, object_id: int, box: Box, move: Move) -> None:
         self.mask, self.object_id, self.box, self.move = mask, object_id, box, move
         area = int(np.count_nonzero(mask[box] == object_id))
-        self.limit: float | None = None  # largest squared distance that may be gained
+        self.limit: float | None = None  # largest squared distance of a gained pixel
         if move.q is not None:
             self.extra = floor(area / move.q + 0.5) - area
             self.reach = growth_margin(area, self.extra)
@@ -107,16 +114,18 @@ class Grower:
             self.extra = pixels_within(-self.patch.score[~self.patch.inside], radius)
 
     def choose(self, noisy: np.ndarray, claims: "Claims") -> tuple[np.ndarray, np.ndarray]:
-        """Return (rows, columns) in the image of the nearest free pixels that no other object holds with a better claim."""
+        """Return (rows, columns) in the image of the nearest available pixels.
+
+        A pixel is available if it is background and no other object has a better claim to it.
+        """
         while True:
             patch = self.patch
             allowed = (noisy[patch.box] == 0) & claims.open_to(patch)
             if self.limit is not None:
                 allowed &= patch.score >= -self.limit
                 break
-            near = allowed & (
-                patch.score >= -self.reach * self.reach
-            )  # beyond, the crop is incomplete
+            # further out the crop is incomplete
+            near = allowed & (patch.score >= -self.reach * self.reach)
             if np.count_nonzero(near) >= self.extra:
                 allowed = near
                 break
@@ -131,14 +140,17 @@ class Grower:
 
 
 class Claims:
-    """Which object holds each free pixel, and from what signed squared distance."""
+    """The object that holds each free pixel, and the signed squared distance of its claim."""
 
     def __init__(self, size: tuple[int, ...]) -> None:
         self.owner = np.zeros(size, np.uint8)
         self.score = np.zeros(size, np.int32)
 
     def open_to(self, patch: Patch) -> np.ndarray:
-        """Return which pixels of the crop are unclaimed or would rather belong to the crop's object, (h, w) bool."""
+        """Return the pixels of the crop, (h, w) bool, that the crop's object can claim.
+
+        They are unclaimed, claimed from further away, or claimed by a higher id at equal distance.
+        """
         owner, score = self.owner[patch.box], self.score[patch.box]
         if not owner.any():
             return np.ones(owner.shape, bool)
@@ -149,7 +161,10 @@ class Claims:
         )
 
     def replace(self, patch: Patch, rows: np.ndarray, columns: np.ndarray) -> list[int]:
-        """Make the pixels (image coordinates) the object's only claims; return the ids of the objects that lost some by it."""
+        """Replace the object's claims by the given pixels (image coordinates).
+
+        Return the ids of the objects that lost pixels.
+        """
         view = self.owner[patch.box]
         view[view == patch.object_id] = 0
         losers = np.unique(self.owner[rows, columns])
@@ -161,7 +176,10 @@ class Claims:
 
 
 def assign_growth(noisy: np.ndarray, growers: list[Grower]) -> None:
-    """Give every grower its extra pixels of background in `noisy`: deferred acceptance, pixels prefer the nearest object."""
+    """Give every growing object its extra background pixels in `noisy`, in place.
+
+    This is deferred acceptance (Gale and Shapley): pixels prefer the nearest object.
+    """
     claims = Claims(noisy.shape)
     by_id = {grower.object_id: grower for grower in growers}
     waiting = deque(by_id)

@@ -1,7 +1,12 @@
-"""Kinds that reshape one object at a time: calibration of each object to its IoU on the composited mask.
+"""Noise that reshapes one object at a time: calibration per object, and compositing into a mask.
 
-Such a kind gives, for every object-frame, a function strength -> new shape on a crop, which is the clean shape at strength 0
-and drifts away from it as the strength rises. All randomness is drawn beforehand, so levels of noise share their draws.
+A kind supplies, for each object-frame, a function strength -> shape on a crop. It returns the clean
+shape at strength 0 and departs from it with rising strength. All random numbers are drawn
+beforehand, so noise levels share their draws.
+
+Compositing resolves overlaps: a pixel goes to the object with the larger signed distance at that
+pixel (ties: lower id). Unaffected objects keep all their pixels, and void stays void. An object
+that would vanish keeps the 16 pixels furthest from its boundary.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,16 +33,15 @@ from noisyvos.noise.engine.geometry import (
 )
 
 Shape = Callable[[float], np.ndarray]  # strength -> (h, w) bool on the patch
-ShapeMaker = Callable[
-    [int, Patch], Shape
-]  # (frame index, patch) -> shape; must not depend on how wide the patch is
-SWEEPS = 4  # over the objects of a frame whose noisy shapes push each other
-CLOSE = 0.002  # of IoU, to call an object done when others have moved
+# (frame index, patch) -> shape; the shape must not depend on the patch's margin
+ShapeMaker = Callable[[int, Patch], Shape]
+SWEEPS = 4  # passes over the objects of a frame, whose noisy shapes affect each other
+CLOSE = 0.002  # IoU error at which an object needs no further pass
 
 
 @dataclass(frozen=True)
 class Search:
-    """Where a kind's strength is sought: the first one tried, the largest, and the least difference that shows."""
+    """The strengths to search: first, largest, and the smallest effective difference."""
 
     limit: float
     start: float = START
@@ -46,7 +50,7 @@ class Search:
 
 @dataclass
 class Candidate:
-    """One object of a frame while its strength is sought."""
+    """One object of a frame during the search for its strength."""
 
     make: ShapeMaker
     frame: int
@@ -57,7 +61,7 @@ class Candidate:
     noisy: np.ndarray
 
     def reshape(self, strength: float) -> np.ndarray:
-        """Return the shape at `strength`, on a patch widened until the shape does not run into its edge."""
+        """Return the shape at `strength`, on a patch extended until the shape fits inside."""
         while True:
             noisy = self.shape(strength)
             if self.patch.inside.shape == self.mask.shape or not self.cut_off(noisy):
@@ -67,7 +71,7 @@ class Candidate:
             self.shape = self.make(self.frame, self.patch)
 
     def cut_off(self, noisy: np.ndarray) -> bool:
-        """Return whether the shape reaches an edge of the patch that is not an edge of the image."""
+        """Return whether the shape touches a patch edge that is not an image edge."""
         rows, columns = self.patch.box
         height, width = self.mask.shape
         return bool(
@@ -78,7 +82,7 @@ class Candidate:
         )
 
     def iou(self, strength: float, kept: np.ndarray, others: list["Candidate"]) -> float:
-        """Return the IoU that the object has after compositing with the other shapes as they are."""
+        """Return the IoU of the object after compositing with the current shapes of the others."""
         noisy = self.reshape(strength)
         final = noisy & ~blocked(self.patch, kept, others)
         union = np.count_nonzero(final | self.patch.inside)
@@ -87,14 +91,14 @@ class Candidate:
     def settle(
         self, q: float, search: "Search", kept: np.ndarray, others: list["Candidate"]
     ) -> None:
-        """Take the strength that brings the object nearest to IoU `q`."""
+        """Set the shape to that of the strength whose IoU is nearest to `q`."""
         strength = bisect(
             lambda value: self.iou(value, kept, others), q, search.start, search.limit, search.step
         )
         self.noisy = self.reshape(strength) if strength > 0 else self.patch.inside
 
     def final_iou(self, kept: np.ndarray, others: list["Candidate"]) -> float:
-        """Return the IoU of the present shape after compositing."""
+        """Return the IoU of the current shape after compositing."""
         final = self.noisy & ~blocked(self.patch, kept, others)
         return np.count_nonzero(final & self.patch.inside) / np.count_nonzero(
             final | self.patch.inside
@@ -111,7 +115,10 @@ def tight(patch: Patch) -> tuple[slice, slice]:
 
 
 def blocked(patch: Patch, kept: np.ndarray, others: list[Candidate]) -> np.ndarray:
-    """Return which pixels of the patch the object cannot have: void, untouched objects, and better claims of the others."""
+    """Return the patch pixels that the object cannot get, (h, w) bool.
+
+    They are void, belong to unaffected objects, or are won by another noisy object.
+    """
     result = kept[patch.box].copy()
     for other in others:
         mine, theirs = overlap(patch.box, other.patch.box)
@@ -126,7 +133,7 @@ def blocked(patch: Patch, kept: np.ndarray, others: list[Candidate]) -> np.ndarr
 def overlap(
     first: tuple[slice, slice], second: tuple[slice, slice]
 ) -> tuple[tuple[slice, ...] | None, tuple[slice, ...] | None]:
-    """Return the common part of two boxes in the coordinates of each, or (None, None)."""
+    """Return the intersection of two boxes in the coordinates of each, or (None, None)."""
     mine, theirs = [], []
     for a, b in zip(first, second, strict=True):
         start, stop = max(a.start, b.start), min(a.stop, b.stop)
@@ -144,7 +151,7 @@ def reshape_objects(
     search: Search,
     margin: float = 0.25,
 ) -> NoisyVideo:
-    """Reshape every touched object to IoU q; patches first have `margin` of the object's size around it."""
+    """Reshape every affected object to IoU q. `margin`: initial margin in object sizes."""
     objects = [object_ids(mask) for mask in video.masks]
     touched = affected_objects(video, settings, objects)
 
@@ -167,7 +174,7 @@ def reshape_objects(
 def start_candidates(
     mask: np.ndarray, t: int, ids: list[int], make: ShapeMaker, margin: float
 ) -> list[Candidate]:
-    """Return the objects of a frame in their clean shape."""
+    """Return the affected objects of a frame in their clean shape."""
     boxes = object_boxes(mask) if ids else {}
     candidates = []
     for i in ids:
@@ -181,7 +188,7 @@ def start_candidates(
 def calibrate(
     mask: np.ndarray, candidates: list[Candidate], q: float, strength: float | None, search: Search
 ) -> None:
-    """Find every object's shape, again for those that others have pushed off their IoU, a few times over."""
+    """Find every object's shape. Repeat for objects that other noisy shapes moved off their IoU."""
     kept = mask != 0
     for candidate in candidates:
         kept[candidate.patch.box][candidate.patch.inside] = False
@@ -209,7 +216,7 @@ def reshape_once(
     make: Callable[[int, Patch], np.ndarray],
     margin: Callable[[Patch], int],
 ) -> NoisyVideo:
-    """Give every touched object the shape that `make(frame index, patch)` returns, without calibration."""
+    """Replace every affected object by `make(frame index, patch)`, without calibration."""
     touched = affected_objects(video, settings, [object_ids(mask) for mask in video.masks])
     result = NoisyVideo([], {(t, i) for t, ids in enumerate(touched) for i in ids})
     for t, mask in enumerate(video.masks):
@@ -227,7 +234,7 @@ def reshape_once(
 
 @dataclass(frozen=True)
 class Proposal:
-    """What one object would become, on the crop of its patch."""
+    """The noisy shape proposed for one object, on the crop of its patch."""
 
     patch: Patch
     noisy: np.ndarray  # (h, w) bool
@@ -236,11 +243,14 @@ class Proposal:
 def composite(
     mask: np.ndarray, proposals: Sequence[Proposal], survive: bool = True
 ) -> tuple[np.ndarray, set[int]]:
-    """Return the noisy index mask (H, W) uint8 and the ids that were saved from vanishing; `mask` is the clean one."""
+    """Return the noisy index mask, (H, W) uint8, and the ids rescued from vanishing.
+
+    `mask` is the clean index mask. `survive=False` lets objects vanish.
+    """
     noisy = mask.copy()
     for proposal in proposals:
         noisy[proposal.patch.box][proposal.patch.inside] = 0
-    kept = noisy != 0  # untouched objects and void
+    kept = noisy != 0  # unaffected objects and void
     best = np.full(mask.shape, np.iinfo(np.int32).min, np.int32)
     for proposal in sorted(proposals, key=lambda p: p.patch.object_id):
         box, score = proposal.patch.box, proposal.patch.score
@@ -252,9 +262,10 @@ def composite(
 
 
 def rescue(noisy: np.ndarray, proposals: Sequence[Proposal]) -> set[int]:
-    """Give vanished objects their most inside clean pixels back, in place; return their ids.
+    """Restore pixels of vanished objects in place and return the ids of these objects.
 
-    Clean objects are disjoint, so a rescued object is never removed by another rescue and one pass an object suffices.
+    Clean objects are disjoint, so a rescue never removes a rescued object. One pass per object
+    therefore suffices.
     """
     rescued: set[int] = set()
     for _ in proposals:

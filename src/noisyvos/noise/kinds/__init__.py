@@ -1,1 +1,1 @@
-"""Kinds of label noise, one file each."""
+"""Noise kinds, one file per kind or family of kinds."""

@@ -1,4 +1,7 @@
-"""The core sweep: dilate (labels too large), erode (too small) and mix (either, so roughly unbiased), at an exact IoU."""
+"""Noise at an exact IoU: dilate (labels too large), erode (too small) and mix (either one).
+
+mix is roughly unbiased, because it grows and shrinks objects equally often.
+"""
 
 from collections.abc import Callable
 
@@ -20,19 +23,22 @@ from noisyvos.seeding import seed_for
 
 @NOISE.register("dilate", GeometricSettings)
 def dilate(video: Video, settings: GeometricSettings) -> NoisyVideo:
-    """Grow every touched object to IoU q."""
+    """Grow every affected object to IoU q."""
     return move_boundaries(video, settings, lambda t, i: True)
 
 
 @NOISE.register("erode", GeometricSettings)
 def erode(video: Video, settings: GeometricSettings) -> NoisyVideo:
-    """Shrink every touched object to IoU q."""
+    """Shrink every affected object to IoU q."""
     return move_boundaries(video, settings, lambda t, i: False)
 
 
 @NOISE.register("mix", GeometricSettings)
 def mix(video: Video, settings: GeometricSettings) -> NoisyVideo:
-    """Grow or shrink every touched object-frame to IoU q, each with probability 1/2 (once per object if persistent)."""
+    """Grow or shrink every affected object-frame to IoU q, each with probability 1/2.
+
+    With persistent noise the direction is drawn once per object.
+    """
     ids = sorted({i for mask in video.masks for i in object_ids(mask)})
     draws = {
         i: [bool(draw[0] > 0) for draw in normal_draws(video, settings, "direction", i)]
@@ -44,7 +50,9 @@ def mix(video: Video, settings: GeometricSettings) -> NoisyVideo:
 def move_boundaries(
     video: Video, settings: GeometricSettings, grows: Callable[[int, int], bool]
 ) -> NoisyVideo:
-    """Grow or shrink each touched object of each frame, as `grows(frame index, object id)` says."""
+    """Grow (`grows(frame index, object id)` is True) or shrink each affected object of each
+    frame.
+    """
     objects = [object_ids(mask) for mask in video.masks]
     touched = affected_objects(video, settings, objects)
 
@@ -69,7 +77,11 @@ def move_of(
     grow: bool,
     strength: float | None,
 ) -> Move:
-    """Return what becomes of one object-frame; persistent noise orders pixels relative to the object's centre, the same in all frames."""
+    """Return the change of one object-frame.
+
+    Persistent noise ranks pixels relative to the object's centre, so the order is the same in all
+    frames.
+    """
     q = settings.q if strength is None else None
     purpose = ("noise", "order", video.kind, video.seed, *video.key, object_id)
     if settings.temporal != "persistent":

@@ -1,4 +1,4 @@
-"""No noise: the reference that every other kind is compared with."""
+"""No noise: the reference for all other kinds."""
 
 from noisyvos.noise.base import NOISE, NoisyVideo, Video
 from noisyvos.registry import Settings
@@ -6,5 +6,5 @@ from noisyvos.registry import Settings
 
 @NOISE.register("clean", Settings)
 def clean(video: Video, settings: Settings) -> NoisyVideo:
-    """Return the masks as they are."""
+    """Return copies of the masks."""
     return NoisyVideo([mask.copy() for mask in video.masks])

@@ -1,7 +1,7 @@
-"""Annotation errors in the manner of COCO-N: each object is roughly outlined, wobbly, too large or small, or left alone.
+"""Annotation errors of COCO-N: approximation, localisation and scale errors per object.
 
-Source: the COCO-N / noisy instance segmentation benchmark's three levels (easy, medium, hard). Its class flips are left out,
-since video object segmentation has no classes.
+Source: the COCO-N benchmark of noisy instance segmentation, with its levels easy, medium and hard.
+Its class flips are omitted, because video object segmentation has no classes.
 """
 
 from typing import Literal
@@ -14,7 +14,9 @@ from noisyvos.noise.base import NOISE, NoiseSettings, NoisyVideo, Video
 from noisyvos.noise.engine.geometry import Patch, fill, outer_contours, simplify
 from noisyvos.noise.engine.shapes import reshape_once
 
-LEVELS = {  # probability of each error, Douglas-Peucker tolerance, vertex jitter, square kernel, all lengths in pixels
+# per level: probability of each error, Douglas-Peucker tolerance, vertex jitter (standard
+# deviation), side of the square kernel; lengths in pixels
+LEVELS = {
     "easy": (0.2, 5.0, 2.0, 3),
     "medium": (0.25, 10.0, 3.0, 5),
     "hard": (0.3, 15.0, 4.0, 7),
@@ -22,7 +24,7 @@ LEVELS = {  # probability of each error, Douglas-Peucker tolerance, vertex jitte
 
 
 class CocoSettings(NoiseSettings):
-    """`scale`: factor on all lengths, for frames far from 480p."""
+    """`scale` multiplies all lengths, for frames whose size differs much from 480p."""
 
     level: Literal["easy", "medium", "hard"] = "medium"
     scale: float = Field(1.0, gt=0, le=10)
@@ -31,7 +33,10 @@ class CocoSettings(NoiseSettings):
 
 @NOISE.register("coco_n", CocoSettings)
 def coco_n(video: Video, settings: CocoSettings) -> NoisyVideo:
-    """Give each object one of approximation, localisation, scale (with the level's probability each) or no error."""
+    """Give each object at most one error: approximation, localisation or scale.
+
+    Each error has the level's probability.
+    """
     share, tolerance, wobble, kernel = LEVELS[settings.level]
     kernel = 2 * round((kernel - 1) / 2 * settings.scale) + 1
 

@@ -1,4 +1,4 @@
-"""Wrong labels of whole objects: annotations that are missing for a while (drop) and identity switches (swap)."""
+"""Wrong labels of whole objects: missing annotations (drop) and identity switches (swap)."""
 
 from pydantic import Field
 
@@ -8,13 +8,13 @@ from noisyvos.registry import Settings
 
 
 class RateSettings(Settings):
-    """`rate`: the share of object-frames that is to be wrong, over the dataset."""
+    """`rate`: share of object-frames that are wrong, over the dataset."""
 
     rate: float = Field(gt=0, le=1)
 
 
 def frames_of_objects(video: Video) -> dict[int, list[int]]:
-    """Return for every object id the indices of the frames that show it."""
+    """Return {object id: indices of the frames that show it}."""
     frames: dict[int, list[int]] = {}
     for t, mask in enumerate(video.masks):
         for i in object_ids(mask):
@@ -24,10 +24,11 @@ def frames_of_objects(video: Video) -> dict[int, list[int]]:
 
 @NOISE.register("drop", RateSettings)
 def drop(video: Video, settings: RateSettings) -> NoisyVideo:
-    """Make each object background during one block of the frames that show it, of the given share, at a random place.
+    """Turn each object into background during one contiguous block of the frames that show it.
 
-    The length is rounded up or down at random, so that the rate holds on average even in short videos. The first frame
-    keeps at least one object: otherwise the block of one that is dropped there starts a frame later.
+    The block covers the share `rate` and starts at a random frame. Its length is rounded up or down
+    at random, so the rate holds on average even in short videos. The first frame keeps at least one
+    object: if all would be dropped there, the block of one object starts a frame later.
     """
     frames = frames_of_objects(video)
     blocks: dict[int, list[int]] = {}
@@ -49,10 +50,11 @@ def drop(video: Video, settings: RateSettings) -> NoisyVideo:
 
 @NOISE.register("swap", RateSettings)
 def swap(video: Video, settings: RateSettings) -> NoisyVideo:
-    """Exchange the ids of pairs of objects from a random frame on, an identity switch; videos with one object stay as they are.
+    """Exchange the ids of object pairs from a random frame on (an identity switch).
 
-    The switch is placed so that on average `rate` of the pair's frames are wrong, and never in the first frame, where it
-    would be a new naming instead of an error. With an odd number of objects one of them stays out.
+    The frame is chosen so that on average `rate` of a pair's frames are wrong. It is never the
+    first frame, where a switch would only rename the objects. With an odd number of objects one
+    keeps its id. Videos with one object stay unchanged.
     """
     frames = frames_of_objects(video)
     random = video.generator("pairs")

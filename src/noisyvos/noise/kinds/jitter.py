@@ -1,4 +1,4 @@
-"""Smooth wobble of the boundary: the signed distance plus a Gaussian random field, as an unsteady annotator would draw it."""
+"""Smooth boundary wobble: the signed distance plus a Gaussian random field."""
 
 from math import sqrt
 
@@ -10,9 +10,9 @@ from noisyvos.noise.engine.geometry import Patch, centred, object_ids, smooth_di
 from noisyvos.noise.engine.shapes import Search, Shape, reshape_objects
 
 WAVES = 64  # plane waves per field
-GRAIN = (
-    2.0**20
-)  # fields are rounded to 1/GRAIN, so that last-bit differences between machines' sines cannot show
+# fields are rounded to 1/GRAIN, so that the sines' last bits, which differ between machines, do not
+# matter
+GRAIN = 2.0**20
 
 
 class JitterSettings(GeometricSettings):
@@ -23,10 +23,12 @@ class JitterSettings(GeometricSettings):
 
 @NOISE.register("jitter", JitterSettings)
 def jitter(video: Video, settings: JitterSettings) -> NoisyVideo:
-    """Make each object {d + a sqrt(A) g > 0}, d its signed distance, A its area, g a unit-variance field, a bisected to q.
+    """Replace each object by {d + a sqrt(A) g > 0}.
 
-    The field is a sum of plane waves with Gaussian wave vectors, so its covariance is exp(-r^2 / 2 length^2). It lives in
-    object-centred coordinates; with noise that lasts in time these scale with the object's size.
+    d is its signed distance, A its area and g a unit-variance field. The amplitude a is bisected to
+    q. The field is a sum of plane waves with Gaussian wave vectors, so its covariance is exp(-r^2 /
+    2 length^2). Its coordinates are centred on the object. With temporal correlation they also
+    scale with the object's size.
     """
     ids = sorted({i for mask in video.masks for i in object_ids(mask)})
     amplitudes = {i: list(normal_draws(video, settings, "field", i, 2 * WAVES)) for i in ids}
@@ -60,7 +62,10 @@ def first_size(video: Video, object_id: int) -> float:
 def plane_waves(
     patch: Patch, waves: np.ndarray, amplitudes: np.ndarray, scale: float
 ) -> np.ndarray:
-    """Return sum_m (a_m cos k_m x + b_m sin k_m x) / sqrt(M) on a patch, (h, w) float64, for waves (2, M), amplitudes (2 M,)."""
+    """Return sum_m (a_m cos k_m x + b_m sin k_m x) / sqrt(M) on a patch, (h, w) float64.
+
+    waves (2, M), amplitudes (2 M,).
+    """
     rows, columns = centred(patch)
     weight = (amplitudes[:WAVES] - 1j * amplitudes[WAVES:]) / sqrt(WAVES)
     left = np.exp(1j * scale * np.outer(rows, waves[0])) * weight

@@ -1,6 +1,7 @@
-"""SMART's Markov contour noise: a random walk of the boundary band, united with the object and smoothed.
+"""SMART's Markov contour noise: a random walk of the boundary band, united with the object.
 
-As released, it can only add pixels before the smoothing, the structure's scale has no effect, and nothing seeds it.
+The union is smoothed. As in the released code, the walk can only add pixels before the smoothing,
+and the structuring element's scale has no effect. The released code sets no seed; this one does.
 """
 
 import functools
@@ -18,13 +19,15 @@ from noisyvos.noise.engine.geometry import Box, Patch, label_boxes, object_ids, 
 from noisyvos.noise.engine.shapes import reshape_once
 
 SQUARE = np.ones((3, 3), np.uint8)
-Rounds = Iterator[
-    tuple[np.ndarray, bool]
-]  # per round: pixels that may change (h, w) uint8 0 or 1, whether the band grows
+# per round: pixels that may change (h, w) uint8 0 or 1, and whether the band grows
+Rounds = Iterator[tuple[np.ndarray, bool]]
 
 
 class MarSettings(NoiseSettings):
-    """`parity: true` treats void and overlaps as released: void is one more object and then erased, higher ids overwrite."""
+    """`parity: true` treats void and overlaps as the released code does.
+
+    Void is one more object and is erased afterwards. Higher ids overwrite lower ones.
+    """
 
     p: float = Field(0.5, ge=0, le=1)
     rounds: int = Field(30, ge=0, le=1000)
@@ -34,13 +37,16 @@ class MarSettings(NoiseSettings):
 
     @property
     def reach(self) -> int:
-        """Pixels beyond which a mask can neither change nor be felt: the band's way, then the smoothing's support and one more."""
+        """Distance in pixels beyond which the noise neither changes nor depends on the mask.
+
+        It is the way of the band plus the support of the smoothing plus one.
+        """
         return 1 + self.rounds + ceil(4 * self.sigma) + 1
 
 
 @NOISE.register("mar_smart", MarSettings)
 def mar_smart(video: Video, settings: MarSettings) -> NoisyVideo:
-    """Perturb every touched object's contour."""
+    """Perturb the contour of every affected object."""
 
     def rounds(t: int, label: int, box: Box) -> Rounds:
         size = tuple(part.stop - part.start for part in box)
@@ -64,20 +70,22 @@ def mar_smart(video: Video, settings: MarSettings) -> NoisyVideo:
 
 
 def events(random: np.random.Generator, size: tuple[int, ...], p: float) -> Iterator[np.ndarray]:
-    """Yield independent events of probability `p` for every pixel, (h, w) uint8 of 0 and 1, anew each time."""
+    """Yield independent events of probability `p` for every pixel, (h, w) uint8 of 0 and 1."""
     while True:
         if p != 0.5:
             yield (random.random(size, dtype=np.float32) < p).view(np.uint8)
             continue
-        coins = np.frombuffer(random.bytes(size[0] * size[1]), np.uint8).reshape(
-            size
-        )  # each byte holds eight of them
+        # each byte holds eight coin flips
+        coins = np.frombuffer(random.bytes(size[0] * size[1]), np.uint8).reshape(size)
         for bit in range(8):
             yield (coins >> bit) & 1
 
 
 def perturb(inside: np.ndarray, rounds: Rounds, sigma: float) -> np.ndarray:
-    """Return the perturbed object (h, w) bool: its band of boundary pixels walks, is united with it and smoothed."""
+    """Return the perturbed object, (h, w) bool.
+
+    Its band of boundary pixels walks, is united with the object and smoothed.
+    """
     picture = inside.astype(np.uint8)
     outer = cv2.dilate(picture, SQUARE, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     inner = cv2.erode(picture, SQUARE, borderType=cv2.BORDER_CONSTANT, borderValue=0)
@@ -90,7 +98,10 @@ def perturb(inside: np.ndarray, rounds: Rounds, sigma: float) -> np.ndarray:
 
 
 def smooth(picture: np.ndarray, sigma: float) -> np.ndarray:
-    """Return where the Gaussian of a 0/1 picture, cut off at 4 sigma and reflected at the border, exceeds 1/2, (h, w) bool."""
+    """Return where the Gaussian of a 0/1 picture exceeds 1/2, (h, w) bool.
+
+    The kernel is cut off at 4 sigma; the border is reflected.
+    """
     radius = int(4 * sigma + 0.5)
     weights = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
     weights /= weights.sum()
@@ -102,7 +113,10 @@ def smooth(picture: np.ndarray, sigma: float) -> np.ndarray:
 def released(
     mask: np.ndarray, settings: MarSettings, rounds_for: Callable[[int, Box], Rounds]
 ) -> np.ndarray:
-    """Return what the released process makes of a mask, given the draws of each label on its crop `box`."""
+    """Return the result of the released process for a mask.
+
+    `rounds_for` gives the draws of a label on its crop `box`.
+    """
     noisy = np.zeros_like(mask)
     for label, tight in label_boxes(mask).items():
         box = widen(tight, settings.reach, mask.shape)

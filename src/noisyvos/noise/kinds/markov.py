@@ -1,6 +1,7 @@
-"""Boundary noise as a Markov process that grows, shrinks or wanders (the noise model of spatial label correction).
+"""Boundary noise as a Markov process that grows, shrinks or drifts.
 
-Source: Yao et al., "Learning to segment from noisy annotations: a spatial correction approach" (released code).
+Source: Yao et al., "Learning to segment from noisy annotations: a spatial correction approach"
+(released code).
 """
 
 from typing import Literal
@@ -18,7 +19,10 @@ LONGEST = 4000  # steps
 
 
 class MarkovSettings(GeometricSettings):
-    """`flip` (theta2): probability that a ring pixel flips in a step. The number of steps is what calibration finds."""
+    """`flip` (theta2): probability that a ring pixel flips in a step.
+
+    Calibration finds the number of steps.
+    """
 
     flip: float = Field(0.05, gt=0, le=1)
     temporal: Literal["iid"] = "iid"
@@ -38,12 +42,12 @@ def markov_shrink(video: Video, settings: MarkovSettings) -> NoisyVideo:
 
 @NOISE.register("markov_neutral", MarkovSettings)
 def markov_neutral(video: Video, settings: MarkovSettings) -> NoisyVideo:
-    """Step outward and inward alike."""
+    """Step outward and inward with equal probability."""
     return wander(video, settings, 0.5)
 
 
 def wander(video: Video, settings: MarkovSettings, outward: float) -> NoisyVideo:
-    """Run the process on every touched object for as many steps as bring it to q."""
+    """Run the process on every affected object until it reaches IoU q."""
 
     def make(t: int, patch: Patch) -> Shape:
         walk = Walk(
@@ -58,7 +62,7 @@ def wander(video: Video, settings: MarkovSettings, outward: float) -> NoisyVideo
 
 
 class Walk:
-    """One run of the process; its states are kept, so that looking at other lengths does not draw anew."""
+    """One run of the process. It keeps all states, so other lengths need no new draws."""
 
     def __init__(
         self, inside: np.ndarray, outward: float, flip: float, random: np.random.Generator
@@ -68,7 +72,10 @@ class Walk:
         self.kept = [np.packbits(self.state)]
 
     def at(self, steps: int) -> np.ndarray:
-        """Return the mask after `steps` steps, smoothed (Gaussian 5x5, sigma 2, threshold 1/2), (h, w) bool."""
+        """Return the mask after `steps` steps, (h, w) bool, smoothed by a 5x5 Gaussian (sigma 2).
+
+        The smoothed mask is cut at 1/2.
+        """
         while len(self.kept) <= steps:
             self.step()
         picture = np.unpackbits(self.kept[steps], count=self.size[0] * self.size[1]).reshape(
@@ -77,9 +84,9 @@ class Walk:
         return smooth(picture) if steps else picture.astype(bool)
 
     def step(self) -> None:
-        """Flip each pixel of the ring just outside, or just inside, with the flip probability.
+        """Flip each pixel of the ring just outside (or just inside) with the flip probability.
 
-        Draws are made for ring pixels in raster order, so that they do not depend on the size of the crop.
+        Numbers are drawn for ring pixels in raster order, so they do not depend on the crop.
         """
         out = self.random.random() < self.outward
         ring = (
@@ -96,7 +103,8 @@ class Walk:
 def smooth(picture: np.ndarray) -> np.ndarray:
     """Return where the 5x5 Gaussian (sigma 2) of a 0/1 picture exceeds 1/2, (h, w) bool.
 
-    The weights are whole numbers whose sums stay under 2^24, so 32-bit floats are exact and equal on any machine.
+    The weights are integers whose sums stay below 2^24, so 32-bit floats are exact and equal on any
+    machine.
     """
     return 2 * cv2.sepFilter2D(picture, cv2.CV_32F, _WEIGHTS, _WEIGHTS) > _WEIGHTS.sum() ** 2
 

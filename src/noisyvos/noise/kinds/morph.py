@@ -1,7 +1,8 @@
-"""Morphological label noise as SMART released it: a fixed elliptical element, whatever the object's size.
+"""Morphological label noise as released with SMART: a fixed elliptical structuring element.
 
-Operators: D dilate, E erode, EAD dilate then erode (a closing), DAE erode then dilate (an opening), each step `iterations`
-times. `kernel: 9|15|21` with `shape: rectangle`, operator D and one iteration is the noise of ActiSeg-NL.
+Operators: D dilation, E erosion, EAD dilation then erosion (a closing), DAE erosion then dilation
+(an opening). Each step runs `iterations` times. `kernel: 9|15|21` with `shape: rectangle`, operator
+D and one iteration is the noise of ActiSeg-NL.
 """
 
 from typing import Literal
@@ -17,9 +18,12 @@ from noisyvos.noise.engine.shapes import Proposal, composite
 
 
 class MorphSettings(NoiseSettings):
-    """`parity: true` reproduces the released generator: the smallest value of the mask is passed over (so a mask without
-    background loses its first object), void is treated as one more object and then erased, higher ids overwrite lower ones,
-    and objects may vanish. Otherwise the rules of the other kinds hold."""
+    """`parity: true` reproduces the released generator.
+
+    It skips the smallest value of the mask, so a mask without background loses its first object.
+    Void is one more object and is erased afterwards. Higher ids overwrite lower ones, and objects
+    may vanish. Without parity the rules of the other kinds apply.
+    """
 
     operator: Literal["D", "E", "EAD", "DAE"] = "EAD"
     kernel: int = Field(5, ge=1, le=99)
@@ -30,23 +34,22 @@ class MorphSettings(NoiseSettings):
     @field_validator("kernel")
     @classmethod
     def odd(cls, value: int) -> int:
-        """Refuse even kernels: they have no centre."""
+        """Refuse even kernels, which have no centre pixel."""
         if value % 2 == 0:
             raise ValueError("the kernel must be an odd number of pixels")
         return value
 
     @property
     def reach(self) -> int:
-        """How many pixels a boundary can move."""
+        """Largest distance in pixels that a boundary moves."""
         return self.kernel // 2 * self.iterations
 
 
 @NOISE.register("morph", MorphSettings)
 def morph(video: Video, settings: MorphSettings) -> NoisyVideo:
-    """Apply the operator to every touched object."""
-    found = [
-        label_boxes(mask) for mask in video.masks
-    ]  # once: it costs as much as the operator itself
+    """Apply the operator to every affected object."""
+    # once per mask: it costs as much as the operator
+    found = [label_boxes(mask) for mask in video.masks]
     touched = affected_objects(
         video, settings, [[i for i in boxes if i != VOID] for boxes in found]
     )
@@ -66,7 +69,7 @@ def morph(video: Video, settings: MorphSettings) -> NoisyVideo:
 
 
 def operate(inside: np.ndarray, settings: MorphSettings) -> np.ndarray:
-    """Return the operator's result on a bool crop; the image border neither adds nor removes pixels."""
+    """Return the operator's result on a bool crop. The image border adds and removes no pixels."""
     form = cv2.MORPH_ELLIPSE if settings.shape == "ellipse" else cv2.MORPH_RECT
     element = cv2.getStructuringElement(form, (settings.kernel, settings.kernel))
     picture: np.ndarray = inside.astype(np.uint8)
@@ -77,9 +80,9 @@ def operate(inside: np.ndarray, settings: MorphSettings) -> np.ndarray:
 
 
 def _released(mask: np.ndarray, settings: MorphSettings, boxes: dict[int, Box]) -> np.ndarray:
-    """Return what the released generator writes for a mask, on crops around each label instead of whole frames.
+    """Return the mask that the released generator writes, computed on crops around each label.
 
-    A crop cuts background only, and is wide enough that neither step reaches its edge unless that is the image's edge.
+    The crop's margin exceeds the reach of the operator, so results equal those on whole frames.
     """
     if boxes and mask.all():
         boxes = {label: box for label, box in boxes.items() if label != min(boxes)}

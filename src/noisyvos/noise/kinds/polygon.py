@@ -1,4 +1,4 @@
-"""Coarse outlines: the outer contours simplified to polygons, as annotators click them."""
+"""Coarse outlines: outer contours simplified to polygons, as annotators click them."""
 
 from dataclasses import dataclass
 
@@ -8,20 +8,20 @@ from noisyvos.noise.base import NOISE, GeometricSettings, NoisyVideo, Video
 from noisyvos.noise.engine.geometry import Patch, farthest_three, fill, outer_contours
 from noisyvos.noise.engine.shapes import Search, Shape, reshape_objects
 
-FINEST = 0.5  # pixels: contour points that stand out less are never vertices
-SLIDE = (
-    2**0.5
-)  # a vertex begins to slide at 1 / SLIDE of the tolerance at which it stands out, and ends at SLIDE of it
-SUBPIXEL = 4  # bits after the point in the vertices handed to the rasteriser
+FINEST = 0.5  # pixels; contour points with a smaller deviation are never vertices
+# a vertex slides while the tolerance is between 1/SLIDE and SLIDE times its deviation
+SLIDE = 2**0.5
+SUBPIXEL = 4  # fractional bits of the vertices passed to the rasteriser
 
 
 @NOISE.register("polygon", GeometricSettings)
 def polygon(video: Video, settings: GeometricSettings) -> NoisyVideo:
-    """Simplify outer contours with the tolerance c sqrt(A), c bisected to q; nothing in it is random but `rate`.
+    """Simplify outer contours with tolerance c sqrt(A), where c is bisected to q.
 
-    The vertices are those of Douglas and Peucker. So that the IoU does not jump when a vertex goes, one that stands out by s
-    slides onto its chord while the tolerance rises from 0.7 s to 1.4 s. Holes are filled, as outer contours do not know them, and
-    a contour keeps its three farthest points.
+    The vertices are those of Douglas and Peucker. A vertex with deviation s slides onto its chord
+    while the tolerance rises from 0.7 s to 1.4 s, so the IoU has no jumps. Outer contours contain
+    no holes, so holes are filled. A contour keeps at least its three furthest points. Only `rate`
+    is random.
     """
 
     def make(t: int, patch: Patch) -> Shape:
@@ -37,7 +37,11 @@ def polygon(video: Video, settings: GeometricSettings) -> NoisyVideo:
 
 @dataclass(frozen=True)
 class Vertex:
-    """A contour point, the two earlier vertices whose chord it refines, where on the chord it projects, how far off it is."""
+    """A contour point and the chord (two earlier vertices) that it refines.
+
+    `along`: position of its projection on the chord, 0 to 1. `height`: its distance from the chord
+    in pixels.
+    """
 
     index: int
     first: int
@@ -48,7 +52,7 @@ class Vertex:
 
 @dataclass(frozen=True)
 class Outline:
-    """A closed contour (n, 2) and its vertices in the order in which Douglas and Peucker's division finds them."""
+    """A closed contour (n, 2) and its vertices in the order of the Douglas-Peucker division."""
 
     points: np.ndarray
     anchors: tuple[int, ...]
@@ -91,7 +95,7 @@ class Outline:
         for vertex in self.vertices:
             slide = SLIDE * tolerance / vertex.height - 1
             if slide >= 1:
-                continue  # it is gone, and so are all that refine it
+                continue  # the vertex is removed, and so are all that refine it
             slide = max(slide, 0.0)
             start, stop = place[vertex.first], place[vertex.last]
             here = self.points[vertex.index % count]

@@ -1,4 +1,4 @@
-"""Misplaced labels: each object rotated, scaled and moved as a whole."""
+"""Misplaced labels: each object rotated, scaled and shifted as a whole."""
 
 from math import atan2, cos, exp, radians, sin
 
@@ -10,11 +10,15 @@ from noisyvos.noise.base import NOISE, GeometricSettings, NoisyVideo, Video, nor
 from noisyvos.noise.engine.geometry import Patch, centred, object_ids, smooth_distance
 from noisyvos.noise.engine.shapes import Search, Shape, reshape_objects
 
-FULL = 0.05  # shift from which on rotation and scale act in full; below they fade, so that strength 0 is the clean object
+# below this shift, rotation and scale fade to zero, so that strength 0 is the clean object
+FULL = 0.05
 
 
 class ShiftSettings(GeometricSettings):
-    """`angle`: largest rotation in degrees; `spread`: standard deviation of the log of the scale. Both 0: a pure shift."""
+    """`angle`: largest rotation in degrees. `spread`: standard deviation of the log scale.
+
+    With both at 0 the noise is a pure shift.
+    """
 
     angle: float = Field(5.0, ge=0, le=180)
     spread: float = Field(0.02, ge=0, le=1)
@@ -22,10 +26,11 @@ class ShiftSettings(GeometricSettings):
 
 @NOISE.register("shift", ShiftSettings)
 def shift(video: Video, settings: ShiftSettings) -> NoisyVideo:
-    """Rotate by U(-angle, angle), scale by exp(N(0, spread)), move by f sqrt(A) in a uniform direction; f is bisected to q.
+    """Rotate by U(-angle, angle), scale by exp(N(0, spread)) and shift each object.
 
-    The signed distance is moved, with linear interpolation, so that shifts act below the pixel; an object that the image border
-    cuts is taken to go on beyond it.
+    The shift is f sqrt(A) in a uniform direction; f is bisected to q. The signed distance is
+    transformed with linear interpolation, so sub-pixel shifts have an effect. An object cut by the
+    image border continues beyond it.
     """
     ids = sorted({i for mask in video.masks for i in object_ids(mask)})
     draws = {i: list(normal_draws(video, settings, "motion", i, 4)) for i in ids}
@@ -35,7 +40,8 @@ def shift(video: Video, settings: ShiftSettings) -> NoisyVideo:
         angle = radians(settings.angle) * (2 * uniform(turn) - 1)
         heading = atan2(down, right)
         distance = smooth_distance(patch)
-        centre = np.array([-axis[0] for axis in centred(patch)])  # of mass, in patch coordinates
+        # centre of mass in patch coordinates
+        centre = np.array([-axis[0] for axis in centred(patch)])
 
         def shape(strength: float) -> np.ndarray:
             share = min(1.0, strength / FULL)
@@ -50,10 +56,12 @@ def shift(video: Video, settings: ShiftSettings) -> NoisyVideo:
 def moved(
     distance: np.ndarray, centre: np.ndarray, angle: float, scale: float, move: np.ndarray
 ) -> np.ndarray:
-    """Return where the signed distance is positive after rotating and scaling about `centre` and moving by `move` pixels."""
-    back = (
-        np.array([[cos(angle), sin(angle)], [-sin(angle), cos(angle)]]) / scale
-    )  # from new to old coordinates
+    """Return where the transformed signed distance is positive, (h, w) bool.
+
+    The transform rotates and scales about `centre` and shifts by `move` pixels.
+    """
+    # from new to old coordinates
+    back = np.array([[cos(angle), sin(angle)], [-sin(angle), cos(angle)]]) / scale
     offset = centre - back @ (centre + move)
     value = affine_transform(distance, back, offset, order=1, mode="nearest")
     return np.rint(value * 2.0**20) > 0

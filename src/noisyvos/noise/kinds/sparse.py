@@ -1,6 +1,6 @@
-"""Too few labels rather than wrong ones: frames without annotation (frame_delete), scribbles instead of masks (scribble, strokes).
+"""Sparse labels: unlabelled frames (frame_delete), scribbles for masks (scribble, strokes).
 
-Pixels without a label are void (255), which every loss ignores.
+Unlabelled pixels are void (255), which every loss ignores.
 """
 
 import cv2
@@ -15,14 +15,14 @@ from noisyvos.registry import Settings
 
 
 class FrameDeleteSettings(Settings):
-    """Either `keep`, the share of frames that stay labelled, or `labelled`, their number per video (2: two-shot)."""
+    """Give either `keep`, the share of labelled frames, or `labelled`, their number per video."""
 
     keep: float | None = Field(None, gt=0, le=1)
     labelled: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
     def one_of_both(self) -> "FrameDeleteSettings":
-        """Refuse both and neither."""
+        """Refuse both settings and neither."""
         if (self.keep is None) == (self.labelled is None):
             raise ValueError(
                 "give either keep (a share of frames) or labelled (a number of frames per video)"
@@ -32,7 +32,9 @@ class FrameDeleteSettings(Settings):
 
 @NOISE.register("frame_delete", FrameDeleteSettings)
 def frame_delete(video: Video, settings: FrameDeleteSettings) -> NoisyVideo:
-    """Take the labels of all but some frames away; the first frame, which prompts, always stays."""
+    """Remove the labels of all frames but some. The first frame, the prompt, always keeps its
+    labels.
+    """
     count = len(video.masks)
     wanted = (
         settings.labelled
@@ -57,7 +59,10 @@ class ScribbleSettings(Settings):
 
 @NOISE.register("scribble", ScribbleSettings)
 def scribble(video: Video, settings: ScribbleSettings) -> NoisyVideo:
-    """Keep of each object its morphological skeleton drawn `width` pixels wide, and one stroke of background; the rest is void."""
+    """Keep each object's morphological skeleton and one stroke of background.
+
+    Lines are `width` pixels wide. All other pixels become void.
+    """
     brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (settings.width, settings.width))
     masks = []
     for t, mask in enumerate(video.masks):
@@ -77,7 +82,10 @@ def scribble(video: Video, settings: ScribbleSettings) -> NoisyVideo:
 def background_stroke(
     background: np.ndarray, width: int, random: np.random.Generator
 ) -> np.ndarray:
-    """Return a straight stroke between two random background pixels, without what comes near an object, (H, W) bool."""
+    """Return a straight stroke between two random background pixels, (H, W) bool.
+
+    Pixels near an object are left out.
+    """
     deep = square_distance(background) > width * width
     places = np.argwhere(deep if deep.any() else background)
     canvas = np.zeros(background.shape, np.uint8)
@@ -89,7 +97,7 @@ def background_stroke(
 
 
 def skeleton(inside: np.ndarray) -> np.ndarray:
-    """Return the skeleton of a bool mask as 0/1 uint8, never empty for a non-empty mask."""
+    """Return the skeleton of a bool mask as 0/1 uint8. It is never empty for a non-empty mask."""
     picture = thin(inside)
     if not picture.any() and inside.any():
         picture[np.unravel_index(np.argmax(square_distance(inside)), inside.shape)] = 1
@@ -97,16 +105,23 @@ def skeleton(inside: np.ndarray) -> np.ndarray:
 
 
 class StrokeSettings(Settings):
-    """Strokes as a person draws them: `trim` is the most cut off each end (a share), `strokes` the most for one object."""
+    """Settings of strokes as a person draws them.
+
+    `trim`: largest share cut off at each end. `strokes`: most strokes of one object. `wobble`:
+    largest shift of an end in pixels.
+    """
 
     trim: float = Field(0.2, ge=0, le=0.4)
     strokes: int = Field(2, ge=1)
-    wobble: float = Field(2.0, ge=0)  # pixels that an end may be off
+    wobble: float = Field(2.0, ge=0)
 
 
 @NOISE.register("strokes", StrokeSettings)
 def strokes(video: Video, settings: StrokeSettings) -> NoisyVideo:
-    """Keep strokes along the middle of each object and of the background on all sides; the rest is void."""
+    """Keep strokes along the middle of each object and of the background on all sides.
+
+    All other pixels become void.
+    """
     hand = Hand(settings.trim, settings.strokes, settings.wobble)
     frames = zip(video.frames, video.masks, strict=True)
     return NoisyVideo(
