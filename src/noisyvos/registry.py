@@ -82,7 +82,8 @@ class Registry:
             present = self._items.get(name)
             if present is not None and present.module != build.__module__:
                 raise ValueError(
-                    f"{self.family} {name!r} is registered twice: {present.module} and {build.__module__}"
+                    f"{self.family} {name!r} is registered twice: "
+                    f"in {present.module} and in {build.__module__}"
                 )
             self._items[name] = Item(name, build, settings, build.__module__)
             return build

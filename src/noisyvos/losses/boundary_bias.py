@@ -1,13 +1,19 @@
-"""How far predicted boundaries lie off the true ones on average, and logits moved back by that much (spatial correction)."""
+"""The mean offset between predicted and true boundaries, and its correction in the logits.
+
+Used by spatial correction (SC).
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST_BIAS = 1.0  # pixels, below which boundaries count as unbiased
+LEAST_BIAS = 1.0  # pixels; boundaries with a smaller bias count as unbiased
 
 
 def signed_distance(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the Euclidean distance to a mask (H, W) in pixels: 1, 2, ... outside, 0, -1, ... inside; infinite without a boundary."""
+    """Return the signed Euclidean distance to a mask (H, W) in pixels.
+
+    It is 1, 2, ... outside and 0, -1, ... inside, and infinite without a boundary.
+    """
     from scipy.ndimage import distance_transform_edt
 
     if not mask.any() or mask.all():
@@ -16,9 +22,10 @@ def signed_distance(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def boundary_offsets(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return d_predicted - 1 on the ring d_true = 1 just outside the true mask, (N,); empty where either has no boundary.
+    """Return d_predicted - 1 on the ring d_true = 1 just outside the true mask, (N,).
 
-    Negative where the prediction is too large, positive where it is too small.
+    Values are negative where the prediction is too large and positive where it is too small. The
+    result is empty if either mask has no boundary.
     """
     ring = signed_distance(true) == 1
     offsets = signed_distance(predicted)[ring] - 1
@@ -26,21 +33,22 @@ def boundary_offsets(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> N
 
 
 def limited(bias: float, distance: NDArray[np.float64]) -> float:
-    """Return a bias cut to an object's size: growing by at most its depth, shrinking by at most half of it (ours).
+    """Return a bias limited by an object's size: growth by its depth, shrinkage by half of it.
 
-    The depth is how far, in pixels, the innermost pixel of the predicted object lies from the outside. A bias is measured over
-    all objects; a small one that is shrunk by it would be gone.
+    The depth is the distance, in pixels, of the object's innermost pixel from the outside. A bias
+    is the mean over all objects, so without this limit (our addition) it could erase small ones.
     """
     depth = 1 - float(distance.min())
     return min(bias, depth) if bias > 0 else max(bias, -depth / 2)
 
 
 def corrected_logits(logits: NDArray[np.float64], bias: float) -> NDArray[np.float64]:
-    """Return an object's logits (H, W) with b exp(-d^2 / 2 bias^2) added (bias > 0) or taken away (bias < 0).
+    """Return an object's logits (H, W), with its boundary moved by `bias` pixels.
 
-    d: distance to the predicted boundary; b: the largest |logit| in the |bias| pixels next to it, outside for a bias > 0, inside
-    for one < 0. The bias is `limited` by the object's size; below one pixel it changes nothing, and neither does one that would
-    leave nothing of the object.
+    b exp(-d^2 / 2 bias^2) is added for a positive bias and subtracted for a negative one. d is the
+    distance to the predicted boundary. b is the largest |logit| among the |bias| pixels next to it,
+    outside for a positive bias, inside for a negative one. The bias is `limited` by the object's
+    size. The logits stay unchanged if the bias is below one pixel or would erase the object.
     """
     distance = signed_distance(logits > 0)
     if not np.isfinite(distance).all():

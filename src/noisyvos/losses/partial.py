@@ -1,4 +1,4 @@
-"""Learning from sets of labels: one of the candidates is right, none of the others is (partial-label and negative learning)."""
+"""Partial-label and negative learning: a set of candidate labels contains the true label."""
 
 import torch
 from torch import Tensor
@@ -7,33 +7,40 @@ from noisyvos.losses.pixels import Frame, soft_cross_entropy
 
 
 def candidates(frame: Frame, votes: Tensor) -> Tensor:
-    """Return which labels may be right, (B, C, H, W) bool: the given one, and those with most of a pixel's votes, if it has any.
+    """Return the candidate labels of each pixel, (B, C, H, W) bool.
 
-    votes (B, C, H, W): how often each label was predicted. Without votes only the given label is a candidate.
+    Candidates are the given label and the labels with most votes. votes (B, C, H, W) counts how
+    often each label was predicted. Without votes only the given label is a candidate.
     """
     return frame.one_hot | ((votes > 0) & (votes == votes.amax(1, keepdim=True)))
 
 
 def candidate_weights(frame: Frame, votes: Tensor, chosen: Tensor) -> Tensor:
-    """Return how much each candidate counts, (B, C, H, W), 1 in all on a labelled pixel: its votes, the given label having one more."""
+    """Return the weight of each candidate, (B, C, H, W); they sum to 1 on a labelled pixel.
+
+    Weights are proportional to the votes, with one more vote for the given label.
+    """
     weights = (votes + frame.one_hot.to(votes.dtype)) * chosen
     return weights / weights.sum(1, keepdim=True).clamp(min=1)
 
 
 def settled_labels(frame: Frame, weights: Tensor) -> Tensor:
-    """Return the candidate that counts most, (B, H, W): the given label where none counts more; 255 stays."""
+    """Return the candidate of largest weight, (B, H, W). The given label wins ties; 255 stays."""
     heaviest, label = weights.max(1)
     given = (weights * frame.one_hot).sum(1)
     return torch.where(frame.valid & (heaviest > given), label, frame.target)
 
 
 def partial_label_loss(frame: Frame, weights: Tensor) -> Tensor:
-    """Return -sum_k w_k log p_k, (B, H, W), for weights (B, C, H, W) that get no gradient."""
+    """Return -sum_k w_k log p_k, (B, H, W), for weights (B, C, H, W), which get no gradient."""
     return soft_cross_entropy(frame.log_probabilities, weights.detach())
 
 
 def negative_loss(frame: Frame, chosen: Tensor) -> Tensor:
-    """Return -sum log(1 - p_k) over the used labels that are no candidates, (B, H, W); from the log p of the others, so never infinite."""
+    """Return -sum log(1 - p_k) over the used labels that are not candidates, (B, H, W).
+
+    log(1 - p_k) is computed from the log p of the other labels, so it is always finite.
+    """
     loss = torch.zeros_like(frame.cross_entropy)
     logs = frame.log_probabilities
     for label in range(logs.shape[1]):
@@ -44,9 +51,9 @@ def negative_loss(frame: Frame, chosen: Tensor) -> Tensor:
 
 
 def view_consistency(weak: Frame, strong: Frame, sure: float) -> Tensor:
-    """Return -log p_strong of the label predicted on the weak view, (B, H, W), 0 where that has a probability below `sure`.
+    """Return -log p_strong of the label predicted on the weak view, (B, H, W).
 
-    No gradient goes through the weak view.
+    It is 0 where that label's probability is below `sure`. The weak view gets no gradient.
     """
     probability, label = weak.probabilities.detach().max(1)
     loss = -strong.log_probabilities.gather(1, label.unsqueeze(1)).squeeze(1)

@@ -1,4 +1,4 @@
-"""Per-pixel losses of one frame; unused channels and void pixels are taken care of once, here."""
+"""Per-pixel losses and the Dice loss of one frame, with unused channels and void handled once."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,18 +11,20 @@ from torch.nn import functional
 from noisyvos.errors import UserError
 
 VOID = 255
-UNUSED_LOGIT = -1e4  # finite, so that p * log p is exactly 0 on unused channels instead of 0 * -inf
+# finite, so that p * log p is exactly 0 on unused channels rather than 0 * -inf
+UNUSED_LOGIT = -1e4
 
 
 @dataclass(frozen=True)
 class Frame:
     """Predictions and labels of one frame, ready for per-pixel losses.
 
-    Logits are at least float32 (a half-precision network does not lower the precision of a loss). Channels above
-    `num_objects[b]` of sample b take no part in the softmax, and get no gradient from it.
+    Logits are at least float32, so that a half-precision network does not reduce the precision of a
+    loss. Channels above `num_objects[b]` of sample b are excluded from the softmax and get no
+    gradient from it.
     """
 
-    logits: Tensor  # (B, C, H, W) as the network gave them
+    logits: Tensor  # (B, C, H, W) from the network
     log_probabilities: Tensor  # (B, C, H, W) log-softmax over the used channels
     used: Tensor  # (B, C, 1, 1) bool
     target: Tensor  # (B, H, W) int64, 255 = ignore
@@ -45,28 +47,34 @@ class Frame:
 
     @cached_property
     def one_hot(self) -> Tensor:
-        """The given label as one plane a channel, (B, C, H, W) bool; all False on ignored pixels."""
+        """The given label as one-hot planes, (B, C, H, W) bool; all False on ignored pixels."""
         channels = torch.arange(self.used.shape[1], device=self.target.device).view(1, -1, 1, 1)
         return self.target.unsqueeze(1) == channels
 
 
 def frame(logits: Tensor, target: Tensor, num_objects: Tensor) -> Frame:
-    """Return logits (B, K+1, H, W), target (B, H, W) and num_objects (B,) as a `Frame`; ValueError when they do not fit together."""
+    """Return a `Frame` of logits (B, K+1, H, W), target (B, H, W) and num_objects (B,).
+
+    Raises UserError (a ValueError) if shapes or labels are inconsistent.
+    """
     batch, channels, height, width = logits.shape
     if target.shape != (batch, height, width) or num_objects.shape != (batch,):
-        shapes = f"logits {tuple(logits.shape)}, target {tuple(target.shape)}, num_objects {tuple(num_objects.shape)}"
         raise UserError(
-            f"The shapes of a frame do not fit together: {shapes}; expected (B, K+1, H, W), (B, H, W) and (B,)."
+            f"The shapes of a frame do not fit together: logits {tuple(logits.shape)}, target "
+            f"{tuple(target.shape)}, num_objects {tuple(num_objects.shape)}. "
+            "Expected (B, K+1, H, W), (B, H, W) and (B,)."
         )
     valid = target != VOID
     if (
         target.device.type == "cpu"
-    ):  # on an accelerator the check would wait for the device at every frame
+        # on an accelerator this check would wait for the device at every frame
+    ):
         highest = target.masked_fill(~valid, 0).amax((1, 2))
         if bool((highest > num_objects).any()) or int(num_objects.max()) >= channels:
             raise UserError(
-                f"Labels up to {highest.tolist()} with num_objects {num_objects.tolist()} and {channels} channels: "
-                "a label must be at most its sample's num_objects (255 is ignored), and num_objects less than the channels."
+                f"Labels up to {highest.tolist()} with num_objects {num_objects.tolist()} and "
+                f"{channels} channels. A label must be at most its sample's num_objects "
+                "(255 is ignored), and num_objects less than the number of channels."
             )
     logits = at_least_single(logits)
     used = (torch.arange(channels, device=logits.device) <= num_objects.unsqueeze(1)).view(
@@ -76,17 +84,17 @@ def frame(logits: Tensor, target: Tensor, num_objects: Tensor) -> Frame:
 
 
 def at_least_single(logits: Tensor) -> Tensor:
-    """Return half-precision logits as float32, others as they are."""
+    """Return half-precision logits as float32 and others unchanged."""
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def restricted_log_softmax(logits: Tensor, used: Tensor) -> Tensor:
-    """Return the log-softmax over the channels that `used` (B, C, 1, 1) marks."""
+    """Return the log-softmax over the channels marked in `used` (B, C, 1, 1)."""
     return functional.log_softmax(logits.masked_fill(~used, UNUSED_LOGIT), dim=1)
 
 
 def cross_entropy(log_probabilities: Tensor, target: Tensor) -> Tensor:
-    """Return -log p of the label, (B, H, W), 0 where the label is 255."""
+    """Return -log p of the label, (B, H, W); 0 where the label is 255."""
     return functional.nll_loss(log_probabilities, target, ignore_index=VOID, reduction="none")
 
 
@@ -96,10 +104,11 @@ def soft_cross_entropy(log_probabilities: Tensor, weights: Tensor) -> Tensor:
 
 
 def dice_loss(frame: Frame) -> Tensor:
-    """Return the smoothed Dice loss of all object slots, a scalar (XMem, training loss; slots without an object give about 0).
+    """Return the smoothed Dice loss over all object slots, a scalar (XMem, training loss).
 
-    1 - (2 sum(p g) + 1) / (sum p + sum g + 1) for every slot and sample, averaged; p is the softmax over all channels,
-    used or not. Void pixels are left out of every sum.
+    It is 1 - (2 sum(p g) + 1) / (sum p + sum g + 1) per slot and sample, averaged. p is the softmax
+    over all channels, used or not. Slots without an object contribute about 0. Sums exclude void
+    pixels.
     """
     probabilities = torch.softmax(frame.logits, dim=1)[:, 1:]
     labels = frame.one_hot[:, 1:]
@@ -110,7 +119,10 @@ def dice_loss(frame: Frame) -> Tensor:
 
 
 def with_dice(terms: dict[str, Any], frame: Frame, weight: float) -> dict[str, Any]:
-    """Return a method's terms with `dice` among them and, times `weight`, in `total`; unchanged for a weight of 0."""
+    """Return a method's terms with `dice` added, times `weight`, to `total`.
+
+    A weight of 0 changes nothing.
+    """
     if not weight:
         return terms
     dice = dice_loss(frame)

@@ -1,4 +1,4 @@
-"""Noise-robust replacements of cross-entropy, per pixel: (B, H, W) from a `Frame`; ignored pixels hold no meaning."""
+"""Noise-robust losses: (B, H, W) or (B,) from a `Frame`. Values on ignored pixels are undefined."""
 
 import math
 
@@ -12,7 +12,10 @@ SMALLEST = 1e-7
 
 
 def generalised_cross_entropy(frame: Frame, exponent: float) -> Tensor:
-    """Return (1 - p_y^q) / q: cross-entropy for q -> 0, 1 - p_y for q = 1 (Zhang and Sabuncu, 2018)."""
+    """Return (1 - p_y^q) / q (Zhang and Sabuncu, 2018).
+
+    It is cross-entropy for q -> 0 and 1 - p_y for q = 1.
+    """
     return -torch.expm1(-exponent * frame.cross_entropy) / exponent
 
 
@@ -27,7 +30,10 @@ def mean_absolute_error(frame: Frame) -> Tensor:
 
 
 def normalised_cross_entropy(frame: Frame) -> Tensor:
-    """Return log p_y / sum_k log p_k over the used channels, p clamped to at least 1e-7 (Ma et al., 2020)."""
+    """Return log p_y / sum_k log p_k over the used channels (Ma et al., 2020).
+
+    Probabilities are clamped to at least 1e-7.
+    """
     logs = frame.log_probabilities.clamp(min=math.log(SMALLEST))
     everything = torch.where(frame.used, logs, 0).sum(1)
     given = frame.cross_entropy.clamp(max=-math.log(SMALLEST))
@@ -35,23 +41,29 @@ def normalised_cross_entropy(frame: Frame) -> Tensor:
 
 
 def bootstrapped_soft(frame: Frame, trust: float) -> Tensor:
-    """Return -sum_k (b e_y + (1 - b) p)_k log p_k, no gradient through the target (Reed et al., 2015)."""
+    """Return -sum_k (b e_y + (1 - b) p)_k log p_k, with trust b (Reed et al., 2015).
+
+    The target gets no gradient.
+    """
     own = soft_cross_entropy(frame.log_probabilities, frame.probabilities.detach())
     return trust * frame.cross_entropy + (1 - trust) * own
 
 
 def bootstrapped_hard(frame: Frame, trust: float) -> Tensor:
-    """Return -log of the given label weighed b and of the prediction's own label weighed 1 - b (Reed et al., 2015)."""
+    """Return b times -log p of the given label plus (1 - b) times that of the predicted one.
+
+    b is `trust` (Reed et al., 2015).
+    """
     own = frame.log_probabilities.max(dim=1).values.neg()
     return trust * frame.cross_entropy + (1 - trust) * own
 
 
 def student_t(frame: Frame, log_degrees: Tensor) -> Tensor:
-    """Return the negative log-likelihood of each object's error map under a Student-t distribution, per pixel, (B,).
+    """Return the negative log-likelihood of error maps under a Student-t distribution, (B,).
 
-    T-Loss with an identity scale matrix: the D errors p - y of one object are one draw, so whole masks are weighed
-    down, not pixels. Degrees of freedom are exp(log_degrees) + 1e-8. Divided by D (ours) to be comparable between sizes;
-    averaged over the objects of a sample.
+    This is T-Loss with an identity scale matrix. The D errors p - y of one object are one draw, so
+    whole masks are down-weighted rather than pixels. Degrees of freedom are exp(log_degrees) +
+    1e-8. We divide by D, to compare sizes, and average over the objects of a sample.
     """
     objects = frame.used[:, 1:]
     error = frame.probabilities[:, 1:] - frame.one_hot[:, 1:].to(frame.probabilities.dtype)

@@ -1,7 +1,8 @@
-"""Losses for labels that are scribbles (arXiv 2303.14384 and its released code; the focal loss is Lin et al. 2017, equation 5).
+"""Losses for scribble labels (arXiv 2303.14384 and its code; focal loss: Lin et al. 2017, eq. 5).
 
-Labels are int64: 0 background, 1..K objects, 255 without a label. With `pooled` a batch is one set of pixels, as in the
-released code; otherwise a loss is the mean of its samples' losses, so that a batch may be computed in pieces.
+Labels are int64: 0 background, 1..K objects, 255 unlabelled. With `pooled` a batch is one set of
+pixels, as in the released code. Otherwise the loss is the mean over samples, so that a batch can be
+computed in parts.
 """
 
 import torch
@@ -16,9 +17,10 @@ SMALL = 1e-6
 def partial_cross_entropy(
     logits: Tensor, labels: Tensor, background_weight: float = 1.0, *, pooled: bool = False
 ) -> Tensor:
-    """Return the weighted mean cross-entropy over all labelled pixels of a sample's frames; 0 where there is none.
+    """Return the weighted mean cross-entropy over all labelled pixels of a sample's frames.
 
-    logits (B, T, K + 1, H, W), labels (B, T, H, W). Background pixels count `background_weight` times.
+    logits (B, T, K + 1, H, W), labels (B, T, H, W). Background pixels have weight
+    `background_weight`. The loss is 0 without labelled pixels.
     """
     given = labels != VOID
     log_p = (
@@ -33,9 +35,10 @@ def partial_cross_entropy(
 def region_loss(
     logits: Tensor, target: Tensor, asked: Tensor, alpha: float, *, pooled: bool = False
 ) -> Tensor:
-    """Return the mean sigmoid focal loss (gamma 2) over the places `asked`; positives count `alpha`, negatives 1 - `alpha`.
+    """Return the mean sigmoid focal loss (gamma 2) over the pixels in `asked`.
 
-    All (B, ...); target and asked are bool.
+    Positives have weight `alpha`, negatives 1 - `alpha`. All tensors are (B, ...); target and asked
+    are bool.
     """
     wanted = target.to(logits.dtype)
     entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
@@ -48,10 +51,12 @@ def region_loss(
 def smoothness(
     probabilities: Tensor, gray: Tensor, alpha: float = 10.0, *, labelled: Tensor | None = None
 ) -> Tensor:
-    """Return how uneven probabilities (N, C, H, W) are where the picture (N, H, W) in [0, 1] is even: summed over C, mean over N.
+    """Return the smoothness loss of probabilities (N, C, H, W), given the image (N, H, W) in [0,
+    1].
 
-    First differences (Sobel) count ten times as much as second ones (Laplace), all under a smooth absolute value; edges of the
-    picture excuse them by exp(-alpha * edge), except on `labelled` pixels (N, H, W) if given.
+    It sums over C and averages over N. First differences (Sobel) have ten times the weight of
+    second ones (Laplace), all under a smooth absolute value. Image edges reduce the loss by
+    exp(-alpha * edge), except on `labelled` pixels (N, H, W) if given.
     """
     kernels = gray.new_tensor(_KERNELS).unsqueeze(1)
     edges = F.conv2d(gray.unsqueeze(1), kernels, padding=1).abs()  # (N, 3, H, W)
@@ -67,12 +72,18 @@ def smoothness(
 
 
 def difference(one: Tensor, other: Tensor, channels: int) -> Tensor:
-    """Return the mean square difference of probabilities (B, T, K + 1, H, W) over `channels`, of which those not given are equal."""
+    """Return the mean squared difference of probabilities (B, T, K + 1, H, W) over `channels`.
+
+    The other channels must be equal in both.
+    """
     return (one - other).square().mean() * (one.shape[2] / channels)
 
 
 def ignore_bands(scribbles: Tensor, side: int) -> Tensor:
-    """Return the places within a square of `side` (odd) pixels around a scribble but not on it: 0/1 planes (..., H, W) both."""
+    """Return the pixels within a square of `side` (odd) pixels around a scribble but not on it.
+
+    Both are 0/1 planes (..., H, W).
+    """
     reach = side // 2
     rows = F.max_pool2d(scribbles.flatten(0, -3), (side, 1), 1, (reach, 0))
     wide = F.max_pool2d(rows, (1, side), 1, (0, reach)).view_as(scribbles)
@@ -80,21 +91,21 @@ def ignore_bands(scribbles: Tensor, side: int) -> Tensor:
 
 
 def downsampled(planes: Tensor, cell: int) -> Tensor:
-    """Return which cells are more than half filled: 0/1 planes (..., H, W) -> (..., H / cell, W / cell) bool.
+    """Return which cells are more than half filled: (..., H, W) 0/1 -> (..., H/cell, W/cell) bool.
 
-    So does OpenCV's area reduction of bytes, which rounds a half to the even 0.
+    OpenCV's area reduction of bytes gives the same result, since it rounds a half to the even 0.
     """
     return (F.avg_pool2d(planes.flatten(0, -3), cell) > 0.5).unflatten(0, planes.shape[:-2])
 
 
 def gray(frames: Tensor) -> Tensor:
-    """Return the brightness of RGB frames (..., 3, H, W) in [0, 1], (..., H, W)."""
+    """Return the luminance (..., H, W) of RGB frames (..., 3, H, W) in [0, 1]."""
     red, green, blue = frames.unbind(-3)
     return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def _mean(values: Tensor, weights: Tensor, pooled: bool) -> Tensor:
-    """Return the weighted mean of values (B, ...) that carry their weights already."""
+    """Return the weighted mean of values (B, ...) that are already multiplied by their weights."""
     if pooled:
         return values.sum() / weights.sum().clamp(min=1e-8)
     return (values.flatten(1).sum(1) / weights.flatten(1).sum(1).clamp(min=1e-8)).mean()

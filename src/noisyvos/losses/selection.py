@@ -1,4 +1,8 @@
-"""From per-pixel losses to one number a sample: plain means, means of the largest losses, and sums over the batch."""
+"""Which pixels count in a loss, and reductions from per-pixel losses to numbers.
+
+Hard example mining keeps the largest losses (XMem). The small-loss criterion keeps the smallest
+losses of each class in a band around labelled boundaries (co-teaching).
+"""
 
 import math
 
@@ -10,16 +14,18 @@ from noisyvos.losses.pixels import Frame
 
 SMALLEST_SHARE = 0.15
 PUBLISHED_LIMITS = (20_000.0, 70_000.0)
-REFERENCE_ITERATIONS = (
-    110_000  # length of the published schedule, 100,000 and 10,000 of fine-tuning
-)
+# length of the published schedule: 100,000 and 10,000 of fine-tuning
+REFERENCE_ITERATIONS = 110_000
 START, END = 0.18, 0.64  # the published limits as shares of the schedule's length, rounded
 
 
 def schedule_limits(
     total_iterations: int | None, parity: bool, start: float = START, end: float = END
 ) -> tuple[float, float]:
-    """Return the iterations between which the share of kept pixels falls: published ones with `parity`, else shares of the length."""
+    """Return the iterations between which the share of kept pixels falls.
+
+    With `parity` these are the published ones, otherwise shares of the training length.
+    """
     if parity:
         return PUBLISHED_LIMITS
     length = REFERENCE_ITERATIONS if total_iterations is None else total_iterations
@@ -27,7 +33,10 @@ def schedule_limits(
 
 
 def top_share(iteration: int, limits: tuple[float, float]) -> float:
-    """Return the share of pixels kept at `iteration`: 1 up to the first limit, then linear to 0.15 at the second (XMem, training)."""
+    """Return the share of pixels kept at `iteration` (XMem, training).
+
+    It is 1 up to the first limit and falls linearly to 0.15 at the second.
+    """
     start, end = limits
     if iteration < start:
         return 1.0
@@ -42,12 +51,13 @@ def pixel_mean(loss: Tensor, valid: Tensor) -> Tensor:
 
 
 def top_mean(loss: Tensor, valid: Tensor, share: float) -> Tensor:
-    """Return the mean of the floor(share * n) largest losses among the n valid pixels of each sample, (B,) from (B, H, W).
+    """Return the mean of the floor(share * n) largest losses among the n valid pixels, (B,).
 
-    At least one pixel is kept where there is one; a sample without valid pixels gives 0. Void pixels make the number
-    differ between samples, so the largest possible one is taken in descending order and cut by weights: no loop over
-    the batch. Where a CPU sees no void pixel the order does not matter, and leaving it out is 20 times faster; an
-    accelerator would have to wait for that answer.
+    loss and valid are (B, H, W). At least one pixel is kept if a sample has one; otherwise its mean
+    is 0. Void pixels make the number differ between samples. The code therefore takes the largest
+    number in descending order and masks the rest, without a loop over the batch. On a CPU without
+    void pixels the order does not matter, and an unsorted top-k is 20 times faster. On an
+    accelerator that test would wait for the device.
     """
     if share >= 1:
         return pixel_mean(loss, valid)
@@ -62,15 +72,18 @@ def top_mean(loss: Tensor, valid: Tensor, share: float) -> Tensor:
 
 
 def top_counts(valid: Tensor, share: float) -> Tensor:
-    """Return floor(share * n) for the n valid pixels of each sample, at least 1 where n > 0, (B,) int64."""
+    """Return floor(share * n) for the n valid pixels of each sample, (B,) int64; at least 1 if n
+    > 0.
+    """
     total = valid.flatten(1).sum(1)
     return torch.minimum((total.double() * share).floor().long().clamp(min=1), total)
 
 
 def over_batch(per_sample: Tensor, accumulate: str) -> Tensor:
-    """Return the scalar of per-sample losses (B,): their `mean`, or `faithful` to SMART's code its running sum.
+    """Return a scalar from per-sample losses (B,): `mean`, or `faithful` to SMART's code.
 
-    The released training adds the partial sum so far after every sample, so sample b of B (from 0) weighs (B - b)/B.
+    The released training adds the partial sum after every sample. Sample b of B (from 0) therefore
+    has weight (B - b)/B.
     """
     if accumulate == "mean":
         return per_sample.mean()
@@ -80,14 +93,17 @@ def over_batch(per_sample: Tensor, accumulate: str) -> Tensor:
 
 
 def kept_share(iteration: int, total_iterations: int, forgotten: float, ramp: float) -> float:
-    """Return R = 1 - forgotten * min(iteration / (ramp * total_iterations), 1) (Han et al., 2018, algorithm 1)."""
+    """Return R = 1 - forgotten * min(iteration / (ramp * total_iterations), 1).
+
+    Source: Han et al., 2018, algorithm 1.
+    """
     return 1 - forgotten * min(iteration / max(1.0, ramp * total_iterations), 1.0)
 
 
 def boundary_band(frame: Frame, width: float) -> Tensor:
-    """Return where any object's boundary is at most width * sqrt(its area) pixels away, (B, H, W) bool.
+    """Return where an object's boundary is within width * sqrt(its area) pixels, (B, H, W) bool.
 
-    Distances are Euclidean, from a pixel to the nearest one on the other side, as an exact distance transform gives them.
+    Distances are Euclidean, from a pixel to the nearest one on the other side of the boundary.
     """
     objects = frame.one_hot[:, 1:]
     height, batch_width = objects.shape[-2:]
@@ -98,9 +114,10 @@ def boundary_band(frame: Frame, width: float) -> Tensor:
 
 
 def nearest_square(mask: Tensor, reach: int) -> Tensor:
-    """Return the squared Euclidean distance to the nearest True pixel, (..., H, W) float32, infinite beyond `reach` rows or columns.
+    """Return the squared Euclidean distance to the nearest True pixel, (..., H, W) float32.
 
-    The minimum over rows and then over columns is exact, and runs on any device.
+    It is infinite beyond `reach` rows or columns. The minimum over rows and then columns is exact
+    and runs on any device.
     """
     squares = torch.where(mask, 0.0, torch.inf)
     for dim in (-2, -1):
@@ -114,9 +131,10 @@ def nearest_square(mask: Tensor, reach: int) -> Tensor:
 
 
 def small_loss_pixels(loss: Tensor, frame: Frame, band: Tensor, share: float) -> Tensor:
-    """Return the valid pixels outside the band and, inside, the `share` of smallest losses of each sample and label, (B, H, W) bool.
+    """Return the pixels kept by the small-loss criterion, (B, H, W) bool.
 
-    floor(share * n) of a group's n pixels are kept, at least one.
+    All valid pixels outside the band are kept. Inside it, each sample and label keeps the
+    floor(share * n) smallest of its n losses, at least one.
     """
     batch, channels = frame.used.shape[:2]
     inside = (band & frame.valid).flatten(1)

@@ -1,4 +1,4 @@
-"""Training methods: how noisy labels are treated. `available`, `build`."""
+"""Training methods, which decide how noisy labels are treated: `available` and `build`."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def available() -> tuple[str, ...]:
-    """Return the name of every method."""
+    """Return the names of all methods."""
     from noisyvos.methods.base import METHODS
 
     return METHODS.names()
@@ -25,9 +25,10 @@ def build(
 ) -> "Method":
     """Return the method `name`.
 
-    preset: a named set of weights, where the method has them (`smart`: released, unit). parity: as the published code has it,
-    quirks included, where there is such code. total_iterations: length of the training, which schedules scale with; without it
-    the published 110,000. Further settings by name. UserError (a ValueError) for an unknown name or setting, listing the known.
+    preset: a named set of weights (`smart` has released and unit). parity: reproduce the published
+    code with its quirks, if it exists. total_iterations: length of the training, which schedules
+    scale with (default: the published 110,000). Further keywords are the method's settings. Raises
+    UserError (a ValueError) for an unknown name or setting and lists the known ones.
     """
     values = dict(settings)
     if preset is not None:
@@ -40,7 +41,10 @@ def build(
 def from_settings(
     kind: str, values: dict[str, Any], total_iterations: int | None = None
 ) -> "Method":
-    """Return the method `kind` with the settings of a parameter file's entry (without its `kind`); UserError as in `build`."""
+    """Return the method `kind` with the settings of a parameter file's entry (without `kind`).
+
+    Raises UserError as `build` does.
+    """
     from noisyvos.methods.base import METHODS
 
     item = METHODS.get(kind)
@@ -48,7 +52,8 @@ def from_settings(
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise UserError(
-            f"Method {kind!r} has no setting {', '.join(unknown)}. Known: {', '.join(sorted(known)) or 'none'}."
+            f"Method {kind!r} has no setting {', '.join(unknown)}. "
+            f"Known: {', '.join(sorted(known)) or 'none'}."
         )
     if total_iterations is not None and total_iterations < 1:
         raise UserError(

@@ -1,4 +1,4 @@
-"""The interface of a training method: logits and given labels in, a loss out; it never knows which network it drives."""
+"""The interface of a training method: logits and given labels -> loss, for any network."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -19,39 +19,42 @@ METHODS = Registry("method", "noisyvos.methods.kinds")
 class Method(ABC):
     """A way to learn from noisy labels.
 
-    The training loop runs `networks` trained copies of the network (and one frozen teacher if `teacher` is set) on
-    each clip, adds the networks' auxiliary losses to `clip_loss` and takes a step. A method that keeps state saves it
-    through `state_dict`; learned scalars are named by `parameters`.
+    For each clip the training loop runs `networks` trained copies of the network, and one frozen
+    teacher if `teacher` is set. It adds the networks' auxiliary losses to `clip_loss` and takes a
+    step. A method saves its state through `state_dict` and names its learned scalars in
+    `parameters`.
     """
 
     settings: Settings
-    networks: ClassVar[int] = 1  # trained networks; of two, the loop sets the starts a little apart
-    teacher: ClassVar[bool] = False  # a frozen second network, equal to the initial student
-    clean_labels: ClassVar[bool] = (
-        False  # learns from `Clip.clean`: an oracle, the only kind of method that may read it
-    )
-    in_parts: bool = True  # a batch's loss is the mean of its samples' losses, so that one after the other may be computed
-    in_processes: bool = (
-        True  # or at once, in several processes that may ask each other (`from_all`)
-    )
+    # number of trained networks; the loop perturbs their initial weights
+    networks: ClassVar[int] = 1
+    # needs a frozen second network, equal to the initial student
+    teacher: ClassVar[bool] = False
+    # learns from `Clip.clean`; only an oracle may read it
+    clean_labels: ClassVar[bool] = False
+    # The batch's loss is the mean of its samples' losses, so samples may be computed one by one.
+    in_parts: bool = True
+    # The loss may be computed in several processes, which communicate through `from_all`.
+    in_processes: bool = True
     scalar_learning_rate: float | None = None  # of `parameters`; None: the networks'
-    relabelling: Any = None  # settings of relabelling and training anew after the training (`training.relabel`), if there is any
-    averaged: tuple[str, ...] = (
-        "top_p",
-        "sigma",
-    )  # terms that a clip averages over its frames; losses are summed
+    # settings for relabelling and retraining after the training (`training.relabel`); None: off
+    relabelling: Any = None
+    # terms that a clip averages over its frames; it sums all others
+    averaged: tuple[str, ...] = ("top_p", "sigma")
 
     def __init__(self, settings: Settings, total_iterations: int | None = None) -> None:
         self.settings = settings
-        self.total_iterations = (
-            total_iterations  # the schedule's length, which time-dependent settings scale with
-        )
-        # What every process of the training passes to it, in the order of their samples; set by the loop.
+        # length of the schedule, which time-dependent settings scale with
+        self.total_iterations = total_iterations
+        # Gathers a value from every process, in the order of their samples; set by the loop.
         self.from_all: Callable[[Any], list[Any]] = lambda value: [value]
 
     @property
     def length(self) -> int:
-        """The number of iterations that time-dependent settings scale with: the published schedule's where none is given."""
+        """The number of iterations that time-dependent settings scale with.
+
+        Without a given length it is that of the published schedule.
+        """
         return self.total_iterations or REFERENCE_ITERATIONS
 
     @abstractmethod
@@ -64,10 +67,11 @@ class Method(ABC):
         teacher_logits: Tensor | None = None,
         iteration: int = 0,
     ) -> dict[str, Any]:
-        """Return the loss terms of one frame: `total` (scalar, weights included), `top_p` (float, share of pixels kept), the method's own.
+        """Return the loss terms of one frame.
 
-        logits (B, K+1, H, W), target (B, H, W) int64 with 255 = ignore, num_objects (B,) int64. Own terms are per sample
-        (B,) or scalar, and without weights.
+        logits (B, K+1, H, W), target (B, H, W) int64 with 255 = ignore, num_objects (B,) int64. The
+        terms are `total` (scalar, weights included), `top_p` (float, share of pixels kept) and
+        those of the method, per sample (B,) or scalar, without weights.
         """
 
     def clip_loss(
@@ -78,7 +82,10 @@ class Method(ABC):
         teacher: ClipOutput | None = None,
         iteration: int = 0,
     ) -> dict[str, Any]:
-        """Return the terms of a clip, summed over its frames (`averaged` ones: their mean); `outputs` holds one entry a trained network."""
+        """Return the terms of a clip, summed over its frames, or averaged for those in `averaged`.
+
+        `outputs` has one entry per trained network.
+        """
         frames = [
             self.terms(
                 logits,
@@ -92,21 +99,24 @@ class Method(ABC):
         return self.over_frames(frames)
 
     def views(self, clip: Clip, *, seed: int, iteration: int) -> list[Clip]:
-        """Return other versions of a clip that go through the first network too; their outputs, in the clip's size, follow the networks'.
+        """Return other versions of a clip, which also pass through the first network.
 
-        What is random in them follows from (seed, iteration) and the place of a sample in the whole batch.
+        Their outputs, at the clip's size, follow those of the networks in `outputs`. Their random
+        numbers depend on (seed, iteration) and the sample's position in the whole batch.
         """
         return []
 
     def kept_pixels(self, first: Frame, second: Frame, iteration: int) -> Tensor:
-        """Return which pixels (B, H, W) the first of two networks learns from, for diagnostics."""
+        """Return the pixels (B, H, W) that the first of two networks learns from, for
+        diagnostics.
+        """
         return first.valid
 
     def end_step(self) -> None:  # noqa: B027 (most methods keep no state)
-        """Take what the clips of a step said into the state, from all processes; called once a step."""
+        """Update the state from the clips of this step, of all processes. Called once per step."""
 
     def over_frames(self, frames: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the sum (or the mean, for `averaged` terms) of the frames' terms."""
+        """Return the sum (for `averaged` terms: the mean) of the frames' terms."""
         sums = {
             name: sum(terms[name] for terms in frames[1:]) + frames[0][name] for name in frames[0]
         }
@@ -116,16 +126,17 @@ class Method(ABC):
         }
 
     def parameters(self) -> list[torch.nn.Parameter]:
-        """Return the method's own learned scalars."""
+        """Return the method's learned scalars."""
         return []
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training needs beyond the networks."""
+        """Return the state that a resumed training needs in addition to the networks."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` returned."""
+        """Restore the state returned by `state_dict`."""
         if state:
             raise UserError(
-                f"The saved state holds {', '.join(sorted(state))}, but this method keeps none: it is another method's."
+                f"The saved state holds {', '.join(sorted(state))}, but this method has no state. "
+                "It belongs to another method: resume with that method or start a new run."
             )

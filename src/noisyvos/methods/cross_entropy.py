@@ -1,4 +1,4 @@
-"""Cross-entropy base."""
+"""Base of the methods that use cross-entropy, with optional mining and dice."""
 
 from typing import Any
 
@@ -12,11 +12,10 @@ from noisyvos.registry import Settings
 
 
 class WithoutDice(Settings):
-    """Settings of a method that has a released counterpart."""
+    """Settings of a method with a released counterpart."""
 
-    parity: bool = (
-        False  # the running sum over the batch and the published schedule, as in SMART's code
-    )
+    # as in SMART's code: running sum over the batch and published schedule
+    parity: bool = False
 
 
 class WithDice(WithoutDice):
@@ -26,7 +25,7 @@ class WithDice(WithoutDice):
 
 
 class CrossEntropy(Method):
-    """Mean cross-entropy over all pixels or over the largest losses, plus dice."""
+    """Mean cross-entropy over all pixels, or over the largest losses if `mining`, plus dice."""
 
     settings: WithoutDice | WithDice
     mining = True
@@ -35,9 +34,8 @@ class CrossEntropy(Method):
         super().__init__(settings, total_iterations)
         self.limits = selection.schedule_limits(total_iterations, self.settings.parity)
         self.accumulate = "faithful" if self.settings.parity else "mean"
-        self.in_parts = (
-            self.in_processes
-        ) = not self.settings.parity  # the running sum goes over the batch
+        # the running sum of `parity` needs the whole batch
+        self.in_parts = self.in_processes = not self.settings.parity
         self.dice_weight = getattr(settings, "dice", 0.0)
 
     def terms(
@@ -49,7 +47,7 @@ class CrossEntropy(Method):
         teacher_logits: Tensor | None = None,
         iteration: int = 0,
     ) -> dict[str, Any]:
-        """Return `ce` (B,), `dice` (scalar, where the method has it), `top_p` and `total`; see the base class."""
+        """Return `ce` (B,), `dice` (scalar, if the method has it), `top_p` and `total`."""
         share = selection.top_share(iteration, self.limits) if self.mining else 1.0
         now = frame(logits, target, num_objects)
         ce = selection.top_mean(now.cross_entropy, self.counted(now.valid), share)
@@ -58,11 +56,10 @@ class CrossEntropy(Method):
             "ce": ce,
             "top_p": share,
         }
-        times = (
-            len(ce) if self.settings.parity else 1
-        )  # SMART's code adds the batch's dice once a sample
+        # SMART's code adds the batch's dice once per sample
+        times = len(ce) if self.settings.parity else 1
         return with_dice(terms, now, self.dice_weight * times)
 
     def counted(self, valid: Tensor) -> Tensor:
-        """Return which pixels (B, H, W) a mean is taken over."""
+        """Return the pixels (B, H, W) that a mean is taken over."""
         return valid

@@ -1,4 +1,4 @@
-"""What a network does with wrong labels while it learns: shares that tell memorising from correcting, of one frame."""
+"""Diagnostics of a network on wrong labels: does it memorise or correct them? For one frame."""
 
 import torch
 from torch import Tensor
@@ -17,13 +17,17 @@ def diagnose(
     teacher_logits: Tensor | None = None,
     top_p: float = 1.0,
 ) -> dict[str, float]:
-    """Return diagnostics of a batch of frames; one that has no pixel to speak of is left out.
+    """Return diagnostics of a batch of frames. Values without any pixel to count are omitted.
 
-    logits and teacher_logits (B, K+1, H, W), given and clean (B, H, W) int64 labels with 255 = ignore (a pixel ignored in either
-    is left out), num_objects (B,). Keys: `mislabelled`, the share of pixels with given != clean, and among these `memorised`
-    (predicted as given), `corrected` (predicted as is true) and `other`; the same three with `_fg_bg` among object pixels
-    labelled background and `_bg_fg` among background labelled object; `mislabelled_top`, the share of wrong labels among the
-    `top_p` highest losses of each sample; `teacher_iou_given` and `teacher_iou_clean`, mean IoU of the teacher's objects.
+    logits and teacher_logits (B, K+1, H, W), given and clean (B, H, W) int64 labels, num_objects
+    (B,). Pixels that are 255 in either label are excluded.
+
+    - `mislabelled`: share of pixels with given != clean.
+    - `memorised`, `corrected`, `other`: shares of these, predicted as given, as clean, or as
+      neither. The suffix `_fg_bg` restricts them to object pixels labelled background, `_bg_fg` to
+      background labelled object.
+    - `mislabelled_top`: share of wrong labels among the `top_p` highest losses of each sample.
+    - `teacher_iou_given`, `teacher_iou_clean`: mean IoU of the teacher's objects.
     """
     void = (given == 255) | (clean == 255)
     now = frame(logits, given.masked_fill(void, 255), num_objects)
@@ -39,13 +43,15 @@ def diagnose(
 
 
 def share(name: str, part: Tensor, whole: Tensor) -> dict[str, float]:
-    """Return {name: |part| / |whole|}, empty where the whole is."""
+    """Return {name: |part| / |whole|}, empty if the whole is."""
     count = int(whole.sum())
     return {name: int(part.sum()) / count} if count else {}
 
 
 def fates(now: Frame, clean: Tensor, wrong: Tensor) -> dict[str, float]:
-    """Return what is predicted on wrongly labelled pixels, on all of them and by the direction of the error."""
+    """Return the shares of predictions on wrongly labelled pixels, overall and by error
+    direction.
+    """
     predicted = now.log_probabilities.argmax(1)
     memorised, corrected = predicted == now.target, predicted == clean
     result: dict[str, float] = {}
@@ -58,14 +64,17 @@ def fates(now: Frame, clean: Tensor, wrong: Tensor) -> dict[str, float]:
 
 
 def hardest_pixels(now: Frame, top_p: float) -> Tensor:
-    """Return the pixels (B, H, W) that mining keeps: the `top_p` highest cross-entropies among each sample's valid pixels."""
+    """Return the pixels (B, H, W) that mining keeps.
+
+    They have the `top_p` highest cross-entropies among each sample's valid pixels.
+    """
     losses = now.cross_entropy.masked_fill(~now.valid, -torch.inf).flatten(1)
     ranks = losses.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     return (ranks < top_counts(now.valid, top_p).unsqueeze(1)).view_as(now.valid) & now.valid
 
 
 def mean_iou(name: str, left: Tensor, right: Tensor, objects: int) -> dict[str, float]:
-    """Return {name: mean IoU over the objects that are in either}, empty where there is none."""
+    """Return {name: mean IoU over objects present in either}, empty without such objects."""
     values = []
     for index in range(1, objects + 1):
         a, b = (left == index).flatten(1), (right == index).flatten(1)

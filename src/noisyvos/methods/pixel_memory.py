@@ -1,4 +1,8 @@
-"""State of single pixels across visits, kept in source-image coordinates at stride 4: warped there and back by a clip's recorded origin."""
+"""Memory of single pixels across visits, and the base of the methods that use it.
+
+Values are stored in source-image coordinates at stride 4. The transform recorded with a clip maps
+them to its frames and back.
+"""
 
 import zlib
 from abc import abstractmethod
@@ -22,16 +26,19 @@ CERTAIN = 255  # uint8 value of probability 1
 
 @dataclass(frozen=True)
 class Warp:
-    """One frame of one sample: which cell of the source a pixel shows, and which pixel shows a cell."""
+    """Correspondence of one frame of one sample to its source image."""
 
-    cells: Tensor  # (H, W) int64, flat index into the source's grid; -1 outside the source
-    pixels: (
-        Tensor  # (h, w) int64, flat index into the frame; -1 where the frame does not show the cell
-    )
+    # (H, W) int64: flat index of the source cell shown by each pixel; -1 outside the source
+    cells: Tensor
+    # (h, w) int64: flat index of the pixel that shows each cell; -1 if no pixel does
+    pixels: Tensor
 
 
 def _floor_indices(points: Tensor, height: int, width: int, step: int) -> Tensor:
-    """Return flat indices (...) of the grid squares of side `step` that points (..., 2) (x, y) lie in; -1 outside height x width pixels."""
+    """Return flat indices (...) of the grid squares of side `step` that contain points (..., 2).
+
+    Points are (x, y). The index is -1 outside of height x width pixels.
+    """
     x, y = points.unbind(-1)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     columns = -(-width // step)
@@ -39,7 +46,7 @@ def _floor_indices(points: Tensor, height: int, width: int, step: int) -> Tensor
 
 
 def _centres(height: int, width: int, step: int, like: Tensor) -> Tensor:
-    """Return the middles of the grid squares of side `step` on height x width pixels, (h, w, 3) as (x, y, 1)."""
+    """Return the centres (x, y, 1) of the grid squares of side `step`, (h, w, 3)."""
     sides = [
         (torch.arange(0, side, step).to(like) + step / 2).clamp(max=side - 0.5)
         for side in (height, width)
@@ -49,7 +56,10 @@ def _centres(height: int, width: int, step: int, like: Tensor) -> Tensor:
 
 
 def warp(to_source: Tensor, frame: tuple[int, int], source: tuple[int, int]) -> Warp:
-    """Return the warp of a frame (height, width) whose points `to_source` (2, 3) maps to the source (height, width); all nearest."""
+    """Return the nearest-neighbour warp between a frame and its source, both (height, width).
+
+    `to_source` (2, 3) maps points of the frame to the source.
+    """
     matrix = torch.cat([to_source.double(), to_source.new_tensor([[0, 0, 1]]).double()])
     there = _centres(*frame, 1, matrix) @ matrix[:2].T
     back = _centres(*source, STRIDE, matrix) @ torch.linalg.inv(matrix)[:2].T
@@ -57,26 +67,27 @@ def warp(to_source: Tensor, frame: tuple[int, int], source: tuple[int, int]) -> 
 
 
 def pick(values: Tensor, indices: Tensor, outside: float = 0) -> Tensor:
-    """Return values (C, N) at flat indices (h, w), (C, h, w); `outside` where the index is -1."""
+    """Return values (C, N) at flat indices (h, w), as (C, h, w); `outside` where the index is
+    -1.
+    """
     found = values[:, indices.clamp(min=0).flatten()].view(len(values), *indices.shape)
     return torch.where(indices >= 0, found, outside)
 
 
 @dataclass(frozen=True)
 class Place:
-    """One frame of one sample of a batch, as source state sees it."""
+    """One frame of one sample of a batch, with its keys and warp."""
 
     sample: int
-    order: tuple[
-        int, int
-    ]  # (sample in the whole batch, time): visits of a step are taken in this order
-    keys: list[str]  # of the objects in slots 1..n
+    # (sample in the whole batch, time): visits of a step are applied in this order
+    order: tuple[int, int]
+    keys: list[str]  # keys of the objects in slots 1..n
     warp: Warp
 
 
 @dataclass(frozen=True)
 class Visit:
-    """What one frame of one sample says of the cells it shows; it travels between processes."""
+    """The values of one frame for the cells it shows, sent between processes."""
 
     order: tuple[int, int]
     keys: list[str]
@@ -85,11 +96,13 @@ class Visit:
 
 
 class PixelMemory:
-    """Maps of objects in frames, by (dataset, sequence, frame, object): a value in 0..1 and a number of visits for every cell.
+    """Maps of objects in frames: a value in 0..1 and a number of visits for every cell.
 
-    Both are uint8 and lie compressed in memory, for most of a map is 0: 2 bytes an object and cell at most. A visit with
-    value v makes `keep` m + `add` v of a map's m. A step reads the maps as they were before it; `settle` then adds its visits,
-    those of all processes, so that neither the division of a batch nor the number of processes changes what is remembered.
+    Maps are keyed by (dataset, sequence, frame, object). Both parts are uint8 and compressed, as
+    most of a map is 0: at most 2 bytes per object and cell. A visit with value v changes a map's m
+    to `keep` m + `add` v. A step reads the maps from before the step. `settle` then adds its
+    visits, of all processes. Neither the division of a batch nor the number of processes therefore
+    changes the memory.
     """
 
     def __init__(self, keep: float, add: float) -> None:
@@ -98,7 +111,10 @@ class PixelMemory:
         self._visits: list[Visit] = []
 
     def read(self, keys: list[str], cells: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return values in 0..1 float32 and visits uint8 (saturated at 255), both (objects, cells); zeros for what was never written."""
+        """Return values in 0..1 float32 and visits uint8 (at most 255), both (objects, cells).
+
+        Maps that were never written are zero.
+        """
         both = np.zeros((len(keys), 2, cells), np.uint8)
         for row, key in enumerate(keys):
             if key in self._maps:
@@ -108,13 +124,16 @@ class PixelMemory:
         return both[:, 0].astype(np.float32) / np.float32(CERTAIN), both[:, 1]
 
     def write(self, keys: list[str], values: np.ndarray, visits: np.ndarray) -> None:
-        """Keep values in 0..1 and visits, both (objects, cells)."""
+        """Store values in 0..1 and visits, both (objects, cells)."""
         levels = np.rint(values * CERTAIN).astype(np.uint8)
         for key, level, count in zip(keys, levels, visits, strict=True):
             self._maps[key] = zlib.compress(np.stack([level, count]).tobytes(), 1)
 
     def visit(self, place: Place, values: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Note a frame's values (C, H, W) for `settle` and return `read`'s arrays as they are with this visit."""
+        """Queue a frame's values (C, H, W) for `settle`.
+
+        Return the arrays of `read` with this visit applied.
+        """
         pixels = place.warp.pixels
         picked = (
             pick(values[1 : len(place.keys) + 1].flatten(1), pixels)
@@ -135,7 +154,10 @@ class PixelMemory:
         return values, visits
 
     def settle(self, from_all: Callable[[Any], list[Any]]) -> None:
-        """Add the visits since the last call, of all processes; `from_all` returns what every process passes to it."""
+        """Apply the visits since the last call, of all processes.
+
+        `from_all` gathers a value from every process.
+        """
         own, self._visits = self._visits, []
         for visit in sorted(
             (visit for visits in from_all(own) for visit in visits), key=lambda visit: visit.order
@@ -143,7 +165,7 @@ class PixelMemory:
             self.write(visit.keys, *self._after(visit))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all maps as one uint8 tensor with their keys and lengths."""
+        """Return all maps as one uint8 tensor, with their keys and lengths."""
         data = np.frombuffer(b"".join(self._maps.values()), np.uint8).copy()
         return {
             "keys": list(self._maps),
@@ -152,7 +174,7 @@ class PixelMemory:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` returned."""
+        """Restore the state returned by `state_dict`."""
         data, starts = state["data"].numpy().tobytes(), np.cumsum([0, *state["lengths"]])
         self._maps = {
             key: data[first:last]
@@ -161,10 +183,15 @@ class PixelMemory:
 
 
 def places(clip: Clip, time: int, method: str) -> Iterator[Place]:
-    """Yield where frame `time` of each sample lies in its source; samples without an object are left out. UserError without an origin."""
+    """Yield the place of frame `time` of each sample in its source; samples without objects are
+    skipped.
+
+    Raises UserError if the clip has no keys or no origin.
+    """
     if clip.origin is None or not clip.keys:
         raise UserError(
-            f"Method {method!r} keeps state in source-image coordinates: its clips must carry their keys and their origin."
+            f"Method {method!r} stores pixel values in source-image coordinates, "
+            "so its clips need `keys` and `origin`."
         )
     for sample, (key, objects) in enumerate(zip(clip.keys, clip.origin.objects, strict=True)):
         if objects:
@@ -179,9 +206,10 @@ def places(clip: Clip, time: int, method: str) -> Iterator[Place]:
 
 
 def with_background(objects: Tensor, mass: Tensor, channels: int) -> Tensor:
-    """Return objects' values (n, ...) with the background's in front, and zeros for unused slots, (channels, ...).
+    """Return objects' values (n, ...) preceded by the background's, (channels, ...).
 
-    Values of all labels sum to `mass` (...) <= 1, so the background's is the rest; rounding that goes above is scaled away.
+    Unused slots are zero. All values sum to `mass` (...) <= 1, so the background gets the rest.
+    Excess from rounding is scaled away.
     """
     total = objects.sum(0)
     objects = objects * (mass / total.clamp(min=1e-9)).clamp(max=1)
@@ -191,7 +219,10 @@ def with_background(objects: Tensor, mass: Tensor, channels: int) -> Tensor:
 
 
 def on_frame(place: Place, values: np.ndarray, mass: np.ndarray, like: Tensor) -> Tensor:
-    """Return objects' values (n, cells) with the background's on a frame's pixels, (C, H, W) as `like`; 0 outside the source."""
+    """Return values (n, cells) with the background's on a frame's pixels, (C, H, W) as `like`.
+
+    Pixels outside the source get 0.
+    """
     full = with_background(
         torch.from_numpy(values).to(like.device), torch.from_numpy(mass).to(like.device), len(like)
     )
@@ -199,7 +230,7 @@ def on_frame(place: Place, values: np.ndarray, mass: np.ndarray, like: Tensor) -
 
 
 class PixelMemoryMethod(Method):
-    """Base of methods with state; they supply `frame_terms` and, from what is remembered, `clip_loss`."""
+    """Base of methods with a pixel memory. They implement `frame_terms` and `clip_loss`."""
 
     def __init__(
         self, settings: Settings, total_iterations: int | None, memory: PixelMemory
@@ -209,7 +240,7 @@ class PixelMemoryMethod(Method):
 
     @abstractmethod
     def frame_terms(self, now: Frame, iteration: int) -> dict[str, Any]:
-        """Return the terms of one frame of which nothing is remembered."""
+        """Return the terms of one frame without memory."""
 
     def terms(
         self,
@@ -220,7 +251,7 @@ class PixelMemoryMethod(Method):
         teacher_logits: Tensor | None = None,
         iteration: int = 0,
     ) -> dict[str, Any]:
-        """Return the terms of one frame of which nothing is remembered: `frame_terms` says which; see the base class."""
+        """Return the terms of one frame without memory: those of `frame_terms`."""
         return self.frame_terms(frame(logits, target, num_objects), iteration)
 
     def end_step(self) -> None:

@@ -47,9 +47,8 @@ def run(
     data = VideoDataset(dataset)
     names = [name for name, sequence in data.sequences.items() if sequence.masks]
     if not names:
-        raise UserError(
-            f"{dataset}: no sequence has a mask, so no noise can be added."
-        )  # each part of a mix is calibrated separately
+        raise UserError(f"{dataset}: no sequence has a mask, so no noise can be added.")
+    # each part of a mix is calibrated separately
     by_origin = {data.origin(name)[0]: settings for name in names}
     if (
         isinstance(settings, GeometricSettings)
@@ -93,8 +92,8 @@ def run(
     )
     if item.name != "clean" and not summary["affected"] and summary["coverage"] == 1:
         print(
-            f"Note: {noise} changed none of the {summary['eligible']} object-frames that it applies to. "
-            "The output equals the clean dataset."
+            f"Note: {noise} changed none of the {summary['eligible']} object-frames "
+            "that it applies to. The output equals the clean dataset."
         )
 
 

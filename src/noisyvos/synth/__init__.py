@@ -1,1 +1,1 @@
-"""Synthetic video from still images: recipes and their shards."""
+"""Synthetic training clips from still images: recipes, clips and their shards."""

@@ -1,4 +1,8 @@
-"""A clip and its encoding."""
+"""A synthetic clip and its encoding as two image files.
+
+Clips of up to 128 pixels are stored as PNG, because JPEG blocks are as large as parts of their
+objects. Larger ones are JPEG of quality 95 without chroma sub-sampling.
+"""
 
 import io
 from dataclasses import dataclass
@@ -14,24 +18,26 @@ _LARGEST_PNG = 128
 
 @dataclass(frozen=True)
 class SynthClip:
-    """frames (3, H, W, 3) uint8 RGB; masks (3, H, W) uint8, ids 1..n in frame 1; pasted objects; area hidden by them per frame."""
+    """frames (3, H, W, 3) uint8 RGB and masks (3, H, W) uint8, with ids 1..n in frame 1.
+
+    `pasted`: number of pasted objects. `hidden`: per frame, the share of the labelled area of the
+    background image that pasted objects cover.
+    """
 
     frames: np.ndarray
     masks: np.ndarray
     pasted: int
-    hidden: tuple[
-        float, float, float
-    ]  # share of the labelled area of the image itself that pasted objects cover
+    hidden: tuple[float, float, float]
 
 
 def encode_clip(clip: SynthClip) -> tuple[bytes, bytes]:
-    """Return a clip as (frame strip, mask strip) files; equal clips give equal bytes."""
+    """Return a clip as encoded (frame strip, mask strip). Equal clips give equal bytes."""
     _, height, width, _ = clip.frames.shape
     return _encode_frames(clip.frames), encode_mask(clip.masks.reshape(3 * height, width))
 
 
 def as_stored(frames: np.ndarray) -> np.ndarray:
-    """Return frames (3, H, W, 3) as they come back from a shard: large ones have been JPEG."""
+    """Return frames (3, H, W, 3) as they are read from a shard: large ones after JPEG coding."""
     return (
         decode_frames(_encode_frames(frames), frames.shape[1])
         if frames.shape[1] > _LARGEST_PNG
@@ -40,7 +46,7 @@ def as_stored(frames: np.ndarray) -> np.ndarray:
 
 
 def frame_suffix(crop: int) -> str:
-    """Return the suffix of frame strips of clips of `crop` pixels."""
+    """Return the file suffix of frame strips of clips of `crop` pixels."""
     return ".png" if crop <= _LARGEST_PNG else ".jpg"
 
 

@@ -1,4 +1,4 @@
-"""Random geometry of synthetic clips: homographies of the background, affine maps of pasted objects, the crop window."""
+"""Random geometry of clips: homographies, affine maps of pasted objects, the crop window."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,8 @@ def random_homographies(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the (3, 3) maps of frame 1 to frames 2 and 3.
 
-    Each image corner moves by up to 1 / `first` of the sides; the second map moves it by up to 1 / `further` more in the same direction.
+    Each image corner moves by up to 1 / `first` of the sides. The second map moves it by up to 1 /
+    `further` more in the same direction.
     """
     corners = np.array(
         [[0, 0], [0, height - 1], [width - 1, height - 1], [width - 1, 0]], np.float64
@@ -28,10 +29,11 @@ def random_homographies(
 def warp(
     image: np.ndarray, matrix: np.ndarray, window: tuple[int, int, int, int], outside: int = 0
 ) -> np.ndarray:
-    """Return the part `window` (left, top, right, bottom) of an image or label map warped by a homography.
+    """Return the part `window` (left, top, right, bottom) of an image warped by a homography.
 
-    Images (H, W, 3) are interpolated linearly, label maps (H, W) by nearest neighbour; `outside` beyond the picture. The window is warped
-    alone, which equals warping everything and cropping, but for the last bit of the interpolation.
+    Images (H, W, 3) are interpolated linearly, label maps (H, W) by nearest neighbour. Pixels from
+    outside the image get `outside`. Only the window is warped, which equals warping the whole image
+    and cropping, up to the last bit of the interpolation.
     """
     left, top, right, bottom = window
     moved = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]], np.float64) @ matrix
@@ -49,7 +51,8 @@ def warp(
 def random_affine(generator: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Return a (2, 3) affine map about the centre of a canvas.
 
-    Scale x and y in [0.8, 1.2] independently, then shear along x by up to 20 degrees, then rotation by up to 30.
+    It scales x and y by independent factors in [0.8, 1.2], shears along x by up to 20 degrees and
+    rotates by up to 30.
     """
     scale_x, scale_y = generator.uniform(0.8, 1.2, 2)
     shear, angle = np.deg2rad(generator.uniform((-20, -30), (20, 30)))
@@ -60,7 +63,10 @@ def random_affine(generator: np.random.Generator, height: int, width: int) -> np
 
 
 def apply_affine(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Return a patch (S, S, 3) warped linearly or its mask (S, S) warped by nearest neighbour, on the same canvas, 0 outside."""
+    """Return a patch (S, S, 3) warped linearly, or a mask (S, S) by nearest neighbour.
+
+    The canvas keeps its size; pixels from outside are 0.
+    """
     flags = cv2.INTER_LINEAR if image.ndim == 3 else cv2.INTER_NEAREST
     return cv2.warpAffine(
         image,
@@ -75,13 +81,15 @@ def apply_affine(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 def random_window(
     generator: np.random.Generator, labels: tuple[np.ndarray, ...], crop: int
 ) -> tuple[int, int, int, int]:
-    """Return a crop window (left, top, right, bottom) for all frames, which holds all labels of the (H, W) maps if they fit."""
+    """Return a crop window (left, top, right, bottom) for all frames.
+
+    It contains all labels of the (H, W) maps if they fit.
+    """
     union = labels[0].copy()
     for other in labels[1:]:
         union |= other
-    left, top, width, height = cv2.boundingRect(
-        union
-    )  # all zero without a label, so that the window is the top-left corner
+    # all zero without a label, so the window is the top-left corner
+    left, top, width, height = cv2.boundingRect(union)
     limits = zip((left, top), (left + width, top + height), union.shape[::-1])
     x, y = (_random_start(generator, low, high, crop, size) for low, high, size in limits)
     return x, y, x + crop, y + crop

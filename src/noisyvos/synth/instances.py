@@ -1,4 +1,4 @@
-"""The instances of a converted image dataset, indexed by image once and held in flat arrays that processes share cheaply."""
+"""The instances of a converted image dataset, in flat arrays that processes share cheaply."""
 
 import json
 from dataclasses import dataclass
@@ -13,18 +13,19 @@ from noisyvos.errors import UserError
 
 @dataclass(frozen=True)
 class Instances:
-    """All images and instances of a dataset; instance order within an image is that of the file.
+    """All images and instances of a dataset. Instances of an image keep the order of the file.
 
-    Polygon p of instance a: points[corners[p]:corners[p + 1]] for p in range(polygons[a], polygons[a + 1]). Instances
-    of image i: of_image[first[i]:first[i + 1]]. Crowd regions (run-length masks) have no polygons.
+    Polygon p of instance a: points[corners[p]:corners[p + 1]] for p in range(polygons[a],
+    polygons[a + 1]). Instances of image i: of_image[first[i]:first[i + 1]]. Crowd regions
+    (run-length masks) have no polygons.
     """
 
     folder: Path
     files: tuple[str, ...]  # by image
-    repeats: np.ndarray  # by image: how often it counts in sampling
+    repeats: np.ndarray  # by image: how often one epoch draws it
     first: np.ndarray
     of_image: np.ndarray
-    image: np.ndarray  # image of every instance
+    image: np.ndarray  # the image of each instance
     boxes: np.ndarray  # (instances, 4) float64: x, y, width, height
     polygons: np.ndarray
     corners: np.ndarray
@@ -40,12 +41,15 @@ class Instances:
         ]
 
     def in_image(self, image: int) -> np.ndarray:
-        """Return the instances of an image, in the order of the file."""
+        """Return the instances of an image in the order of the file."""
         return self.of_image[self.first[image] : self.first[image + 1]]
 
 
 def read_instances(root: str | Path) -> Instances:
-    """Return the instances of a converted image dataset; UserError if it is unfinished or has no polygons at all."""
+    """Return the instances of a converted image dataset.
+
+    Raises UserError if the dataset is unfinished or has no polygon.
+    """
     root = Path(root)
     read_meta(root, kind="images")
     content = json.loads((root / "instances.json").read_text(encoding="utf-8"))
@@ -59,7 +63,7 @@ def read_instances(root: str | Path) -> Instances:
     ]
     lengths = [len(part) // 2 for shape in shapes for part in shape]
     if not lengths:
-        raise UserError(f"{root}: no instance has a polygon, so there is nothing to make clips of.")
+        raise UserError(f"{root}: no instance has a polygon, so no clips can be made.")
     points = np.concatenate(
         [np.asarray(part, np.float64) for shape in shapes for part in shape]
     ).reshape(-1, 2)
@@ -73,14 +77,14 @@ def read_instances(root: str | Path) -> Instances:
         boxes=np.array([entry["bbox"] for entry in entries], np.float64).reshape(-1, 4),
         polygons=np.concatenate([[0], np.cumsum([len(shape) for shape in shapes])]),
         corners=np.concatenate([[0], np.cumsum(lengths)]),
-        points=points.astype(np.int32),  # truncation towards zero, as the recipe says
+        points=points.astype(np.int32),  # truncation towards zero, as published
     )
 
 
 def fill(shape: list[np.ndarray], window: tuple[int, int, int, int]) -> np.ndarray:
     """Return the mask (h, w) uint8 0/1 of an instance inside `window` (left, top, right, bottom).
 
-    All polygons are filled in one call: even-odd rule, boundary pixels included.
+    All polygons are filled in one call, with the even-odd rule and boundary pixels included.
     """
     left, top, right, bottom = window
     mask = np.zeros((bottom - top, right - left), np.uint8)
@@ -89,7 +93,10 @@ def fill(shape: list[np.ndarray], window: tuple[int, int, int, int]) -> np.ndarr
 
 
 def extent(shape: list[np.ndarray], height: int, width: int) -> tuple[int, int, int, int]:
-    """Return the part of an image (left, top, right, bottom) that can hold pixels of `shape`; may be empty."""
+    """Return the part (left, top, right, bottom) of an image that can contain pixels of `shape`.
+
+    It may be empty.
+    """
     points = np.concatenate(shape)
     left, top = np.clip(points.min(0), 0, (width, height)).tolist()
     right, bottom = np.clip(points.max(0) + 1, 0, (width, height)).tolist()

@@ -1,4 +1,8 @@
-"""Recipes of synthetic clips: their registry, what all settings share, and those of the published COCO recipe."""
+"""Clip recipes, and the endless series of clips that each recipe defines.
+
+A recipe is a function (images, settings, seed) -> `ClipSeries`. Clip i depends only on the images,
+the settings and (seed, i). Stored clips are the first ones of the series.
+"""
 
 import functools
 from collections.abc import Callable
@@ -19,7 +23,7 @@ PUBLISHED_CROP = 384
 
 
 class SeriesSettings(Settings):
-    """What every recipe says of its clips, which have three frames."""
+    """Settings of every recipe. All clips have three frames."""
 
     clips: int = Field(ge=1, description="Clips to write.")
     crop: int = Field(
@@ -29,22 +33,29 @@ class SeriesSettings(Settings):
 
 
 class Clips(Protocol):
-    """Clips by number: stored ones (`ClipShards`) or an endless series drawn on demand (`ClipSeries`)."""
+    """Access to clips by number, stored (`ClipShards`) or rendered on demand (`ClipSeries`).
+
+    Both return the same bytes for the same clip.
+    """
 
     crop: int  # side of the square frames in pixels
 
     def __len__(self) -> int:
-        """Return the number of clips of one epoch."""
+        """Return the number of clips of one epoch. A series has further clips beyond it."""
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return frames (3, crop, crop, 3) uint8 RGB and masks (3, crop, crop) uint8 of clip `index`."""
+        """Return frames (3, crop, crop, 3) uint8 RGB and masks (3, crop, crop) uint8 of a clip."""
 
 
 MakeClip = Callable[[Instances, int, Any, np.random.Generator], SynthClip]
 
 
 class ClipSeries:
-    """An endless series."""
+    """The endless series of clips of an image dataset.
+
+    Each pass over the images draws a new order and new random numbers. An image whose `repeat` is n
+    is drawn n times in each pass. The series can be sent to worker processes.
+    """
 
     def __init__(
         self, images: str | Path, settings: SeriesSettings, seed: int, make: MakeClip
@@ -60,7 +71,7 @@ class ClipSeries:
         return self.settings.clips
 
     def clip(self, index: int) -> SynthClip:
-        """Return clip number `index` >= 0, before encoding."""
+        """Return clip number `index` >= 0 before encoding."""
         epoch, position = divmod(index, len(self._drawn))
         image = int(self._drawn[_order(self.seed, epoch, len(self._drawn))[position]])
         return self._make(
@@ -68,7 +79,7 @@ class ClipSeries:
         )
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return what `ClipShards.read` returns for a stored clip `index`."""
+        """Return frames and masks of clip `index` as `ClipShards.read` returns them."""
         clip = self.clip(index)
         return as_stored(clip.frames), clip.masks
 

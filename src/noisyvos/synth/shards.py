@@ -1,8 +1,7 @@
-"""Clips on disk: uncompressed zips of some hundred clips, read at random by number.
+"""Clips on disk: uncompressed zips of several hundred clips, read at random by number.
 
-A clip is two entries, `<number>.jpg|png` and `<number>.masks.png`: its three frames and its three index masks, each
-stacked from top to bottom, so that any viewer shows a clip as a strip. Clips of up to 128 pixels are PNG, because
-JPEG blocks are as large as the parts of their objects; larger ones are JPEG of quality 95 without chroma sub-sampling.
+A clip is two entries, `<number>.jpg|png` and `<number>.masks.png`: its three frames and its three
+index masks, each stacked from top to bottom. Any image viewer shows a clip as a strip.
 """
 
 import os
@@ -22,12 +21,12 @@ _TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def shard_name(number: int) -> str:
-    """Return the file name of a shard."""
+    """Return the file name of shard `number`."""
     return f"clips-{number:05d}.zip"
 
 
 def write_shard(path: Path, first: int, clips: Iterable[tuple[bytes, bytes]], suffix: str) -> None:
-    """Write encoded clips `first`, `first` + 1, ... as one zip."""
+    """Write encoded clips `first`, `first` + 1, ... to one zip."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for number, (frames, masks) in enumerate(clips, first):
             for name, data in (
@@ -40,7 +39,10 @@ def write_shard(path: Path, first: int, clips: Iterable[tuple[bytes, bytes]], su
 
 
 class ClipShards:
-    """Random access to the clips of a folder that stage `synth` wrote; safe in forked and in spawned loader processes."""
+    """Random access to the clips in a folder written by stage `synth`.
+
+    It is safe in forked and spawned loader processes.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -56,7 +58,7 @@ class ClipShards:
         return {**self.__dict__, "_archives": {}}
 
     def _archive(self, shard: int) -> zipfile.ZipFile:
-        if self._process != os.getpid():  # a fork would share file positions with its parent
+        if self._process != os.getpid():  # forked processes would share file positions
             self._archives, self._process = {}, os.getpid()
         if shard not in self._archives:
             path = self.path / shard_name(shard)
@@ -68,12 +70,16 @@ class ClipShards:
                 ) from None
             except zipfile.BadZipFile:
                 raise UserError(
-                    f"{path}: this shard is not a readable zip (truncated?). Run `noisyvos synth` again."
+                    f"{path}: this shard is not a readable zip, perhaps truncated. "
+                    "Run `noisyvos synth` again."
                 ) from None
         return self._archives[shard]
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return frames (3, H, W, 3) uint8 RGB and masks (3, H, W) uint8 of clip `index`; IndexError outside 0..len - 1."""
+        """Return frames (3, H, W, 3) uint8 RGB and masks (3, H, W) uint8 of clip `index`.
+
+        Raises IndexError outside 0..len - 1.
+        """
         if not 0 <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
         archive = self._archive(index // self.meta["shard"])

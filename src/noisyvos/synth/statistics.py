@@ -1,4 +1,4 @@
-"""What a set of clips is like: objects per clip, their areas and motion, occlusion by pasted objects."""
+"""Statistics of a set of clips: objects, areas, motion, and occlusion by pasted objects."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +10,11 @@ from noisyvos.synth.clip import SynthClip
 
 @dataclass(frozen=True)
 class ClipFacts:
-    """One clip: object areas in frame 1 and centre motion in shares of the frame, objects pasted, share of own area hidden."""
+    """Facts of one clip; areas and motion are shares of the frame's area and side."""
 
     areas: tuple[float, ...]
-    motion: tuple[float, ...]  # a value for every object and step in which it stays visible
-    lost: int  # objects of frame 1 that are not in frame 3
+    motion: tuple[float, ...]  # one value per object and step in which it stays visible
+    lost: int  # objects of frame 1 that are absent in frame 3
     pasted: int
     hidden: tuple[float, float, float]
 
@@ -35,7 +35,10 @@ def clip_facts(clip: SynthClip) -> ClipFacts:
 
 
 def _areas_and_centres(masks: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return areas (3, count) and centres (3, count, 2) of objects 1..count; NaN centres where an object is absent."""
+    """Return areas (3, count) and centres (3, count, 2) of objects 1..count.
+
+    Centres are NaN where an object is absent.
+    """
     side = masks.shape[1]
     areas, centres = np.zeros((3, count)), np.full((3, count, 2), np.nan)
     for time, mask in enumerate(masks):
@@ -52,7 +55,7 @@ def _areas_and_centres(masks: np.ndarray, count: int) -> tuple[np.ndarray, np.nd
 
 
 def summarise(facts: list[ClipFacts]) -> dict[str, Any]:
-    """Return the statistics that meta.json of a set of clips holds; shares are rounded to six digits."""
+    """Return the statistics for meta.json of a set of clips; shares have six digits."""
     counts = np.bincount([len(fact.areas) for fact in facts])
     areas = np.array([area for fact in facts for area in fact.areas])
     motion = np.array([step for fact in facts for step in fact.motion])

@@ -1,9 +1,9 @@
-"""Thin-plate splines: smooth displacement fields through control points (Bookstein 1989), and random ones for images."""
+"""Thin-plate splines (Bookstein 1989): smooth displacement fields through control points."""
 
 import numpy as np
 
 CONTROL_POINTS = 12
-DISPLACEMENT = 0.02  # standard deviation of a control point's move, in shares of the sides
+DISPLACEMENT = 0.02  # standard deviation of a control point's shift, in shares of the sides
 
 
 def kernel(distance: np.ndarray) -> np.ndarray:
@@ -12,10 +12,11 @@ def kernel(distance: np.ndarray) -> np.ndarray:
 
 
 def fit(points: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return the coefficients (n + 3, 2) of the spline that takes `values` (n, 2) at `points` (n, 2).
+    """Return the coefficients (n + 3, 2) of the spline with `values` (n, 2) at `points` (n, 2).
 
-    First n kernel weights, whose sum and first moments vanish, then offset, slope along x and slope along y. Nothing is
-    smoothed: the spline interpolates. The points must be distinct and not all on one line.
+    They are n kernel weights, whose sum and first moments vanish, then the offset and the slopes
+    along x and y. The spline interpolates without smoothing. The points must be distinct and not
+    collinear.
     """
     count = len(points)
     system = np.zeros((count + 3, count + 3))
@@ -28,7 +29,7 @@ def fit(points: np.ndarray, values: np.ndarray) -> np.ndarray:
 def evaluate(
     coefficients: np.ndarray, points: np.ndarray, x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
-    """Return the spline's values (len(y), len(x), 2) on the grid of the coordinates x and y."""
+    """Return the spline's values (len(y), len(x), 2) on the grid of coordinates x and y."""
     offset, along_x, along_y = coefficients[len(points) :]
     values = [
         part[0] + part[1] * x[None] + part[2] * y[:, None] for part in zip(offset, along_x, along_y)
@@ -43,10 +44,12 @@ def evaluate(
 def backward_map(
     source: np.ndarray, destination: np.ndarray, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return where each pixel of the warped image comes from, x and y (height, width) float32 in pixels, for `cv2.remap`.
+    """Return the source position of each warped pixel for `cv2.remap`.
 
-    Control points (n, 2) are (x, y) in shares of the sides; what was at `source` comes to lie at `destination`. As published,
-    coordinates run from 0 to the whole side, so that without displacement the last row and column come from outside.
+    x and y are (height, width) float32 in pixels. Control points (n, 2) are (x, y) in shares of the
+    sides; the content at `source` moves to `destination`. As published, coordinates run from 0 to
+    the full side. Without displacement the last row and column therefore come from outside the
+    image.
     """
     x, y = np.linspace(0, 1, width), np.linspace(0, 1, height)
     moved = evaluate(fit(destination, source - destination), destination, x, y)
@@ -58,10 +61,11 @@ def backward_map(
 def random_map(
     generator: np.random.Generator, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a random backward map for images (height, width), both at least 12.
+    """Return a random backward map for images of at least 12 x 12 pixels.
 
-    Row and column numbers of the control points are drawn without repetition; the published code stores (row, column)
-    and reads it as (x, y), which is kept: on square images it makes no difference.
+    Row and column numbers of the control points are drawn without repetition. The published code
+    stores (row, column) and reads it as (x, y). We keep this; it makes no difference on square
+    images.
     """
     places = [
         generator.choice(side, CONTROL_POINTS, replace=False) / side for side in (height, width)

@@ -86,7 +86,7 @@ def test_keys_name_dataset_sequence_frame_and_object():
     )
     (only,) = places(clip, 2, "elr")
     assert (only.sample, only.keys) == (0, ["d/s/03/9", "d/s/03/4"])
-    with pytest.raises(UserError, match="must carry their keys and their origin"):
+    with pytest.raises(UserError, match="need `keys` and `origin`"):
         list(places(Clip(clip.frames, clip.masks, clip.num_objects, 2), 1, "elr"))
 
 

@@ -57,7 +57,10 @@ def clip_of(labels: list[torch.Tensor], clean: list[torch.Tensor] | None = None)
         ({"name": "smart", "weights": {"union": -1}}, "weights.union"),
         ({"name": "smart", "without": ["onion"]}, "without.0"),
         ({"name": "xmem", "total_iterations": 0}, "at least 1"),
-        ({"name": "ce_topp", "mining": {"start": 0.5, "end": 0.2}}, "`end` lies before `start`"),
+        (
+            {"name": "ce_topp", "mining": {"start": 0.5, "end": 0.2}},
+            "`end` must not be below `start`",
+        ),
         (
             {"name": "ce_topp", "parity": True, "mining": {"start": 0, "end": 0.5}},
             "leave out `mining` or `parity`",

@@ -1,1 +1,1 @@
-"""Training methods, one file each."""
+"""Training methods, one file per method or family of methods."""

@@ -13,27 +13,25 @@ from noisyvos.registry import Settings
 
 
 class Fall(Settings):
-    """Between which shares of the training the share of kept pixels falls from 1 to 0.15."""
+    """The shares of the training between which the share of kept pixels falls from 1 to 0.15."""
 
     start: float = Field(default=selection.START, ge=0)
     end: float = Field(default=selection.END, ge=0)
 
 
 class Mined(WithoutDice):
-    """Settings that make XMem's mining that of CFBI and AOC-Net."""
+    """Settings that change XMem's mining into that of CFBI and AOC-Net."""
 
     mining: Fall = Fall()
-    void: Literal["left_out", "counted"] = (
-        "left_out"  # counted: ignored pixels are pixels with a loss of 0
-    )
-    frames: Literal["sum", "mean"] = (
-        "sum"  # how the losses of a clip's frames join; with `sgd` it matters
-    )
+    # counted: ignored pixels count as pixels with loss 0
+    void: Literal["left_out", "counted"] = "left_out"
+    # how the losses of a clip's frames are combined; with `sgd` it matters
+    frames: Literal["sum", "mean"] = "sum"
 
     @model_validator(mode="after")
     def _consistent(self) -> "Mined":
         if self.mining.end < self.mining.start:
-            raise ValueError("`mining`: `end` lies before `start`")
+            raise ValueError("`mining`: `end` must not be below `start`")
         if self.parity and self.mining != Fall():
             raise ValueError("`parity` is the published mining; leave out `mining` or `parity`")
         return self
@@ -48,7 +46,10 @@ class PlainCrossEntropy(CrossEntropy):
 
 @METHODS.register("ce_topp", Mined)
 class MinedCrossEntropy(CrossEntropy):
-    """Mean of the largest cross-entropies, no dice: what SMART's own terms are added to, and what AOC-Net is trained with."""
+    """Mean of the largest cross-entropies, without dice.
+
+    SMART adds its terms to this loss, and AOC-Net is trained with it.
+    """
 
     settings: Mined
 
@@ -61,10 +62,10 @@ class MinedCrossEntropy(CrossEntropy):
             self.averaged = (*self.averaged, "total", "ce")
 
     def counted(self, valid: Tensor) -> Tensor:
-        """Return which pixels (B, H, W) there are to choose from."""
+        """Return the pixels (B, H, W) to choose from."""
         return torch.ones_like(valid) if self.settings.void == "counted" else valid
 
 
 @METHODS.register("xmem", WithDice)
 class XMemLoss(CrossEntropy):
-    """Mean of the largest cross-entropies, plus dice (XMem; in `parity` as SMART's code has it)."""
+    """Mean of the largest cross-entropies, plus dice (XMem; with `parity` as in SMART's code)."""

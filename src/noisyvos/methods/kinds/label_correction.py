@@ -1,6 +1,7 @@
-"""ADELE: once the network begins to memorise, labels give way to what it was sure of before; predictions agree over scales.
+"""ADELE: when the network starts to memorise, its confident predictions replace given labels.
 
-Liu et al., "Adaptive Early-Learning Correction for Segmentation from Noisy Annotations", CVPR 2022; one curve for all objects.
+A consistency term makes predictions agree over scales. Source: Liu et al., "Adaptive Early-Learning
+Correction for Segmentation from Noisy Annotations", CVPR 2022. Here all objects share one curve.
 """
 
 from collections.abc import Sequence
@@ -22,28 +23,26 @@ from noisyvos.registry import Settings
 class LabelCorrectionSettings(Settings):
     """Settings of `adele`."""
 
-    periods: int = Field(20, ge=4)  # epochs of the curve: equal parts of the training
-    fall: float = Field(
-        0.9, gt=0, lt=1
-    )  # r: share of its first slope that the curve must have lost
-    object_threshold: float = Field(
-        0.8, ge=0.5, le=1
-    )  # probability above which a pixel is relabelled as object
-    background_threshold: float = Field(
-        0.8, ge=0.5, le=1
-    )  # and as background; 0.95 in the released code for medical images
-    consistency: float = Field(
-        1.0, ge=0
-    )  # lambda, of the divergence between scales; 0 leaves out the passes at other scales
-    scales: tuple[float, ...] = (0.7, 1.5)  # besides 1
-    sure: float = Field(
-        0.8, ge=0, le=1
-    )  # a frame's highest mean probability of an object from which consistency is asked
+    periods: int = Field(20, ge=4)  # periods of the curve: equal parts of the training
+    # r: relative decrease of the curve's slope at which labels are corrected
+    fall: float = Field(0.9, gt=0, lt=1)
+    # probability above which a pixel is relabelled as object
+    object_threshold: float = Field(0.8, ge=0.5, le=1)
+    # the same for background; 0.95 in the released code for medical images
+    background_threshold: float = Field(0.8, ge=0.5, le=1)
+    # lambda, weight of the divergence between scales; 0 skips the passes at other scales
+    consistency: float = Field(1.0, ge=0)
+    scales: tuple[float, ...] = (0.7, 1.5)  # in addition to 1
+    # least value of a frame's highest mean object probability for the consistency term
+    sure: float = Field(0.8, ge=0, le=1)
     dice: float = Field(1.0, ge=0)
 
 
 def consistency(frames: Sequence[Frame], sure: float) -> Tensor:
-    """Return the mean over scales and valid pixels of KL(p_s || mean of all p_s), (B,); 0 for frames without a sure object."""
+    """Return the mean over scales and valid pixels of KL(p_s || mean of all p_s), (B,).
+
+    It is 0 for frames without a confident object.
+    """
     logs = torch.stack([each.log_probabilities for each in frames])  # (S, B, C, H, W)
     mean = logs.logsumexp(0) - float(np.log(len(frames)))
     divergence = (logs.exp() * (logs - mean)).sum(2).mean(0)
@@ -52,13 +51,14 @@ def consistency(frames: Sequence[Frame], sure: float) -> Tensor:
     return pixel_mean(divergence, valid) * (highest >= sure)
 
 
-LEAST_POINTS = 4  # one more than the curve has parameters
+LEAST_POINTS = 4  # one more than the number of parameters of the curve
 
 
 def fit_early_learning(overlaps: list[float]) -> tuple[float, float, float]:
-    """Return a, b, c of f(x) = a (1 - exp(-x^b / c)), a and b in [0, 1], c >= 0, fitted to overlaps at x = 1, 2, ... by least squares.
+    """Return a, b, c of f(x) = a (1 - exp(-x^b / c)), fitted by least squares.
 
-    Liu et al., "Adaptive Early-Learning Correction for Segmentation from Noisy Annotations", CVPR 2022, equation 3.
+    The data are `overlaps` at x = 1, 2, ... The bounds are a and b in [0, 1] and c >= 0. Source:
+    Liu et al., CVPR 2022, equation 3.
     """
     from scipy.optimize import least_squares
 
@@ -74,17 +74,20 @@ def fit_early_learning(overlaps: list[float]) -> tuple[float, float, float]:
 
 
 def curve(x: np.ndarray, a: float, b: float, c: float) -> np.ndarray:
-    """Return f(x) of the fit."""
+    """Return f(x) of the fitted curve."""
     return a * (1 - np.exp(-(x**b) / c))
 
 
 def slope(x: float, a: float, b: float, c: float) -> float:
-    """Return f'(x) of the fit."""
+    """Return f'(x) of the fitted curve."""
     return float(a * b / c * x ** (b - 1) * np.exp(-(x**b) / c))
 
 
 def is_memorising(overlaps: list[float], fall: float) -> bool:
-    """Return whether the slope has fallen by more than the share `fall` of what it was at x = 1; False with too few points."""
+    """Return whether the slope has decreased by more than the share `fall` since x = 1.
+
+    The result is False with too few points.
+    """
     if len(overlaps) < LEAST_POINTS:
         return False
     fitted = fit_early_learning(overlaps)
@@ -102,17 +105,17 @@ class LabelCorrection(PixelMemoryMethod):
     def __init__(
         self, settings: LabelCorrectionSettings, total_iterations: int | None = None
     ) -> None:
-        # The last prediction of every pixel until the correction, and what is corrected with after it.
+        # Before the correction: the last prediction of every pixel. Afterwards: the source of the
+        # corrected labels.
         super().__init__(settings, total_iterations, PixelMemory(0.0, 1.0))
-        self.overlaps: list[float] = []  # mean IoU with the given labels, of periods that ended
-        self.period, self.sum, self.count = 0, 0.0, 0  # of the present period
-        self.heard: list[
-            tuple[int, int, float, int]
-        ] = []  # of this step: sample, time, sum and number of overlaps
-        self.corrected_from = -1  # iteration; -1: not yet
+        self.overlaps: list[float] = []  # mean IoU with the given labels, per completed period
+        self.period, self.sum, self.count = 0, 0.0, 0  # of the current period
+        # of this step: sample, time, sum and number of overlaps
+        self.heard: list[tuple[int, int, float, int]] = []
+        self.corrected_from = -1  # iteration of the correction; -1: not yet
 
     def views(self, clip: Clip, *, seed: int, iteration: int) -> list[Clip]:
-        """Return the clip at the other scales, where consistency is asked."""
+        """Return the clip at the other scales, if consistency has a weight."""
         return (
             [clip.resized(scale) for scale in self.settings.scales]
             if self.settings.consistency
@@ -122,7 +125,11 @@ class LabelCorrection(PixelMemoryMethod):
     def frame_terms(
         self, now: Frame, iteration: int, scaled: Sequence[Frame] = ()
     ) -> dict[str, Any]:
-        """Return `ce` (B,), `dice`, `consistency` (B,) if there are frames of other scales, `top_p` = 1 and `total`."""
+        """Return the terms of one frame.
+
+        They are `ce` (B,), `dice`, `consistency` (B,) (with frames of other scales), `top_p` = 1
+        and `total`.
+        """
         ce = pixel_mean(now.cross_entropy, now.valid)
         terms: dict[str, Any] = {"total": ce.mean(), "ce": ce, "top_p": 1.0}
         if scaled:
@@ -140,7 +147,10 @@ class LabelCorrection(PixelMemoryMethod):
         teacher: ClipOutput | None = None,
         iteration: int = 0,
     ) -> dict[str, Any]:
-        """Return a clip's terms on given or corrected labels, with the share of pixels `relabelled`; the curve and the memory go on."""
+        """Return a clip's terms on given or corrected labels, and update the curve and the memory.
+
+        `relabelled` is the share of corrected pixels.
+        """
         self.advance(iteration)
         frames = []
         for time, logits in enumerate(outputs[0].logits, start=1):
@@ -158,7 +168,9 @@ class LabelCorrection(PixelMemoryMethod):
         return self.over_frames(frames)
 
     def advance(self, iteration: int) -> None:
-        """Close the period that ended before `iteration`, and decide whether labels are corrected from here on."""
+        """Close a period that ended before `iteration` and decide whether to correct labels from
+        now on.
+        """
         period = iteration * self.settings.periods // self.length
         if period == self.period or self.corrected_from >= 0:
             return
@@ -170,7 +182,7 @@ class LabelCorrection(PixelMemoryMethod):
 
     @torch.no_grad()
     def remember(self, now: Frame, clip: Clip, time: int) -> None:
-        """Note the overlap of predictions and given labels for the curve, and the predictions."""
+        """Record the predictions, and their overlap with the given labels for the curve."""
         predicted = now.probabilities.argmax(1)
         sums, counts = (
             torch.zeros(len(predicted), dtype=torch.float64, device=predicted.device)
@@ -197,7 +209,10 @@ class LabelCorrection(PixelMemoryMethod):
 
     @torch.no_grad()
     def corrected(self, given: Tensor, clip: Clip, time: int) -> Tensor:
-        """Return labels (B, H, W): what was predicted with more than the threshold, else the given one; void stays."""
+        """Return corrected labels (B, H, W).
+
+        A prediction above its threshold replaces the given label. Void stays void.
+        """
         labels = given.clone()
         for place in places(clip, time, "adele"):
             height, width = given.shape[1:]

@@ -1,4 +1,4 @@
-"""The upper bound: training on the clean labels of the frames that follow the prompt."""
+"""The upper bound: training on clean labels for the frames after the prompt."""
 
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -15,18 +15,20 @@ from noisyvos.registry import Settings
 class OracleSettings(Settings):
     """Settings of `oracle_clean`."""
 
-    # a setting that names another registered kind: its code is a dependency as well
+    # this setting names another registered kind, whose code is a dependency too
     builds: ClassVar[dict[str, str]] = {"method": "noisyvos.methods.kinds"}
 
-    method: str = (
-        "xmem"  # how the clean labels are learned: any method with one network and no teacher
-    )
+    # how the clean labels are learned: any method with one network and no teacher
+    method: str = "xmem"
     settings: dict[str, Any] = {}  # noqa: RUF012 (pydantic copies defaults)  # that method's settings
 
 
 @METHODS.register("oracle_clean", OracleSettings)
 class CleanOracle(Method):
-    """Another method, fed with clean labels for t >= 1; the only one that may read them. The prompt stays the given, noisy one."""
+    """Another method, trained on clean labels for t >= 1. The prompt keeps its noisy labels.
+
+    Only this method may read clean labels.
+    """
 
     settings: OracleSettings
     clean_labels = True
@@ -38,7 +40,8 @@ class CleanOracle(Method):
         self.inner: Method = from_settings(settings.method, settings.settings, total_iterations)
         if self.inner.networks != 1 or self.inner.teacher or self.inner.clean_labels:
             raise UserError(
-                f"Method 'oracle_clean' takes a method with one network and no teacher, not {settings.method!r}."
+                "Method 'oracle_clean' needs an inner method with one network and no teacher, "
+                f"not {settings.method!r}."
             )
         self.in_parts, self.in_processes = self.inner.in_parts, self.inner.in_processes
         self.scalar_learning_rate = self.inner.scalar_learning_rate
@@ -52,7 +55,7 @@ class CleanOracle(Method):
         teacher_logits: Tensor | None = None,
         iteration: int = 0,
     ) -> dict[str, Any]:
-        """Return the inner method's terms for `target`, which the caller has to take from the clean labels."""
+        """Return the inner method's terms. The caller must pass clean labels as `target`."""
         return self.inner.terms(logits, target, num_objects=num_objects, iteration=iteration)
 
     def clip_loss(
@@ -63,10 +66,14 @@ class CleanOracle(Method):
         teacher: ClipOutput | None = None,
         iteration: int = 0,
     ) -> dict[str, Any]:
-        """Return the inner method's terms on the clip's clean labels; UserError where the clip has none."""
+        """Return the inner method's terms on the clip's clean labels.
+
+        Raises UserError if the clip has none.
+        """
         if clip.clean is None:
             raise UserError(
-                "Method 'oracle_clean' needs the clean labels of the training clips, and this data set carries none."
+                "Method 'oracle_clean' needs the clean labels of the training clips, "
+                "but this dataset has none."
             )
         return self.inner.clip_loss(outputs, replace(clip, masks=clip.clean), iteration=iteration)
 

@@ -1,7 +1,8 @@
-"""NPN: labels the network keeps predicting become candidates beside the given one; all others count as wrong; views agree.
+"""NPN: frequently predicted labels become candidates; all other labels count as wrong.
 
-Sheng et al., "Adaptive Integration of Partial Label Learning and Negative Learning for Enhanced Noisy Label Learning", AAAI 2024,
-for single pixels of video; docs/explanation/methods.md says what of it is ours.
+Predictions on two views must agree. Source: Sheng et al., "Adaptive Integration of Partial Label
+Learning and Negative Learning for Enhanced Noisy Label Learning", AAAI 2024, applied to single
+pixels of video. docs/explanation/methods.md lists our additions.
 """
 
 from dataclasses import replace
@@ -24,28 +25,25 @@ from noisyvos.seeding import torch_generator
 
 
 class PartialNegativeSettings(Settings):
-    """Settings of `npn`; weights, threshold and warm-up are those of ActiSeg-NL (2 of its 6 epochs)."""
+    """Settings of `npn`. Defaults are those of ActiSeg-NL (warm-up: 2 of its 6 epochs)."""
 
     negative: float = Field(0.1, ge=0)  # alpha, weight of negative learning
-    consistency: float = Field(
-        0.2, ge=0
-    )  # beta, weight of agreement between the views; 0 leaves out the pass of the strong one
-    sure: float = Field(
-        0.7, ge=0, le=1
-    )  # tau: a prediction's probability from which the strong view is asked for the same
-    warmup: float = Field(
-        1 / 3, ge=0, le=1
-    )  # share of the training in which only votes are gathered
-    disambiguation: Literal["soft", "hard"] = (
-        "soft"  # candidates count by their votes, or only the one with most
-    )
+    # beta, weight of the agreement between views; 0 skips the pass of the strong view
+    consistency: float = Field(0.2, ge=0)
+    # tau: least probability of a prediction that the strong view must match
+    sure: float = Field(0.7, ge=0, le=1)
+    # share of the training that only collects votes
+    warmup: float = Field(1 / 3, ge=0, le=1)
+    # soft: candidates are weighted by their votes; hard: only the one with most votes counts
+    disambiguation: Literal["soft", "hard"] = "soft"
     dice: float = Field(1.0, ge=0)
 
 
 def strong_view(clip: Clip, seed: int, iteration: int) -> Clip:
-    """Return a clip in other colours, alike in all frames of a sample; every pixel stays where it is.
+    """Return a clip with changed colours, the same in all frames of a sample; pixels stay in place.
 
-    Brightness up to +-0.2, contrast 0.5..1.5, saturation 0..2 and channel gains 0.8..1.2, drawn by (seed, iteration, sample).
+    Brightness changes by up to +-0.2, contrast by 0.5..1.5, saturation by 0..2 and channel gains by
+    0.8..1.2. The values depend on (seed, iteration, sample).
     """
     changed = []
     for row, frames in enumerate(clip.frames):
@@ -63,7 +61,10 @@ def strong_view(clip: Clip, seed: int, iteration: int) -> Clip:
 
 @METHODS.register("npn", PartialNegativeSettings)
 class PartialNegative(PixelMemoryMethod):
-    """Partial-label loss + negative * negative loss + consistency * agreement of views + dice; cross-entropy + dice in the warm-up."""
+    """Partial-label loss, negative loss, agreement of views and dice.
+
+    During the warm-up the loss is cross-entropy plus dice.
+    """
 
     settings: PartialNegativeSettings
     averaged = ("top_p", "replaced")
@@ -71,12 +72,11 @@ class PartialNegative(PixelMemoryMethod):
     def __init__(
         self, settings: PartialNegativeSettings, total_iterations: int | None = None
     ) -> None:
-        super().__init__(
-            settings, total_iterations, PixelMemory(1.0, 1 / CERTAIN)
-        )  # a step of a map is one vote
+        # one vote is one step of the uint8 map
+        super().__init__(settings, total_iterations, PixelMemory(1.0, 1 / CERTAIN))
 
     def warming(self, iteration: int) -> bool:
-        """Return whether `iteration` lies in the warm-up."""
+        """Return whether `iteration` is in the warm-up."""
         return iteration < self.settings.warmup * self.length
 
     def views(self, clip: Clip, *, seed: int, iteration: int) -> list[Clip]:
@@ -90,11 +90,13 @@ class PartialNegative(PixelMemoryMethod):
     def frame_terms(
         self, now: Frame, iteration: int, votes: Tensor | None = None, strong: Frame | None = None
     ) -> dict[str, Any]:
-        """Return `partial` (B,), `negative` (B,), `agreement` (B,) with a strong view, `replaced` (B,), `dice`, `top_p` = 1 and `total`.
+        """Return the terms of one frame.
 
-        votes (B, K+1, H, W): how often each label was predicted at a pixel, the present prediction included; None: never.
-        `replaced` is the share of pixels where another candidate than the given label counts most. In the warm-up, and without
-        votes, `partial` is cross-entropy with the given label.
+        They are `partial` (B,), `negative` (B,), `agreement` (B,) (with a strong view), `replaced`
+        (B,), `dice`, `top_p` = 1 and `total`. votes (B, K+1, H, W) counts how often each label was
+        predicted at a pixel, including now; None: never. `replaced` is the share of pixels where
+        another candidate outweighs the given label. In the warm-up, and without votes, `partial` is
+        cross-entropy with the given label.
         """
         warming = self.warming(iteration)
         votes = (
@@ -129,7 +131,7 @@ class PartialNegative(PixelMemoryMethod):
         teacher: ClipOutput | None = None,
         iteration: int = 0,
     ) -> dict[str, Any]:
-        """Return a clip's terms with the votes as they are with its predictions."""
+        """Return a clip's terms, with votes that include its predictions."""
         frames = []
         for time in range(1, clip.masks.shape[1]):
             now, *views = (
@@ -140,15 +142,17 @@ class PartialNegative(PixelMemoryMethod):
         return self.over_frames(frames)
 
     def votes(self, now: Frame, clip: Clip, time: int) -> Tensor:
-        """Return how often each label was predicted at the pixels of frame `time`, the present prediction included, (B, K+1, H, W)."""
+        """Return how often each label was predicted at the pixels of frame `time`, (B, K+1, H, W).
+
+        The current prediction is included.
+        """
         said = now.log_probabilities.detach()
         one_hot = torch.zeros_like(said).scatter_(1, said.argmax(1, keepdim=True), 1)
         votes = torch.zeros_like(one_hot)
         for place in places(clip, time, "npn"):
             counts, visits = self.memory.visit(place, one_hot[place.sample])
-            mass = visits.min(0).astype(np.float32) / np.float32(
-                CERTAIN
-            )  # objects that were left out of a clip were visited less
+            # objects omitted from some clips have fewer visits
+            mass = visits.min(0).astype(np.float32) / np.float32(CERTAIN)
             votes[place.sample] = (
                 on_frame(place, counts, mass, one_hot[place.sample]) * CERTAIN
             ).round()

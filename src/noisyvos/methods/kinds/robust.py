@@ -1,4 +1,4 @@
-"""Methods that only put another per-pixel loss in the place of cross-entropy; dice stays, and its weight is a setting."""
+"""Methods that replace cross-entropy by another per-pixel loss and keep dice."""
 
 from abc import abstractmethod
 from typing import Any
@@ -14,7 +14,7 @@ from noisyvos.registry import Settings
 
 
 class DiceWeight(Settings):
-    """Settings shared by all: dice is not robust to noise and can mask what the robust part does."""
+    """The weight of dice, which is not robust to noise and can mask the robust part."""
 
     dice: float = Field(1.0, ge=0)
 
@@ -26,7 +26,7 @@ class PixelMethod(Method):
 
     @abstractmethod
     def pixel_loss(self, now: Frame) -> Tensor:
-        """Return the loss of every pixel, (B, H, W); values on ignored pixels are dropped."""
+        """Return the loss of every pixel, (B, H, W). Values on ignored pixels are dropped."""
 
     def terms(
         self,
@@ -37,7 +37,9 @@ class PixelMethod(Method):
         teacher_logits: Tensor | None = None,
         iteration: int = 0,
     ) -> dict[str, Any]:
-        """Return `robust` (B,), `dice` (scalar, unless its weight is 0), `top_p` = 1 and `total`; see the base class."""
+        """Return `robust` (B,), `dice` (scalar, unless its weight is 0), `top_p` = 1 and
+        `total`.
+        """
         now = frame(logits, target, num_objects)
         loss = pixel_mean(self.pixel_loss(now), now.valid)
         return with_dice(
@@ -64,9 +66,8 @@ class GeneralisedCrossEntropy(PixelMethod):
 class BootstrapSettings(DiceWeight):
     """Settings of `boot_soft` and `boot_hard`."""
 
-    trust: float = Field(
-        0.95, ge=0, le=1
-    )  # weight of the given label; the rest goes to the prediction
+    # weight of the given label; the prediction has the rest
+    trust: float = Field(0.95, ge=0, le=1)
 
 
 class HardBootstrapSettings(BootstrapSettings):

@@ -1,6 +1,7 @@
-"""Learning from scribbles: cross-entropy where there is a label, smoothness everywhere (arXiv 2303.14384, released code).
+"""Learning from scribbles: cross-entropy on labelled pixels, smoothness everywhere.
 
-For any network; one that predicts the frame of the prompt too (RHMNet) learns from that frame as well.
+Source: arXiv 2303.14384 and its released code. It works with any network. A network that also
+predicts the prompt's frame (RHMNet) learns from that frame too.
 """
 
 from typing import Any
@@ -17,16 +18,19 @@ from noisyvos.registry import Settings
 
 
 class ScribbleSettings(Settings):
-    """Weights as published for still images; `background_weight` is 2 on videos."""
+    """Settings of `scribble`; defaults are those published for still images.
+
+    For videos `background_weight` is 2.
+    """
 
     background_weight: float = Field(1.0, gt=0)  # of a background pixel in the cross-entropy
     smoothness: float = Field(0.3, ge=0)  # weight of the smoothness term
-    edges: float = Field(10.0, ge=0)  # how much edges of the picture excuse edges of the prediction
+    edges: float = Field(10.0, ge=0)  # how strongly image edges reduce the smoothness loss
 
 
 @METHODS.register("scribble", ScribbleSettings)
 class Scribble(Method):
-    """Weighted mean cross-entropy over all labelled pixels of a clip, and the smoothness of its probabilities."""
+    """Weighted mean cross-entropy over all labelled pixels of a clip, plus the smoothness loss."""
 
     settings: ScribbleSettings
 
@@ -39,7 +43,10 @@ class Scribble(Method):
         teacher_logits: Tensor | None = None,
         iteration: int = 0,
     ) -> dict[str, Any]:
-        """Return the cross-entropy of one frame, `ce` and `total`; smoothness needs the picture, so only clips have it."""
+        """Return the cross-entropy of one frame, `ce` and `total`.
+
+        Smoothness needs the image, so only `clip_loss` includes it.
+        """
         ce = self._cross_entropy(_used(logits, num_objects).unsqueeze(1), target.unsqueeze(1))
         return {"total": ce, "ce": ce, "top_p": 1.0}
 
@@ -51,13 +58,16 @@ class Scribble(Method):
         teacher: ClipOutput | None = None,
         iteration: int = 0,
     ) -> dict[str, Any]:
-        """Return `ce` over all labelled pixels of a sample's frames, `smooth` (mean over frames and samples) and their weighted `total`."""
+        """Return `ce`, `smooth` and their weighted `total`.
+
+        `ce` covers all labelled pixels of a sample's frames. `smooth` is the mean over frames and
+        samples.
+        """
         output = outputs[0]
         frames = output.logits if output.first is None else (output.first, *output.logits)
         start = clip.masks.shape[1] - len(frames)
-        logits = torch.stack(
-            [_used(each, clip.num_objects) for each in frames], 1
-        )  # (B, T, K + 1, H, W)
+        # (B, T, K + 1, H, W)
+        logits = torch.stack([_used(each, clip.num_objects) for each in frames], 1)
         ce = self._cross_entropy(logits, clip.masks[:, start:])
         terms = {"total": ce, "ce": ce, "top_p": 1.0}
         if self.settings.smoothness:
@@ -73,7 +83,7 @@ class Scribble(Method):
 
 
 def _used(logits: Tensor, num_objects: Tensor) -> Tensor:
-    """Return logits (B, K + 1, H, W) of at least single precision in which slots without an object take no part."""
+    """Return logits (B, K + 1, H, W), at least float32, with unused slots masked."""
     slots = torch.arange(logits.shape[1], device=logits.device)
     unused = slots[None, :] > num_objects[:, None]
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).masked_fill(

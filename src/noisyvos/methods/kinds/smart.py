@@ -1,7 +1,9 @@
-"""SMART: cross-entropy plus terms that ask a frozen, cleanly pretrained teacher where the given label can be trusted.
+"""SMART: cross-entropy plus terms that use a frozen teacher to judge the given labels.
 
-"Spatial Mask-Based Adaptive Robust Training for Video Object Segmentation with Noisy Labels", IEEE TCSVT 2025. The terms follow
-the released code; the settings `reliability_score`, `intersection_rule` and `accumulate` choose between it and corrections.
+The teacher was pretrained on clean data. Source: "Spatial Mask-Based Adaptive Robust Training for
+Video Object Segmentation with Noisy Labels", IEEE TCSVT 2025. The terms follow the released code.
+The settings `reliability_score`, `intersection_rule` and `accumulate` choose between it and
+corrections.
 """
 
 from typing import Annotated, Any, Literal
@@ -19,30 +21,25 @@ from noisyvos.registry import Settings
 
 Term = Literal["reliability", "intersection", "union"]
 PRESETS: dict[str, dict[str, float]] = {
-    "released": {
-        "reliability": 1e-4,
-        "intersection": 1.0,
-        "union": 1e-4,
-    },  # the released run script
+    # the released run script
+    "released": {"reliability": 1e-4, "intersection": 1.0, "union": 1e-4},
     "unit": {"reliability": 1.0, "intersection": 1.0, "union": 1.0},
 }
 
 
 class SmartSettings(Settings):
-    """Settings of `smart`; None means: as released with `parity`, corrected without."""
+    """Settings of `smart`. None means: as released with `parity`, corrected without."""
 
     preset: Literal["released", "unit"] = "released"
     parity: bool = False
-    weights: dict[Term, Annotated[float, Field(ge=0)]] = Field(
-        default_factory=dict
-    )  # in place of the preset's
+    # override the preset's weights
+    weights: dict[Term, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     without: tuple[Term, ...] = ()  # terms left out of the total, for ablations
     reliability_score: Literal["labels", "foreground", "per_class"] | None = None
     intersection_rule: Literal["foreground", "class"] = "foreground"
     accumulate: Literal["faithful", "mean"] | None = None
-    dice: float = Field(
-        0.0, ge=0
-    )  # weight of a dice term, which SMART does not have: for a fair match with `xmem`
+    # weight of a dice term, which SMART does not have; it allows a fair comparison with `xmem`
+    dice: float = Field(0.0, ge=0)
 
     def term_weights(self) -> dict[str, float]:
         """Return the weight of each term."""
@@ -52,7 +49,10 @@ class SmartSettings(Settings):
 
 @METHODS.register("smart", SmartSettings)
 class Smart(Method):
-    """CE + w_rel reliability + w_int intersection + w_uni union, each the mean of the largest losses."""
+    """CE + w_rel reliability + w_int intersection + w_uni union.
+
+    Each term is the mean of its largest losses.
+    """
 
     settings: SmartSettings
     teacher = True
@@ -74,13 +74,15 @@ class Smart(Method):
         teacher_logits: Tensor | None = None,
         iteration: int = 0,
     ) -> dict[str, Any]:
-        """Return `ce`, `reliability`, `intersection`, `union`, `sigma` (all (B,), no weights), `top_p` and the weighted `total`.
+        """Return `ce`, `reliability`, `intersection`, `union`, `sigma`, `top_p` and `total`.
 
-        UserError without `teacher_logits`.
+        All except `top_p` and `total` are (B,) without weights. Raises UserError without
+        `teacher_logits`.
         """
         if teacher_logits is None:
             raise UserError(
-                "Method 'smart' compares labels with a teacher: pass teacher_logits, the frozen network's logits."
+                "Method 'smart' compares labels with a teacher. "
+                "Pass teacher_logits, the logits of the frozen network."
             )
         share = selection.top_share(iteration, self.limits)
         now = frame(logits, target, num_objects)
@@ -89,9 +91,10 @@ class Smart(Method):
             now.logits.dtype
         )
         losses = self.pixel_losses(now, teacher, sigma)
+        # the same share of pixels for all terms
         means = selection.top_mean(
             torch.cat(list(losses.values())), now.valid.repeat(len(losses), 1, 1), share
-        )  # one choice for all
+        )
         terms = dict(zip(losses, means.chunk(len(losses)), strict=True))
         weighted = terms["ce"] + sum(weight * terms[name] for name, weight in self.weights.items())
         total = selection.over_batch(weighted, self.accumulate)
@@ -100,7 +103,10 @@ class Smart(Method):
         )
 
     def pixel_losses(self, now: Frame, teacher: Tensor, sigma: Tensor) -> dict[str, Tensor]:
-        """Return the four terms of every pixel, (B, H, W), for the teacher's labels (B, H, W) and the trust in the given ones (B,)."""
+        """Return the four terms of every pixel, (B, H, W).
+
+        teacher: labels (B, H, W). sigma: reliability of the given labels (B,).
+        """
         log_probabilities, given = now.log_probabilities, now.cross_entropy
         trust = sigma.view(-1, 1, 1)
         common = parts.intersection_labels(now.target, teacher, self.settings.intersection_rule)

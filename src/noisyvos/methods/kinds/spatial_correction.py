@@ -1,4 +1,4 @@
-"""SC: boundaries that are off by the same amount everywhere are measured on a few clean masks, moved back, and learned anew."""
+"""SC: measures the boundary bias on a few clean masks, corrects the labels and retrains."""
 
 from pydantic import Field
 
@@ -9,16 +9,16 @@ from noisyvos.methods.cross_entropy import CrossEntropy, WithDice
 class SpatialCorrectionSettings(WithDice):
     """Settings of `sc`."""
 
-    clean_masks: int = Field(
-        1, ge=1
-    )  # V: masks of single training frames whose clean labels are read
-    share: float = Field(0.8, gt=0, le=1)  # gamma: of the measured bias that is corrected
-    rounds: int = Field(2, ge=1)  # relabellings at most, each followed by a training from the start
+    # V: number of training masks whose clean labels are read
+    clean_masks: int = Field(1, ge=1)
+    share: float = Field(0.8, gt=0, le=1)  # gamma: share of the measured bias that is corrected
+    # most relabellings, each followed by a training from the start
+    rounds: int = Field(2, ge=1)
 
 
 @METHODS.register("sc", SpatialCorrectionSettings)
 class SpatialCorrection(CrossEntropy):
-    """E[-log p_y] + dice; after the training the loop relabels by the boundary bias and trains anew."""
+    """E[-log p_y] + dice. After the training the loop corrects the boundary bias and retrains."""
 
     mining = False
 

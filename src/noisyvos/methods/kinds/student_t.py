@@ -1,4 +1,7 @@
-"""T-Loss: an object's whole error map is one draw from a Student-t distribution with learned degrees of freedom."""
+"""T-Loss: an object's error map is one draw from a Student-t distribution.
+
+Its degrees of freedom are learned.
+"""
 
 from typing import Any
 
@@ -16,12 +19,15 @@ class StudentTSettings(Settings):
     """Settings of `tloss`."""
 
     start: float = 1.0  # initial logarithm of the degrees of freedom
-    learning_rate: float = Field(1e-3, gt=0)  # of that logarithm
+    learning_rate: float = Field(1e-3, gt=0)  # learning rate of that logarithm
 
 
 @METHODS.register("tloss", StudentTSettings)
 class StudentT(Method):
-    """Negative log-likelihood of error maps per pixel, no dice; masks far off as a whole weigh less."""
+    """Negative log-likelihood of error maps per pixel, without dice.
+
+    Masks with a large overall error have less weight.
+    """
 
     settings: StudentTSettings
 
@@ -39,7 +45,7 @@ class StudentT(Method):
         teacher_logits: Tensor | None = None,
         iteration: int = 0,
     ) -> dict[str, Any]:
-        """Return `robust` (B,), `degrees` (scalar, degrees of freedom), `top_p` = 1 and `total`; see the base class."""
+        """Return `robust` (B,), `degrees` (scalar, degrees of freedom), `top_p` = 1 and `total`."""
         loss = student_t(frame(logits, target, num_objects), self.log_degrees)
         return {
             "total": loss.mean(),

@@ -1,4 +1,6 @@
-"""Two networks that choose the pixels to learn from by their small losses: for each other (co-teaching) or together (JoCoR)."""
+"""Two networks that select pixels by small losses: for each other (co-teaching) or jointly
+(JoCoR).
+"""
 
 from abc import abstractmethod
 from typing import Any
@@ -23,32 +25,31 @@ class PairSettings(Settings):
 class PixelSettings(PairSettings):
     """Settings of `coteach`."""
 
-    forgotten: float = Field(
-        0.3, ge=0, lt=1
-    )  # share of a class's pixels in the band that is dropped in the end
-    ramp: float = Field(0.1, gt=0, le=1)  # share of the training over which it grows to that
-    band: float = Field(
-        0.15, gt=0, le=1
-    )  # half width of the band around boundaries, times the square root of the object's area
+    # final share of a class's pixels in the band that are dropped
+    forgotten: float = Field(0.3, ge=0, lt=1)
+    ramp: float = Field(0.1, gt=0, le=1)  # share of the training over which it is reached
+    # half width of the band around boundaries, in units of the square root of the object's area
+    band: float = Field(0.15, gt=0, le=1)
 
 
 class FrameSettings(PairSettings):
     """Settings of `coteach_frame`."""
 
     first: float = Field(0.95, gt=0, le=1)  # share of frames kept at the start
-    fall: float = Field(0.1, ge=0, lt=1)  # how much less at the end
+    fall: float = Field(0.1, ge=0, lt=1)  # decrease of that share until the end
 
 
 class JointSettings(PixelSettings):
     """Settings of `jocor`."""
 
-    agreement: float = Field(
-        0.9, ge=0, le=1
-    )  # weight of the divergence between the networks; cross-entropies get the rest
+    # weight of the divergence between the networks; cross-entropies get the rest
+    agreement: float = Field(0.9, ge=0, le=1)
 
 
 class TwoNetworks(Method):
-    """Base of methods with two networks; `terms` takes the other network's logits as `teacher_logits`."""
+    """Base of methods with two networks. `terms` gets the other network's logits as
+    `teacher_logits`.
+    """
 
     networks = 2
     averaged = ("top_p", "kept", "disagreement")
@@ -57,7 +58,10 @@ class TwoNetworks(Method):
     def total(
         self, logits: Tensor, kept_target: Tensor, num_objects: Tensor, loss: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the mean of `loss` (B,) plus weighted dice over the pixels that `kept_target` has not voided, and the dice term."""
+        """Return the mean of `loss` (B,) plus weighted dice, and the dice term.
+
+        Dice covers the pixels that are not void in `kept_target`.
+        """
         if not self.settings.dice:
             return loss.mean(), {}
         dice = dice_loss(frame(logits, kept_target, num_objects))
@@ -70,11 +74,11 @@ def disagreement(first: Tensor, second: Tensor) -> Tensor:
 
 
 class CoTeaching(TwoNetworks):
-    """Each network learns from what its peer chooses."""
+    """Each network learns from the pixels that its peer selects."""
 
     @abstractmethod
     def keep(self, peer: Frame, iteration: int) -> tuple[Tensor, float]:
-        """Return the pixels (B, H, W) that the peer keeps and the share it is asked for."""
+        """Return the pixels (B, H, W) that the peer keeps, and the target share."""
 
     def kept_pixels(self, first: Frame, second: Frame, iteration: int) -> Tensor:
         return self.keep(second, iteration)[0]
@@ -88,9 +92,10 @@ class CoTeaching(TwoNetworks):
         teacher_logits: Tensor | None = None,
         iteration: int = 0,
     ) -> dict[str, Any]:
-        """Return one network's `ce` (B,) and `dice` over the pixels its peer keeps, `kept` (B,) their share, `top_p` and `total`.
+        """Return one network's terms over the pixels that its peer keeps.
 
-        teacher_logits: the peer's logits; without them the network chooses for itself.
+        They are `ce` (B,), `dice`, `kept` (B,) (share of kept pixels), `top_p` and `total`.
+        teacher_logits are the peer's logits. Without them the network selects for itself.
         """
         now = frame(logits, target, num_objects)
         with torch.no_grad():
@@ -113,7 +118,10 @@ class CoTeaching(TwoNetworks):
         teacher: ClipOutput | None = None,
         iteration: int = 0,
     ) -> dict[str, Any]:
-        """Return both networks' terms, averaged over the two but for `total`, which is their sum; and their `disagreement`."""
+        """Return both networks' terms and their `disagreement`.
+
+        `total` is the sum over the two networks, other terms are means.
+        """
         frames = []
         for index, (first, second) in enumerate(zip(outputs[0].logits, outputs[1].logits)):
             one, two = (
@@ -133,7 +141,7 @@ class CoTeaching(TwoNetworks):
 
 @METHODS.register("coteach", PixelSettings)
 class PixelCoTeaching(CoTeaching):
-    """The choice is made per class in the band around boundaries; all pixels outside the band are kept."""
+    """Pixels are selected per class in the band around boundaries. All pixels outside are kept."""
 
     settings: PixelSettings
 
@@ -145,7 +153,10 @@ class PixelCoTeaching(CoTeaching):
 
 @METHODS.register("coteach_frame", FrameSettings)
 class FrameCoTeaching(CoTeaching):
-    """Whole frames of the batch are kept or dropped, as in ActiSeg-NL; expected to fail where every frame is noisy."""
+    """Whole frames of the batch are kept or dropped, as in ActiSeg-NL.
+
+    This is expected to fail if every frame is noisy.
+    """
 
     settings: FrameSettings
     in_parts = False
@@ -154,15 +165,14 @@ class FrameCoTeaching(CoTeaching):
         share = self.settings.first - self.settings.fall * min(iteration / self.length, 1.0)
         losses = pixel_mean(peer.cross_entropy, peer.valid)
         whole = torch.cat(self.from_all(losses.detach().cpu()))
-        limit = whole.sort().values[
-            max(1, int(share * len(whole))) - 1
-        ]  # frames of equal loss share their fate
+        # frames of equal loss are all kept or all dropped
+        limit = whole.sort().values[max(1, int(share * len(whole))) - 1]
         return peer.valid & (losses <= limit.to(losses)).view(-1, 1, 1), share
 
 
 @METHODS.register("jocor", JointSettings)
 class JointTraining(TwoNetworks):
-    """Both networks learn on the pixels where their joint loss is small."""
+    """Both networks learn on the pixels with a small joint loss."""
 
     settings: JointSettings
 
@@ -174,7 +184,7 @@ class JointTraining(TwoNetworks):
         return (1 - weight) * (first.cross_entropy + second.cross_entropy) + weight * divergence
 
     def keep(self, loss: Tensor, now: Frame, iteration: int) -> tuple[Tensor, float]:
-        """Return the pixels (B, H, W) of smallest joint loss and the share that is asked for."""
+        """Return the pixels (B, H, W) of smallest joint loss, and the target share."""
         share = kept_share(iteration, self.length, self.settings.forgotten, self.settings.ramp)
         return small_loss_pixels(loss, now, boundary_band(now, self.settings.band), share), share
 
@@ -190,9 +200,11 @@ class JointTraining(TwoNetworks):
         teacher_logits: Tensor | None = None,
         iteration: int = 0,
     ) -> dict[str, Any]:
-        """Return `joint` (B,) over the kept pixels, `dice` of both networks, `kept` (B,), `top_p` and `total`.
+        """Return `joint` (B,) over the kept pixels, `dice` of both, `kept` (B,), `top_p` and
+        `total`.
 
-        teacher_logits: the other network's logits, which get gradients too; without them the network is its own peer.
+        teacher_logits are the other network's logits, which get gradients too. Without them the
+        network is its own peer.
         """
         peer_logits = logits if teacher_logits is None else teacher_logits
         now, peer = frame(logits, target, num_objects), frame(peer_logits, target, num_objects)

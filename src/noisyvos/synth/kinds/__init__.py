@@ -1,1 +1,1 @@
-"""Recipes of synthetic clips."""
+"""Clip recipes, one file per kind."""

@@ -1,4 +1,9 @@
-"""STM recipe."""
+"""Three-frame clips from one still image: the recipe of STM's first training stage.
+
+The image becomes the background. Two growing homographies move it in frames 2 and 3. In half of the
+clips, and in all without a usable instance, objects cut from other images are pasted over it and
+moved by random affine maps.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,26 +25,28 @@ from noisyvos.synth.instances import Instances, extent, fill
 from noisyvos.synth.recipe import PUBLISHED_CROP, RECIPES, ClipSeries, SeriesSettings
 
 _MOST_OWN_WITH_PASTING = 5
-_LAST_LABEL = 10  # later labels are never objects of a clip
+_LAST_LABEL = 10  # labels above this are never objects of a clip
 _MOST_DRAWS = 20
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """The lengths of the recipe in pixels (areas in square pixels) at one crop size."""
+    """Lengths of the recipe in pixels (areas in square pixels) at one crop size."""
 
     crop: int
     base: int  # shorter side of the background image
-    instance_area: float  # an instance of the image itself needs this many pixels
-    box_area: float  # an object to paste needs a bounding box of this area
-    object_area: float  # an object of the clip needs more pixels than this in frame 1
-    motion: tuple[int, int]  # most a pasted object moves from frame to frame, x and y
+    instance_area: float  # least pixels of an instance of the background image
+    box_area: float  # least bounding-box area of a pasted object
+    object_area: float  # an object of the clip has more pixels than this in frame 1
+    # largest step of a pasted object between frames, x and y
+    motion: tuple[int, int]
 
 
 class CocoClipSettings(SeriesSettings):
     """Three-frame clips from COCO-format images (Xie et al., STM training; VISOR-VOS stage 1).
 
-    At `crop` 384 every length is the published one; at another crop all scale with crop / 384, areas with its square.
+    At `crop` 384 every length is the published one. At other crops lengths scale with crop / 384
+    and areas with its square.
     """
 
     max_objects: int = Field(
@@ -66,16 +73,16 @@ class CocoClipSettings(SeriesSettings):
 
 @RECIPES.register("coco_clips", CocoClipSettings)
 def coco_clips(images: str | Path, settings: CocoClipSettings, seed: int = 0) -> ClipSeries:
-    """Return the endless series of clips of a converted image dataset."""
+    """Return the series of clips of a converted image dataset."""
     return ClipSeries(images, settings, seed, make_clip)
 
 
 def make_clip(
     instances: Instances, image: int, settings: CocoClipSettings, generator: np.random.Generator
 ) -> SynthClip:
-    """Return a clip whose background is image number `image`; the only randomness is `generator`.
+    """Return a clip with image number `image` as background; all randomness is from `generator`.
 
-    Images without usable instances are never skipped: they become background of pasted objects.
+    Images without usable instances are not skipped: they become the background of pasted objects.
     """
     lengths = settings.lengths()
     background = read_frame(instances.folder / instances.files[image])
@@ -115,7 +122,7 @@ def make_clip(
 def _usable(
     instances: Instances, image: int, size: tuple[int, int], lengths: Lengths
 ) -> list[tuple[np.ndarray, tuple[int, int, int, int]]]:
-    """Return (mask, window) of the instances of an image that are large enough, in the order of the file."""
+    """Return (mask, window) of the large enough instances of an image, in the order of the file."""
     usable = []
     for instance in instances.in_image(image):
         shape = instances.shape(instance)
@@ -125,7 +132,8 @@ def _usable(
         left, top, right, bottom = window
         if (right - left) * (
             bottom - top
-        ) < lengths.instance_area:  # cannot reach it, so need not be drawn
+            # the mask cannot reach the area, so it need not be drawn
+        ) < lengths.instance_area:
             continue
         mask = fill(shape, window)
         if cv2.countNonZero(mask) >= lengths.instance_area:
@@ -136,7 +144,7 @@ def _usable(
 def _label_map(
     own: list[tuple[np.ndarray, tuple[int, int, int, int]]], size: tuple[int, int]
 ) -> np.ndarray:
-    """Return the label map (H, W) uint8 of instances 1..n; where they overlap the earlier one wins."""
+    """Return the label map (H, W) uint8 of instances 1..n. Earlier instances are in front."""
     labels = np.zeros(size, np.uint8)
     for label in range(len(own), 0, -1):
         mask, (left, top, right, bottom) = own[label - 1]
@@ -147,7 +155,7 @@ def _label_map(
 def _base_transform(
     image: np.ndarray, labels: np.ndarray, base: int, flip: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return image and labels with the shorter side at `base`, flipped left to right if asked for."""
+    """Return image and labels with the shorter side at `base`, optionally flipped left to right."""
     height, width = labels.shape
     size = (
         (int(base / height * width), base)
@@ -163,7 +171,10 @@ def _base_transform(
 def _warp_and_crop(
     generator: np.random.Generator, image: np.ndarray, labels: np.ndarray, crop: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return frames (3, crop, crop, 3) and label maps (3, crop, crop): the image, and two growing homographies of it."""
+    """Return frames (3, crop, crop, 3) and label maps (3, crop, crop).
+
+    They are the image and two growing homographies of it.
+    """
     height, width = labels.shape
     maps = random_homographies(generator, height, width)
     whole = (0, 0, width, height)
@@ -177,7 +188,10 @@ def _warp_and_crop(
 def _choose_objects(
     generator: np.random.Generator, labels: np.ndarray, lengths: Lengths, most: int
 ) -> np.ndarray:
-    """Return masks with ids 1..n for the labels that are large enough in frame 1, at most `most`; the others become background."""
+    """Return masks with ids 1..n for at most `most` labels that are large enough in frame 1.
+
+    Other labels become background.
+    """
     areas = np.bincount(labels[0].reshape(-1), minlength=_LAST_LABEL + 1)[1 : _LAST_LABEL + 1]
     chosen = np.flatnonzero(areas > lengths.object_area) + 1
     if len(chosen) > most:
@@ -189,7 +203,10 @@ def _choose_objects(
 
 @dataclass(frozen=True)
 class CutOut:
-    """A cut-out object: image (S, S, 3) and mask (S, S) uint8 0/1, padded so that a rotation keeps it whole."""
+    """A cut-out object: image (S, S, 3) and mask (S, S) uint8 0/1.
+
+    The padding keeps the object whole under any rotation.
+    """
 
     image: np.ndarray
     mask: np.ndarray
@@ -198,7 +215,10 @@ class CutOut:
 def draw_objects(
     generator: np.random.Generator, instances: Instances, lengths: Lengths
 ) -> list[int]:
-    """Return one to three instances with a large enough box, drawn from the whole dataset; fewer if 20 draws find none."""
+    """Return one to three instances with a large enough box, drawn from the whole dataset.
+
+    There are fewer if 20 draws do not find enough.
+    """
     wanted = int(generator.integers(1, 3, endpoint=True))
     chosen: list[int] = []
     for _ in range(_MOST_DRAWS):
@@ -211,7 +231,10 @@ def draw_objects(
 
 
 def cut_out(instances: Instances, instance: int) -> CutOut | None:
-    """Return an instance as a patch at its own scale, or None if it has no polygon (crowd) or no pixel inside its box."""
+    """Return an instance at its original scale.
+
+    The result is None if it has no polygon (crowd) or no pixel inside its box.
+    """
     shape = instances.shape(instance)
     if not shape:
         return None
@@ -244,7 +267,10 @@ def paste_object(
     lengths: Lengths,
     symmetric: bool,
 ) -> None:
-    """Paste `patch` as `label` into frames (3, H, W, 3) and labels (3, H, W), in place: as cut out, then moved and warped twice."""
+    """Paste `patch` as `label` into frames (3, H, W, 3) and labels (3, H, W), in place.
+
+    Frame 1 shows it as cut out; frames 2 and 3 shift and warp it further.
+    """
     crop = lengths.crop
     centre = generator.integers(0, crop, 2)
     image, mask = patch.image, patch.mask

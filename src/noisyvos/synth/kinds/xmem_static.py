@@ -1,6 +1,8 @@
-"""Pseudo-videos of one still image by affine and thin-plate warps: XMem's pretraining on static images (its stage 0).
+"""Pseudo-videos of one still image by affine and thin-plate warps (XMem's stage 0).
 
-Cheng and Schwing 2022, released training code. Geometry and colour follow Pillow, as torchvision's PIL backend does.
+Source: Cheng and Schwing 2022, released training code. Geometry and colour follow Pillow, as
+torchvision's PIL backend does. With `max_objects: 2` and `thin_plate: 0` the recipe serves
+AFB-URR's still-image stage.
 """
 
 from dataclasses import dataclass
@@ -18,13 +20,13 @@ from noisyvos.synth.instances import Instances, extent, fill
 from noisyvos.synth.recipe import RECIPES, ClipSeries, SeriesSettings
 from noisyvos.synth.thin_plate import random_map
 
-MEAN_COLOUR = (124, 116, 104)  # ImageNet's mean, the fill outside the picture
-GREY = 0.05  # probability of a clip without colour
+MEAN_COLOUR = (124, 116, 104)  # ImageNet's mean, the fill outside the image
+GREY = 0.05  # probability of a clip in grey
 _BICUBIC, _NEAREST = Image.Resampling.BICUBIC, Image.Resampling.NEAREST
 
 
 class StaticClipSettings(SeriesSettings):
-    """Three warped views of one image; everything scales with `crop`, which the shorter side of the image becomes."""
+    """Three warped views of one image. The shorter side of the image is scaled to `crop`."""
 
     max_objects: int = Field(
         1,
@@ -45,7 +47,7 @@ class StaticClipSettings(SeriesSettings):
 
 @dataclass(frozen=True)
 class _View:
-    """An image and its objects' label map, both as Pillow images of one size."""
+    """An image and its label map, both Pillow images of one size."""
 
     image: Image.Image
     labels: Image.Image
@@ -54,7 +56,7 @@ class _View:
 def make_static_clip(
     instances: Instances, image: int, settings: StaticClipSettings, generator: np.random.Generator
 ) -> SynthClip:
-    """Return a clip of image number `image`: objects 1..n are those to be seen in its first frame."""
+    """Return a clip of image number `image`. Objects 1..n are those visible in its first frame."""
     base = _base(_still(instances, image, settings, generator), generator)
     views = [_frame(base, settings, generator) for _ in range(3)]
     masks = np.stack([labels for _, labels in views])
@@ -66,7 +68,7 @@ def make_static_clip(
 
 @RECIPES.register("xmem_static", StaticClipSettings)
 def xmem_static(images: str | Path, settings: StaticClipSettings, seed: int = 0) -> ClipSeries:
-    """Return the endless series of such clips of a converted image dataset."""
+    """Return the series of clips of a converted image dataset."""
     return ClipSeries(images, settings, seed, make_static_clip)
 
 
@@ -87,14 +89,17 @@ def _still(
             objects[index]
             for index in generator.choice(len(objects), settings.max_objects, replace=False)
         ]
-    for number in range(len(objects), 0, -1):  # where objects overlap the earlier one wins
+    for number in range(len(objects), 0, -1):  # earlier objects are in front
         mask, place = objects[number - 1]
         labels[place][mask != 0] = number
     return _View(Image.fromarray(frame), Image.fromarray(labels))
 
 
 def _base(still: _View, generator: np.random.Generator) -> _View:
-    """Return what all frames share: scale 0.8..1.5 about the middle, flip, colour, sometimes grey."""
+    """Return the base of all frames: scaled by 0.8..1.5 about the centre, flipped, recoloured.
+
+    Some clips are grey.
+    """
     move = affine_coefficients(still.image.size, 0, 0, generator.uniform(0.8, 1.5))
     image = still.image.transform(
         still.image.size, Image.Transform.AFFINE, move, _NEAREST, fillcolor=MEAN_COLOUR
@@ -113,9 +118,11 @@ def _base(still: _View, generator: np.random.Generator) -> _View:
 def _frame(
     base: _View, settings: StaticClipSettings, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return one frame (crop, crop, 3) and its label map (crop, crop): rotation, scale, shear, crop, colour, thin-plate warp.
+    """Return one frame (crop, crop, 3) and its label map (crop, crop).
 
-    Objects are warped with bicubic interpolation and cut at one half, like the image; later steps take nearest pixels.
+    The frame is rotated, scaled, sheared, cropped, recoloured and warped by a thin-plate spline.
+    Objects are warped with bicubic interpolation, like the image, and cut at one half. Later steps
+    use nearest neighbours.
     """
     size, crop = base.image.size, settings.crop
     move = affine_coefficients(size, *generator.uniform((-20, -10, 0.9), (20, 10, 1.1)))
@@ -152,7 +159,10 @@ def _warp_labels(labels: Image.Image, move: tuple[float, ...]) -> Image.Image:
 def affine_coefficients(
     size: tuple[int, int], degrees: float, shear: float, scale: float
 ) -> tuple[float, ...]:
-    """Return Pillow's backward coefficients of scaling, x-shear and rotation (degrees) about the middle of an image (width, height)."""
+    """Return Pillow's backward coefficients of scaling, x-shear and rotation about the centre.
+
+    Angles are in degrees, the size is (width, height).
+    """
     turn, slant = np.deg2rad(degrees), np.deg2rad(shear)
     forward = (
         scale
