@@ -48,7 +48,7 @@ def test_cross_entropy_is_that_of_the_used_channels():
     ("target", "num_objects", "message"),
     [
         (torch.full((1, 2, 2), 2), [1], "at most its sample's num_objects"),
-        (torch.zeros(1, 2, 2, dtype=torch.long), [3], "less than the channels"),
+        (torch.zeros(1, 2, 2, dtype=torch.long), [3], "less than the number of channels"),
         (torch.zeros(1, 2, 3, dtype=torch.long), [1], "do not fit together"),
         (torch.zeros(1, 2, 2, dtype=torch.long), [1, 1], "do not fit together"),
     ],

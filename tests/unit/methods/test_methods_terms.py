@@ -167,7 +167,7 @@ def test_smart_without_its_terms_is_mined_cross_entropy():
 
 def test_smart_needs_its_teacher():
     logits, labels = example(0)
-    with pytest.raises(ValueError, match="pass teacher_logits"):
+    with pytest.raises(ValueError, match="Pass teacher_logits"):
         methods.build("smart").terms(logits, labels, num_objects=NUM_OBJECTS)
 
 
