@@ -134,11 +134,12 @@ def convert_scribbles(
         bool,
         typer.Option(
             "--highest",
-            help="The background is the largest number in each file, not the one after the last object.",
+            help="The background is the largest number in each file, "
+            "not the one after the last object.",
         ),
     ] = False,
 ) -> None:
-    """Read drawn scribbles as labels to train on (`train --masks`) and prompts to segment from (`infer --prompts`)."""
+    """Read drawn scribbles as labels (`train --masks`) and prompts (`infer --prompts`)."""
     from noisyvos.stages import scribbles as stage
 
     stage.run(dataset, scribbles=scribbles, out=out, manifest=manifest, highest=highest)
@@ -149,7 +150,7 @@ def convert_unify(
     name: Annotated[str, typer.Option(help="MSRA10K, ECSSD, PASCAL-S, PASCALVOC2012 or COCO.")],
     source: Annotated[Path, typer.Option("--src", help="Folder of the unpacked set.")],
     destination: Annotated[
-        Path, typer.Option("--dst", help="Where to write JPEGImages/<NAME> and Annotations/<NAME>.")
+        Path, typer.Option("--dst", help="Where to write JPEGImages/NAME and Annotations/NAME.")
     ],
     workers: Workers = 1,
 ) -> None:
@@ -167,7 +168,7 @@ def check_dataset(
     ),
     workers: Workers = 1,
 ) -> None:
-    """Read a whole dataset once and say what is in it; exit code 1 if it cannot be used as it is."""
+    """Read a whole dataset once and say what is in it; exit code 1 if it is not usable."""
     from noisyvos.stages import check as stage
 
     if not stage.run(dataset, expect=expect, workers=workers):

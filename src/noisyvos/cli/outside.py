@@ -1,4 +1,4 @@
-"""Commands for what comes from outside the pipeline or leaves it: a person's own clips, submissions, published weights."""
+"""Commands for a user's own videos, submissions to benchmarks, and published weights."""
 
 from pathlib import Path
 from typing import Annotated
@@ -43,10 +43,9 @@ def segment(
     device: Device = "auto",
     threads: Threads = 1,
 ) -> None:
-    """Segment a clip of your own from the mask of its first frame."""
+    """Segment your own video from the mask of its first frame."""
     from noisyvos.stages import segment as stage
 
-    names = {"model": model, "weights": weights, "settings": settings, "params": params}
     stage.run(
         video,
         mask,
@@ -56,7 +55,10 @@ def segment(
         size=size,
         device=device,
         threads=threads,
-        **names,
+        model=model,
+        weights=weights,
+        settings=settings,
+        params=params,
     )
 
 

@@ -1,1 +1,1 @@
-"""Where raw data comes from: generated sources, and folders put there by hand."""
+"""Raw material: sources that are generated, fetched from archives, or put in place by hand."""

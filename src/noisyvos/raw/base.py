@@ -1,13 +1,62 @@
-"""Where raw material comes from: a source either makes its files from a seed or names the files a person puts there."""
+"""Raw material: the registry of sources, what is published about them, and lists of their files."""
 
+import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pydantic import Field
+from tqdm import tqdm
+
 from noisyvos.params.entries import read_entry
-from noisyvos.registry import Registry
+from noisyvos.registry import Registry, Settings
 
 SOURCES = Registry("source kind", "noisyvos.raw.kinds")
+_THREADS = 4  # hashing and reading release the interpreter
+
+
+class Counts(Settings):
+    """Published numbers of one split, None if unknown; `recalled` names the unconfirmed ones."""
+
+    sequences: int | None = Field(None, ge=0)
+    frames: int | None = Field(None, ge=0)
+    objects: int | None = Field(None, ge=0)
+    images: int | None = Field(None, ge=0)
+    instances: int | None = Field(None, ge=0)
+    annotated_frames: int | None = Field(None, ge=0)
+    categories: int | None = Field(None, ge=0)
+    recalled: tuple[str, ...] = ()
+
+
+class Facts(Settings):
+    """What published sources say of themselves; `recalled` names the unconfirmed facts."""
+
+    about: str
+    url: str = ""
+    licence: str = ""
+    registration: str = Field(
+        "", description="What a person has to do first: an account, terms, a form."
+    )
+    disk: str = Field("", description="Room that the material takes, in words.")
+    published: dict[str, Counts] = Field(
+        default_factory=dict, description="Published counts by split."
+    )
+    recalled: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """Return what a person should know before fetching the material, one fact a line."""
+        pairs = (
+            ("What it is:  ", self.about),
+            ("Where from:  ", self.url),
+            ("Licence:     ", self.licence),
+            ("First:       ", self.registration),
+            ("Disk:        ", self.disk),
+            ("Unconfirmed: ", ", ".join(self.recalled)),
+        )
+        return [f"{label}{' '.join(text.split())}" for label, text in pairs if text]
 
 
 class Source(ABC):
@@ -27,31 +76,51 @@ class GeneratedSource(Source):
 
     @abstractmethod
     def generate(self, out: Path, workers: int = 1) -> str:
-        """Write every file below the empty folder `out` and return one sentence that says what was made.
+        """Write every file below the empty folder `out` and return a sentence on what was made.
 
         The bytes depend on the settings only, never on `workers`.
         """
 
 
 class ManualSource(Source):
-    """A source whose files a person fetches, because of their licence, a registration or their size."""
+    """A source that was published, or is a person's own: a licence, terms or a size to accept."""
 
     generated = False
 
     @abstractmethod
     def missing(self, raw: Path) -> list[str]:
-        """Return one line for each thing that is wanted but is not below `raw`; empty if all is there."""
+        """Return a line for each thing that is wanted but missing below `raw`."""
 
     @abstractmethod
     def files(self, raw: Path) -> list[str]:
-        """Return the paths below `raw` that belong to the source, relative, with forward slashes, sorted."""
+        """Return the files of the source, relative to `raw`, with forward slashes, sorted."""
 
     @abstractmethod
     def instructions(self, raw: Path) -> str:
-        """Return what the material is, where it comes from and how to put it at `raw`, over several lines."""
+        """Return lines on what the material is, where it is from and how to put it at `raw`."""
 
 
 def load_source(name: str, params: Path) -> Source:
-    """Return the source `name` of `params`/sources.yaml; UserError for an unknown name or kind and for wrong settings."""
+    """Return the source `name` of sources.yaml; UserError for an unknown name or wrong settings."""
     item, settings = read_entry(params, "sources", name, SOURCES)
     return item.build(name, settings)
+
+
+def take_inventory(root: Path, paths: Sequence[str]) -> list[dict[str, Any]]:
+    """Return {path, size, sha256} for each of `paths` (relative to `root`), sorted.
+
+    A later stage compares it to tell whether the material is still the same.
+    """
+    with ThreadPoolExecutor(_THREADS) as pool:
+        entries = pool.map(partial(_entry, root), sorted(paths))
+        return list(
+            tqdm(
+                entries, total=len(paths), desc="list files", unit="file", disable=len(paths) < 2000
+            )
+        )
+
+
+def _entry(root: Path, path: str) -> dict[str, Any]:
+    with (root / path).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"path": path, "size": file.tell(), "sha256": digest}

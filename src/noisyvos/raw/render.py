@@ -1,4 +1,4 @@
-"""Draw a scene: textured background, lit bodies with soft shadows, and the index mask of what is visible."""
+"""Draws a scene: textured background, lit bodies with soft shadows, and the index mask."""
 
 from dataclasses import dataclass
 
@@ -13,24 +13,26 @@ _MARGIN = 10.0  # how far the camera may wander over the background, in units
 
 @dataclass(frozen=True)
 class Window:
-    """A body as seen in the part of the picture it can reach: rows, columns, and arrays over that part."""
+    """A body in the part of the picture that it can reach; arrays cover that part."""
 
     rows: slice
     columns: slice
-    ratio: np.ndarray  # (h, w) distance from the centre over the outline's distance in that direction; inside is <= 1
-    edge: (
-        np.ndarray
-    )  # (h, w) signed distance to the outline in pixels, positive inside, good near the outline
+    # (h, w) distance from the centre over that of the outline in this direction; inside is <= 1
+    ratio: np.ndarray
+    # (h, w) signed distance to the outline in pixels, positive inside, exact only near the outline
+    edge: np.ndarray
     across: tuple[np.ndarray, np.ndarray]  # unit direction from the centre, x and y
-    texels: tuple[
-        np.ndarray, np.ndarray
-    ]  # coordinates on the body, in pixels of the picture at size factor 1
+    # coordinates on the body, in pixels of the picture at size factor 1
+    texels: tuple[np.ndarray, np.ndarray]
 
 
 def view(
     body: Body, pose: Pose, shape: tuple[int, int], scale: float, padding: float = 0.0
 ) -> Window | None:
-    """Return the body's window in a picture of (height, width) pixels at `scale` pixels a unit; None if it lies outside."""
+    """Return the body's window in a picture of `shape` (height, width), None if it is outside.
+
+    `scale` is in pixels a unit.
+    """
     reach = (body.reach * pose.scale + padding) * scale
     top, bottom = (
         max(int(pose.y * scale - reach), 0),
@@ -66,7 +68,10 @@ def view(
 
 
 def draw_mask(scene: Scene, frame: int, shape: tuple[int, int]) -> np.ndarray:
-    """Return the index mask (H, W) uint8 of the visible parts; distractors hide what is behind them and are 0 themselves."""
+    """Return the index mask (H, W) uint8 of the visible parts.
+
+    Distractors are 0 and hide what is behind them.
+    """
     mask, scale = np.zeros(shape, np.uint8), shape[0] / scene.size[0]
     for body in scene.bodies:
         window = view(body, body.poses[frame], shape, scale)
@@ -76,7 +81,10 @@ def draw_mask(scene: Scene, frame: int, shape: tuple[int, int]) -> np.ndarray:
 
 
 class Painter:
-    """Draws the frames of one scene; the surfaces are drawn once from `rng`, the grain of each frame from its own stream."""
+    """Draws the frames of one scene.
+
+    `rng` draws the surfaces once; each frame has a stream for its grain.
+    """
 
     def __init__(self, scene: Scene, shape: tuple[int, int], rng: np.random.Generator) -> None:
         self.scene, self.shape, self.scale = scene, shape, shape[0] / scene.size[0]
@@ -92,7 +100,7 @@ class Painter:
         return draw_surface(rng, body.family, self.scene.palette, (side, side), self.scale)
 
     def _draw_glow(self) -> np.ndarray:
-        """Return the light on the floor, (H, W, 1): brighter towards the light, darker in the corners."""
+        """Return the light on the floor, (H, W, 1): bright towards the light, dark in the corners."""
         rows = np.linspace(-1, 1, self.shape[0], dtype=np.float32)[:, None]
         columns = np.linspace(-1, 1, self.shape[1], dtype=np.float32)[None, :]
         slope = columns * self.scene.light[0] + rows * self.scene.light[1]
@@ -126,7 +134,7 @@ class Painter:
         return floor * self.glow
 
     def _draw_shadow(self, picture: np.ndarray, body: Body, pose: Pose) -> None:
-        """Darken what lies behind the body, away from the light."""
+        """Darken what is behind the body, away from the light."""
         away = 1.1
         moved = Pose(
             pose.x - away * self.scene.light[0],
@@ -157,7 +165,7 @@ class Painter:
         target += cover * (colour - target)
 
     def _tilt(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Return the surface normal of a cushion: its part along the light in the picture, and its part towards the viewer."""
+        """Return the normal of a cushion: along the light in the picture, and towards the viewer."""
         bend = np.clip(window.ratio, 0, 1) ** 3 * 0.92
         towards = window.across[0] * self.scene.light[0] + window.across[1] * self.scene.light[1]
         return bend * towards, np.sqrt(1 - bend * bend)

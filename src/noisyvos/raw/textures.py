@@ -1,11 +1,11 @@
-"""Palettes and surfaces of the generated world: fractal noise, stripes, checks and dots in two colours of a palette."""
+"""Palettes and surfaces of the generated world: noise, stripes, checks and dots in two colours."""
 
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 
-COLOURS = 5  # shared by everything in one picture, so that colour alone does not tell an object from its surroundings
+COLOURS = 5  # all things in a picture share them, so colour alone does not reveal an object
 _HUE_STEPS = (
     (0.0, 0.08, 0.16, 0.5, 0.58),
     (0.0, 0.33, 0.36, 0.66, 0.7),
@@ -15,7 +15,7 @@ _HUE_STEPS = (
 
 
 def draw_palette(rng: np.random.Generator) -> np.ndarray:
-    """Return five colours that go together, (5, 3) float32 RGB in [0, 1]: related hues, lightness spread from dark to pale."""
+    """Return five colours of related hues from dark to pale, (5, 3) float32 RGB in [0, 1]."""
     hue = 2 * np.pi * (rng.uniform() + np.array(_HUE_STEPS[rng.integers(len(_HUE_STEPS))]))
     lightness = np.linspace(0.36, 0.88, COLOURS) + rng.uniform(-0.04, 0.04, COLOURS)
     chroma = rng.uniform(0.06, 0.15, COLOURS) * np.sqrt(np.clip(1.15 - lightness, 0.2, 1))
@@ -39,7 +39,10 @@ def _oklch_to_rgb(lightness: np.ndarray, chroma: np.ndarray, hue: np.ndarray) ->
 def fractal(
     rng: np.random.Generator, size: tuple[int, int], period: float, octaves: int = 4
 ) -> np.ndarray:
-    """Return smooth noise of `size` (height, width), mean 0 and deviation 1; its coarsest octave has `period` pixels."""
+    """Return smooth noise of `size` (height, width), mean 0 and deviation 1.
+
+    Its coarsest octave has `period` pixels.
+    """
     total = np.zeros(size, np.float32)
     for octave in range(octaves):
         step = max(period / 2**octave, 2.0)
@@ -104,8 +107,8 @@ def draw_surface(
 ) -> np.ndarray:
     """Return a textured surface, (height, width, 3) float32 RGB near [0, 1].
 
-    It takes two colours of `palette` that differ in lightness, with a period of 4.5 to 10 units (`scale` pixels of
-    the surface each) and a fractal unevenness over all.
+    It takes two colours of `palette` that differ in lightness, with a period of 4.5 to 10 units
+    (`scale` pixels of the surface each) and a fractal unevenness over all.
     """
     share = FAMILIES[family](rng, size, scale * rng.uniform(4.5, 10))
     pairs = [(i, j) for i in range(COLOURS) for j in range(COLOURS) if abs(i - j) >= 2]

@@ -1,6 +1,7 @@
-"""What happens in a generated video: bodies, their shapes and their paths, drawn from a random stream and nothing else.
+"""What happens in a generated video: bodies, their shapes and their paths, from a random stream.
 
-Lengths are in units of one pixel at the size that training on a CPU uses (videos 48 high), whatever the size rendered at.
+Lengths are in pixels of the size that training on a CPU uses (videos 48 high), whatever size is
+rendered.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ RADIUS = (7.0, 11.5)
 
 @dataclass(frozen=True)
 class Pose:
-    """A body at one time: centre, turn in radians, size factor, phases of the outline's waves and brightness factor."""
+    """A body at one time: centre, angle (radians), size factor, outline phases, brightness factor."""
 
     x: float
     y: float
@@ -29,7 +30,10 @@ class Pose:
 
 @dataclass(frozen=True)
 class Body:
-    """A blob r(t) = radius (1 + sum_h amplitude_h cos(h t + phase_h)), stretched by `aspect`, with a pose for every frame."""
+    """A blob r(t) = radius (1 + sum_h amplitude_h cos(h t + phase_h)), stretched by `aspect`.
+
+    It has a pose for every frame.
+    """
 
     label: int  # 0 for a distractor, which nobody annotates
     family: str
@@ -48,7 +52,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Scene:
-    """One video: bodies from back to front, background, camera shift and brightness for every frame, direction of the light."""
+    """One video: bodies from back to front, background, light, and the camera in every frame."""
 
     size: tuple[float, float]  # height, width in units
     palette: np.ndarray = field(compare=False)  # (5, 3) float32
@@ -61,7 +65,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Manner:
-    """How lively a scene is: videos deform, change light and lose objects; still pictures do not."""
+    """How lively a scene is: videos deform, change light and lose objects; images do not."""
 
     frames: int
     objects: tuple[int, int]  # fewest, most
@@ -80,7 +84,7 @@ def still(objects: tuple[int, int]) -> Manner:
 
 
 def draw_scene(rng: np.random.Generator, manner: Manner, size: tuple[float, float]) -> Scene:
-    """Return a random scene of `size` (height, width) units. The caller rejects scenes whose objects show too little."""
+    """Return a random scene of `size` (height, width) units; the caller rejects unsuitable ones."""
     count = int(rng.integers(manner.objects[0], manner.objects[1] + 1))
     labels = list(range(1, count + 1)) + [0] * int(rng.uniform() < manner.distractor_share)
     families = _draw_families(rng, len(labels) + 1)
@@ -116,7 +120,7 @@ def _draw_families(rng: np.random.Generator, count: int) -> list[str]:
 def _draw_starts(
     rng: np.random.Generator, count: int, size: tuple[float, float], tries: int = 12
 ) -> np.ndarray:
-    """Return `count` points (x, y): of several random sets the one whose closest pair is farthest apart."""
+    """Return `count` points (x, y): the random set whose closest pair is furthest apart."""
     margin = 7.0
     sets = rng.uniform((margin, margin), (size[1] - margin, size[0] - margin), (tries, count, 2))
     apart = np.linalg.norm(sets[:, :, None] - sets[:, None], axis=-1) + 1e9 * np.eye(count)
@@ -124,7 +128,7 @@ def _draw_starts(
 
 
 def _draw_headings(rng: np.random.Generator, starts: np.ndarray) -> np.ndarray:
-    """Return a direction for each body: half of them make for another body, so that paths cross and bodies hide each other."""
+    """Return a direction for each body; half of them aim at another body, so paths cross."""
     headings = rng.uniform(0, 2 * np.pi, len(starts))
     targets = (np.arange(len(starts)) + rng.integers(1, max(len(starts), 2), len(starts))) % len(
         starts
@@ -158,7 +162,7 @@ def _path(
     frames: int,
     size: tuple[float, float],
 ) -> np.ndarray:
-    """Return centres (frames, 2) of a body that wanders at its speed and turns back where half of it would leave."""
+    """Return centres (frames, 2) of a body that wanders and turns back before half of it leaves."""
     velocity = rng.uniform(*SPEED) * np.array([np.cos(heading), np.sin(heading)])
     low, high = np.full(2, 0.5 * radius), np.array([size[1], size[0]]) - 0.5 * radius
     points = [np.array(start)]
@@ -173,7 +177,7 @@ def _path(
 def _leaving_path(
     rng: np.random.Generator, body: Body, frames: int, size: tuple[float, float]
 ) -> np.ndarray:
-    """Return centres (frames, 2) of a body that starts at a border, goes out of the picture altogether and comes back."""
+    """Return centres (frames, 2) of a body that starts at a border, leaves and comes back."""
     side = int(rng.integers(4))  # left, right, top, bottom
     across, along = (size[1], size[0]) if side < 2 else (size[0], size[1])
     inside = rng.uniform(0.1, 0.6) * body.radius

@@ -1,4 +1,4 @@
-"""Stage `check`: read a whole dataset once, show what is in it beside the published counts, and say whether it is usable."""
+"""Stage `check`: read a whole dataset once and show what is in it beside the published counts."""
 
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -10,14 +10,17 @@ from rich.table import Table
 
 from noisyvos.datasets.check import PROBLEMS, Findings, check_dataset
 from noisyvos.params.entries import read_family
-from noisyvos.raw.facts import Counts
+from noisyvos.raw.base import Counts
 
 EXAMPLES = 3  # places shown of each kind of problem
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A count that was found, the published one, and how they compare; a recalled number is shown, never held against the data."""
+class Count:
+    """A count that was found, the published one, and how they compare.
+
+    A recalled number is shown but never makes a dataset unusable.
+    """
 
     what: str
     found: int
@@ -30,9 +33,12 @@ class Comparison:
 def run(
     dataset: Path, *, expect: Path | None = Path("params/sources.yaml"), workers: int = 1
 ) -> bool:
-    """Print one table on `dataset` and return whether it is usable: nothing fatal found, no confirmed count missed.
+    """Print a table on `dataset`; return whether it is usable.
 
-    `expect` is a sources.yaml with published counts, or None. UserError if `dataset` is no dataset at all.
+    It is usable if nothing fatal was found and every confirmed count is met.
+
+    `expect` is a sources.yaml with published counts, or None. UserError if `dataset` is not a
+    dataset.
     """
     findings = check_dataset(dataset, workers)
     published = _published(findings, expect)
@@ -49,16 +55,16 @@ def run(
     return usable
 
 
-def compare(findings: Findings, published: Counts | None) -> list[Comparison]:
-    """Return all counts found, each beside its published number where there is one."""
+def compare(findings: Findings, published: Counts | None) -> list[Count]:
+    """Return all counts found, each beside its published number if known."""
     result = []
     for what, found in findings.counts.items():
         wanted = getattr(published, what, None)
         if wanted is None:
-            result.append(Comparison(what, found))
+            result.append(Count(what, found))
         elif what in published.recalled:  # type: ignore[union-attr]
             result.append(
-                Comparison(
+                Count(
                     what,
                     found,
                     wanted,
@@ -66,16 +72,14 @@ def compare(findings: Findings, published: Counts | None) -> list[Comparison]:
                 )
             )
         elif what == "objects" and findings.reduced and found < wanted:
-            result.append(Comparison(what, found, wanted, "fewer (reduced)"))
+            result.append(Count(what, found, wanted, "fewer (reduced)"))
         else:
-            result.append(
-                Comparison(what, found, wanted, "equal" if found == wanted else "DIFFERENT")
-            )
+            result.append(Count(what, found, wanted, "equal" if found == wanted else "DIFFERENT"))
     return result
 
 
 def _published(findings: Findings, expect: Path | None) -> dict[str, Counts]:
-    """Return the published counts by split of the source that the dataset was made of."""
+    """Return the published counts by split of the dataset's source."""
     if expect is None or findings.source is None or not expect.is_file():
         return {}
     entries = read_family(expect.parent, expect.stem).get(findings.source, {}).get("published", {})
@@ -83,12 +87,15 @@ def _published(findings: Findings, expect: Path | None) -> dict[str, Counts]:
 
 
 def _split(findings: Findings) -> str:
-    """Return the name of the split in `published`; none of DAVIS 2017's counts is for the 2016 split that its package also holds."""
+    """Return the name of the split in `published`.
+
+    DAVIS 2017 has no counts of the 2016 split that its package also holds.
+    """
     year, _, split = (findings.split or "all").rpartition("/")
     return "2016/" + split if year == "2016" and findings.source != "davis16" else split
 
 
-def _show(dataset: Path, findings: Findings, comparisons: list[Comparison], usable: bool) -> None:
+def _show(dataset: Path, findings: Findings, comparisons: list[Count], usable: bool) -> None:
     table = Table(title=f"{findings.name} ({dataset})", title_justify="left")
     for heading, side in (
         ("what", "left"),

@@ -1,4 +1,4 @@
-"""Command `check-submission`: is a zip of masks what a benchmark's server takes?"""
+"""Stage `check-submission`: whether a benchmark's server takes a zip of masks."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ _SHOWN = 20  # problems listed before "and N more"
 
 
 def run(zip: Path, *, dataset: Path, rules: str, out: Path | None = None) -> bool:
-    """Say everything that is wrong with a submission, pack it for the server into `out` if nothing is; return whether nothing is.
+    """Print what is wrong with a submission; if nothing is, pack it into `out` and return True.
 
     UserError or FileNotFoundError if the zip, the dataset or the rules cannot be used.
     """
@@ -24,7 +24,8 @@ def run(zip: Path, *, dataset: Path, rules: str, out: Path | None = None) -> boo
         return False
     frames = sum(len(wanted_frames(sequence)) for sequence in videos.sequences.values())
     print(
-        f"{zip}: {len(videos.sequences)} sequences, {frames} masks, fit for submission by the rules of {rules}"
+        f"{zip}: {len(videos.sequences)} sequences, {frames} masks, "
+        f"fit for submission by the rules of {rules}"
     )
     if out is not None:
         pack(zip, videos, rules, out)

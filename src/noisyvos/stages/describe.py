@@ -10,7 +10,7 @@ from noisyvos.media.contact_sheets import draw, strips_of
 
 
 def run(dataset: Path, *, out: Path, sequences: int = 6) -> None:
-    """Write a PNG with `sequences` evenly spread videos (images, clips) of `dataset` under their masks; UserError as `strips_of`."""
+    """Write a PNG of `sequences` evenly spread videos, images or clips under their masks."""
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out}: the sheet is a PNG. Give a name that ends in .png.")
     picture = draw(strips_of(dataset, sequences))

@@ -1,12 +1,11 @@
-"""Stage `download`: fetch raw material, or check what a person puts in place, and list it; what is missing is told in full."""
+"""Stage `download`: fetch raw material, or check what a person put in place, and list it."""
 
 from pathlib import Path
 
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import write_json
-from noisyvos.raw.base import ManualSource, load_source
-from noisyvos.raw.fetch.plan import Places
-from noisyvos.raw.inventory import take_inventory
+from noisyvos.raw.base import ManualSource, load_source, take_inventory
+from noisyvos.raw.fetch.obtain import Places
 from noisyvos.raw.kinds.archives import ArchiveSource
 
 
@@ -20,17 +19,19 @@ def run(
     workers: int = 4,
     accept_licence: bool = False,
 ) -> None:
-    """Write the list of the files of `source` found below `raw` to `out`, after fetching them if a program may and must.
+    """Fetch what is missing of `source` if a program may, and list its files below `raw` in `out`.
 
-    Archives go to `archives` (by default archives/<source> beside the folder of raw folders), `workers` at a time, and only
-    with `accept_licence`; their sizes and sums go to <out without suffix>.archives.json and are checked from then on. A
-    generated source only gets a hint. UserError says what is missing, where it comes from and how to go on.
+    Archives are fetched only with `accept_licence`, `workers` at a time, into `archives` (by
+    default archives/<source> beside the folder of raw folders). Their sizes and sums are recorded
+    in <out without suffix>.archives.json and checked from then on. For a generated source the
+    function only prints a hint. UserError says what is missing, where it is from and how to go on.
     """
     raw, out = Path(raw), Path(out)
     found = load_source(source, params)
     if not isinstance(found, ManualSource):
         print(
-            f"{source}: nothing to download, it is generated. Run `noisyvos generate --source {source} --out {raw} --inventory {out}`."
+            f"{source}: nothing to download, it is generated. "
+            f"Run `noisyvos generate --source {source} --out {raw} --inventory {out}`."
         )
         return
     if raw.exists() and not raw.is_dir():
@@ -39,9 +40,8 @@ def run(
         here = found.is_here(raw)
         if not here and not accept_licence:
             raise UserError(_offer(found, raw, out))
-        if not here or found.is_fetched(
-            raw
-        ):  # also if all is there: a killed command may have left something to clear away
+        # a killed command may have left something to remove even if all is there
+        if not here or found.is_fetched(raw):
             places = Places(
                 raw,
                 archives or raw.absolute().parent.parent / "archives" / source,
@@ -52,18 +52,18 @@ def run(
     if missing:
         raise UserError(_message(found, raw, out, missing))
     entries = take_inventory(raw, found.files(raw))
-    for leftover in out.parent.glob(
-        f".{out.name}.*.tmp"
-    ):  # of a command that was killed while it wrote the list
+    # what a command left that was killed while it wrote the list
+    for leftover in out.parent.glob(f".{out.name}.*.tmp"):
         leftover.unlink()
     write_json(out, entries)
     print(
-        f"{source}: {len(entries)} files, {sum(entry['size'] for entry in entries) / 1e6:.1f} MB in {raw}"
+        f"{source}: {len(entries)} files, "
+        f"{sum(entry['size'] for entry in entries) / 1e6:.1f} MB in {raw}"
     )
 
 
 def _offer(source: ArchiveSource, raw: Path, out: Path) -> str:
-    """Return what fetching means and the two ways to go on: accept, or link what is already there."""
+    """Return what would be fetched and two ways to go on: accept, or link own files."""
     lines = [
         f"Source {source.name!r} is not in {raw}; it can be fetched if you accept its licence.",
         *source.offer(),
@@ -82,7 +82,7 @@ def _offer(source: ArchiveSource, raw: Path, out: Path) -> str:
 
 
 def _message(source: ManualSource, raw: Path, out: Path, missing: list[str]) -> str:
-    """Return the whole message for missing material: what lacks, the instructions, the command to go on."""
+    """Return the message on missing material: what is missing, what to do, how to go on."""
     if raw.is_symlink() and not raw.exists():
         head = f"{raw} is a link to {raw.readlink()}, which does not exist."
     elif not raw.is_dir():

@@ -4,23 +4,26 @@ from pathlib import Path
 
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import atomic_directory, write_json
-from noisyvos.raw.base import GeneratedSource, load_source
-from noisyvos.raw.inventory import take_inventory
+from noisyvos.raw.base import GeneratedSource, load_source, take_inventory
 
 
 def run(source: str, *, out: Path, inventory: Path, params: Path, workers: int = 1) -> None:
-    """Write the files of `source` to the folder `out`, which is replaced only when all is made, and their list to `inventory`.
+    """Write the files of `source` to the folder `out`, and their list to `inventory`.
+
+    `out` is replaced only when everything is made.
 
     UserError if `source` is not a generated one or `out` is a link to somebody's own files.
     """
     found = load_source(source, params)
     if not isinstance(found, GeneratedSource):
         raise UserError(
-            f"Source {source!r} is put in place by hand. Run `noisyvos download --source {source}` to see what it wants."
+            f"Source {source!r} is put in place by hand. "
+            f"Run `noisyvos download --source {source}` to see what it wants."
         )
     if Path(out).is_symlink():
         raise UserError(
-            f"{out}: this is a link, so its files are not replaced. Remove the link or give another --out."
+            f"{out}: this is a link, so its files are not replaced. "
+            "Remove the link or give another --out."
         )
     with atomic_directory(out) as folder:
         made = found.generate(folder, workers)

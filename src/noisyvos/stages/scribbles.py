@@ -1,4 +1,4 @@
-"""Stage `convert scribbles`: drawn scribbles of a converted dataset as labels to train on and prompts to segment from."""
+"""Stage `convert scribbles`: drawn scribbles as labels to train on and prompts to segment from."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +16,10 @@ from noisyvos.noise.engine.manifest import SequenceRecord, record, summarise, wr
 def run(
     dataset: Path, *, scribbles: Path, out: Path, manifest: Path, highest: bool = False
 ) -> None:
-    """Write the scribbles of all videos of `dataset`, found in the folder `scribbles`, to the zip `out` and what they cover to `manifest`.
+    """Write the scribbles of all videos of `dataset` to the zip `out`, coverage to `manifest`.
 
-    The manifest is that of label noise, so that `train` takes both. UserError names a file that cannot be used.
+    The manifest is that of label noise, so `train` takes both. UserError names a file that cannot
+    be used.
     """
     data = VideoDataset(dataset)
     if not scribbles.is_dir():
@@ -54,5 +55,6 @@ def run(
     }
     write_manifest(manifest, head, {"kind": "drawn", "q": None, **summary}, records)
     print(
-        f"scribbles of {len(records)} sequences of {data.meta['name']}: {100 * summary['coverage']:.2f} % of pixels labelled, in {out}"
+        f"scribbles of {len(records)} sequences of {data.meta['name']}: "
+        f"{100 * summary['coverage']:.2f} % of pixels labelled, in {out}"
     )

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from noisyvos.cli import app
 from noisyvos.datasets.check import PROBLEMS, Findings, check_dataset
 from noisyvos.errors import UserError
-from noisyvos.raw.facts import Counts
+from noisyvos.raw.base import Counts
 from noisyvos.stages.check import compare
 
 

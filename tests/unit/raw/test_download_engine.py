@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "helpers"))
 from loopback import Site, serve
 
 from noisyvos.errors import UserError
-from noisyvos.raw.fetch import stream
-from noisyvos.raw.fetch.partial import Partial, Version
-from noisyvos.raw.fetch.stream import Damaged, Patience, Remote, fetch
+from noisyvos.raw.fetch import transfer
+from noisyvos.raw.fetch.progress import Partial, Version
+from noisyvos.raw.fetch.transfer import Damaged, Patience, Remote, fetch
 
 BODY = bytes(range(256)) * 1200
 FAST = Patience(tries=4, step=1, first_pause=0.001, longest_pause=0.01, timeout=5, chunk=2**14)
@@ -213,7 +213,7 @@ def test_the_pause_that_a_server_asks_for_is_kept(
     site: Site, tmp_path: Path, status: int, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(stream.Watch, "sleep", lambda self, seconds: pauses.append(seconds))
+    monkeypatch.setattr(transfer.Watch, "sleep", lambda self, seconds: pauses.append(seconds))
     value = "7" if form == "seconds" else formatdate(time.time() + 7, usegmt=True)
     fetch(
         Remote(site.url("a.bin", BODY, refusals=[(status, {"Retry-After": value})])),
@@ -251,7 +251,7 @@ def test_pauses_grow_to_their_limit(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(stream.Watch, "sleep", lambda self, seconds: pauses.append(seconds))
+    monkeypatch.setattr(transfer.Watch, "sleep", lambda self, seconds: pauses.append(seconds))
     patient = replace(FAST, tries=7, first_pause=1.0, longest_pause=6.0)
     with pytest.raises(UserError, match="7 attempts"):
         fetch(
@@ -303,7 +303,7 @@ def test_chunked_answers_end_where_the_server_says_so(
 
 
 def test_no_room(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "RESERVE", 10**18)
+    monkeypatch.setattr(transfer, "RESERVE", 10**18)
     with pytest.raises(UserError, match=r"GB are needed in .* are free"):
         fetch(Remote(site.url("a.bin", BODY)), tmp_path / "a.bin", FAST)
 

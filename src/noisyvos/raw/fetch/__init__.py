@@ -1,1 +1,1 @@
-"""Fetching of published archives: transfers that survive kills, checks of length and digest, careful unpacking."""
+"""Fetching of published archives: transfers that survive kills, checks, careful unpacking."""

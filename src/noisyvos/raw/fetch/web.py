@@ -1,4 +1,4 @@
-"""Requests to a server, and what its refusals mean: given up at once, or worth another try."""
+"""Requests to a server, and whether a refusal is final or worth another attempt."""
 
 import email.utils
 import http.client
@@ -6,7 +6,6 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,7 +28,7 @@ _REFUSED = {
 
 
 class Interrupted(Exception):
-    """A transfer broke off for a reason that may pass; `after` is how many seconds the server asks to wait."""
+    """A transfer broke off for a passing reason; the server asks to wait `after` seconds."""
 
     def __init__(self, reason: str, after: float = 0.0) -> None:
         super().__init__(reason)
@@ -54,9 +53,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 _OPENER = urllib.request.build_opener(_Redirects())
 
 
-def ask(url: str, headers: dict[str, str], timeout: float) -> AbstractContextManager[Any]:
-    """Send a GET request and return the open answer; UserError if there is no point in asking again, else Interrupted.
+def ask(url: str, headers: dict[str, str], timeout: float) -> Any:
+    """Send a GET request and return the open answer, a context manager.
 
+    Raises UserError if a refusal is final, else Interrupted.
     `timeout` is how long in seconds the server may stay silent.
     """
     if urlsplit(url).scheme not in SCHEMES:
@@ -70,7 +70,8 @@ def ask(url: str, headers: dict[str, str], timeout: float) -> AbstractContextMan
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise UserError(
-                f"{url}: the certificate of the server is not valid ({error.reason.verify_message})."
+                f"{url}: the certificate of the server is not valid "
+                f"({error.reason.verify_message})."
             ) from None
         if url.startswith("file:"):
             raise UserError(f"{url}: this file cannot be read ({error.reason}).") from None
@@ -98,15 +99,17 @@ def _refusal(url: str, error: urllib.error.HTTPError) -> Exception:
         return Interrupted(f"the server {_BUSY.get(code, 'failed')} ({code}){wish}", after)
     if 300 <= code < 400:
         return UserError(
-            f"{url}: the server redirects in a circle, or to something that is not a web address ({code})."
+            f"{url}: the server redirects in a circle, "
+            f"or to something that is not a web address ({code})."
         )
     return UserError(
-        f"{url}: the server {_REFUSED.get(code, f'refuses the request ({code})')}. Check the address in sources.yaml."
+        f"{url}: the server {_REFUSED.get(code, f'refuses the request ({code})')}. "
+        "Check the address in sources.yaml."
     )
 
 
 def _retry_after(value: str | None) -> float:
-    """Return the seconds of a Retry-After header, which holds seconds or a date; 0 if there is none."""
+    """Return the seconds of a Retry-After header, which holds seconds or a date; 0 without one."""
     if not value:
         return 0.0
     try:

@@ -1,4 +1,4 @@
-"""Sources whose archives a program may fetch: which files, how they are checked, and where in the raw folder they unpack."""
+"""Sources whose archives a program may fetch: files, checks, and where they are unpacked."""
 
 import re
 from pathlib import Path, PurePosixPath
@@ -8,13 +8,14 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from noisyvos.raw.base import SOURCES
-from noisyvos.raw.fetch.plan import Item, Part, Places, is_complete, is_started, obtain
-from noisyvos.raw.fetch.stream import Remote
+from noisyvos.raw.fetch.obtain import Item, Part, Places, is_complete, is_started, obtain
+from noisyvos.raw.fetch.transfer import Remote
 from noisyvos.raw.fetch.web import SCHEMES
 from noisyvos.raw.kinds.by_hand import ByHandSettings, ByHandSource
 from noisyvos.registry import Settings
 
-_SUFFIXES = {
+Unpack = Literal["zip", "tar", "none"]
+_SUFFIXES: dict[str, Unpack] = {
     ".zip": "zip",
     ".tar": "tar",
     ".tgz": "tar",
@@ -45,12 +46,15 @@ class ArchivePart(Settings):
     )
     zips: bool = Field(
         False,
-        description="Unpack every zip in it as well, into a folder of its name directly below `into`.",
+        description="Unpack every zip in it as well, into a folder of its name below `into`.",
     )
 
 
 class ArchiveFile(ArchivePart):
-    """One file to fetch. Give a size or a sum only as its publisher states it; others are recorded at the first transfer."""
+    """One file to fetch.
+
+    Give a size or a sum only as the publisher states it; others are recorded at the first transfer.
+    """
 
     url: str
     name: str = Field("", description="Name it is kept under; by default the last part of the url.")
@@ -58,9 +62,7 @@ class ArchiveFile(ArchivePart):
     md5: str | None = Field(None, pattern="^[0-9a-f]{32}$")
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     about: str = ""
-    unpack: Literal["zip", "tar", "none"] | None = Field(
-        None, description="By default after the end of the name."
-    )
+    unpack: Unpack | None = Field(None, description="By default after the end of the name.")
     parts: tuple[ArchivePart, ...] = Field(
         (), description="Several folders, in place of `root`, `into` and `zips`."
     )
@@ -89,10 +91,9 @@ class ArchiveFile(ArchivePart):
 
     def item(self) -> Item:
         """Return what the engine needs to fetch and unpack this file."""
-        by_suffix = (
-            kind for suffix, kind in _SUFFIXES.items() if self.file_name.lower().endswith(suffix)
-        )
-        kind = self.unpack or next(by_suffix, "none")
+        name = self.file_name.lower()
+        by_name = [kind for suffix, kind in _SUFFIXES.items() if name.endswith(suffix)]
+        kind: Unpack = self.unpack or (by_name[0] if by_name else "none")
         parts = tuple(Part(part.root, part.into, part.zips) for part in (self.parts or (self,)))
         return Item(self.file_name, Remote(self.url, self.size, self.md5, self.sha256), kind, parts)
 
@@ -118,17 +119,17 @@ class ArchiveSource(ByHandSource):
     settings: ArchiveSettings
 
     def is_here(self, raw: Path) -> bool:
-        """Whether nothing has to be fetched: all was unpacked here, or a person put all that is wanted in place."""
+        """Whether nothing has to be fetched: all was unpacked, or a person put it in place."""
         if is_started(raw):
             return is_complete(self._items(), raw)
         return not self.missing(raw)
 
     def is_fetched(self, raw: Path) -> bool:
-        """Whether the files in `raw` were fetched, or began to be, and not put there by a person."""
+        """Whether the files in `raw` were fetched, even in part, not put there by a person."""
         return is_started(raw)
 
     def fetch(self, places: Places, workers: int) -> None:
-        """Fetch and unpack what is not there yet; see `noisyvos.raw.fetch.plan.obtain`."""
+        """Fetch and unpack what is not there yet; see `noisyvos.raw.fetch.obtain.obtain`."""
         obtain(self._items(), places, workers=workers, keep=self.settings.keep_archives)
 
     def offer(self) -> list[str]:

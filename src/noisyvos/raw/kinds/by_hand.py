@@ -1,20 +1,17 @@
-"""Sources that a person puts in place: what they are, where they come from and which files are wanted."""
+"""Sources that a person puts in place: what they are, and which files are wanted."""
 
 import glob
-import os
 from pathlib import Path, PurePosixPath
 
 from pydantic import Field, field_validator
 
-from noisyvos.raw.base import SOURCES, ManualSource
-from noisyvos.raw.facts import Facts
+from noisyvos.io.files import files_below, is_stray
+from noisyvos.raw.base import SOURCES, Facts, ManualSource
 from noisyvos.registry import Settings
-
-_STRAY = {".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX"}
 
 
 class Want(Settings):
-    """Something that must be there: a path or a glob below the raw folder (a folder stands for all in it)."""
+    """Something that must be there: a path or glob below the raw folder."""
 
     path: str
     about: str = ""
@@ -34,7 +31,7 @@ class Want(Settings):
 
 
 class ByHandSettings(Facts):
-    """Settings of `by_hand`: `url` and `licence` may be empty when the material is the user's own."""
+    """Settings of `by_hand`: `url` and `licence` may be empty for the user's own material."""
 
     wants: tuple[Want, ...] = Field(min_length=1)
 
@@ -55,15 +52,15 @@ class ByHandSource(ManualSource):
         return lines
 
     def files(self, raw: Path) -> list[str]:
-        """Return the files that the wants match, relative to `raw`, sorted; hidden and stray files are left out."""
+        """Return the files that the wants match, relative to `raw`, sorted, without stray ones."""
         names: set[str] = set()
         for want in self.settings.wants:
             for match in _matches(raw, want.path):
-                names.update(_files_below(raw, match))
+                names.update(files_below(raw, match))
         return sorted(names)
 
     def instructions(self, raw: Path) -> str:
-        """Return what the material is, where it comes from, what is wanted and the ways to put it at `raw`."""
+        """Return lines on the material, its origin, what is wanted and how to put it at `raw`."""
         lines = [*self.settings.lines(), f"Folder:      {raw.absolute()}", "Wanted in it:"]
         lines += [f"  {want}" for want in self.settings.wants]
         lines += [
@@ -75,26 +72,4 @@ class ByHandSource(ManualSource):
 
 def _matches(raw: Path, pattern: str) -> list[str]:
     found = glob.glob(pattern, root_dir=raw, recursive=True)
-    return sorted(match for match in found if not _is_stray(Path(match).name))
-
-
-def _is_stray(name: str) -> bool:
-    return name.startswith(".") or name in _STRAY
-
-
-def _files_below(raw: Path, match: str) -> list[str]:
-    """Return `match` if it is a file, else every file below it; links are followed, each folder once."""
-    if (raw / match).is_file():
-        return [Path(match).as_posix()]
-    names, seen = [], set()
-    for folder, inner, files in os.walk(raw / match, followlinks=True):
-        real = os.path.realpath(folder)
-        inner[:] = [] if real in seen else sorted(name for name in inner if not _is_stray(name))
-        if real not in seen:
-            names += [
-                (Path(folder) / name).relative_to(raw).as_posix()
-                for name in files
-                if not _is_stray(name)
-            ]
-        seen.add(real)
-    return names
+    return sorted(match for match in found if not is_stray(Path(match).name))

@@ -1,4 +1,4 @@
-"""The generated source: videos in DAVIS form and still pictures in COCO form, of textured bodies that move and deform."""
+"""The generated source: videos in DAVIS form and images in COCO form, of textured moving bodies."""
 
 import json
 from dataclasses import dataclass
@@ -14,24 +14,25 @@ from noisyvos.errors import UserError
 from noisyvos.io.images import encode_frame
 from noisyvos.io.masks import encode_mask
 from noisyvos.parallel import ordered_map
-from noisyvos.raw import annotations
 from noisyvos.raw.base import SOURCES, GeneratedSource
 from noisyvos.raw.render import Painter, draw_mask
+from noisyvos.raw.textures import FAMILIES
 from noisyvos.raw.world import IMAGE_HEIGHT, VIDEO_HEIGHT, Manner, Scene, draw_scene, still
 from noisyvos.registry import Settings
 from noisyvos.seeding import numpy_generator
 
 FIRST_AREA = 75  # square units an object must show in frame 0
 LEAST_AREA = 24  # square units it must show in every frame, unless it leaves
-_FINE = 192  # smaller pictures are rendered at a multiple of their size, of at least so many rows, and averaged down
+_FINE = 192  # rows; smaller pictures are rendered at a multiple of their size and averaged
 _ATTEMPTS = 2000
+LICENCE = {"id": 1, "name": "CC0 1.0", "url": "https://creativecommons.org/publicdomain/zero/1.0/"}
 
 
 class ShapesSettings(Settings):
     """Settings of `shapes`; sizes are those of the files, in pixels.
 
-    Still pictures come at the size at which clips are made of them, since the outlines that the recipe of clips cuts to
-    whole pixels would grow by up to half a pixel if they were reduced first.
+    Images have the size at which clips are made of them. If they were reduced first, the outlines
+    that the recipe truncates to whole pixels would grow by up to half a pixel.
     """
 
     seed: int = Field(ge=0)
@@ -60,7 +61,7 @@ class Task:
 
     @property
     def name(self) -> str:
-        """The name of the sequence, or of the picture's file without its ending (12 digits, as COCO's)."""
+        """The name of the sequence, or of the image file without its ending (12 digits)."""
         return (
             f"{self.index + 1:012d}" if self.split == "images" else f"{self.split}_{self.index:03d}"
         )
@@ -68,12 +69,15 @@ class Task:
 
 @SOURCES.register("shapes", ShapesSettings)
 class ShapesSource(GeneratedSource):
-    """Textured bodies: 2 or 3 in a video, which deform, hide each other, leave and come back; 2 to 4 in a picture."""
+    """Textured bodies: 2 to 4 in an image, 2 or 3 in a video.
+
+    In videos they deform, hide each other, leave and come back.
+    """
 
     settings: ShapesSettings
 
     def generate(self, out: Path, workers: int = 1) -> str:
-        """Write videos, split lists, pictures and their annotations below `out`; return what was made."""
+        """Write videos, split lists, images and their annotations below `out`."""
         counts = {
             "train": self.settings.train_sequences,
             "val": self.settings.val_sequences,
@@ -85,7 +89,7 @@ class ShapesSource(GeneratedSource):
             names = [task.name for task in tasks if task.split == split]
             _write(out / "ImageSets" / "2017" / f"{split}.txt", ("\n".join(names) + "\n").encode())
         images = [_image_entry(self.settings, task) for task in tasks if task.split == "images"]
-        document = annotations.collection(
+        document = _collection(
             images,
             [entry for task, entry in zip(tasks, found, strict=True) if task.split == "images"],
         )
@@ -94,16 +98,17 @@ class ShapesSource(GeneratedSource):
             json.dumps(document, sort_keys=True).encode(),
         )
         return (
-            f"{counts['train']} train and {counts['val']} val sequences of {self.settings.frames} frames, "
+            f"{counts['train']} train and {counts['val']} val sequences "
+            f"of {self.settings.frames} frames, "
             f"{counts['images']} pictures with {len(document['annotations'])} annotated objects"
         )
 
 
 def draw_valid_scene(settings: ShapesSettings, task: Task) -> Scene:
-    """Return the first random scene of `task` in which every object shows enough; UserError if none is found.
+    """Return the first random scene of `task` in which every object shows enough, else UserError.
 
-    In frame 0 each object shows `FIRST_AREA`, in the others `LEAST_AREA`; one that leaves shows nothing for a while and
-    `LEAST_AREA` in the last frame.
+    Each object shows `FIRST_AREA` in frame 0 and `LEAST_AREA` in the others. An object that leaves
+    shows nothing for a while and `LEAST_AREA` in the last frame.
     """
     if task.split == "images":
         manner, size = (
@@ -124,7 +129,8 @@ def draw_valid_scene(settings: ShapesSettings, task: Task) -> Scene:
         if _shows_enough(scene, manner.frames, (round(size[0]), round(size[1]))):
             return scene
     raise UserError(
-        f"No valid scene for {task.name} in {_ATTEMPTS} attempts: `frames` is too large for objects to stay visible. Lower it."
+        f"No valid scene for {task.name} in {_ATTEMPTS} attempts: "
+        "`frames` is too large for objects to stay visible. Lower it."
     )
 
 
@@ -142,7 +148,7 @@ def _shows_enough(scene: Scene, frames: int, shape: tuple[int, int]) -> bool:
 
 
 def _make(settings: ShapesSettings, out: Path, task: Task) -> list[dict[str, Any]]:
-    """Write the files of one task; return the annotations of a still picture, front to back, and nothing for a video."""
+    """Write the files of one task; return the annotations of an image, front to back."""
     scene = draw_valid_scene(settings, task)
     stream = numpy_generator("shapes surface", settings.seed, task.split, task.index)
     if task.split == "images":
@@ -166,9 +172,7 @@ def _make_image(
     picture = _picture(Painter(scene, _finer(shape), stream), settings, task, 0, shape)
     _write(out / "images" / "train" / f"{task.name}.jpg", encode_frame(picture))
     mask = draw_mask(scene, 0, shape)
-    entries = (
-        annotations.instance(mask == body.label, body.family) for body in reversed(scene.bodies)
-    )
+    entries = (_instance(mask == body.label, body.family) for body in reversed(scene.bodies))
     return [entry for entry in entries if entry is not None]
 
 
@@ -191,6 +195,69 @@ def _image_entry(settings: ShapesSettings, task: Task) -> dict[str, Any]:
         "file_name": f"{task.name}.jpg",
         "height": settings.image_height,
         "width": settings.image_width,
+    }
+
+
+def _instance(mask: np.ndarray, family: str) -> dict[str, Any] | None:
+    """Return polygons, box and area of a bool `mask` (H, W); None if no polygon is left.
+
+    Vertices are in border pixels, close to their outer sides. Truncated to whole numbers and filled
+    with the border, the polygons give back the mask; as exact outlines they enclose nearly its
+    area. Holes are not kept.
+    """
+    contours, _ = cv2.findContours(
+        mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )
+    corners = _outwards(mask)
+    polygons = [
+        (points + corners[points[:, 1], points[:, 0]]).ravel().tolist()
+        for points in (c[:, 0, :] for c in contours)
+        if len(points) >= 3
+    ]
+    if not polygons:
+        return None
+    rows, columns = np.nonzero(mask)
+    left, top = int(columns.min()), int(rows.min())
+    box = [left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1]
+    category = sorted(FAMILIES).index(family) + 1
+    return {
+        "segmentation": sorted(polygons, key=len, reverse=True),
+        "bbox": [float(value) for value in box],
+        "area": float(len(rows)),
+        "iscrowd": 0,
+        "category_id": category,
+    }
+
+
+def _outwards(mask: np.ndarray) -> np.ndarray:
+    """Return a place (x, y) in each pixel, in (0, 1): its middle, or close to where the mask ends."""
+    around = np.pad(mask, 1).astype(np.float64)
+    x = around[1:-1, :-2] - around[1:-1, 2:]
+    y = around[:-2, 1:-1] - around[2:, 1:-1]
+    return np.round(0.5 + 0.49 * np.stack([x, y], axis=-1), 2)
+
+
+def _collection(
+    images: list[dict[str, Any]], instances: list[list[dict[str, Any]]]
+) -> dict[str, Any]:
+    """Return the COCO content of `images` and their instances, whose ids count from 1."""
+    annotations: list[dict[str, Any]] = []
+    for image, found in zip(images, instances, strict=True):
+        for entry in found:
+            annotations.append({"id": len(annotations) + 1, "image_id": image["id"], **entry})
+    return {
+        "info": {
+            "description": "Generated pictures of textured bodies",
+            "version": "1",
+            "contributor": "noisyvos",
+        },
+        "licenses": [LICENCE],
+        "images": [{"license": 1, **image} for image in images],
+        "annotations": annotations,
+        "categories": [
+            {"id": i, "name": name, "supercategory": "body"}
+            for i, name in enumerate(sorted(FAMILIES), 1)
+        ],
     }
 
 

@@ -1,4 +1,4 @@
-"""Unpacking of archives nobody here made: names, links, sizes and room are checked, and nothing is written outside the folder."""
+"""Careful unpacking of archives: checks names, links, sizes and room, and stays in its folder."""
 
 import errno
 import lzma
@@ -10,12 +10,13 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Literal
 
 from noisyvos.errors import UserError
+from noisyvos.io.files import is_stray
 
-STRAY = {"Thumbs.db", "desktop.ini", "__MACOSX"}
 Tick = Callable[[], None]
 _BROKEN = (
     zipfile.BadZipFile,
@@ -29,7 +30,7 @@ _BROKEN = (
 
 @dataclass(frozen=True)
 class Limits:
-    """What an archive may become: `ratio` times its own size, or `small` bytes if that is more, in at most `members` files."""
+    """What an archive may become: `ratio` times its size or `small` bytes, in `members` files."""
 
     ratio: float = 200.0
     small: int = 64 * 2**20
@@ -53,11 +54,12 @@ def unpack(
     limits: Limits | None = None,
     tick: Tick = lambda: None,
 ) -> dict[str, int]:
-    """Unpack the zip or tar (plain or compressed) at `path` into the folder `out`; return the size of every file by its name there.
+    """Unpack a zip or tar (plain or compressed) into the folder `out`; return {name: size}.
 
-    With `root`, only what is below that folder of the archive is unpacked, without the folder's name. Hidden and stray files
-    are left out; times, owners and modes are not kept. `tick` is called before every file. UserError for an archive that is
-    damaged, leads out of the folder, holds links or devices, or grows beyond `limits` or the room on the disk.
+    With `root`, only what is below that folder of the archive is unpacked, without the folder's
+    name. Hidden and stray files are left out; times, owners and modes are not kept. `tick` is
+    called before every file. UserError if the archive is damaged, leads out of the folder, holds
+    links or devices, or exceeds `limits` or the room on the disk.
     """
     limits = limits or Limits()
     allowed = max(limits.small, limits.ratio * path.stat().st_size)
@@ -71,7 +73,8 @@ def unpack(
             total += member.size
             if total > allowed or len(written) >= limits.members:
                 raise UserError(
-                    f"{path}: this archive unpacks to far more than its own size ({total} bytes and more); it is not unpacked."
+                    f"{path}: this archive unpacks to far more than its own size "
+                    f"({total} bytes and more); it is not unpacked."
                 )
             if (
                 parts[: len(below)] != below
@@ -89,12 +92,14 @@ def unpack(
         ) from None
     except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
         raise UserError(
-            f"{path}: this archive uses one name for a file and for a folder ({Path(str(error.filename)).name})."
+            f"{path}: this archive uses one name for a file and for a folder "
+            f"({Path(str(error.filename)).name})."
         ) from None
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise UserError(
-                f"{path}: the disk became full while this archive was unpacked. Make room and run the command again."
+                f"{path}: the disk became full while this archive was unpacked. "
+                "Make room and run the command again."
             ) from None
         raise
     if not written:
@@ -107,7 +112,8 @@ def _members(
 ) -> Iterator[_Member]:
     if not (zipfile.is_zipfile(path) if kind == "zip" else tarfile.is_tarfile(path)):
         raise UserError(
-            f"{path}: this file is no {kind} archive; perhaps the server sent a page instead. Remove it to fetch it again."
+            f"{path}: this file is not a {kind} archive; perhaps the server sent a page instead. "
+            "Remove it to fetch it again."
         )
     return _zip_members(path, below, allowed, out, limits) if kind == "zip" else _tar_members(path)
 
@@ -131,7 +137,7 @@ def _zip_members(
             if entry.is_dir():
                 _safe_parts(path, entry.filename)
                 continue
-            yield _Member(entry.filename, entry.file_size, lambda entry=entry: archive.open(entry))
+            yield _Member(entry.filename, entry.file_size, partial(archive.open, entry))
 
 
 def _tar_members(path: Path) -> Iterator[_Member]:
@@ -142,18 +148,20 @@ def _tar_members(path: Path) -> Iterator[_Member]:
                 continue
             if not entry.isreg():
                 raise _link(path, entry.name)
-            yield _Member(entry.name, entry.size, lambda entry=entry: archive.extractfile(entry))
-            archive.members = []  # millions of entries would stay in memory
+            yield _Member(entry.name, entry.size, partial(archive.extractfile, entry))
+            # millions of entries would stay in memory
+            archive.members = []  # type: ignore[attr-defined]
 
 
 def _link(path: Path, name: str) -> UserError:
     return UserError(
-        f"{path}: {name!r} in this archive is a link or a special file, not data; the archive is not unpacked."
+        f"{path}: {name!r} in this archive is a link or a special file, not data; "
+        "the archive is not unpacked."
     )
 
 
 def _safe_parts(path: Path, name: str) -> list[str]:
-    """Return the folders and the file of a member's name; UserError if it could lead out of the folder."""
+    """Return the parts of a member's name; UserError if it could lead out of the folder."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if (
         name.startswith("/")
@@ -163,40 +171,43 @@ def _safe_parts(path: Path, name: str) -> list[str]:
         or re.match("[A-Za-z]:", name)
     ):
         raise UserError(
-            f"{path}: {name!r} in this archive leads out of its folder; the archive is not unpacked."
+            f"{path}: {name!r} in this archive leads out of its folder; "
+            "the archive is not unpacked."
         )
     return parts
 
 
 def _is_stray(parts: list[str]) -> bool:
-    return any(part.startswith(".") or part in STRAY for part in parts)
+    return any(is_stray(part) for part in parts)
 
 
 def _require_room(path: Path, out: Path, needed: int, limits: Limits) -> None:
     free = shutil.disk_usage(out).free
     if needed + limits.reserve > free:
         raise UserError(
-            f"{path}: unpacking needs {needed / 1e9:.2f} GB in {out.parent}, but only {free / 1e9:.2f} GB are free."
+            f"{path}: unpacking needs {needed / 1e9:.2f} GB in {out.parent}, "
+            f"but only {free / 1e9:.2f} GB are free."
         )
 
 
 def _write(path: Path, member: _Member, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    source = member.open()
-    assert source is not None  # only regular files come here
-    with source, target.open("wb") as file:
-        while block := source.read(2**20):
+    content = member.open()
+    assert content is not None  # only regular files come here
+    with content, target.open("wb") as file:
+        while block := content.read(2**20):
             file.write(block)
             if file.tell() > member.size:
                 raise UserError(
-                    f"{path}: {member.name!r} in this archive is longer than it says; the archive is not unpacked."
+                    f"{path}: {member.name!r} in this archive is longer than it says; "
+                    "the archive is not unpacked."
                 )
         if file.tell() != member.size:
             raise EOFError(f"{member.name!r} ends early")
 
 
 def holds_only(path: Path, folder: str) -> bool:
-    """Whether every file of the zip at `path` that counts lies below `folder`."""
+    """Whether every file of a zip that counts is below `folder`."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = [
@@ -209,15 +220,15 @@ def holds_only(path: Path, folder: str) -> bool:
     return all(parts[0] == folder and len(parts) > 1 for parts in names if not _is_stray(parts))
 
 
-def merge(source: Path, target: Path) -> None:
-    """Move everything in the folder `source` into the folder `target`, by renaming; files of the same name are replaced."""
+def merge(origin: Path, target: Path) -> None:
+    """Move the content of the folder `origin` into `target` by renaming; replace files there."""
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(source, target)
+        os.replace(origin, target)
         return
-    if source.is_dir() and target.is_dir():
-        for entry in sorted(source.iterdir()):
+    if origin.is_dir() and target.is_dir():
+        for entry in sorted(origin.iterdir()):
             merge(entry, target / entry.name)
-        source.rmdir()
+        origin.rmdir()
         return
-    os.replace(source, target)
+    os.replace(origin, target)

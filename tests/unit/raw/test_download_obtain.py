@@ -15,8 +15,8 @@ import yaml
 
 from noisyvos.errors import UserError
 from noisyvos.raw.base import load_source
-from noisyvos.raw.fetch import archive
-from noisyvos.raw.fetch.archive import Limits, unpack
+from noisyvos.raw.fetch import unpack as unpacking
+from noisyvos.raw.fetch.unpack import Limits, unpack
 from noisyvos.stages import download
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "helpers"))
@@ -310,13 +310,13 @@ EVIL = {
     ),
     "page.zip": (
         b"<html>please log in</html>",
-        "is no zip archive; perhaps the server sent a page",
+        "is not a zip archive; perhaps the server sent a page",
     ),
     "page.tar": (
         b"<html>please log in</html>",
-        "is no tar archive; perhaps the server sent a page",
+        "is not a tar archive; perhaps the server sent a page",
     ),
-    "cut.zip": (zipped({"good.jpg": bytes(range(256)) * 99})[:-40], "is no zip archive"),
+    "cut.zip": (zipped({"good.jpg": bytes(range(256)) * 99})[:-40], "is not a zip archive"),
     "cut.tar": (tarred({"good.jpg": bytes(range(256)) * 99})[:9000], "is damaged"),
     "both.tar": (tarred({"a": b"x", "a/b.jpg": b"x"}), "one name for a file and for a folder"),
     "hidden.zip": (zipped({".unpacked/x.json": b"{}", "__MACOSX/a.jpg": b"x"}), "holds no files"),
@@ -368,7 +368,7 @@ def test_merge_replaces_files_and_keeps_others(tmp_path: Path) -> None:
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    archive.merge(tmp_path / "new", tmp_path / "old")
+    unpacking.merge(tmp_path / "new", tmp_path / "old")
     assert tree(tmp_path) == {"old/a/x": b"new", "old/a/z": b"old", "old/b/y": b"new"}
 
 

@@ -1,4 +1,4 @@
-"""One file from an address: continued by byte range after a break or a kill, tried again with growing pauses, checked, then named."""
+"""The transfer of one file: continued after a break or a kill, retried, checked, then named."""
 
 import errno
 import hashlib
@@ -13,8 +13,7 @@ from typing import Any
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from noisyvos.errors import UserError
-from noisyvos.raw.fetch.partial import Partial, Version
-from noisyvos.raw.fetch.watch import Meter, Watch
+from noisyvos.raw.fetch.progress import Meter, Partial, Version, Watch
 from noisyvos.raw.fetch.web import Interrupted, PastTheEnd, ask, broken
 
 RESERVE = 64 * 2**20  # bytes of the disk that are never filled
@@ -32,13 +31,13 @@ class Remote:
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a transfer is tried: `tries` attempts in a row that each bring less than `step` bytes end it."""
+    """How long a transfer goes on: `tries` attempts in a row of less than `step` bytes end it."""
 
     tries: int = 8
     step: int = 2**20
     first_pause: float = 1.0  # seconds, doubled with every attempt
     longest_pause: float = 60.0
-    longest_request: float = 600.0  # a server that asks for a longer pause is not waited for
+    longest_request: float = 600.0  # longest pause that a server may ask for
     timeout: float = 60.0  # seconds without a byte
     chunk: int = 2**18
 
@@ -50,10 +49,11 @@ class Damaged(UserError):
 def fetch(
     remote: Remote, target: Path, patience: Patience | None = None, watch: Watch | None = None
 ) -> dict[str, Any]:
-    """Bring `remote` to `target` and return its {size, sha256}; `target` appears only when complete and checked.
+    """Fetch `remote` to `target` and return its {size, sha256}.
 
-    A part that an earlier command left is continued if the server still has the same version and allows it. UserError says
-    why a file cannot be had: refused, another length or sum than expected, too many breaks, no room.
+    `target` appears only when complete and checked. A part that an earlier command left is
+    continued if the server still has the same version and allows it. UserError says why a file
+    cannot be fetched: refused, another length or sum than expected, too many breaks, no room.
     """
     patience, watch = patience or Patience(), watch or Watch()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -65,16 +65,14 @@ def fetch(
         partial.discard()
         if not in_pieces:
             raise
-        _receive(
-            remote, partial, patience, meter
-        )  # pieces may not fit together: once more in one go
+        _receive(remote, partial, patience, meter)  # pieces may not fit: once more as a whole
         facts = verify(partial.path, remote, remote.url)
     partial.finish()
     return facts
 
 
 def verify(path: Path, remote: Remote, name: str) -> dict[str, Any]:
-    """Return {size, sha256} of the file at `path`; Damaged, with `name`, if they or the md5 are not those of `remote`."""
+    """Return {size, sha256} of a file; Damaged, with `name`, if it is not what `remote` states."""
     sums = {"sha256": hashlib.sha256()} | (
         {"md5": hashlib.md5(usedforsecurity=False)} if remote.md5 else {}
     )
@@ -88,13 +86,14 @@ def verify(path: Path, remote: Remote, name: str) -> dict[str, Any]:
     for kind, total in sums.items():
         if getattr(remote, kind) not in (None, total.hexdigest()):
             raise Damaged(
-                f"{name}: the {kind} of this file is {total.hexdigest()}, but {getattr(remote, kind)} is expected."
+                f"{name}: the {kind} of this file is {total.hexdigest()}, "
+                f"but {getattr(remote, kind)} is expected."
             )
     return {"size": size, "sha256": sums["sha256"].hexdigest()}
 
 
 def _receive(remote: Remote, partial: Partial, patience: Patience, meter: Meter) -> bool:
-    """Bring all bytes into `partial`, with as many requests as it takes; True if they came in more than one piece."""
+    """Bring all bytes into `partial`; return whether they came in more than one piece."""
     budget = _Budget(partial, patience)
     pieces = 0
     try:
@@ -120,7 +119,7 @@ def _receive(remote: Remote, partial: Partial, patience: Patience, meter: Meter)
 
 
 def _transfer(remote: Remote, partial: Partial, patience: Patience, meter: Meter) -> None:
-    """Ask once for what is missing and append it; Interrupted if that does not complete the file."""
+    """Ask once for what is missing and append it; Interrupted if the file is still incomplete."""
     version = partial.version(remote.url)
     if version is not None and partial.size == version.length:
         return  # killed between the last byte and the final name
@@ -148,7 +147,7 @@ def _transfer(remote: Remote, partial: Partial, patience: Patience, meter: Meter
 
 
 def _placement(answer: Any, partial: Partial, version: Version | None) -> tuple[int, int | None]:
-    """Return the first byte of this answer within the file, and the file's length if the server says it."""
+    """Return where in the file this answer starts, and the file's length if it is stated."""
     if answer.status == 206 and version is not None:
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
         total = int(found[2]) if found and found[2] != "*" else version.length
@@ -165,17 +164,19 @@ def _placement(answer: Any, partial: Partial, version: Version | None) -> tuple[
 
 
 def _check_offer(remote: Remote, answer: Any, length: int | None) -> None:
-    """Refuse before the transfer what cannot be right at its end."""
+    """Refuse before the transfer a file that would be wrong at its end."""
     if None not in (remote.size, length) and length != remote.size:
         raise Damaged(
-            f"{remote.url}: the server has a file of {length} bytes, but {remote.size} are expected."
+            f"{remote.url}: the server has a file of {length} bytes, "
+            f"but {remote.size} are expected."
         )
     countable = (
         length is not None or answer.headers.get("Transfer-Encoding", "").lower() == "chunked"
     )
     if not countable and not (remote.size or remote.md5 or remote.sha256):
         raise UserError(
-            f"{remote.url}: the server does not say how long this file is, and neither a size nor a sum of it is known."
+            f"{remote.url}: the server does not say how long this file is, "
+            "and neither a size nor a sum of it is known."
         )
 
 
@@ -183,7 +184,8 @@ def _check_room(remote: Remote, path: Path, needed: int) -> None:
     free = shutil.disk_usage(path.parent).free
     if needed + RESERVE > free:
         raise UserError(
-            f"{remote.url}: {needed / 1e9:.2f} GB are needed in {path.parent}, but only {free / 1e9:.2f} GB are free."
+            f"{remote.url}: {needed / 1e9:.2f} GB are needed in {path.parent}, "
+            f"but only {free / 1e9:.2f} GB are free."
         )
 
 
@@ -209,13 +211,14 @@ def _append(answer: Any, partial: Partial, patience: Patience, meter: Meter) -> 
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise UserError(
-                f"{partial.path}: the disk is full. What has arrived is kept: make room and run the command again."
+                f"{partial.path}: the disk is full. What has arrived is kept: "
+                "make room and run the command again."
             ) from None
         raise
 
 
 class _Budget:
-    """Counts attempts: those that bring little, in a row, are limited, so that every transfer comes to an end."""
+    """Counts attempts in a row that bring little, and limits them, so every transfer ends."""
 
     def __init__(self, partial: Partial, patience: Patience) -> None:
         self.partial, self.patience = partial, patience
@@ -249,7 +252,7 @@ def _wish(state: RetryCallState) -> float:
 
 
 def expecting(remote: Remote, known: dict[str, Any]) -> Remote:
-    """Return `remote` with the size and sha256 of an earlier transfer where the settings do not state them."""
+    """Return `remote` with what an earlier transfer found where the settings state nothing."""
     return replace(
         remote, size=remote.size or known.get("size"), sha256=remote.sha256 or known.get("sha256")
     )

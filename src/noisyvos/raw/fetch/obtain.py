@@ -1,4 +1,4 @@
-"""Everything a source consists of: fetched several files at a time, checked, unpacked into the raw folder, remembered."""
+"""All archives of a source: fetched several at a time, checked, unpacked and recorded."""
 
 import json
 import shutil
@@ -14,19 +14,18 @@ from tqdm import tqdm
 
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import write_json
-from noisyvos.raw.fetch.archive import Limits, holds_only, merge, unpack
-from noisyvos.raw.fetch.partial import Partial
-from noisyvos.raw.fetch.stream import Damaged, Patience, Remote, expecting, fetch, verify
-from noisyvos.raw.fetch.watch import Stopped, Watch
+from noisyvos.raw.fetch.progress import Partial, Stopped, Watch
+from noisyvos.raw.fetch.transfer import Damaged, Patience, Remote, expecting, fetch, verify
+from noisyvos.raw.fetch.unpack import Limits, holds_only, merge, unpack
 
-MARKS = ".unpacked"  # folder in the raw folder: one note for each archive whose files all lie there
+NOTES = ".unpacked"  # folder in the raw folder: a note for each archive that is unpacked there
 
 
 @dataclass(frozen=True)
 class Part:
-    """A folder of an archive (`root`, all of it if empty) and the folder of the raw folder its content goes to (`into`).
+    """A folder `root` of an archive (empty: all) whose content goes `into` the raw folder.
 
-    With `zips`, every zip in it is unpacked too, into a folder of the zip's name directly below `into`.
+    With `zips`, every zip in it is unpacked too, into a folder of the zip's name below `into`.
     """
 
     root: str = ""
@@ -46,7 +45,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Places:
-    """Where things go: the files, the archives they come from, and the note of what was once fetched."""
+    """Where the files go, the archives they come from, and the record of what was fetched."""
 
     raw: Path
     archives: Path
@@ -64,11 +63,11 @@ class _Job:
 
 def is_started(raw: Path) -> bool:
     """Whether `obtain` has ever put something into the folder `raw`."""
-    return (raw / MARKS).is_dir()
+    return (raw / NOTES).is_dir()
 
 
 def is_complete(items: Sequence[Item], raw: Path) -> bool:
-    """Whether every file that `obtain` unpacked from `items` lies in `raw` at its full size."""
+    """Whether every file that `obtain` unpacked from `items` is in `raw` at its full size."""
     return all(_is_unpacked(item, raw) for item in items)
 
 
@@ -81,13 +80,15 @@ def obtain(
     patience: Patience | None = None,
     limits: Limits | None = None,
 ) -> None:
-    """Bring the files of `items` into `places.raw`, `workers` archives at a time; what is already there is not fetched again.
+    """Bring the files of `items` into `places.raw`, `workers` archives at a time.
 
-    The size and sha256 of every archive are written to `places.record` the first time and required from then on. Archives
-    stay in `places.archives` if `keep`. May be killed at any moment and run again. UserError says what cannot be had.
+    Nothing that is there is fetched again. The size and sha256 of every archive are written to
+    `places.record` the first time and required from then on. Archives stay in `places.archives` if
+    `keep`. The function may be killed at any moment and run again. UserError says what cannot be
+    fetched.
     """
     job = _Job(places, keep, patience or Patience(), limits or Limits())
-    (places.raw / MARKS).mkdir(parents=True, exist_ok=True)
+    (places.raw / NOTES).mkdir(parents=True, exist_ok=True)
     places.archives.mkdir(parents=True, exist_ok=True)
     with (
         _alone(places.archives),
@@ -105,11 +106,8 @@ def obtain(
         try:
             futures = [pool.submit(_obtain_one, item, job) for item in wanted]
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            errors = [
-                future.exception()
-                for future in futures
-                if future in done and future.exception() is not None
-            ]
+            found = (future.exception() for future in futures if future in done)
+            errors = [error for error in found if error is not None]
         finally:
             job.watch.stop.set()
             pool.shutdown(cancel_futures=True)
@@ -141,7 +139,10 @@ def _advice(archive: Path, known: dict[str, Any], record: Path) -> str:
     if archive.is_file():
         return "Remove it to fetch it again."
     if known:
-        return f"It was another one when it was first fetched; if its publisher replaced it, remove its entry from {record}."
+        return (
+            "It was another one when it was first fetched; "
+            f"if its publisher replaced it, remove its entry from {record}."
+        )
     return "Check the address, the size and the sums in sources.yaml."
 
 
@@ -162,7 +163,7 @@ def _put_in_place(item: Item, archive: Path, job: _Job) -> None:
             }
         with job.watch.lock:  # two archives may share folders
             merge(staging, raw)
-            write_json(_mark(item, raw), _placement(item) | {"files": sizes})
+            write_json(_note(item, raw), _placement(item) | {"files": sizes})
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -199,15 +200,15 @@ def _placement(item: Item) -> dict[str, Any]:
     }
 
 
-def _mark(item: Item, raw: Path) -> Path:
-    return raw / MARKS / f"{item.name}.json"
+def _note(item: Item, raw: Path) -> Path:
+    return raw / NOTES / f"{item.name}.json"
 
 
 def _is_unpacked(item: Item, raw: Path) -> bool:
-    mark = _read(_mark(item, raw))
-    if {key: mark.get(key) for key in _placement(item)} != _placement(item):
+    note = _read(_note(item, raw))
+    if {key: note.get(key) for key in _placement(item)} != _placement(item):
         return False
-    for name, size in mark.get("files", {}).items():
+    for name, size in note.get("files", {}).items():
         path = raw / name
         if not path.is_file() or path.stat().st_size != size:
             return False
@@ -219,7 +220,7 @@ def _clear_leftovers(places: Places) -> None:
     for staging in places.raw.glob(".unpacking-*"):
         shutil.rmtree(staging, ignore_errors=True)
     for folder, pattern in (
-        (places.raw / MARKS, ".*.tmp"),
+        (places.raw / NOTES, ".*.tmp"),
         (places.archives, ".*.tmp"),
         (places.record.parent, f".{places.record.name}.*.tmp"),
     ):
@@ -246,7 +247,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder of archives, so that no second command fetches into it at the same time; a killed one lets go of it."""
+    """Lock the folder of archives against other commands; the lock of a killed one is free."""
     lock = FileLock(folder / ".lock", timeout=0)
     try:
         lock.acquire()
