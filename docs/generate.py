@@ -414,7 +414,10 @@ def shown(path: str) -> str:
 
 def dag() -> str:
     """Return the graph of the stages as an SVG, one row for each step from the raw data."""
-    drawn_edges = shortest(edges := {name: set(edges_into(name)) for name in pipeline()})
+    edges = {name: set(edges_into(name)) for name in pipeline()}
+    connected = set().union(*edges.values())
+    edges = {name: before for name, before in edges.items() if before or name in connected}
+    drawn_edges = shortest(edges)
     row: dict[str, int] = {}
     while len(row) < len(edges):
         for name, before in edges.items():
