@@ -161,7 +161,7 @@ def test_bad_sets_of_clips_are_refused(images: Path, tmp_path: Path) -> None:
         shards.read(SHARD)
     (tmp_path / "clips" / "meta.json").unlink()
     with pytest.raises(
-        UserError, match=r"no meta\.json here, so this is no output of `noisyvos synth`"
+        UserError, match=r"no meta\.json here, so `noisyvos synth` did not write"
     ):
         ClipShards(tmp_path / "clips")
 
