@@ -1,9 +1,10 @@
-"""Speed of label noise on real masks: against plain full-frame implementations of the same definitions, and against PNG.
+"""Speed of label noise on real masks, against plain full-frame code and against PNG coding.
 
     python benchmarks/noise.py FOLDER_OF_MASKS [--every 8]
 
-FOLDER_OF_MASKS holds <sequence>/<frame>.png index masks, e.g. the DAVIS annotations at 480p. CPU time of one process and one
-thread; results of both sides are compared, so that nothing is timed that does not do the work.
+FOLDER_OF_MASKS holds <sequence>/<frame>.png index masks, e.g. the DAVIS annotations at 480p. Times
+are CPU times of one process and one thread. The results of both sides are compared, so both do the
+same work.
 """
 
 import argparse
@@ -27,7 +28,7 @@ Q = 0.8
 
 
 def plain_ranked(mask: np.ndarray, grows: Callable[[int], bool]) -> np.ndarray:
-    """Rank all pixels of the frame by signed distance for every object and give contested ones to the larger distance."""
+    """Rank all pixels of a frame by signed distance per object; the larger distance wins."""
     noisy = np.where(mask == 255, 255, 0).astype(np.uint8)
     best = np.full(mask.shape, -np.inf)
     for i in [i for i in np.unique(mask) if 0 < i < 255]:
@@ -161,10 +162,12 @@ def main() -> int:
     decoding, _ = milliseconds(lambda k, m: decode_mask(encoded[k]), masks, 3)
     png = coding - decoding  # one decode, one encode
     print(
-        f"{len(masks)} masks of {sorted({m.shape for m in masks})}; PNG decode + encode: {png:.2f} ms a mask\n"
+        f"{len(masks)} masks of {sorted({m.shape for m in masks})}; "
+        f"PNG decode + encode: {png:.2f} ms a mask\n"
     )
     print(
-        f"{'kind':10} {'ours ms':>8} {'plain ms':>9} {'faster':>7} {'target':>7} {'x PNG':>6}   check"
+        f"{'kind':10} {'ours ms':>8} {'plain ms':>9} {'faster':>7} "
+        f"{'target':>7} {'x PNG':>6}   check"
     )
     ratios: dict[str, float] = {}
     for name, (ours, plain) in pairs().items():
@@ -174,7 +177,8 @@ def main() -> int:
         verdict = check(name, masks, fast_results, slow_results)
         ratios[name] = slow / fast
         print(
-            f"{name:10} {fast:8.2f} {slow:9.2f} {slow / fast:6.1f}x {target:6d}x {fast / png:6.2f}   {verdict}",
+            f"{name:10} {fast:8.2f} {slow:9.2f} {slow / fast:6.1f}x "
+            f"{target:6d}x {fast / png:6.2f}   {verdict}",
             flush=True,
         )
     print(

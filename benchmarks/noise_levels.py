@@ -1,4 +1,4 @@
-"""How far label noise moves real masks: mean IoU per setting, for the tables of docs/explanation/noise.md.
+"""Mean IoU of each noise setting on real masks, for the tables of docs/explanation/noise.md.
 
 python benchmarks/noise_levels.py FOLDER_OF_MASKS... [--every 8]
 """
@@ -14,7 +14,8 @@ from noisyvos.noise import corrupt
 from noisyvos.noise.engine.calibration import compare
 from noisyvos.noise.engine.geometry import object_ids
 
-SIZE = 122.0  # median square root of the object area that tolerances in pixels are turned into shares of
+# median square root of the object area, which converts tolerances in pixels to shares
+SIZE = 122.0
 
 
 def settings() -> list[tuple[str, str, dict[str, Any]]]:
@@ -100,7 +101,9 @@ def smoothed(mask: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    """Print label, mean, 10th percentile of the IoU, median area ratio and share of vanished object-frames."""
+    """Print label, mean and 10th percentile of the IoU, median area ratio, share of vanished
+    objects.
+    """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -131,7 +134,10 @@ def main() -> None:
         ]
         iou = np.array([v for change in changes for v in change.iou.values()])
         ratio = np.array([v for change in changes for v in change.area_ratio.values()])
-        row = f"{iou.mean():.3f} p10 {np.percentile(iou, 10):.3f} area {np.median(ratio):.3f} vanished {(ratio == 0).mean():.3f}"
+        row = (
+            f"{iou.mean():.3f} p10 {np.percentile(iou, 10):.3f} "
+            f"area {np.median(ratio):.3f} vanished {(ratio == 0).mean():.3f}"
+        )
         print(f"{label:24} {row}", flush=True)
 
 

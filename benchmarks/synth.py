@@ -1,11 +1,12 @@
-"""How fast synthetic clips are made: clips per CPU second, and their cost as a multiple of decoding their source JPEGs.
+"""Speed of synthetic clips: clips per CPU second, and cost relative to decoding the source JPEGs.
 
-    python benchmarks/synth.py                              # 100 made-up 480x640 and 640x480 images with 0-8 polygons
+    python benchmarks/synth.py                              # 100 synthetic images with 0-8 polygons
     python benchmarks/synth.py --images data/converted/NAME # a converted image dataset
     python benchmarks/synth.py --recipe xmem_static         # the other recipe
 
-One process, one thread, CPU time (the machine may be shared). The published code makes 16.6-17.6 samples per CPU
-second on images like the made-up ones, without its scan of all annotations and without writing anything.
+One process, one thread, CPU time (the machine may be shared). The synthetic images are 480x640 and
+640x480. On images like these the published code makes 16.6-17.6 samples per CPU second, without
+its scan of all annotations and without writing anything.
 """
 
 import argparse
@@ -64,7 +65,7 @@ def _polygon(
 
 
 def measure(root: Path, recipe: str, clips: int, crop: int) -> dict[str, float]:
-    """Return CPU milliseconds per clip for making, making and encoding, and decoding the source JPEGs alone."""
+    """Return CPU milliseconds per clip for rendering, encoding, and decoding the source JPEGs."""
     cv2.setNumThreads(1)
     kind = RECIPES.get(recipe)
     source = kind.build(root, kind.validate({"clips": clips, "crop": crop}, recipe))
@@ -115,13 +116,16 @@ def main() -> None:
         result = measure(root, options.recipe, options.clips, options.crop)
     for name in ("making", "making and encoding"):
         print(
-            f"{name:20s} {1000 / result[name]:6.1f} clips per CPU second ({result[name]:.1f} ms each)"
+            f"{name:20s} {1000 / result[name]:6.1f} clips per CPU second "
+            f"({result[name]:.1f} ms each)"
         )
     print(
-        f"{'decoding sources':20s} {result['decoding sources']:6.1f} ms for {result['sources']:.2f} images a clip"
+        f"{'decoding sources':20s} {result['decoding sources']:6.1f} ms "
+        f"for {result['sources']:.2f} images a clip"
     )
     print(
-        f"{'making costs':20s} {result['making'] / result['decoding sources']:6.2f} times decoding its source JPEGs"
+        f"{'making costs':20s} {result['making'] / result['decoding sources']:6.2f} "
+        "times decoding its source JPEGs"
     )
 
 

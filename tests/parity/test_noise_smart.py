@@ -1,4 +1,7 @@
-"""SMART's released noise generators: morphology byte for byte, the Markov contour byte for byte given the same draws."""
+"""SMART's released noise generators: morphology and, for equal draws, the Markov contour.
+
+Both must match byte for byte.
+"""
 
 import itertools
 from pathlib import Path

@@ -25,7 +25,7 @@ def test_the_bias_of_a_grown_disc_is_minus_what_it_grew(grown):
 
 @pytest.mark.parametrize("grown", [-8, 8])
 def test_the_correction_moves_the_boundary_back(grown):
-    """Logits linear in depth: the boundary moves to where x = exp(-x^2 / 2) of the bias, 0.753 of it."""
+    """Logits linear in depth: the boundary moves to x = exp(-x^2 / 2) biases, 0.753 of the bias."""
     logits = grown - DEPTH
     found = corrected_logits(logits, -grown) > 0
     left = boundary_offsets(found, DEPTH <= 0).mean()
@@ -50,6 +50,6 @@ def test_a_bias_measured_on_large_objects_does_not_undo_a_small_one(radius, bias
 
 
 def test_an_object_that_is_sure_at_its_rim_only_is_not_corrected_away():
-    """What is taken from the rim, the largest logit there, would take all of the unsure inside too."""
+    """The correction, the rim's largest logit, would also erase the low-confidence inside."""
     logits = np.where(DEPTH < 0, np.where(signed_distance(DEPTH < 0) == 0, 4.0, 0.1), -5.0)
     assert np.array_equal(corrected_logits(logits, -RADIUS / 2), logits)

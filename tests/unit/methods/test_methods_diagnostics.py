@@ -69,7 +69,7 @@ def test_nothing_to_see_gives_nothing():
     ("kind", "noise"), [("coteach", salt), ("jocor", salt), ("coteach_frame", one_inverted)]
 )
 def test_two_networks_are_both_diagnosed_and_so_is_what_they_keep(kind, noise):
-    """Before they memorise, pixels of small loss are wrongly labelled less often than all, which is why they are kept."""
+    """Before memorisation, small-loss pixels are wrongly labelled less often than all pixels."""
     clip, steps = planted(noise), 100
     learner = outcome(learner_of(kind, steps), clip, 20).learner
     (found,) = diagnoses(learner.method, take_step(learner, clip, 20), clip, 20, ALONE)

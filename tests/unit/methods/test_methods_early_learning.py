@@ -12,7 +12,9 @@ H, W = 8, 12
 
 
 def clip_of(shift: int = 0, objects: tuple[int, ...] = (6,)) -> Clip:
-    """Return a clip of two frames, background labels, `shift` pixels to the right in a source of 8 x 24."""
+    """Return a clip of two frames with background labels, `shift` pixels right in an 8 x 24
+    source.
+    """
     origin = Origin(
         torch.tensor([[1.0, 0, shift], [0, 1, 0]]).expand(1, 2, 2, 3), ((H, 2 * W),), (objects,)
     )

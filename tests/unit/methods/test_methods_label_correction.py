@@ -1,4 +1,4 @@
-"""ADELE: the curve and its fit, relabelling by hand, consistency over scales, and when labels change."""
+"""ADELE: the curve and its fit, relabelling by hand, consistency over scales, label changes."""
 
 import math
 
@@ -21,7 +21,7 @@ H, W = 8, 16
 
 
 def clip_of(labels: torch.Tensor) -> Clip:
-    """Return a clip of two frames that shows its whole source, with these labels (H, W) on the second."""
+    """Return a clip of two frames that show the whole source, with labels (H, W) on the second."""
     origin = Origin(torch.eye(2, 3).expand(1, 2, 2, 3), ((H, W),), ((6,),))
     masks = torch.stack([torch.zeros_like(labels), labels])[None]
     return Clip(
@@ -57,7 +57,9 @@ def test_the_fit_finds_the_curve_it_is_given(true):
 
 
 def test_memorising_starts_where_nine_tenths_of_the_slope_are_lost():
-    """b = 1: the slope falls as exp(-(x - 1) / c), to a tenth at x = 1 + c log 10 = 7.9 for c = 3."""
+    """b = 1: the slope decays as exp(-(x - 1) / c), to a tenth at x = 1 + c log 10 = 7.9 for c =
+    3.
+    """
     overlaps = list(curve(np.arange(1, 16, dtype=float), 0.8, 1.0, 3.0))
     assert [is_memorising(overlaps[:count], 0.9) for count in (3, 5, 7, 8, 12)] == [
         False,

@@ -1,7 +1,8 @@
-"""Planted wrong labels: where theory says who wins, the method must beat plain cross-entropy, and must not without its mechanism.
+"""Planted wrong labels: each method beats cross-entropy where theory says so.
 
-Every case trains the small network of `planted` three times on equal terms: by `ce_plain`, by the method, and by the method with
-its mechanism switched off, which has to end where `ce_plain` does. So no case can pass for a reason other than the mechanism.
+Every case trains the small network of `planted` three times on equal terms: by `ce_plain`, by the
+method, and by the method without its mechanism. The last run must end where `ce_plain` does, so a
+case passes only because of the mechanism.
 """
 
 from functools import cache
@@ -39,7 +40,9 @@ PIXELS = {
 
 
 def test_plain_cross_entropy_learns_the_wrong_labels_by_heart():
-    """After a fifth of the steps it is right nearly everywhere; in the end it says of wrong labels what is given."""
+    """After a fifth of the steps most predictions are right; in the end wrong labels are
+    memorised.
+    """
     assert learn("ce_plain", salt, STEPS // 5).corrected > 0.7
     assert plain(salt).corrected < 0.1
 
@@ -108,7 +111,10 @@ def test_a_mask_that_is_wrong_as_a_whole_is_seen_through(kind):
 
 
 def test_smart_takes_back_dilation_and_cannot_take_back_erosion():
-    """Its intersection term shrinks labels towards the teacher's and grows none; before mining begins, which would hide it."""
+    """The intersection term shrinks labels towards the teacher's and grows none.
+
+    The test ends before mining begins, which would hide the effect.
+    """
     equal = {"clean_start": True, "rate": 0.2, "share": 10.0, "length": 10 * STEPS}
     dilated = {kind: learn(kind, grown, STEPS, **equal) for kind in ("ce_plain", "smart")}
     without = learn("smart", grown, STEPS, without=["intersection"], **equal)

@@ -1,4 +1,4 @@
-"""NPN: candidates and losses by hand, limit cases, votes over visits, the strong view, and resuming."""
+"""NPN: candidates and losses by hand, limit cases, votes over visits, strong view, resuming."""
 
 import math
 
@@ -26,7 +26,7 @@ def votes_of(values: list[float]) -> torch.Tensor:
 
 
 def random_case(seed: int = 0):
-    """Return logits (2, 4, 6, 8), labels with void pixels, object numbers and votes that fit them."""
+    """Return logits (2, 4, 6, 8), labels with void pixels, object numbers and matching votes."""
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(2, 4, 6, 8, generator=generator, dtype=torch.float64)
     num_objects = torch.tensor([3, 2])
@@ -132,7 +132,9 @@ def test_hard_disambiguation_is_cross_entropy_with_the_settled_label():
 
 
 def clip_of(shift: int = 0) -> Clip:
-    """Return a clip of two frames, background labels, `shift` pixels to the right in a source of 8 x 24."""
+    """Return a clip of two frames with background labels, `shift` pixels right in an 8 x 24
+    source.
+    """
     origin = Origin(
         torch.tensor([[1.0, 0, shift], [0, 1, 0]]).expand(1, 2, 2, 3), ((H, 2 * W),), ((6,),)
     )

@@ -206,7 +206,10 @@ def test_scribbles_are_thin_and_right() -> None:
 
 
 def test_kinds_are_the_documented_ones() -> None:
-    documented = "clean coco_n dilate drop erode frame_delete jitter mar_smart markov_grow markov_neutral markov_shrink mix morph"
+    documented = (
+        "clean coco_n dilate drop erode frame_delete jitter mar_smart "
+        "markov_grow markov_neutral markov_shrink mix morph"
+    )
     assert kinds() == (*documented.split(), "polygon", "scribble", "shift", "strokes", "swap")
     with pytest.raises(UserError, match=r"Unknown noise kind 'dilatee'. Did you mean 'dilate'"):
         corrupt(blob(), "dilatee", q=0.8)

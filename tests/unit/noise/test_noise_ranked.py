@@ -248,7 +248,7 @@ GOLDEN = {
 
 @pytest.mark.parametrize("kind", sorted(GOLDEN))
 def test_results_are_the_same_on_every_machine_and_in_every_version(kind: str) -> None:
-    """These kinds use whole numbers only; a changed digest means that published noisy labels cannot be made again."""
+    """These kinds use integers only. A changed digest means that published labels change."""
     rows, columns = np.mgrid[:60, :90]
     disc = np.where(
         (rows - 30) ** 2 + (columns - 44) ** 2 < 300,

@@ -1,4 +1,7 @@
-"""The stage: one zip and one manifest, the same for any number of workers, and nothing at all when the noise missed its target."""
+"""The stage writes one zip and one manifest, equal for any number of workers.
+
+It writes nothing if the noise missed its target.
+"""
 
 import json
 from pathlib import Path
@@ -159,7 +162,8 @@ def test_the_gate_names_the_worst_sequences_and_leaves_what_was_there(
     (tmp_path / "tiny.zip").write_text("old")
     with pytest.raises(
         UserError,
-        match=r"mean IoU of 0\.\d+ over 24 object-frames, not 0\.05 within 0\.01.*Furthest off: \w+ \(0\.\d+\)",
+        match=r"mean IoU of 0\.\d+ over 24 object-frames, not 0\.05 within 0\.01.*"
+        r"Furthest off: \w+ \(0\.\d+\)",
     ):
         call(dataset, params, tmp_path, "tiny")
     assert (tmp_path / "tiny.zip").read_text() == "old"

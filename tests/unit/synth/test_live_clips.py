@@ -1,4 +1,4 @@
-"""Clips made while training: the same training as from stored ones for an epoch, then ever new clips."""
+"""Live clips: one epoch trains as stored clips do, later epochs bring new clips."""
 
 import json
 from pathlib import Path

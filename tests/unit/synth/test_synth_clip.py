@@ -1,4 +1,4 @@
-"""The recipe of synthetic clips, step by step: geometry, labels, pasting, choice of objects, and its known traps."""
+"""The COCO recipe step by step: geometry, labels, pasting, choice of objects, known traps."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Sets of clips on disk: equal for any number of workers, read back exactly, damaged ones refused."""
+"""Shards: equal for any number of workers, read back exactly; damaged ones are refused."""
 
 import json
 import multiprocessing
@@ -160,9 +160,7 @@ def test_bad_sets_of_clips_are_refused(images: Path, tmp_path: Path) -> None:
     ):
         shards.read(SHARD)
     (tmp_path / "clips" / "meta.json").unlink()
-    with pytest.raises(
-        UserError, match=r"no meta\.json here, so `noisyvos synth` did not write"
-    ):
+    with pytest.raises(UserError, match=r"no meta\.json here, so `noisyvos synth` did not write"):
         ClipShards(tmp_path / "clips")
 
 

@@ -1,4 +1,4 @@
-"""XMem's pseudo-videos: thin-plate splines against hand-computed values, and the recipe around them."""
+"""XMem's pseudo-videos: thin-plate splines against hand-computed values, and their recipe."""
 
 import math
 from pathlib import Path
@@ -38,11 +38,11 @@ def test_kernel_has_the_published_values() -> None:
 
 
 def test_spline_of_one_raised_corner_has_the_weights_computed_by_hand() -> None:
-    """On the unit square weights must be w (1, -1, -1, 1): the only ones whose sum and first moments vanish.
+    """On the unit square the weights must be w (1, -1, -1, 1).
 
-    Each corner i then gets s_i w (U(sqrt 2) - 2 U(1)) from the kernels, s_i being its sign; summed with these signs, which
-    cancels the plane, the values (1, 0, 0, 0) give
-    4 w (U(sqrt 2) - 2 U(1)) = 1. The rest is the plane 3/4 - x/2 - y/2.
+    No other weights have a sum and first moments of zero. Corner i, with sign s_i, then gets
+    s_i w (U(sqrt 2) - 2 U(1)) from the kernels. The sum with these signs cancels the plane, so the
+    values (1, 0, 0, 0) give 4 w (U(sqrt 2) - 2 U(1)) = 1. The rest is the plane 3/4 - x/2 - y/2.
     """
     values = np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
     diagonal, side = 2 * math.log(math.sqrt(2) + 1e-6), math.log(1 + 1e-6)
@@ -79,7 +79,7 @@ def test_without_displacement_every_pixel_stays_at_its_share_of_the_sides() -> N
 
 
 def test_a_moved_point_takes_its_pixel_along() -> None:
-    """Source (0.5, 0.5) moves right by 0.25 of 8 pixels among fixed corners: pixel column 6 of 9 shows what was at 4."""
+    """Source (0.5, 0.5) moves right by 0.25 of 8 pixels: column 6 of 9 shows what was at 4."""
     source = np.concatenate([SQUARE, [[0.5, 0.5]]])
     destination = np.concatenate([SQUARE, [[0.75, 0.5]]])
     x, y = backward_map(source, destination, 9, 9)
