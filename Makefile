@@ -1,61 +1,96 @@
-# Everything a fresh machine needs: `make demo` (set-up and the main job) and `make test`.
+# Everything a fresh machine needs: `make demo` (set-up and the main job), `make test`, `make lint`.
+# The path of this folder may have spaces and brackets: recipes use relative paths, in quotes.
 PYTHON ?= python3
 VENV ?= .venv
-BIN := $(abspath $(VENV))/bin
-export PATH := $(BIN):$(PATH)
 JOBS ?= all
+$(if $(word 2,$(VENV)),$(error VENV must be a path without spaces: VENV=$(VENV)))
+BIN := $(if $(filter /%,$(VENV)),,$(CURDIR)/)$(VENV)/bin
+export PATH := $(BIN):$(PATH)
+RUN := "$(VENV)/bin/python" -m
+CODE := src tests workflow benchmarks
 
-.PHONY: demo smoke clips test test-fast test-gpu lint bench clean help
+.PHONY: help demo smoke clips test test-fast test-gpu dry-runs lint format types schemas docs bench image clean
 
 help:
-	@echo "make demo    set up .venv, run the noise sweep on generated data, write results/demo/report.html"
-	@echo "make smoke   the same in two minutes, with four training cells"
+	@echo "make demo       set up .venv, run the noise sweep on generated data, write results/demo/report.html"
+	@echo "make smoke      the same in two minutes, with four training cells"
 	@echo "make clips VIDEOS=<DAVIS-style folder> IMAGES=<COCO-format folder>   the same on your own material"
-	@echo "make test    every test; make test-fast leaves the end-to-end runs out; make test-gpu runs those that need a GPU"
-	@echo "make lint    ruff, snakefmt, yamllint; make bench writes docs/performance.md"
+	@echo "make test       every test; test-fast: without the end-to-end runs; test-gpu: those that need a GPU"
+	@echo "make dry-runs   plan every preset in Snakemake and run nothing"
+	@echo "make lint       ruff, mypy, snakefmt, yamllint; make format changes the files to fit"
+	@echo "make schemas    write the JSON schemas of params/ again"
+	@echo "make docs       build the documentation in build/site; a dead link fails"
+	@echo "make bench      measure, and write docs/performance.md"
+	@echo "make image      build the container image that profiles/kubernetes runs"
+	@echo "make clean      delete all results; data stay"
 
 $(VENV)/ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] < (3, 14) else "noisyvos needs Python 3.11, 3.12 or 3.13; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+	@$(PYTHON) -c 'import os, sys; sys.exit("The path of this folder has a colon, which no PATH can hold: " + os.getcwd() + ". Move or rename the folder." if ":" in os.getcwd() else 0)'
+	$(PYTHON) -m venv "$(VENV)"
+	$(RUN) pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(RUN) pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch "$@"
 
 demo: $(VENV)/ready
-	noisyvos grid --preset demo
-	snakemake --cores $(JOBS)
+	$(RUN) noisyvos grid --preset demo
+	$(RUN) snakemake --cores $(JOBS)
 	@echo "The report: results/demo/report.html"
 
 smoke: $(VENV)/ready
-	noisyvos grid --preset smoke
-	snakemake --cores $(JOBS)
+	$(RUN) noisyvos grid --preset smoke
+	$(RUN) snakemake --cores $(JOBS)
 	@echo "The report: results/smoke/report.html"
 
 clips: $(VENV)/ready
-	@test -n "$(VIDEOS)" -a -n "$(IMAGES)" || { echo "Say where the material is: make clips VIDEOS=<DAVIS-style folder> IMAGES=<COCO-format folder>"; exit 1; }
-	noisyvos point --source clips --to "$(VIDEOS)"
-	noisyvos point --source clip_images --to "$(IMAGES)"
-	noisyvos grid --preset clips
-	snakemake --cores $(JOBS)
+	@test -n "$(VIDEOS)" -a -n "$(IMAGES)" || { echo "Name the material: make clips VIDEOS=<DAVIS-style folder> IMAGES=<COCO-format folder>"; exit 1; }
+	$(RUN) noisyvos point --source clips --to "$(VIDEOS)"
+	$(RUN) noisyvos point --source clip_images --to "$(IMAGES)"
+	$(RUN) noisyvos grid --preset clips
+	$(RUN) snakemake --cores $(JOBS)
 	@echo "The report: results/clips/report.html"
 
 test: $(VENV)/ready
-	python -m pytest -n 2 --dist loadgroup
+	$(RUN) pytest -n 2 --dist loadgroup
 
 test-fast: $(VENV)/ready
-	python -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(RUN) pytest -n 2 --dist loadgroup -m "not slow"
 
 test-gpu: $(VENV)/ready
-	python -m pytest tests/gpu
+	$(RUN) pytest tests/gpu
+
+dry-runs: $(VENV)/ready
+	@for file in params/presets/*.yaml; do \
+	  name=$$(basename "$$file" .yaml); echo "preset $$name"; \
+	  $(RUN) noisyvos grid --preset "$$name" && $(RUN) snakemake --cores 1 --dry-run --quiet || exit 1; \
+	done
 
 lint: $(VENV)/ready
-	ruff check src tests workflow benchmarks
-	ruff format --check src tests workflow benchmarks
-	snakefmt --check Snakefile workflow
-	yamllint -s params dvc.yaml environment.yml
+	$(RUN) ruff check $(CODE)
+	$(RUN) ruff format --check $(CODE)
+	$(RUN) mypy
+	$(RUN) snakefmt --check Snakefile workflow
+	$(RUN) yamllint --strict .
+
+format: $(VENV)/ready
+	$(RUN) ruff check --fix $(CODE)
+	$(RUN) ruff format $(CODE)
+	$(RUN) snakefmt Snakefile workflow
+
+types: $(VENV)/ready
+	$(RUN) mypy
+
+schemas: $(VENV)/ready
+	$(RUN) noisyvos schema
+
+docs: $(VENV)/ready
+	$(RUN) mkdocs build --strict --site-dir build/site
 
 bench: $(VENV)/ready
-	python benchmarks/run.py --out docs/performance.md
+	"$(VENV)/bin/python" benchmarks/run.py --out docs/performance.md
+
+image:
+	docker build --tag noisyvos .
 
 clean:
-	rm -rf runs results logs scratch .snakemake
+	rm -rf runs results logs scratch build/site .snakemake

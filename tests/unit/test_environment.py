@@ -31,7 +31,8 @@ def ranges() -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     return [
-        Requirement(text) for text in project["dependencies"] + extras["pipeline"] + extras["dev"]
+        Requirement(text)
+        for text in project["dependencies"] + extras["pipeline"] + extras["dev"] + extras["docs"]
     ]
 
 
