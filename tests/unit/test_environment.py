@@ -1,4 +1,4 @@
-"""The three lists of dependencies agree: pyproject ranges, pinned requirements, the conda environment."""
+"""Three lists of dependencies agree: ranges of pyproject, pins, the conda environment."""
 
 import re
 import tomllib

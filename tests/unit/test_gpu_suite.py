@@ -1,4 +1,4 @@
-"""What of the GPU suite needs no GPU works, so that its first run on one ends in no slip; training needs no workflow tool."""
+"""The parts of the GPU suite that need no GPU work; training needs no workflow tool."""
 
 import importlib.util
 import subprocess
