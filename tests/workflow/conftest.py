@@ -22,11 +22,15 @@ COPIED = (
     "environment.yml",
 )
 
-# Writes every declared output with content that follows from the arguments alone. An output without a suffix is a folder.
+# Writes every declared output with content that follows from the arguments alone. An output without
+# a suffix is a folder. `noisyvos code` is the real one.
 STAND_IN = """#!{python}
 import sys
 from pathlib import Path
 words = sys.argv[1:]
+if words[0] == "code":
+    from noisyvos.cli import main
+    main()
 outputs = ["--out", "--inventory", "--manifest", "--summary", "--curve"] + ["--weights"] * (words[0] != "infer")
 for option, value in zip(words, words[1:]):
     if option in outputs:
@@ -94,3 +98,10 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     space.noisyvos("grid", "--preset", "smoke")
     space.run("snakemake", "--cores", "2", "--quiet")
     return space
+
+
+@pytest.fixture(scope="module")
+def recorded(workspace: Workspace) -> Workspace:
+    """The workspace after `noisyvos record`."""
+    assert "recorded 27 of 27 cells" in workspace.noisyvos("record").stdout
+    return workspace

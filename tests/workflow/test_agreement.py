@@ -1,101 +1,20 @@
 """Snakemake and DVC run the same commands on the same files and call the same cells stale."""
 
-import json
-import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from noisyvos.pipeline.dvc_yaml import Pipeline, load
-from noisyvos.pipeline.handover import pending_outputs, verified
-
-pytestmark = pytest.mark.xdist_group("agreement")
-
-_WRAPPED = re.compile(
-    r"(?:NOISYVOS_WORKERS=\d+|python -m noisyvos\.pipeline\.gpu_lease --need \d+ --) (.*) > logs/\S+ 2>&1"
+from engines import (
+    dvc_jobs,
+    edited,
+    snakemake_jobs,
+    spelled_out,
+    stale_in_dvc,
+    stale_in_snakemake,
 )
 
-
-def pipeline(workspace: Any) -> Pipeline:
-    load.cache_clear()
-    return load(workspace.root)
-
-
-def snakemake_jobs(
-    workspace: Any, *targets: str
-) -> dict[frozenset[str], tuple[str, frozenset[str]]]:
-    """Return outputs -> (command, inputs) of every job that `targets` need (by default all), as Snakemake itself lists them."""
-    table = workspace.run(
-        "snakemake", *targets, "--detailed-summary", "--forceall"
-    ).stdout.splitlines()
-    head = next(index for index, line in enumerate(table) if line.startswith("output_file"))
-    columns = table[head].split("\t")
-    jobs: dict[tuple[str, str], set[str]] = {}
-    for line in table[head + 1 :]:
-        row = dict(zip(columns, line.split("\t")))
-        command = _WRAPPED.fullmatch(row["shellcmd"])
-        assert command, row["shellcmd"]
-        jobs.setdefault((command[1], row["input-file(s)"]), set()).add(row["output_file"])
-    return {
-        frozenset(outs): (command, frozenset(inputs.split(",")))
-        for (command, inputs), outs in jobs.items()
-    }
-
-
-def dvc_jobs(workspace: Any) -> dict[frozenset[str], tuple[str, frozenset[str]]]:
-    """Return outputs -> (command, dependencies) of every stage, as DVC itself resolves them."""
-    from dvc.dependency import ParamsDependency
-    from dvc.repo import Repo
-
-    stages = {}
-    with Repo(str(workspace.root)) as repo:
-        for stage in repo.index.stages:
-            deps = frozenset(
-                dep.def_path for dep in stage.deps if not isinstance(dep, ParamsDependency)
-            )
-            stages[frozenset(out.def_path for out in stage.outs)] = (stage.cmd, deps)
-    return stages
-
-
-def spelled_out(deps: frozenset[str], outputs: set[str], root: Path) -> frozenset[str]:
-    """Return dependencies with folders replaced by what is in them: outputs of cells, or source files."""
-    found: set[str] = set()
-    for dep in deps:
-        below = {out for out in outputs if out.startswith(f"{dep}/")}
-        if not below and dep.startswith("src/") and (root / dep).is_dir():
-            below = {path.relative_to(root).as_posix() for path in (root / dep).rglob("*.py")}
-        found |= below or {dep}
-    return frozenset(found)
-
-
-def stale_in_snakemake(workspace: Any) -> set[str]:
-    pending = pending_outputs(workspace.run("snakemake", "--summary").stdout)
-    return {job.name for job in pipeline(workspace) if pending & set(job.outs)}
-
-
-def stale_in_dvc(workspace: Any) -> set[str]:
-    """Return what DVC would run: the stages it calls changed, and all that follow from them."""
-    changed = set(json.loads(workspace.run("dvc", "status", "--json").stdout or "{}"))
-    current = pipeline(workspace)
-    return {job.name for job in current} - {job.name for job in verified(current, changed)}
-
-
-@contextmanager
-def edited(workspace: Any, edit: tuple[str, str, str]) -> Iterator[None]:
-    """Replace a text in a file for a while: (file, old text, new text)."""
-    file, old, new = edit
-    path = workspace.root / file
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-    try:
-        yield
-    finally:
-        path.write_text(text)
+pytestmark = pytest.mark.xdist_group("agreement")
 
 
 def test_every_job_has_the_command_inputs_and_outputs_of_its_stage(workspace: Any) -> None:
@@ -104,19 +23,12 @@ def test_every_job_has_the_command_inputs_and_outputs_of_its_stage(workspace: An
     assert len(dvc) == 27
     assert set(snakemake) == set(dvc)
     for outs, (command, deps) in dvc.items():
-        assert snakemake[outs] == (command, spelled_out(deps, outputs, workspace.root))
-
-
-@pytest.fixture(scope="module")
-def recorded(workspace: Any) -> Any:
-    """The workspace after `noisyvos record`, whichever of the tests below comes first in this process."""
-    assert "recorded 27 of 27 cells" in workspace.noisyvos("record").stdout
-    return workspace
+        assert snakemake[outs] == (command, spelled_out(deps, outputs))
 
 
 def test_recorded_run_is_clean_in_both(recorded: Any) -> None:
     workspace = recorded
-    assert workspace.run("dvc", "status", "--json").stdout.strip() == "{}"
+    assert workspace.run("dvc", "status", "--json").stdout.strip() == "{}", "code included"
     assert "up to date" in workspace.run("dvc", "repro").stdout
     assert "Nothing to be done" in workspace.run("snakemake", "--dry-run").stdout
 
@@ -131,7 +43,8 @@ NOISE = (
     "dilate70: {kind: dilate, q: 0.7}",
     "dilate70: {kind: dilate, q: 0.65}",
 )
-SOURCE = ("src/noisyvos/methods/kinds/smart.py", '"""SMART:', '"""The SMART method:')
+SOURCE = ("src/noisyvos/methods/kinds/smart.py", "import torch\n", "import torch\n\n_EDIT = 1\n")
+COMMENT = ("src/noisyvos/methods/kinds/smart.py", '"""SMART:', '# edited\n"""The SMART method:')
 COMMAND = ("dvc.yaml", "noisyvos score --results", "noisyvos score --workers 1 --results")
 
 
@@ -163,6 +76,8 @@ def test_a_methods_weight_makes_its_own_cells_stale_in_both(recorded: Any) -> No
 
 def test_source_and_command_edits_make_the_same_cells_stale_in_both(recorded: Any) -> None:
     workspace = recorded
+    with edited(workspace, COMMENT):
+        assert stale_in_dvc(workspace) == stale_in_snakemake(workspace) == set()
     with edited(workspace, SOURCE):
         stale = stale_in_dvc(workspace)
         assert trained(stale) == {"clean-smart_unit", "dilate70-smart_unit"}
@@ -217,7 +132,7 @@ def test_a_mix_and_noisy_prompts_wait_for_what_they_need_in_both(workspace: Any)
             # generate, download, four conversions, mix, clips, clean labels, noisy prompts, pretrain, train, twice infer and score
             assert len(snakemake) == 16
             for outs, job in snakemake.items():
-                assert job == (dvc[outs][0], spelled_out(dvc[outs][1], outputs, workspace.root))
+                assert job == (dvc[outs][0], spelled_out(dvc[outs][1], outputs))
             noisy = [
                 command
                 for command, deps in snakemake.values()

@@ -27,6 +27,7 @@ COMMANDS = (  # in the order of the pipeline, then what goes around it
     "figures",
     "report",
     "grid",
+    "code",
     "plan",
     "measure",
     "check-params",

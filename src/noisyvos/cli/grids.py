@@ -19,13 +19,35 @@ def grid(
     ] = False,
     params: Params = Path("params"),
 ) -> None:
-    """Write the generated grid that Snakemake and DVC both read."""
-    from noisyvos.pipeline import grid as module
+    """Choose the preset that Snakemake and DVC use by default: write its grid, which both read."""
+    from noisyvos.pipeline import cells as module
 
     if check:
         module.require_fresh(params)
     else:
         module.write(preset, params)
+
+
+@app.command()
+def code(
+    out: Annotated[Path, typer.Option("--out", help="Where to write the hashes.")] = Path(
+        "data/code.json"
+    ),
+    params: Params = Path("params"),
+    modules: Annotated[
+        str,
+        typer.Option(
+            help="Write nothing; print the modules of this stage or entry: stages.train, noise.drop."
+        ),
+    ] = "",
+) -> None:
+    """Write the hashes of the code that results depend on; `dvc repro` runs this first."""
+    from noisyvos.pipeline import code_deps
+
+    if modules:
+        print("\n".join(code_deps.modules_of(modules, params)))
+    else:
+        code_deps.refresh(out, params)
 
 
 @app.command()
@@ -94,14 +116,14 @@ def schema(
 @app.command()
 def record() -> None:
     """After `snakemake`: tell DVC which cells are up to date."""
-    from noisyvos.pipeline import handover as handshake
+    from noisyvos.pipeline import handover
 
-    handshake.record()
+    handover.record()
 
 
 @app.command()
 def adopt() -> None:
     """After `dvc pull` or `dvc repro`: tell Snakemake which cells are up to date."""
-    from noisyvos.pipeline import handover as handshake
+    from noisyvos.pipeline import handover
 
-    handshake.adopt()
+    handover.adopt()

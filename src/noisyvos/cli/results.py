@@ -7,7 +7,12 @@ import typer
 
 from noisyvos.cli.app import Out, Params, app
 
-Cells = Annotated[Path, typer.Option("--cells", help="The generated grid.")]
+Preset = Annotated[
+    str, typer.Option("--preset", help="The preset. Default: that of params/cells.yaml.")
+]
+Cells = Annotated[
+    Path | None, typer.Option("--cells", help="The generated grid. Default: that of --preset.")
+]
 Results = Annotated[
     Path, typer.Option("--results", help="Folder of the preset's scores and training summaries.")
 ]
@@ -22,12 +27,14 @@ def tables(
     results: Results,
     predictions: Predictions,
     out: Out,
-    cells: Cells = Path("params/cells.yaml"),
+    preset: Preset = "",
+    cells: Cells = None,
     converted: Converted = Path("data/converted"),
 ) -> None:
     """Write the tables of a preset as Markdown, LaTeX and CSV."""
     from noisyvos.stages import tables as stage
 
+    cells = cells or _grid(preset)
     stage.run(cells=cells, results=results, predictions=predictions, converted=converted, out=out)
 
 
@@ -36,7 +43,8 @@ def figures(
     results: Results,
     predictions: Predictions,
     out: Out,
-    cells: Cells = Path("params/cells.yaml"),
+    preset: Preset = "",
+    cells: Cells = None,
     converted: Converted = Path("data/converted"),
     params: Params = Path("params"),
     clips: Annotated[Path, typer.Option(help="Folder of the sets of still-image clips.")] = Path(
@@ -46,6 +54,7 @@ def figures(
     """Draw noise curves, training curves and example videos of a preset."""
     from noisyvos.stages import figures as stage
 
+    cells = cells or _grid(preset)
     stage.run(
         cells=cells,
         results=results,
@@ -63,12 +72,14 @@ def report(
     predictions: Predictions,
     figures: Annotated[Path, typer.Option(help="Folder of the preset's figures.")],
     out: Out,
-    cells: Cells = Path("params/cells.yaml"),
+    preset: Preset = "",
+    cells: Cells = None,
     converted: Converted = Path("data/converted"),
 ) -> None:
     """Write the self-contained report page of a preset."""
     from noisyvos.stages import report as stage
 
+    cells = cells or _grid(preset)
     stage.run(
         cells=cells,
         results=results,
@@ -87,16 +98,25 @@ def track(
     predictions: Annotated[
         Path | None, typer.Option(help="Folder of its masks. Default: runs/<preset>/predictions.")
     ] = None,
-    cells: Cells = Path("params/cells.yaml"),
+    preset: Preset = "",
+    cells: Cells = None,
     converted: Converted = Path("data/converted"),
 ) -> None:
     """Update MLflow from a preset's results; print the URL of the page that overlays all sweeps."""
-    from noisyvos.pipeline.grid import read_cells
+    from noisyvos.pipeline.cells import read_cells
     from noisyvos.stages import track as stage
 
+    cells = cells or _grid(preset)
     preset = read_cells(cells)["preset"]["name"]
     results, predictions = (
         results or Path("results") / preset,
         predictions or Path("runs") / preset / "predictions",
     )
     stage.run(cells=cells, results=results, predictions=predictions, converted=converted)
+
+
+def _grid(preset: str) -> Path:
+    """Return the file that holds the grid of a preset."""
+    from noisyvos.pipeline.cells import cells_file
+
+    return cells_file(Path("params"), preset)

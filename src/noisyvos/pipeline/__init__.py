@@ -1,1 +1,1 @@
-"""The grid of cells, what dvc.yaml says of them, and how Snakemake and DVC hand finished work to each other."""
+"""The grid of cells, the code they depend on, and what Snakemake and DVC need to run them."""

@@ -1,25 +1,20 @@
-"""What is registered, read from the source text: names and files without importing torch or anything else that is slow."""
+"""What is registered, read from the source text: names and modules, without slow imports."""
 
-import ast
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-_SOURCE = Path(__file__).resolve().parents[1]
+from noisyvos.pipeline.source_facts import NAME, package_facts
 
 
 @dataclass(frozen=True)
 class Family:
-    """One parameter file and what validates its entries: a registry (by `kind`) or one settings class for all."""
+    """One parameter file, and the registry or settings class that validates its entries."""
 
     file: str  # params/<file>.yaml
     what: str  # what one entry is called in messages
     target: str  # "module:object", a Registry or a Settings class
-    package: str = (
-        ""  # folder of the registered modules, below the package; empty for a settings class
-    )
+    package: str = ""  # package of the registered modules; empty for a settings class
 
     def load(self) -> Any:
         """Import and return the registry or settings class; this may import torch."""
@@ -27,42 +22,37 @@ class Family:
         return getattr(import_module(module), name)
 
     def kinds(self) -> dict[str, str]:
-        """Return each registered kind and the file or folder (from the repository root) that a result of it depends on."""
-        return _registered(self.package) if self.package else {}
+        """Return each registered kind with the module that registers it."""
+        if not self.package:
+            return {}
+        return {
+            kind: module
+            for kind, module in sorted(
+                (kind, module)
+                for module, facts in package_facts().items()
+                if module.startswith(f"{self.package}.")
+                for kind in facts.registers
+            )
+        }
+
+
+def _registry(file: str, what: str, target: str, package: str) -> Family:
+    return Family(file, what, f"{NAME}.{target}", f"{NAME}.{package}")
 
 
 FAMILIES = {
     family.file: family
     for family in (
-        Family("sources", "source", "noisyvos.raw.base:SOURCES", "raw/kinds"),
-        Family("datasets", "dataset", "noisyvos.datasets.base:DATASETS", "datasets/kinds"),
-        Family("synth", "recipe", "noisyvos.synth.recipe:RECIPES", "synth/kinds"),
-        Family("noise", "noise setting", "noisyvos.noise.base:NOISE", "noise/kinds"),
-        Family("models", "model", "noisyvos.models.base:MODELS", "models"),
-        Family("methods", "method", "noisyvos.methods.base:METHODS", "methods/kinds"),
-        Family(
-            "corruptions",
-            "image corruption",
-            "noisyvos.corruptions.base:CORRUPTIONS",
-            "corruptions/kinds",
+        _registry("sources", "source", "raw.base:SOURCES", "raw.kinds"),
+        _registry("datasets", "dataset", "datasets.base:DATASETS", "datasets.kinds"),
+        _registry("synth", "recipe", "synth.recipe:RECIPES", "synth.kinds"),
+        _registry("noise", "noise setting", "noise.base:NOISE", "noise.kinds"),
+        _registry("models", "model", "models.base:MODELS", "models"),
+        _registry("methods", "method", "methods.base:METHODS", "methods.kinds"),
+        _registry(
+            "corruptions", "image corruption", "corruptions.base:CORRUPTIONS", "corruptions.kinds"
         ),
-        Family("train", "schedule", "noisyvos.training.schedule:Schedule"),
-        Family("eval", "evaluation setting", "noisyvos.inference.settings:Evaluation"),
+        Family("train", "schedule", f"{NAME}.training.schedule:Schedule"),
+        Family("eval", "evaluation setting", f"{NAME}.inference.settings:Evaluation"),
     )
 }
-
-
-@cache
-def _registered(package: str) -> dict[str, str]:
-    root = _SOURCE / package
-    found: dict[str, str] = {}
-    for path in sorted(root.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            match node:
-                case ast.Call(
-                    func=ast.Attribute(attr="register"), args=[ast.Constant(value=str(name)), *_]
-                ):
-                    # an item that is a folder of modules depends on all of them
-                    owner = root / path.relative_to(root).parts[0]
-                    found[name] = f"src/noisyvos/{package}/{owner.name}"
-    return dict(sorted(found.items()))

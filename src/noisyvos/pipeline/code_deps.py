@@ -36,7 +36,6 @@ EXCLUDED = (
     f"{NAME}.errors",  # text of messages
     f"{NAME}.parallel",  # the number of processes never changes a byte
     f"{NAME}.pipeline",  # decides what runs, not what a run writes
-    f"{NAME}.stages.track",  # sends finished results to MLflow
     f"{NAME}.tracking",  # MLflow shows results and never feeds back
     f"{NAME}.training.progress",  # the progress bar
     f"{NAME}.training.trace",  # a profile of a few iterations
@@ -103,7 +102,7 @@ class Code:
         root = f"{NAME}.stages.{module}"
         if root not in self.facts:
             raise UserError(f"{self.package}: the module {root} of stage {stage!r} is missing.")
-        known = {_package(family) for family in (*about.families, *about.unused)}
+        known = {FAMILIES[family].package for family in (*about.families, *about.unused)}
         known |= {package for family in about.families for package in self._chosen_by(family)}
         found = self.closure([root])
         while True:  # a kind may bring in another registry
@@ -121,7 +120,7 @@ class Code:
         if not about.package:
             module, _, settings = about.target.partition(":")
             return self._named(module, settings, entry)
-        return self._kind(_package(family), str(entry.get("kind", name)), entry)
+        return self._kind(about.package, str(entry.get("kind", name)), entry)
 
     def hash(self, modules: Iterable[str]) -> str:
         """Return a hash of the code of these modules and of the data files that they name."""
@@ -181,7 +180,7 @@ class Code:
         """Return the packages of the registries that settings of a family's entries choose from."""
         about = FAMILIES[family]
         if about.package:
-            modules = self._kind_modules(_package(family))
+            modules = self._kind_modules(FAMILIES[family].package)
         else:
             modules = [about.target.partition(":")[0]]
         return {
@@ -220,12 +219,27 @@ def code_hash(stage: str, entries: Mapping[str, Mapping[str, Any]]) -> str:
     return found.hash(modules)
 
 
-def refresh(root: Path = Path()) -> dict[str, dict[str, str]]:
-    """Bring data/code.json below `root` up to date and return its content.
+def modules_of(name: str, params: Path) -> list[str]:
+    """Return the modules behind one name of data/code.json, as stages.train or methods.smart."""
+    family, _, entry = name.partition(".")
+    if family == "stages":
+        return sorted(code().stage(entry))
+    if family not in FAMILIES:
+        raise unknown_name("kind of name", family, ["stages", *FAMILIES])
+    entries = read_family(params, family)
+    if entry not in entries:
+        raise unknown_name(f"name in {family}.yaml:", entry, entries)
+    return sorted(code().entry(family, entry, entries[entry]))
+
+
+def refresh(
+    path: Path = Path(CODE_FILE), params: Path = Path("params")
+) -> dict[str, dict[str, str]]:
+    """Bring the file of hashes up to date and return its content.
 
     An equal file is left alone, so that its time does not change.
     """
-    table, path = code().table(root / "params"), root / CODE_FILE
+    table = code().table(params)
     text = json.dumps(table, indent=1, sort_keys=True) + "\n"
     if not (path.is_file() and path.read_text(encoding="utf-8") == text):
         write_text(path, text)
@@ -236,12 +250,6 @@ def _excluded(module: str) -> bool:
     if module == NAME:
         return f"{NAME}.__init__" in EXCLUDED
     return any(module == name or module.startswith(f"{name}.") for name in EXCLUDED)
-
-
-def _package(family: str) -> str:
-    return (
-        ".".join([NAME, *FAMILIES[family].package.split("/")]) if FAMILIES[family].package else ""
-    )
 
 
 @cache

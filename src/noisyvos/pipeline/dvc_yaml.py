@@ -1,26 +1,27 @@
-"""What dvc.yaml says, in the form Snakemake rules want it: nothing about a stage is written twice.
+"""dvc.yaml in the form that Snakemake rules need, so that nothing about a stage is written twice.
 
-A stage of dvc.yaml runs `foreach` cell of params/cells.yaml (or once, if it has no `foreach`); the rule of the same name
-has the one wildcard `key`. An output without a suffix is a folder. A dependency on a folder that other stages write
-into stands for everything the cells write there.
+A stage of dvc.yaml runs for each cell of a section of the grid, or once without `foreach`. The rule
+of the same name has one wildcard, `key`. An output without a suffix is a folder. A dependency on a
+folder that other stages write into means everything that the cells write there.
 """
 
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
 from noisyvos.errors import UserError
-from noisyvos.pipeline.grid import read_cells
+from noisyvos.pipeline.cells import CELLS, load_cells, yaml_loader
 
 _PLACE = re.compile(r"\$\{\s*([\w.]+)\s*\}")
 ANY_KEY = "[a-z0-9_-]+"
 ONCE = "all"  # the key of a stage without cells
+CODE_STAGE = "code"  # runs in DVC alone: the Snakefile brings its file up to date itself
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,26 @@ class Job:
         return self.stage if self.key == ONCE else f"{self.stage}@{self.key}"
 
 
+class Template:
+    """A text with ${...} places, taken apart once and filled for many cells."""
+
+    def __init__(self, text: Any, stage: str) -> None:
+        parts = _PLACE.split(str(text))
+        self._stage = stage
+        self._texts = parts[::2]
+        self._places = [place.split(".") for place in parts[1::2]]
+
+    def fill(self, context: dict[str, Any]) -> str:
+        """Return the text with the values of `context`; UserError for a place it does not have."""
+        found = [self._texts[0]]
+        for place, text in zip(self._places, self._texts[1:], strict=True):
+            found += (_text(_look_up(context, place, self._stage)), text)
+        return "".join(found)
+
+
 @dataclass
 class Pipeline:
-    """All jobs of dvc.yaml for the cells that are active now."""
+    """All jobs of dvc.yaml for the cells of one grid."""
 
     root: Path
     cells: dict[str, Any]
@@ -52,11 +70,9 @@ class Pipeline:
     _params: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._params[CELLS] = self.cells
         for name, content in self.stages.items():
-            self.jobs[name] = {
-                key: self._resolve(name, content.get("do", content), key, item)
-                for key, item in self._items(name, content)
-            }
+            self.jobs[name] = dict(self._resolved(name, content))
         for job in self:
             for out in job.outs:
                 for folder in PurePosixPath(out).parents:
@@ -73,61 +89,73 @@ class Pipeline:
         return [out for stage in stages for job in self.jobs[stage].values() for out in job.outs]
 
     def inputs(self, job: Job) -> list[str]:
-        """Return the files and folders a job waits for: its dependencies, folders spelled out where several jobs fill them."""
+        """Return the files and folders a job waits for.
+
+        These are its dependencies. A folder that several jobs fill is replaced by their outputs.
+        """
         found: list[str] = []
         for dep in job.deps:
-            path = self.root / dep
-            if dep in self._below:
-                found += sorted(self._below[dep])
-            elif dep.startswith("src/") and path.is_dir():
-                found += sorted(
-                    file.relative_to(self.root).as_posix() for file in path.rglob("*.py")
-                )
-            else:
-                found.append(dep)
+            found += sorted(self._below[dep]) if dep in self._below else [dep]
         return list(dict.fromkeys(found))
 
     def tracked(self, job: Job) -> str:
-        """Return the parameter values a job depends on, as text: a change of it makes the job stale, as in DVC."""
-        values = {}
+        """Return the parameter values of a job as text, hashes of its code included.
+
+        A change of this text makes the job stale, as a change of the values does in DVC.
+        """
+        values: dict[str, Any] = {}
         for file, names in job.params:
             content = self._read(file)
-            values[file] = {name: content.get(name) for name in names} if names else content
+            values[file] = {name: _value(content, name) for name in names} if names else content
         return json.dumps(values, sort_keys=True)
 
-    def _items(self, name: str, content: dict[str, Any]) -> list[tuple[str, Any]]:
+    def _resolved(self, stage: str, content: dict[str, Any]) -> Iterator[tuple[str, Job]]:
+        """Yield each key of a stage with its job."""
+        do = content.get("do", content)
+        command, deps, outs = (
+            Template(do["cmd"], stage),
+            [Template(dep, stage) for dep in do.get("deps", [])],
+            [Template(out, stage) for out in do.get("outs", [])],
+        )
+        params = [
+            (Template(file, stage), [Template(name, stage) for name in names])
+            for file, names in map(_params_entry, do.get("params", []))
+        ]
+        context = dict(self.cells)
+        for key, item in self._items(stage, content):
+            context |= {"key": key, "item": item}
+            yield (
+                key,
+                Job(
+                    stage,
+                    key,
+                    " ".join(command.fill(context).split()),
+                    tuple(dict.fromkeys(dep.fill(context) for dep in deps)),
+                    tuple(out.fill(context) for out in outs),
+                    tuple(
+                        (file.fill(context), tuple(name.fill(context) for name in names))
+                        for file, names in params
+                    ),
+                ),
+            )
+
+    def _items(self, stage: str, content: dict[str, Any]) -> list[tuple[str, Any]]:
         if "foreach" not in content:
             return [(ONCE, None)]
         match = _PLACE.fullmatch(str(content["foreach"]))
         if match is None:
             raise UserError(
-                f"dvc.yaml: stage {name!r}: `foreach` must be ${{...}}, a section of the grid."
+                f"dvc.yaml: stage {stage!r}: `foreach` must be ${{...}}, a section of the grid."
             )
-        return [
-            (str(key), item) for key, item in (_look_up(self.cells, match[1], name) or {}).items()
-        ]
-
-    def _resolve(self, stage: str, do: dict[str, Any], key: str, item: Any) -> Job:
-        context = {**self.cells, "key": key, "item": item}
-
-        def fill(text: Any) -> str:
-            return _PLACE.sub(lambda match: _text(_look_up(context, match[1], stage)), str(text))
-
-        params = [_params_entry(entry) for entry in do.get("params", [])]
-        return Job(
-            stage,
-            key,
-            " ".join(fill(do["cmd"]).split()),
-            tuple(dict.fromkeys(fill(dep) for dep in do.get("deps", []))),
-            tuple(fill(out) for out in do.get("outs", [])),
-            tuple((fill(file), tuple(fill(name) for name in names)) for file, names in params),
-        )
+        section = _look_up(self.cells, match[1].split("."), stage) or {}
+        return [(str(key), item) for key, item in section.items()]
 
     def _read(self, file: str) -> dict[str, Any]:
         if file not in self._params:
-            self._params[file] = (
-                yaml.safe_load((self.root / file).read_text(encoding="utf-8")) or {}
-            )
+            text = (self.root / file).read_text(encoding="utf-8")
+            json_file = file.endswith(".json")
+            content = json.loads(text) if json_file else yaml.load(text, Loader=yaml_loader())
+            self._params[file] = content or {}
         return self._params[file]
 
 
@@ -138,16 +166,13 @@ class Rule:
     pipeline: Pipeline
     stage: str
 
-    @property
+    @cached_property
     def outs(self) -> list[str]:
         """The output patterns, with the wildcard `key`; a stage without cells has plain paths."""
         content = self.pipeline.stages[self.stage]
-        do = content.get("do", content)
         context = {**self.pipeline.cells, "key": "{key}"}
-        return [
-            _PLACE.sub(lambda match: _text(_look_up(context, match[1], self.stage)), out)
-            for out in do["outs"]
-        ]
+        outs = content.get("do", content)["outs"]
+        return [Template(out, self.stage).fill(context) for out in outs]
 
     @property
     def folders(self) -> list[str]:
@@ -160,10 +185,18 @@ class Rule:
         return [out for out in self.outs if PurePosixPath(out).suffix]
 
     @property
-    def keys(self) -> str:
-        """A pattern for the wildcard `key`: any key, except where two stages write alike (then exactly the cells of the smaller one).
+    def label(self) -> str:
+        """The name of log files: the wildcard `key`, or the preset for a stage without cells."""
+        content = self.pipeline.stages[self.stage]
+        return "{key}" if "foreach" in content else self.pipeline.cells["preset"]["name"]
 
-        Snakemake reads the pattern of an output thousands of times, so that thousands of cells must not be spelled out.
+    @property
+    def keys(self) -> str:
+        """A pattern for the wildcard `key`.
+
+        It takes any key, except where two stages have the same output patterns: then the smaller
+        stage takes exactly its cells. Snakemake evaluates this pattern thousands of times, so it
+        must not list thousands of cells.
         """
         cells = self.pipeline.jobs[self.stage]
         if not cells:
@@ -195,7 +228,7 @@ class Rule:
 
     @property
     def tracked(self) -> Callable[[Any], str]:
-        """The function that gives the parameter values the job depends on."""
+        """The function that gives the parameter values that the job depends on."""
         return lambda wildcards: self.pipeline.tracked(self._job(wildcards))
 
     def _job(self, wildcards: Any) -> Job:
@@ -203,29 +236,42 @@ class Rule:
 
 
 @cache
-def load(root: Path = Path()) -> Pipeline:
-    """Return the pipeline of the repository at `root`: dvc.yaml with the cells of params/cells.yaml."""
-    content = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))
-    return Pipeline(root, read_cells(root / "params" / "cells.yaml"), content["stages"])
+def load(root: Path = Path(), preset: str = "") -> Pipeline:
+    """Return the pipeline of the repository at `root`: dvc.yaml with the cells of a preset.
+
+    Without `preset`, the cells are those of params/cells.yaml, which DVC reads.
+    """
+    content = yaml.load((root / "dvc.yaml").read_text(encoding="utf-8"), Loader=yaml_loader())
+    stages = {name: stage for name, stage in content["stages"].items() if name != CODE_STAGE}
+    return Pipeline(root, load_cells(root / "params", preset), stages)
 
 
 def refuse_declared(preset: dict[str, Any]) -> None:
-    """Raise UserError if the grid names things that do not exist yet: it can be dry-run, not run."""
+    """Raise UserError if the grid names things that do not exist yet: it allows a dry run only."""
     if preset.get("missing"):
         raise UserError(
-            f"Preset {preset['name']!r} can only be dry-run, because it needs: {', '.join(preset['missing'])}."
+            f"Preset {preset['name']!r} can only be dry-run, because it needs: "
+            f"{', '.join(preset['missing'])}."
         )
 
 
-def _look_up(context: dict[str, Any], path: str, stage: str) -> Any:
+def _look_up(context: dict[str, Any], place: list[str], stage: str) -> Any:
     value: Any = context
-    for part in path.split("."):
+    for part in place:
         if not isinstance(value, dict) or part not in value:
             raise UserError(
-                f"dvc.yaml: stage {stage!r}: ${{{path}}} is not in the grid. An output may only use ${{key}} and ${{preset...}}."
+                f"dvc.yaml: stage {stage!r}: ${{{'.'.join(place)}}} is not in the grid. "
+                "An output may only use ${key} and ${preset...}."
             )
         value = value[part]
     return value
+
+
+def _value(content: Any, name: str) -> Any:
+    """Return the value at a dotted name; None where a part of the name is missing."""
+    for part in name.split("."):
+        content = content.get(part) if isinstance(content, dict) else None
+    return content
 
 
 def _alternatives(keys: Iterable[str]) -> str:

@@ -1,26 +1,33 @@
-"""Snakemake and DVC each remember what is up to date; these two commands hand that knowledge over, only where it is true.
+"""Hand over between Snakemake and DVC what is up to date; each of them keeps only its own record.
 
-`record`: after Snakemake ran, tell DVC. `dvc commit` believes anything, so only cells that Snakemake itself calls up to
-date are handed over. `adopt`: after `dvc pull`, `dvc checkout` or `dvc repro`, tell Snakemake. `snakemake --touch`
-believes anything as well, so only cells whose hashes DVC has verified, with all they depend on, are handed over.
+`record` tells DVC after Snakemake ran. `dvc commit` takes any file, so `record` hands over only
+cells that Snakemake calls up to date. `adopt` tells Snakemake after `dvc pull`, `dvc checkout` or
+`dvc repro`. `snakemake --touch` takes any file as well, so `adopt` hands over only cells whose
+hashes DVC has verified, with everything that they depend on.
 """
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from noisyvos.errors import UserError
-from noisyvos.pipeline.dvc_commit import commit
-from noisyvos.pipeline.dvc_yaml import Job, Pipeline, load
+from noisyvos.pipeline import code_deps
+from noisyvos.pipeline.dvc_yaml import CODE_STAGE, Job, Pipeline, load
 
 
 def record() -> None:
-    """Commit to DVC every cell whose outputs Snakemake calls up to date; UserError if there is none."""
+    """Commit every cell to DVC that Snakemake calls up to date; UserError if there is none."""
+    code_deps.refresh()
     pipeline = load()
-    pending = pending_outputs(_run(["snakemake", "--summary"], capture=True))
-    finished, waiting = [], []
+    pending = pending_outputs(_run(["snakemake", "--summary"]))
+    finished: list[Job] = []
+    waiting: list[Job] = []
     for job in pipeline:
         there = all(Path(out).exists() and out not in pending for out in job.outs)
         (finished if there else waiting).append(job)
@@ -28,43 +35,34 @@ def record() -> None:
         raise UserError(
             "Nothing is up to date yet, so there is nothing to record. Run `snakemake` first."
         )
-    commit({job.name for job in finished})
-    _touch(
-        verified(pipeline, {job.name for job in waiting})
-    )  # DVC moved the files into its cache and back: their times are new
+    commit({CODE_STAGE, *(job.name for job in finished)})
+    # DVC moved the files into its cache and back, so their times are new
+    _touch(verified(pipeline, {job.name for job in waiting}))
     print(f"recorded {len(finished)} of {len(finished) + len(waiting)} cells in dvc.lock")
     if waiting:
         print(f"left out, because Snakemake would still run them: {_some(waiting)}")
 
 
 def adopt() -> None:
-    """Make Snakemake take as up to date every cell that DVC has verified; UserError if there is none."""
+    """Make Snakemake take every cell that DVC has verified as up to date; UserError for none."""
+    code_deps.refresh()  # DVC compares hashes of this file, so it must show the code of today
     pipeline = load()
-    stale = set(json.loads(_run(["dvc", "status", "--json"], capture=True) or "{}"))
+    stale = set(json.loads(_run(["dvc", "status", "--json"]) or "{}"))
     clean = verified(pipeline, stale)
     if not clean:
         raise UserError(
             "DVC calls no cell up to date (`dvc status` says why), so there is nothing to adopt."
         )
     _touch(clean)
-    total = sum(len(jobs) for jobs in pipeline.jobs.values())
-    print(f"adopted {len(clean)} of {total} cells")
-    if len(clean) < total:
-        verified_names = {job.name for job in clean}
-        print(
-            f"left out, because DVC would still run them: {_some([job for job in pipeline if job.name not in verified_names])}"
-        )
-
-
-def _touch(jobs: list[Job]) -> None:
-    """Make Snakemake take these jobs, and with them all they depend on, as just made."""
-    outs = [out for job in jobs for out in job.outs]
-    if outs:
-        _run(["snakemake", "--touch", "--forceall", "--quiet", "all", "--", *outs], capture=True)
+    known = {job.name for job in clean}
+    left = [job for job in pipeline if job.name not in known]
+    print(f"adopted {len(clean)} of {len(clean) + len(left)} cells")
+    if left:
+        print(f"left out, because DVC would still run them: {_some(left)}")
 
 
 def pending_outputs(summary: str) -> set[str]:
-    """Return the outputs that `snakemake --summary` plans to make again: whose last column is not `no update`."""
+    """Return the outputs in the table of `snakemake --summary` that Snakemake would make again."""
     rows = [line.split("\t") for line in summary.splitlines()]
     header = next((index for index, row in enumerate(rows) if row[0] == "output_file"), None)
     if header is None:
@@ -79,7 +77,7 @@ def pending_outputs(summary: str) -> set[str]:
 
 
 def verified(pipeline: Pipeline, stale: set[str]) -> list[Job]:
-    """Return the jobs that are not stale and depend on none that is; `stale` holds names as DVC writes them."""
+    """Return the jobs that are not stale and depend on none that is; `stale` holds DVC's names."""
     maker = {out: job for job in pipeline for out in job.outs}
     known: dict[str, bool] = {}
 
@@ -92,11 +90,73 @@ def verified(pipeline: Pipeline, stale: set[str]) -> list[Job]:
     return [job for job in pipeline if is_clean(job)]
 
 
-def _run(command: list[str], *, capture: bool = False) -> str:
-    """Run a tool of this environment; UserError with its last words if it fails."""
+def commit(names: set[str]) -> None:
+    """Record the files of stages, named as DVC does, in dvc.lock and DVC's cache.
+
+    UserError if DVC refuses. `dvc commit --force` takes targets one by one, and reads and writes
+    all of dvc.lock for each, so its time grows with the square of the number of cells. This
+    function makes the same calls for all stages and writes dvc.lock once.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo, lock_repo
+
+    try:
+        with Repo() as repo, lock_repo(repo), _parameters_read_once():
+            stages = [stage for stage in repo.index.stages if stage.addressing in names]
+            unknown = names - {stage.addressing for stage in stages}
+            if unknown:
+                raise UserError(
+                    f"dvc.yaml has no stage {sorted(unknown)[0]!r}. "
+                    "Write the grid again with `noisyvos grid --preset NAME`."
+                )
+            for stage in stages:
+                stage.save()
+                stage.commit()
+            for file in {stage.dvcfile.path: stage.dvcfile for stage in stages}.values():
+                file.dump_stages(
+                    [stage for stage in stages if stage.dvcfile.path == file.path],
+                    update_pipeline=False,
+                )
+    except DvcException as error:
+        raise UserError(f"DVC did not take the finished cells: {error}") from error
+
+
+@contextmanager
+def _parameters_read_once() -> Iterator[None]:
+    """Let DVC parse each parameter file once.
+
+    The files do not change meanwhile, because the repository is locked and no job runs.
+    """
+    from dvc.dependency import param
+
+    read: Any = getattr(param, "load_path", None)
+    if read is None:  # another release of DVC: the same result, more slowly
+        yield
+        return
+    once = cache(lambda path, file_system: read(path, file_system))
+
+    def load_path(path: Any, file_system: Any, **options: Any) -> Any:
+        return read(path, file_system, **options) if options else once(path, file_system)
+
+    param.load_path = load_path
+    try:
+        yield
+    finally:
+        param.load_path = read
+
+
+def _touch(jobs: list[Job]) -> None:
+    """Make Snakemake take these jobs, and all that they depend on, as up to date."""
+    outs = [out for job in jobs for out in job.outs]
+    if outs:
+        _run(["snakemake", "--touch", "--forceall", "--quiet", "all", "--", *outs])
+
+
+def _run(command: list[str]) -> str:
+    """Return the output of a tool of this environment; UserError with its last words on failure."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     done = subprocess.run(
-        command, capture_output=capture, text=True, env={**os.environ, "PATH": path}, check=False
+        command, capture_output=True, text=True, env={**os.environ, "PATH": path}, check=False
     )
     if done.returncode:
         words = (done.stderr or "").strip().splitlines()[-5:]

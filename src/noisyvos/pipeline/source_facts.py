@@ -19,7 +19,7 @@ from noisyvos.io.atomic import write_text
 
 PACKAGE = Path(__file__).resolve().parents[1]
 NAME = PACKAGE.name
-_FORMAT = 1  # raise it when this module finds other facts: the cache is then void
+_FORMAT = 2  # raise it when this module finds other facts: the cache is then void
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _MODULE = re.compile(rf"{NAME}(\.\w+)+")
 
@@ -99,8 +99,8 @@ def read_facts(text: str, module: str, is_package: bool = False) -> Facts:
             ):
                 facts.registers[name] = more[0].id if more and isinstance(more[0], ast.Name) else ""
             case ast.Call(
-                func=ast.Name(id="Registry"), args=[_, ast.Constant(value=str(package)), *_]
-            ):
+                func=ast.Name(id=made), args=[_, ast.Constant(value=str(package)), *_]
+            ) if made.endswith("Registry"):
                 facts.registries.append(package)
             case ast.ClassDef():
                 built = _builds(node)

@@ -170,7 +170,7 @@ class _Progress:
 def _track(scores: Scores, task: Task, where: Tracking) -> None:
     """Tell MLflow of the scores; whatever goes wrong there is one line of warning, the scores are written already."""
     try:
-        from noisyvos.pipeline.grid import tracked_block
+        from noisyvos.pipeline.cells import tracked_block
         from noisyvos.tracking import mlflow as tracking
 
         truth = (

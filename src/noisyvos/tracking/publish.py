@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from noisyvos.analysis.results import Results, rows_of, sweep_name
-from noisyvos.pipeline.grid import block_of
+from noisyvos.pipeline.cells import block_of
 from noisyvos.tracking.mlflow import NOTE, Store, connect, enabled, forgiving, lock
 from noisyvos.tracking.tags import cell_tags, config_hash
 

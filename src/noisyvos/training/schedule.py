@@ -2,7 +2,7 @@
 
 import math
 import re
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
@@ -44,6 +44,9 @@ class Growth(Settings):
 
 class Schedule(Settings):
     """One entry of train.yaml. Lengths are in iterations, `crop` and `min_area` in pixels."""
+
+    # a setting that names a registered kind: its code is a dependency of the cell
+    builds: ClassVar[dict[str, str]] = {"augmentation": "noisyvos.datasets.augmentations.kinds"}
 
     iterations: PositiveInt
     finetune: int = Field(

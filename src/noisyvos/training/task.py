@@ -321,7 +321,7 @@ def _tracked(task: Task, settings: dict[str, Any], origin: dict[str, Any]) -> It
         )
         yield lambda row, step: None
         return
-    from noisyvos.pipeline.grid import tracked_block
+    from noisyvos.pipeline.cells import tracked_block
     from noisyvos.tracking.tags import cell_tags
 
     where = {

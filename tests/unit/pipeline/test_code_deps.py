@@ -73,7 +73,7 @@ def test_a_closure_holds_only_the_kinds_that_a_cell_uses() -> None:
     assert "noisyvos.models.stm.tiny" in network
     assert not [name for name in network if "xmem" in name or "rhmnet" in name]
     for stage in ("train", "infer", "noise"):
-        chosen = [code_deps._package(family) for family in STAGES[stage][1].families]
+        chosen = [code_deps.FAMILIES[family].package for family in STAGES[stage][1].families]
         reached = [
             name
             for name in found.stage(stage)
@@ -182,11 +182,10 @@ def test_hash_of_a_training_follows_its_own_method(monkeypatch: pytest.MonkeyPat
 
 
 def test_code_file_is_written_once(tmp_path: Path) -> None:
-    (tmp_path / "params").symlink_to(PARAMS)
-    table = code_deps.refresh(tmp_path)
     path = tmp_path / code_deps.CODE_FILE
+    table = code_deps.refresh(path, PARAMS)
     time = path.stat().st_mtime_ns
-    assert code_deps.refresh(tmp_path) == table
+    assert code_deps.refresh(path, PARAMS) == table
     assert path.stat().st_mtime_ns == time
     assert set(table["stages"]) == set(STAGES)
     assert set(table["methods"]) == set(read_family(PARAMS, "methods"))

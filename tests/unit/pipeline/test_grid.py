@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from noisyvos.errors import UserError
 from noisyvos.params.entries import read_yaml
 from noisyvos.params.presets import Preset, read_preset
-from noisyvos.pipeline import grid
+from noisyvos.pipeline import code_deps, grid
+from noisyvos.pipeline.code_deps import CODE_FILE
 from noisyvos.pipeline.estimate import describe
 
 PARAMS = Path(__file__).resolve().parents[3] / "params"
@@ -96,26 +96,27 @@ def test_baselines_stand_in_every_preset_and_every_cell_finds_what_it_needs(pres
         assert (cell["source"] in cells["generate"]) != (cell["source"] in cells["download"])
 
 
-def test_dependencies_on_source_files_exist() -> None:
-    root = PARAMS.parent
-    for cells in cells_of("demo").values():
-        for cell in cells.values():
-            for name, value in cell.items():
-                if name.endswith("_file"):
-                    assert (root / value).exists(), value
+def code_of(stage: str) -> list[str]:
+    """Return the names in data/code.json that a stage of dvc.yaml depends on."""
+    content = read_yaml(PARAMS.parent / "dvc.yaml")["stages"][stage]
+    params = content.get("do", content)["params"]
+    return next(names for entry in params for file, names in entry.items() if file == CODE_FILE)
 
 
-def sources_of(stage: str) -> set[str]:
-    """Return the source files and folders that dvc.yaml lists for a stage by name."""
-    deps = read_yaml(PARAMS.parent / "dvc.yaml")["stages"][stage]["do"]["deps"]
-    return {dep for dep in deps if dep.startswith("src/")}
+def test_every_stage_depends_on_its_code_and_on_that_of_the_kinds_it_names() -> None:
+    assert code_of("infer_noisy") == code_of("infer") == ["stages.infer", "models.${item.model}"]
+    assert code_of("baseline_noisy") == code_of("baseline") == ["stages.baseline"]
+    assert code_of("mix") == code_of("convert")
+    for stage in (*grid.STAGES, "tables", "figures", "report"):
+        own, *entries = code_of(stage)
+        about = code_deps.STAGES[own.removeprefix("stages.")][1]
+        assert [name.partition(".")[0] for name in entries] == list(about.families), stage
 
 
-def test_variants_of_a_stage_depend_on_the_same_source_files() -> None:
-    assert sources_of("infer_noisy") == sources_of("infer")
-    assert sources_of("infer_corrupted") > sources_of("infer")
-    assert sources_of("baseline_noisy") == sources_of("baseline")
-    assert sources_of("train") >= sources_of("pretrain") - {"src/noisyvos/stages/pretrain.py"}
+def test_the_stage_of_code_depends_on_all_that_its_file_comes_from() -> None:
+    deps = read_yaml(PARAMS.parent / "dvc.yaml")["stages"]["code"]["deps"]
+    families = {family for _, about in code_deps.STAGES.values() for family in about.families}
+    assert set(deps) == {"src/noisyvos", *(f"params/{family}.yaml" for family in families)}
 
 
 def test_a_mix_is_made_of_its_converted_parts() -> None:
@@ -188,32 +189,6 @@ def test_blocks_that_train_one_cell_differently_are_refused() -> None:
         grid.expand(Preset(**values), grid.Catalogue(PARAMS))
 
 
-def test_grid_is_written_once_and_checked(params: Path) -> None:
-    grid.write("smoke", params)
-    before = (params / "cells.yaml").stat().st_mtime_ns
-    grid.write("smoke", params)
-    assert (params / "cells.yaml").stat().st_mtime_ns == before
-    grid.require_fresh(params)
-    preset = params / "presets" / "smoke.yaml"
-    preset.write_text(preset.read_text().replace("seed: [0]", "seed: [0, 1]"))
-    with pytest.raises(UserError, match="noisyvos grid --preset smoke"):
-        grid.require_fresh(params)
-
-
-def test_unknown_preset_changes_nothing(params: Path) -> None:
-    before = (params / "cells.yaml").read_bytes()
-    with pytest.raises(UserError, match=r"Unknown preset 'demmo'. Did you mean 'demo'\?"):
-        grid.write("demmo", params)
-    assert (params / "cells.yaml").read_bytes() == before
-
-
-@pytest.mark.parametrize("text", ["", "[]", "preset: {name: x}", yaml.safe_dump({"train": {}})])
-def test_a_file_that_is_no_grid_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "cells.yaml").write_text(text)
-    with pytest.raises(UserError, match="not a generated grid"):
-        grid.read_cells(tmp_path / "cells.yaml")
-
-
 def test_plan_of_the_full_grid_counts_its_blocks_and_misses_nothing() -> None:
     said = describe("paper", PARAMS)
     assert "not available yet" not in said
@@ -236,10 +211,7 @@ def test_corrupted_images_are_shown_to_the_blocks_that_ask_and_to_pretrained_net
     assert len(cells["infer_corrupted"]) == 2 * len(cells["infer"]), "a copied mask sees no image"
     key = next(key for key in cells["infer"] if not key.startswith("pretrained"))
     cell = cells["infer_corrupted"][f"{key}-corruption_blur9"]
-    assert cell == cells["infer"][key] | {
-        "corruption": "blur9",
-        "kind_file": "src/noisyvos/corruptions/kinds/box_blur.py",
-    }
+    assert cell == cells["infer"][key] | {"corruption": "blur9"}
     scored = cells["score"][f"{key}-corruption_blur9"]
     assert scored == cells["score"][key] | {"corruption": "blur9", "clean_key": key}
     assert sum("clean_key" not in scored for scored in cells["score"].values()) == len(

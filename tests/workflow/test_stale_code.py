@@ -1,0 +1,220 @@
+"""A change of code makes exactly the jobs stale that can reach it, in Snakemake and in DVC."""
+
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engines import edited, pipeline, stale_in_dvc, stale_in_snakemake
+
+from noisyvos.params.entries import read_family
+from noisyvos.pipeline.code_deps import CODE_FILE, EXCLUDED, Code
+from noisyvos.pipeline.dvc_yaml import CODE_STAGE, Job, Pipeline
+from noisyvos.pipeline.source_facts import Facts, package_facts, read_facts
+
+pytestmark = pytest.mark.xdist_group("agreement")
+
+TRAINED = 4  # training cells of preset `smoke`
+
+
+def names_of(job: Job) -> tuple[str, ...]:
+    """Return the names in data/code.json that a job depends on."""
+    return dict(job.params)[CODE_FILE]
+
+
+def closure_of(job: Job, code: Code, params: Path) -> set[str]:
+    """Return all modules that a job depends on."""
+    found: set[str] = set()
+    for name in names_of(job):
+        family, _, entry = name.partition(".")
+        if family == "stages":
+            found |= code.stage(entry)
+        else:
+            found |= code.entry(family, entry, read_family(params, family)[entry])
+    return found
+
+
+def with_followers(current: Pipeline, stale: set[str]) -> set[str]:
+    """Return stale jobs and all that depend on them."""
+    maker = {out: job.name for job in current for out in job.outs}
+    before = {
+        job.name: {maker[path] for path in current.inputs(job) if path in maker} for job in current
+    }
+    found = set(stale)
+    while more := {name for name, needs in before.items() if needs & found} - found:
+        found |= more
+    return found
+
+
+def test_every_module_makes_stale_what_reaches_it(recorded: Any) -> None:
+    """Change the text of every module, one at a time; look at the values that the engines read."""
+    from dvc.dependency import ParamsDependency
+    from dvc.repo import Repo
+
+    params, current = recorded.root / "params", pipeline(recorded)
+    with Repo(str(recorded.root)) as repo:
+        reads = {
+            stage.name: [
+                name
+                for dep in stage.deps
+                if isinstance(dep, ParamsDependency) and dep.def_path == CODE_FILE
+                for name in dep.params
+            ]
+            for stage in repo.index.stages
+            if stage.name != CODE_STAGE
+        }
+    facts = package_facts(recorded.root / "src" / "noisyvos")
+    closures = {
+        job.name: closure_of(job, Code(facts, recorded.root / "src/noisyvos"), params)
+        for job in current
+    }
+    assert all(closures.values())
+    assert set(reads) == set(closures)
+
+    def seen(changed: dict[str, Facts]) -> tuple[dict[str, str], dict[str, list[str]]]:
+        """Return what each job tracks in Snakemake, and what its stage reads in DVC."""
+        table = Code(changed, recorded.root / "src/noisyvos").table(params)
+        current._params[CODE_FILE] = table
+        values = {
+            name: [table[entry.split(".")[0]][entry.split(".")[1]] for entry in entries]
+            for name, entries in reads.items()
+        }
+        return {job.name: current.tracked(job) for job in current}, values
+
+    tracked, values = seen(facts)
+    comment, code = "\n# a comment\n", "\n_CHANGED = 1\n"
+    for path in sorted((recorded.root / "src" / "noisyvos").rglob("*.py")):
+        parts = path.relative_to(recorded.root / "src").with_suffix("").parts
+        package = parts[-1] == "__init__"
+        module, text = ".".join(parts[:-1] if package else parts), path.read_text()
+        assert read_facts(text + comment, module, package) == facts[module]
+        changed = read_facts(text + code, module, package)
+        now, then = seen({**facts, module: changed})
+        wanted = {name for name, modules in closures.items() if module in modules}
+        assert {name for name in now if now[name] != tracked[name]} == wanted, module
+        assert {name for name in then if then[name] != values[name]} == wanted, module
+
+
+SAMPLES = {
+    "src/noisyvos/io/masks.py": TRAINED,
+    "src/noisyvos/methods/kinds/smart.py": TRAINED // 2,
+    "src/noisyvos/noise/kinds/boundary.py": TRAINED // 2,
+    "src/noisyvos/report/tables.py": 0,
+    "src/noisyvos/cli/runs.py": 0,
+}
+
+
+def check_edit(workspace: Any, path: str, text: str) -> set[str]:
+    """Append `text` to a file, compare both engines with the closures, return the stale jobs."""
+    file = workspace.root / path
+    before = file.read_text()
+    facts = package_facts(workspace.root / "src" / "noisyvos")
+    code, current = Code(facts, workspace.root / "src/noisyvos"), pipeline(workspace)
+    module = path.removeprefix("src/").removesuffix(".py").replace("/", ".")
+    owners = {module} if path.endswith(".py") else {m for m in facts if _names(code, m, path)}
+    direct = {
+        job.name for job in current if owners & closure_of(job, code, workspace.root / "params")
+    }
+    with edited(workspace, (path, before, before + text)):
+        stale = stale_in_dvc(workspace)
+        assert stale == with_followers(current, direct)
+        assert stale_in_snakemake(workspace) == stale
+    return stale
+
+
+def _names(code: Code, module: str, path: str) -> bool:
+    return any(str(file).endswith(path) for file in code.data_files(module))
+
+
+@pytest.mark.parametrize("path", SAMPLES)
+def test_both_engines_follow_a_change_of_code(recorded: Any, path: str) -> None:
+    stale = check_edit(recorded, path, "\n_CHANGED = 1\n")
+    assert len([name for name in stale if name.startswith("train@")]) == SAMPLES[path]
+    assert bool(stale) is ("cli" not in path)
+
+
+def test_both_engines_follow_a_change_of_the_template(recorded: Any) -> None:
+    path = "src/noisyvos/report/templates/report.html.j2"
+    assert check_edit(recorded, path, "<!-- changed -->\n") == {"report"}
+
+
+def test_code_that_cannot_change_a_result_runs_nothing(recorded: Any) -> None:
+    texts = {}
+    for name in EXCLUDED:
+        path = recorded.root / "src" / name.replace(".", "/")
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]:
+            texts[file] = file.read_text()
+    try:
+        for file, text in texts.items():
+            file.write_text(text + "\n_CHANGED = 1\n")
+        assert stale_in_dvc(recorded) == stale_in_snakemake(recorded) == set()
+    finally:
+        for file, text in texts.items():
+            file.write_text(text)
+
+
+TRACER = """#!{python}
+import json, os, sys, threading, uuid
+ROOT = os.path.realpath({package!r}) + os.sep
+seen, importing = set(), "<frozen importlib._bootstrap>"
+
+def note(frame, event, argument):
+    code = frame.f_code
+    name = code.co_filename
+    if event != "call" or name in seen or not name.startswith(ROOT) or not code.co_flags & 1:
+        return  # without the flag it is the body of a module or class
+    above = frame.f_back
+    while above is not None:
+        if above.f_code.co_filename == importing:
+            return  # only an import
+        above = above.f_back
+    seen.add(name)
+
+sys.setprofile(note)
+threading.setprofile(note)
+try:
+    from noisyvos.cli import main
+    main()
+finally:
+    sys.setprofile(None)
+    modules = [name[len(ROOT):-3].replace(os.sep, ".") for name in sorted(seen)]
+    with open(os.path.join({traces!r}, uuid.uuid4().hex), "w") as file:
+        json.dump({{"command": sys.argv[1:], "modules": modules}}, file)
+"""
+
+
+@pytest.mark.slow
+def test_functions_that_a_real_run_calls_are_in_the_closures(
+    workspace: Any, tmp_path: Path
+) -> None:
+    """Run preset `smoke` for real and record the files of all functions that each job calls."""
+    traces, tools = tmp_path / "traces", tmp_path / "tools"
+    traces.mkdir()
+    tools.mkdir()
+    package = workspace.root / "src" / "noisyvos"
+    tool = tools / "noisyvos"
+    tool.write_text(TRACER.format(python=sys.executable, package=str(package), traces=str(traces)))
+    tool.chmod(0o755)
+    current = pipeline(workspace)
+    traced = replace(workspace, path=os.pathsep.join([str(tools), workspace.path]))
+    traced.run("snakemake", "--cores", "1", "--forceall", "--quiet")
+    code = Code(package_facts(package), package)
+    jobs = {job.command: job for job in current}
+    checked = set()
+    for file in traces.iterdir():
+        found = json.loads(file.read_text())
+        job = jobs[" ".join(["noisyvos", *found["command"]])]
+        checked.add(job.name)
+        called = {f"noisyvos.{name}".removesuffix(".__init__") for name in found["modules"]}
+        counted = {
+            name
+            for name in called
+            if not any(name == other or name.startswith(f"{other}.") for other in EXCLUDED)
+        }
+        assert counted, job.name
+        missed = counted - closure_of(job, code, workspace.root / "params")
+        assert not missed, f"{job.name} calls {sorted(missed)}, which its closure lacks"
+    assert checked == {job.name for job in current}

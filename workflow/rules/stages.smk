@@ -1,0 +1,56 @@
+# Where and how much: one rule for each stage of dvc.yaml, made in a loop over NEEDS.
+# The numbers never depend on the machine that reads this file: a profile changes them for a machine.
+GPUS = int(config.get("gpus_per_training", 1))
+
+# A job on a GPU leases a free one; without a GPU its command just runs.
+CPU = "NOISYVOS_WORKERS={threads} {params.command} > {log} 2>&1"
+GPU = "python -m noisyvos.pipeline.gpu_lease --need {resources.gpu} -- {params.command} > {log} 2>&1"
+
+# stage: threads at most, retries, resources (memory in MB, time in minutes)
+NEEDS = {
+    "generate": (8, 0, {"mem_mb": 2000, "runtime": 60}),
+    "download": (4, 0, {"mem_mb": 2000, "runtime": 1440}),
+    "convert": (4, 0, {"mem_mb": 4000, "runtime": 480}),
+    "mix": (2, 0, {"mem_mb": 2000, "runtime": 240}),
+    "synth": (8, 0, {"mem_mb": 4000, "runtime": 240}),
+    "noise": (1, 0, {"mem_mb": 2000, "runtime": 480}),
+    "pretrain": (4, 2, {"gpu": GPUS, "mem_mb": 24000, "runtime": 2880}),
+    "train": (4, 2, {"gpu": GPUS, "mem_mb": 24000, "runtime": 2880}),
+    "baseline": (1, 0, {"mem_mb": 1000, "runtime": 60}),
+    "infer": (1, 1, {"gpu": 1, "mem_mb": 16000, "runtime": 480}),
+    "baseline_noisy": (1, 0, {"mem_mb": 1000, "runtime": 60}),
+    "infer_noisy": (1, 1, {"gpu": 1, "mem_mb": 16000, "runtime": 480}),
+    "infer_corrupted": (1, 1, {"gpu": 1, "mem_mb": 16000, "runtime": 480}),
+    "score": (1, 0, {"mem_mb": 2000, "runtime": 120}),
+    "tables": (1, 0, {"mem_mb": 4000, "runtime": 120}),
+    "figures": (1, 0, {"mem_mb": 4000, "runtime": 120}),
+    "report": (1, 0, {"mem_mb": 4000, "runtime": 120}),
+}
+
+for STAGE, (THREADS, RETRIES, RESOURCES) in NEEDS.items():
+
+    rule:
+        name:
+            STAGE
+        input:
+            PIPELINE[STAGE].inputs,
+        output:
+            PIPELINE[STAGE].files,
+            directory(PIPELINE[STAGE].folders),
+        log:
+            f"logs/{STAGE}/{PIPELINE[STAGE].label}.log",
+        benchmark:
+            f"logs/benchmark/{STAGE}/{PIPELINE[STAGE].label}.tsv"
+        wildcard_constraints:
+            key=PIPELINE[STAGE].keys,
+        retries: RETRIES
+        conda:
+            "../envs/noisyvos.yaml"
+        threads: THREADS
+        resources:
+            **RESOURCES,
+        params:
+            command=PIPELINE[STAGE].command,
+            tracked=PIPELINE[STAGE].tracked,
+        shell:
+            GPU if "gpu" in RESOURCES else CPU
