@@ -305,4 +305,4 @@ def score(
         workers=workers,
         options=options,
     )
-    stage.run(task, stage.Tracking(cell, preset, summary))
+    stage.run(task, stage.Tracking(cell or "", preset, summary))

@@ -1,4 +1,4 @@
-"""Scoring a collection of predicted masks against the true ones, a frame at a time, in one process or several."""
+"""Scoring predicted masks against true ones frame by frame, in one or several processes."""
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -12,10 +12,9 @@ import numpy as np
 from noisyvos.errors import UserError, unknown_name
 from noisyvos.io.masks import MaskCollection
 from noisyvos.metrics.measures import compare
-from noisyvos.metrics.protocols import Protocol, get_protocol
-from noisyvos.metrics.reading import Rules, Video, plan, read_prediction, read_truth
-from noisyvos.metrics.scores import ObjectScore, Scores
-from noisyvos.metrics.statistics import by_category
+from noisyvos.metrics.protocols import Protocol, Rules, Video, get_protocol, videos_to_score
+from noisyvos.metrics.reading import read_prediction, read_truth
+from noisyvos.metrics.scores import ObjectScore, Scores, by_category
 
 DECAYS = ("intended", "official")
 
@@ -38,15 +37,19 @@ def score(
 ) -> Scores:
     """Return J and F of every object and frame, and what follows from them.
 
-    `results` and `truth` are folders or zips of `<sequence>/<frame>.png`; `protocol` is davis, visor, youtube_vos,
-    long_videos or all_frames. Every sequence of `truth` is scored, or only `sequences`, in the order given; other
-    predictions are ignored. Neither `workers` (processes, a sequence each) nor `progress` (called with the name of
-    each finished sequence) changes a value. `decay` and the switches: see `over_time` and `Rules`. With `categories`
-    (of each object) and `seen` (known ones), `means` also has the five numbers of YouTube-VOS.
+    results, truth: folders or zips of `<sequence>/<frame>.png`.
+    protocol: davis, visor, youtube_vos, long_videos or all_frames.
+    sequences: those to score, in this order; all of `truth` by default. Others are ignored.
+    workers: number of processes, which changes no value.
+    progress: called with the name of each finished sequence.
+    decay: see `over_time`. The switches are those of `Rules`.
+    categories, seen: the category of each object and the categories of training; with them,
+    `means` also has the five numbers of YouTube-VOS.
 
-    Raises UserError (a ValueError) or FileNotFoundError, naming sequence and frame, for whatever cannot be scored:
-    missing predictions, other sizes, ids that are no object, files that are no index mask, too short sequences.
-    Missing files are found before anything is decoded; memory holds a few masks a process, never a whole video.
+    Raises UserError (a ValueError) or FileNotFoundError, naming sequence and frame, for missing
+    predictions, other sizes, unknown ids, files that are not index masks, and sequences that are
+    too short. Missing files are found before any mask is decoded. Each process holds a few masks
+    in memory, never a whole video.
     """
     chosen = get_protocol(protocol)
     if decay not in DECAYS:
@@ -58,10 +61,9 @@ def score(
     rules = Rules(ignore_extra_ids, skip_missing, binary, rgb)
     job = _Job(Path(results), Path(truth), chosen, rules)
     with MaskCollection(results) as predicted, MaskCollection(truth) as true:
-        videos, skipped = plan(predicted, true, chosen, rules, sequences)
-        tasks = sorted(
-            videos, key=lambda video: (-len(video.scored), video.name)
-        )  # longest first keeps all workers busy to the end
+        videos, skipped = videos_to_score(predicted, true, chosen, rules, sequences)
+        # longest first keeps all workers busy to the end
+        tasks = sorted(videos, key=lambda video: (-len(video.scored), video.name))
         runner = (
             _in_pool(job, tasks, workers)
             if workers > 1 and len(tasks) > 1
@@ -103,8 +105,9 @@ def _score_video(
         return _score_late_objects(results, truth, job, video)
     if not first.any():
         raise UserError(
-            f"{truth.path}: {video.truth_folder}/{video.frames[0]}.png is empty, and the first true mask of a sequence "
-            f"says which objects it has. Leave sequence {video.name!r} out, or use binary mode if its masks hold only 0 and 255."
+            f"{truth.path}: {video.truth_folder}/{video.frames[0]}.png is empty, but the first "
+            f"true mask of a sequence defines its objects. Leave sequence {video.name!r} out, or "
+            "use binary mode if its masks hold only 0 and 255."
         )
     ids = tuple(range(1, int(first.max()) + 1))
     values = np.empty((2, len(ids), len(video.scored)))
@@ -119,7 +122,10 @@ def _score_video(
 def _score_late_objects(
     results: MaskCollection, truth: MaskCollection, job: _Job, video: Video
 ) -> list[ObjectScore]:
-    """Return the values of every object of a video in which objects may appear late, each after its first true mask."""
+    """Return the values of every object of a video whose objects may appear late.
+
+    An object is scored from the frame after its first true mask on.
+    """
     first = read_truth(truth, video, video.frames[0], job.rules)
     every = sorted(
         _ids(first).union(
@@ -128,9 +134,11 @@ def _score_late_objects(
     )
     if not every:
         raise UserError(
-            f"{truth.path}: no true mask of sequence {video.name!r} ({video.frames[0]}.png and later) holds an object."
+            f"{truth.path}: no true mask of sequence {video.name!r} ({video.frames[0]}.png and "
+            "later) holds an object."
         )
-    known, values = sorted(_ids(first)), {number: ([], [], []) for number in every}
+    known = sorted(_ids(first))
+    values: dict[int, tuple[list, list, list]] = {number: ([], [], []) for number in every}
     for frame in video.scored:
         mask = read_truth(truth, video, frame, job.rules)
         _check_size(truth, video, frame, mask, first)
@@ -155,8 +163,9 @@ def _check_size(
 ) -> None:
     if mask.shape != first.shape:
         raise UserError(
-            f"{truth.path}: {video.truth_folder}/{frame}.png is {mask.shape[0]}x{mask.shape[1]}, but the first mask of the "
-            f"sequence is {first.shape[0]}x{first.shape[1]} (height x width)."
+            f"{truth.path}: {video.truth_folder}/{frame}.png is {mask.shape[0]}x{mask.shape[1]}, "
+            f"but the first mask of the sequence is {first.shape[0]}x{first.shape[1]} "
+            "(height x width)."
         )
 
 
@@ -173,8 +182,8 @@ def _in_worker(video: Video) -> list[ObjectScore]:
 
 
 def _in_pool(job: _Job, tasks: list[Video], workers: int) -> Iterable[list[ObjectScore]]:
-    """Yield the values of the tasks in their order; the error of the first that fails ends it, as in one process."""
-    # new processes rather than forked ones: a fork of a process that runs threads (a notebook, a training) may hang
+    """Yield the values of the tasks in order; the first failing task raises, as in one process."""
+    # spawned, since a fork of a process with threads (a notebook, a training) may hang
     with ProcessPoolExecutor(min(workers, len(tasks)), get_context("spawn"), _open, (job,)) as pool:
         futures = [pool.submit(_in_worker, task) for task in tasks]
         try:
@@ -182,8 +191,8 @@ def _in_pool(job: _Job, tasks: list[Video], workers: int) -> Iterable[list[Objec
                 yield future.result()
         except BrokenProcessPool:
             raise UserError(
-                "A worker process ended before its work was done: it may have run out of memory, or the calling script lacks "
-                '`if __name__ == "__main__":`. Score with one worker.'
+                "A worker process ended early: it may have run out of memory, or the calling "
+                'script lacks `if __name__ == "__main__":`. Score with one worker.'
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)

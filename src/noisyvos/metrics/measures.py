@@ -1,7 +1,7 @@
-"""Region similarity J and boundary accuracy F of one object in one frame, as the DAVIS benchmark defines them.
+"""Region similarity J and boundary accuracy F of one object in one frame, as DAVIS defines them.
 
-Perazzi et al., "A benchmark dataset and evaluation methodology for video object segmentation", CVPR 2016, section 4;
-edge cases as in the evaluation code of the DAVIS 2017 challenge.
+Perazzi et al., "A benchmark dataset and evaluation methodology for video object segmentation",
+CVPR 2016, section 4. Edge cases follow the evaluation code of the DAVIS 2017 challenge.
 """
 
 import math
@@ -14,14 +14,14 @@ from noisyvos.metrics import packed
 
 
 def tolerance(height: int, width: int) -> int:
-    """Return the distance in pixels within which a boundary pixel is matched: 0.8 % of the diagonal, rounded up."""
+    """Return the matching distance of boundary pixels: 0.8 % of the diagonal, rounded up."""
     return max(1, math.ceil(0.008 * math.sqrt(height * height + width * width)))
 
 
 def jaccard(prediction: np.ndarray, truth: np.ndarray) -> float:
-    """Return the region similarity J, intersection over union, of two masks (H, W) bool; 1.0 if both are empty.
+    """Return the region similarity J, intersection over union, of two masks (H, W) bool.
 
-    Raises ValueError if the two are not masks of one size.
+    J is 1.0 if both are empty. Raises ValueError unless both are masks of one size.
     """
     prediction, truth = _masks(prediction, truth)
     union = np.count_nonzero(prediction | truth)
@@ -29,10 +29,11 @@ def jaccard(prediction: np.ndarray, truth: np.ndarray) -> float:
 
 
 def boundary_f(prediction: np.ndarray, truth: np.ndarray) -> float:
-    """Return the boundary accuracy F of two masks (H, W) bool: the harmonic mean of boundary precision and recall.
+    """Return the boundary accuracy F of two masks (H, W) bool.
 
-    1.0 if neither has a boundary (both empty, or filling the frame), 0.0 if only one has. The tolerance follows from
-    the size of the frame. Raises ValueError if the two are not masks of one size.
+    F is the harmonic mean of boundary precision and recall, with the tolerance of the frame size.
+    It is 1.0 if neither mask has a boundary (empty, or filling the frame), 0.0 if only one has.
+    Raises ValueError unless both are masks of one size.
     """
     prediction, truth = _masks(prediction, truth)
     return float(compare(prediction.view(np.uint8), truth.view(np.uint8), (1,))[1][0])
@@ -41,9 +42,10 @@ def boundary_f(prediction: np.ndarray, truth: np.ndarray) -> float:
 def compare(
     prediction: np.ndarray, truth: np.ndarray, ids: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return J and F, two (K,) float64 arrays, of the K objects `ids` of two index masks (H, W) uint8 without void.
+    """Return J and F, two (K,) float64 arrays, of the K objects `ids` of two index masks.
 
-    Only the box around all objects is looked at; an object that is in neither mask scores 1 without any work.
+    The masks are (H, W) uint8 without void. Only the box around all objects is processed. An
+    object that is in neither mask scores 1 at no cost.
     """
     height, width = truth.shape
     region, boundaries = np.ones(len(ids)), np.ones(len(ids))
@@ -71,7 +73,8 @@ def _masks(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.nd
             raise ValueError(f"a mask is (H, W) bool, not {mask.shape} {mask.dtype}")
     if prediction.shape != truth.shape:
         raise ValueError(
-            f"prediction and truth differ in size: {prediction.shape} and {truth.shape} (height, width)"
+            f"prediction and truth differ in size: {prediction.shape} and {truth.shape} "
+            "(height, width)"
         )
     return prediction.astype(bool, copy=False), truth.astype(bool, copy=False)
 
@@ -79,9 +82,11 @@ def _masks(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.nd
 def _box(
     mask: np.ndarray, outer: tuple[int, ...], size: tuple[int, int]
 ) -> tuple[int, int, int, int] | None:
-    """Return where the non-zero pixels of `mask`, which lies at `outer` of a frame, are: (top, left, bottom, right) in the frame.
+    """Return the box (top, left, bottom, right) around the non-zero pixels of a crop of a frame.
 
-    The box is one pixel larger on every side inside the frame: boundary pixels lie up to one pixel outside of an object.
+    `outer` is the box of the crop, and `size` the frame's (height, width). The result is in frame
+    coordinates and one pixel larger on every side, since boundary pixels are up to one pixel
+    outside an object.
     """
     left, top, width, height = cv2.boundingRect(mask)
     if not width:
@@ -98,7 +103,7 @@ def _box(
 def _compare_crops(
     prediction: np.ndarray, truth: np.ndarray, radius: int, at_right: bool, at_bottom: bool
 ) -> tuple[float, float]:
-    """Return J and F of two bool crops that hold everything of an object; pixels outside of them cannot change a count."""
+    """Return J and F of two bool crops that contain an object and its boundary completely."""
     stack = packed.pack((prediction, truth), radius)
     union = packed.count(stack[:, 0] | stack[:, 1])
     region = packed.count(stack[:, 0] & stack[:, 1]) / union if union else 1.0

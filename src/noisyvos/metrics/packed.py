@@ -1,8 +1,9 @@
-"""Binary masks as bits, 64 pixels a word: exact boundaries, disk dilation and counts at a few operations a row of words.
+"""Binary masks as bits, 64 pixels per word: exact boundaries, disk dilation and counts.
 
-A stack of masks is (H, M, N) uint64: H rows, M masks side by side, N words a row and mask. Bit b of word n is pixel
-64n + b. Every row of every mask ends in at least as many zero bits as the widest shift, so that a shift of the whole
-array never carries a pixel of one row into another one's pixels.
+Each operation handles a whole row of words at once. A stack of masks is (H, M, N) uint64: H rows,
+M masks side by side, N words per row and mask. Bit b of word n is pixel 64n + b. Every row of every
+mask ends in at least as many zero bits as the widest shift, so that a shift of the whole array
+never carries a pixel of one row into another row.
 """
 
 import math
@@ -14,7 +15,10 @@ _WORD = 64
 
 
 def pack(masks: tuple[np.ndarray, ...], margin: int) -> np.ndarray:
-    """Return bool or 0/1 masks (H, W) of one size as a stack (H, M, N) uint64 with at least `margin` zero bits after each row."""
+    """Return bool or 0/1 masks (H, W) of one size as a stack (H, M, N) uint64.
+
+    Each row ends in at least `margin` zero bits.
+    """
     height, width = masks[0].shape
     words = -(-(width + margin) // _WORD)
     stack = np.zeros((height, len(masks), words * 8), np.uint8)
@@ -31,18 +35,19 @@ def count(stack: np.ndarray) -> int:
 
 
 def boundary(stack: np.ndarray, width: int, at_right: bool, at_bottom: bool) -> np.ndarray:
-    """Return the boundary maps of a stack with a margin: pixels that differ from the one to the right, below or diagonally below-right.
+    """Return the boundary maps of a stack with a margin.
 
-    Beyond the crop lies background, except where the crop ends with the frame (`at_right`, `at_bottom`): there a pixel
-    has no such neighbour and is compared with the others only. Equal to repeating the frame's last row and column.
+    A boundary pixel differs from its right, lower or lower-right neighbour. Pixels beyond the crop
+    are background. Where the crop ends with the frame (`at_right`, `at_bottom`), a pixel lacks
+    those neighbours and is compared with the others alone, as if the frame's last row or column
+    were repeated.
     """
     right = np.empty_like(stack)
     flat, out = stack.reshape(-1), right.reshape(-1)
     np.right_shift(flat, np.uint64(1), out=out)
     out[:-1] |= flat[1:] << np.uint64(_WORD - 1)
-    right[:, :, -1] &= np.uint64(
-        (1 << _WORD - 1) - 1
-    )  # what came from the start of the next row is no neighbour
+    # the bit shifted in from the start of the next row is not a neighbour
+    right[:, :, -1] &= np.uint64((1 << _WORD - 1) - 1)
     if at_right:
         word, bit = divmod(width - 1, _WORD)
         right[:, :, word] |= stack[:, :, word] & np.uint64(1 << bit)
@@ -55,10 +60,11 @@ def boundary(stack: np.ndarray, width: int, at_right: bool, at_bottom: bool) -> 
 
 
 def dilate(stack: np.ndarray, radius: int) -> np.ndarray:
-    """Return a stack dilated with the disk dx^2 + dy^2 <= radius^2; needs `radius` zero bits after each row.
+    """Return a stack dilated with the disk dx^2 + dy^2 <= radius^2.
 
-    The disk is the union of its rows: rows dilated to the half-width of |dy| = radius, radius - 1, ..., 0 in turn, each
-    grown from the one before, are laid over the result dy rows up and down.
+    It needs `radius` zero bits after each row. The disk is the union of its rows. For |dy| =
+    radius, radius - 1, ..., 0, rows are dilated further to the half-width of the disk there, and
+    merged into the result dy rows up and down.
     """
     height = len(stack)
     rows = stack.copy()

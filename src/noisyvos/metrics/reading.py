@@ -1,95 +1,22 @@
-"""Masks to score: finding them in a collection, decoding them, and refusing what is no index mask of the right size."""
+"""Masks to score: decoding them, and refusing what is not an index mask of the right size.
 
-import io
-from collections.abc import Iterable
-from dataclasses import dataclass
+Nearly all masks are 8-bit palette or grey PNGs without row filters and interlacing, as benchmarks
+and this package write them. Inflating such a file gives the indices, with a zero before each row.
+Decoding them here takes a third less time than a general decoder needs.
+"""
+
+import struct
+import zlib
 
 import numpy as np
-from PIL import Image
 
 from noisyvos.errors import UserError
-from noisyvos.io.masks import VOID, MaskCollection, davis_palette, decode_mask
-from noisyvos.metrics.png import plain_indices
-from noisyvos.metrics.protocols import Protocol
+from noisyvos.io.masks import VOID, MaskCollection, decode_coloured_mask, decode_mask
+from noisyvos.metrics.protocols import Rules, Video
 
-
-@dataclass(frozen=True)
-class Rules:
-    """How lenient to be: all are off unless asked for.
-
-    ignore_extra_ids: predicted ids that are no object count as background instead of being an error.
-    skip_missing: a sequence without any prediction is left out of the score instead of being an error.
-    binary: any non-zero value, of truth and prediction, is object 1 (DAVIS 2016, whose masks hold 0 and 255).
-    rgb: an RGB prediction in the colours of the DAVIS palette is read as indices.
-    """
-
-    ignore_extra_ids: bool = False
-    skip_missing: bool = False
-    binary: bool = False
-    rgb: bool = False
-
-
-@dataclass(frozen=True)
-class Video:
-    """One sequence to score: its name, its folder in either collection, all true frames and the scored ones."""
-
-    name: str
-    truth_folder: str
-    results_folder: str
-    frames: tuple[str, ...]
-    scored: tuple[str, ...]
-
-
-def plan(
-    results: MaskCollection,
-    truth: MaskCollection,
-    protocol: Protocol,
-    rules: Rules,
-    wanted: Iterable[str] | None,
-) -> tuple[list[Video], list[str]]:
-    """Return the videos to score, in order, and the names of those skipped; nothing is decoded.
-
-    Folders above the sequences (`480p/<sequence>`) are allowed on both sides. Raises FileNotFoundError naming the
-    first sequence or frame that is missing, UserError if there is nothing to score.
-    """
-    folders = _without_common_parent(truth.sequences())
-    names = (
-        [name for name in (line.strip() for line in wanted) if name]
-        if wanted is not None
-        else list(folders)
-    )
-    if not names:
-        raise UserError(
-            f"{truth.path}: there is nothing to score here; <sequence>/<frame>.png files are expected."
-        )
-    videos, skipped = [], []
-    for name in dict.fromkeys(names):
-        if name not in folders:
-            raise FileNotFoundError(
-                f"{truth.path}: sequence {name!r} is to be scored, but it has no true masks here."
-            )
-        frames = truth.frames(folders[name])
-        scored = protocol.scored(frames, name)
-        folder = _find(results, name)
-        if folder is None and rules.skip_missing:
-            skipped.append(name)
-            continue
-        present = set(results.frames(folder)) if folder is not None else set()
-        absent = [frame for frame in scored if frame not in present]
-        if folder is None:
-            raise FileNotFoundError(
-                f"{results.path}: sequence {name!r} is missing; its frames {absent[0]} to {absent[-1]} are to be scored."
-            )
-        if absent:
-            raise FileNotFoundError(
-                f"{results.path}: {name}/{absent[0]}.png is missing ({len(absent)} of {len(scored)} scored frames are)."
-            )
-        videos.append(Video(name, folders[name], folder, frames, scored))
-    if not videos:
-        raise UserError(
-            f"{results.path}: none of the {len(names)} sequences to score has predictions here."
-        )
-    return videos, skipped
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_HEADER = struct.Struct(">IIBBBBB")
+_LARGEST = 1 << 28  # pixels; the general decoder checks headers that claim more
 
 
 def read_truth(truth: MaskCollection, video: Video, frame: str, rules: Rules) -> np.ndarray:
@@ -108,16 +35,17 @@ def read_prediction(
     ids: tuple[int, ...],
     size: tuple[int, int],
 ) -> np.ndarray:
-    """Return a predicted index mask (H, W) uint8 of the given size with no id beyond the objects `ids`.
+    """Return a predicted index mask (H, W) uint8 of the given size without ids beyond `ids`.
 
-    Raises UserError naming the file for another size and for unknown ids (unless they are to be ignored: ids that are
-    no object stay in the mask, where no object's score sees them).
+    UserError names the file for another size and for unknown ids. Where those are ignored, they
+    stay in the mask and affect no object's score.
     """
     mask = _decode(results, video.results_folder, frame, rules.rgb)
     where = f"{results.path}: {video.results_folder}/{frame}.png"
     if mask.shape != size:
         raise UserError(
-            f"{where} is {mask.shape[0]}x{mask.shape[1]}, its true mask is {size[0]}x{size[1]} (height x width)."
+            f"{where} is {mask.shape[0]}x{mask.shape[1]}, its true mask is {size[0]}x{size[1]} "
+            "(height x width)."
         )
     if rules.binary:
         return (mask != 0).view(np.uint8)
@@ -132,30 +60,9 @@ def _check_ids(mask: np.ndarray, ids: tuple[int, ...], where: str, sequence: str
     extra = sorted(set(np.unique(mask).tolist()) - {0, *ids})
     if extra:
         raise UserError(
-            f"{where} holds id {', '.join(map(str, extra))}, but the objects of sequence {sequence!r} are "
-            f"{', '.join(map(str, ids))}. Ask for unknown ids to be ignored if that is meant."
+            f"{where} holds id {', '.join(map(str, extra))}, but the objects of sequence "
+            f"{sequence!r} are {', '.join(map(str, ids))}. If that is intended, ignore unknown ids."
         )
-
-
-def _without_common_parent(folders: Iterable[str]) -> dict[str, str]:
-    """Return folders by sequence name: what follows the parent folder that all of them share, if there is one."""
-    folders = list(folders)
-    parents = {folder.rpartition("/")[0] for folder in folders}
-    shared = len(parents) == 1
-    return {folder.rpartition("/")[2] if shared else folder: folder for folder in folders}
-
-
-def _find(results: MaskCollection, name: str) -> str | None:
-    """Return the folder of a sequence: at the top, or else the only one of that name further down."""
-    folders = results.sequences()
-    if name in folders:
-        return name
-    nested = [folder for folder in folders if folder.endswith(f"/{name}")]
-    if len(nested) > 1:
-        raise UserError(
-            f"{results.path}: sequence {name!r} is in several folders: {', '.join(nested)}. Give one of their parents."
-        )
-    return nested[0] if nested else None
 
 
 def _decode(masks: MaskCollection, folder: str, frame: str, rgb: bool = False) -> np.ndarray:
@@ -164,32 +71,63 @@ def _decode(masks: MaskCollection, folder: str, frame: str, rgb: bool = False) -
     if mask is not None:
         return mask
     where = f"{masks.path}: {folder}/{frame}.png"
-    return _from_colours(data, where) if rgb and _is_rgb(data) else decode_mask(data, where)
+    return decode_coloured_mask(data, where) if rgb else decode_mask(data, where)
 
 
-def _is_rgb(data: bytes) -> bool:
+def plain_indices(data: bytes) -> np.ndarray | None:
+    """Return the indices (H, W) uint8, read-only, of a plain 8-bit PNG; None for any other file.
+
+    A damaged file gives None as well. We verify the checksums of the compressed chunks instead of
+    that of the inflated data: as safe, and a hundred times fewer bytes.
+    """
+    header, stream = _chunks(data)
+    if header is None or len(stream) < 7:
+        return None
+    width, height, depth, colour, *rest = _HEADER.unpack(header)
+    if depth != 8 or colour not in (0, 3) or any(rest) or not 0 < width * height <= _LARGEST:
+        return None
+    if stream[0] & 15 != 8 or stream[1] & 32 or int.from_bytes(stream[:2], "big") % 31:
+        return None
+    size = (width + 1) * height
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            return image.mode == "RGB"
-    except (OSError, SyntaxError):
-        return False
+        if zlib.decompressobj(-15).decompress(stream[2:], 1) != b"\0":
+            return None  # the first row is filtered: the rest need not be inflated
+        inflater = zlib.decompressobj(-15)
+        pixels = inflater.decompress(stream[2:], size)
+    except zlib.error:
+        return None
+    if len(pixels) != size or not (inflater.eof or _ends(inflater)):
+        return None
+    rows = np.frombuffer(pixels, np.uint8).reshape(height, width + 1)
+    return None if rows[:, 0].any() else rows[:, 1:]
 
 
-def _from_colours(data: bytes, where: str) -> np.ndarray:
-    """Return the indices of an RGB image in the colours of the DAVIS palette; UserError for any other colour."""
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            colours = np.array(image).astype(np.uint32)
-    except (OSError, SyntaxError) as error:
-        raise UserError(f"{where}: this file cannot be read as a PNG mask ({error}).") from None
-    codes = (colours[..., 0] << 16) | (colours[..., 1] << 8) | colours[..., 2]
-    palette = davis_palette().astype(np.uint32)
-    known = (palette[:, 0] << 16) | (palette[:, 1] << 8) | palette[:, 2]
-    order = np.argsort(known)
-    place = np.minimum(np.searchsorted(known[order], codes), len(known) - 1)
-    indices = order[place].astype(np.uint8)
-    if (known[indices] != codes).any():
-        raise UserError(
-            f"{where} is RGB and holds colours that are not in the DAVIS palette. Save it again as an indexed PNG."
-        )
-    return indices
+def _ends(inflater: "zlib._Decompress") -> bool:
+    """Return whether only the end of the stream is left after the last pixel."""
+    return not inflater.decompress(inflater.unconsumed_tail, 1) and inflater.eof
+
+
+def _chunks(data: bytes) -> tuple[bytes | None, bytes]:
+    """Return the header and the joined compressed data of a PNG.
+
+    (None, b"") for other files, truncated ones, and those that fail a checksum.
+    """
+    if data[:8] != _SIGNATURE:
+        return None, b""
+    header, parts, at = None, [], 8
+    while at + 12 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        kind, body, end = data[at + 4 : at + 8], data[at + 8 : at + 8 + length], at + 12 + length
+        if end > len(data):
+            break
+        if kind in (b"IHDR", b"IDAT"):
+            if zlib.crc32(body, zlib.crc32(kind)) != int.from_bytes(data[end - 4 : end], "big"):
+                break
+            if kind == b"IHDR":
+                header = body if length == _HEADER.size else None
+            else:
+                parts.append(body)
+        elif kind == b"IEND":
+            return header, b"".join(parts)
+        at = end
+    return None, b""

@@ -1,16 +1,20 @@
 """The result of scoring: values by frame, object and sequence, as tables and as CSV text."""
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from noisyvos.metrics.statistics import NAMES, over_time, totals
+from noisyvos.errors import UserError
 
 if TYPE_CHECKING:
     import pandas
+
+NAMES = ("J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
+_BINS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +30,10 @@ class ObjectScore:
 
 @dataclass(eq=False)
 class Scores:
-    """J, F and J&F of a mask collection: `means` over all objects, and tables `frames`, `objects`, `sequences`.
+    """J, F and J&F of a mask collection.
 
-    Tables are pandas data frames, made when first asked for; the row methods give the same without pandas.
+    `means` are over all objects. The tables `frames`, `objects` and `sequences` are pandas data
+    frames, made on first use; the row methods give the same values without pandas.
     """
 
     protocol: str
@@ -54,7 +59,7 @@ class Scores:
                 yield item.sequence, item.object, frame, region, boundary
 
     def object_rows(self) -> Iterator[tuple[str, int, tuple[float, ...]]]:
-        """Yield (sequence, object, the six numbers J-Mean, J-Recall, J-Decay, F-Mean, F-Recall, F-Decay)."""
+        """Yield (sequence, object, the six numbers NAMES)."""
         for item, values in zip(self.items, self._statistics, strict=True):
             yield item.sequence, item.object, values
 
@@ -84,7 +89,10 @@ class Scores:
         return _table(self.sequence_rows(), SEQUENCE_COLUMNS)
 
     def csv_files(self, subset: str = "val") -> dict[str, str]:
-        """Return the text of every CSV file by its name: three tables in full precision and two as the DAVIS tool writes them."""
+        """Return the text of every CSV file by name.
+
+        Three tables have full precision; two are written as the DAVIS tool writes them.
+        """
         return {
             "frames.csv": _csv(FRAME_COLUMNS, self.frame_rows()),
             "objects.csv": _csv(
@@ -118,7 +126,10 @@ def _table(rows: Iterable[tuple], columns: tuple[str, ...]) -> "pandas.DataFrame
 
 
 def _csv(columns: tuple[str, ...], rows: Iterable[Iterable], decimals: int | None = None) -> str:
-    """Return CSV text with `\\n` line ends; floats in full precision or with fixed decimals, NaN as an empty field."""
+    """Return CSV text with `\\n` line ends; NaN is an empty field.
+
+    Floats have full precision, or `decimals` if given.
+    """
     lines = [",".join(columns)]
     lines += [",".join(_cell(value, decimals) for value in row) for row in rows]
     return "\n".join(lines) + "\n"
@@ -131,3 +142,62 @@ def _cell(value: str | int | float, decimals: int | None) -> str:
     if value != value:
         return ""
     return repr(value) if decimals is None else f"{value:.{decimals}f}"
+
+
+def over_time(values: np.ndarray, decay: str = "intended") -> tuple[float, float, float]:
+    """Return mean, recall and decay of (n,) values.
+
+    Recall is the share of values above 0.5, decay the mean of the first quarter less that of the
+    last. Quarters share the frames at their borders. `decay="official"` wraps frame numbers at 256
+    as the DAVIS tool does: from 257 scored frames on, decay is NaN or uses other frames.
+    """
+    edges = [(k * (len(values) - 1) + 2) // _BINS for k in range(_BINS + 1)]
+    first, last = (edges[0], edges[1] + 1), (edges[-2], edges[-1] + 1)
+    if decay == "official":
+        first, last = ((start % 256, (end - 1) % 256 + 1) for start, end in (first, last))
+        first, last = ((start, end % 256) for start, end in (first, last))
+    return (
+        float(np.mean(values)),
+        float(np.mean(values > 0.5)),
+        _mean(values[slice(*first)]) - _mean(values[slice(*last)]),
+    )
+
+
+def totals(objects: Iterable[tuple[float, ...]]) -> dict[str, float]:
+    """Return the global numbers: J&F-Mean, and plain means over objects of the six NAMES."""
+    columns = np.mean(np.array(list(objects), float), axis=0)
+    means = dict(zip(NAMES, map(float, columns), strict=True))
+    return {"J&F-Mean": (means["J-Mean"] + means["F-Mean"]) / 2, **means}
+
+
+def by_category(
+    values: Mapping[tuple[str, int], tuple[float, float]],
+    categories: Mapping[tuple[str, int], str],
+    seen: Iterable[str],
+) -> dict[str, float]:
+    """Return the five numbers of YouTube-VOS: J and F of seen and unseen categories, and G.
+
+    values: (J-Mean, F-Mean) of every object (sequence, id); categories: its category; seen: the
+    categories of training. Groups without objects are NaN, and then G, the mean of the four, too.
+    UserError for an object without a category. Xu et al., "YouTube-VOS: A large-scale video object
+    segmentation benchmark", 2018, section 4.
+    """
+    seen = set(seen)
+    groups: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+    for (sequence, number), pair in values.items():
+        if (sequence, number) not in categories:
+            raise UserError(
+                f"Object {number} of sequence {sequence!r} has no category. "
+                "Give one for every scored object."
+            )
+        groups[categories[sequence, number] in seen].append(pair)
+    numbers = {
+        f"{measure}-{group}": _mean(np.array([pair[index] for pair in groups[known]]))
+        for known, group in ((True, "Seen"), (False, "Unseen"))
+        for index, measure in enumerate("JF")
+    }
+    return {"G": sum(numbers.values()) / len(numbers), **numbers}
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values)) if len(values) else math.nan

@@ -1,8 +1,8 @@
-"""Whether a zip of masks is what a benchmark's server takes, by the rules of DAVIS or YouTube-VOS, and packing one that is.
+"""Checking and packing zips of masks for the servers of DAVIS and YouTube-VOS.
 
-Every frame a server asks for, at its original size, as a palette PNG that names only the video's objects, under
-<sequence>/<frame>.png. DAVIS takes no folder around the sequences; the published packing for YouTube-VOS has one,
-Annotations/, which is optional here.
+A submission has every required frame at its original size, as a palette PNG that holds only ids of
+the video's objects, under <sequence>/<frame>.png. DAVIS accepts no folder around the sequences. The
+published packing for YouTube-VOS has one, Annotations/, which is optional here.
 """
 
 import io
@@ -22,16 +22,16 @@ RULES = {"davis": "", "youtube_vos": "Annotations/"}  # name: folder around the 
 
 
 def problems(path: Path, dataset: VideoDataset, rules: str) -> list[str]:
-    """Return one sentence for everything a server would refuse or ignore in a submission; an empty list if it is right.
+    """Return a sentence for each entry that a server would refuse or ignore; empty if none.
 
-    UserError if the rules are unknown, the file is no zip, or `dataset` cannot serve as the measure.
+    UserError if the rules are unknown, the file is not a zip, or `dataset` is not fit for them.
     """
     _check_dataset(dataset, rules)
     if not zipfile.is_zipfile(path):
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such zip.")
         raise UserError(
-            f"{path}: this is no readable zip. Servers take a zip with <sequence>/<frame>.png."
+            f"{path}: not a readable zip. Servers take a zip with <sequence>/<frame>.png."
         )
     with zipfile.ZipFile(path) as archive:
         entries = [name for name in archive.namelist() if not name.endswith("/")]
@@ -54,7 +54,7 @@ def problems(path: Path, dataset: VideoDataset, rules: str) -> list[str]:
 
 
 def pack(path: Path, dataset: VideoDataset, rules: str, out: Path) -> None:
-    """Write the masks of a collection that the server asks for to `out`, in the folder it is usually given."""
+    """Write the masks that the server requires to `out`, in the folder it usually expects."""
     _check_dataset(dataset, rules)
     with MaskCollection(path) as masks:
         names = masks.sequences()
@@ -75,7 +75,7 @@ def pack(path: Path, dataset: VideoDataset, rules: str, out: Path) -> None:
 
 
 def wanted_frames(sequence: Sequence) -> tuple[str, ...]:
-    """Return the frames that a server wants results for, sorted: those the benchmark lists, or all."""
+    """Return the frames that a server requires, sorted: those the benchmark lists, or all."""
     return tuple(sorted(sequence.frames if sequence.required is None else sequence.required))
 
 
@@ -85,22 +85,26 @@ def _check_dataset(dataset: VideoDataset, rules: str) -> None:
     size = dataset.meta.get("settings", {}).get("size")
     if size is not None:
         raise UserError(
-            f"{dataset.root}: this dataset was reduced (size: {size}); servers want original sizes. Convert it without `size`."
+            f"{dataset.root}: this dataset was reduced (size: {size}), but servers require "
+            "original sizes. Convert it without `size`."
         )
     unlisted = [
         sequence.name for sequence in dataset.sequences.values() if sequence.required is None
     ]
     if rules == "youtube_vos" and unlisted:
         raise UserError(
-            f"{dataset.root}: {unlisted[0]} has no list of wanted frames, so this is no evaluation set of YouTube-VOS. "
-            "Convert its valid or test split."
+            f"{dataset.root}: {unlisted[0]} has no list of wanted frames, so this is not an "
+            "evaluation set of YouTube-VOS. Convert its valid or test split."
         )
 
 
 def _outer_folder(
     entries: list[str], dataset: VideoDataset, rules: str
 ) -> tuple[str | None, list[str]]:
-    """Return the folder around the sequences ("" or "name/"; None if nothing can be found inside) and what is wrong with it."""
+    """Return the folder around the sequences and what is wrong with it.
+
+    The folder is "" or "name/"; None if the sequences cannot be found.
+    """
     if not entries:
         return None, ["the zip is empty"]
     heads = {name.split("/", 1)[0] for name in entries}
@@ -113,12 +117,13 @@ def _outer_folder(
     if all("/" not in name for name in entries):
         return "", []
     return None, [
-        f"{head}/: a folder around the sequences, which the server does not look into; pack the sequence folders themselves"
+        f"{head}/: a folder around the sequences, which the server does not open; "
+        "pack the sequence folders themselves"
     ]
 
 
 def _missing(names: set[str], dataset: VideoDataset, prefix: str) -> list[str]:
-    """Return a sentence for each missing frame, or one for a sequence of which nothing is there."""
+    """Return a sentence for each missing frame, or one for a sequence without any frame."""
     found = []
     for sequence in dataset.sequences.values():
         lacking = sorted(
@@ -142,7 +147,8 @@ def _mask_problems(archive: zipfile.ZipFile, name: str, sequence: Sequence) -> l
                 return [f"{name}: {image.format} of mode {image.mode}; a palette PNG is wanted"]
             if image.size[::-1] != sequence.size:
                 return [
-                    f"{name}: {image.width}x{image.height}; the frames are {sequence.size[1]}x{sequence.size[0]} (width x height)"
+                    f"{name}: {image.width}x{image.height}; the frames are "
+                    f"{sequence.size[1]}x{sequence.size[0]} (width x height)"
                 ]
             foreign = sorted(
                 {int(number) for number in np.unique(np.array(image))} - {0, *sequence.objects}
@@ -150,7 +156,7 @@ def _mask_problems(archive: zipfile.ZipFile, name: str, sequence: Sequence) -> l
     except (OSError, SyntaxError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         return [f"{name}: cannot be read ({error})"]
     return (
-        [f"{name}: ids {', '.join(map(str, foreign))} are no objects of this video"]
+        [f"{name}: ids {', '.join(map(str, foreign))} are no objects of the video"]
         if foreign
         else []
     )

@@ -1,4 +1,4 @@
-"""Stage `score`: predicted masks against true ones, as tables, as JSON and as the DAVIS tool's two CSV files."""
+"""Stage `score`: predicted against true masks, as tables, JSON and the DAVIS tool's CSV files."""
 
 import fnmatch
 import json
@@ -26,29 +26,29 @@ _OWN_FILES = (
 
 @dataclass(frozen=True)
 class Tracking:
-    """Where MLflow is told of the scores: the training cell they belong to, its preset and its summary.json; off without a cell."""
+    """The run in MLflow that gets the scores: training cell, preset, summary.json; off if empty."""
 
-    cell: str | None = None
+    cell: str = ""
     preset: str = "none"
     summary: Path | None = None
 
 
 @dataclass(frozen=True)
 class Task:
-    """What to score and how; `options` are the keyword settings of `noisyvos.metrics.score`."""
+    """What to score and how; `options` are keyword arguments of `noisyvos.metrics.score`."""
 
     results: Path
     truth: Path
     out: Path
     protocol: str = "davis"
     subset: str = "val"  # names the two CSV files of the DAVIS tool
-    split: Path | None = None  # a text file with a sequence a line, in the order of the tables
+    split: Path | None = None  # a text file with a sequence per line, in the order of the tables
     workers: int = 1
     options: dict[str, Any] = field(default_factory=dict)
 
 
 def run(task: Task, tracking: Tracking | None = None) -> Scores:
-    """Score, write everything to `task.out` at once, print a short table; on bad input nothing is written."""
+    """Score, write all files to `task.out` and print a short table; bad input writes nothing."""
     _check_outputs(task)
     sequences = _read_split(task.split) if task.split is not None else None
     show = _Progress()
@@ -70,7 +70,8 @@ def run(task: Task, tracking: Tracking | None = None) -> Scores:
         write_json(folder / "scores.json", _facts(scores, task))
     _print_table(scores)
     print(
-        f"{len(scores.items)} objects of {len(scores.scored_sequences)} sequences, protocol {scores.protocol}, in {task.out}"
+        f"{len(scores.items)} objects of {len(scores.scored_sequences)} sequences, "
+        f"protocol {scores.protocol}, in {task.out}"
     )
     if scores.skipped_sequences:
         print(f"left out, without predictions: {', '.join(scores.skipped_sequences)}")
@@ -80,10 +81,11 @@ def run(task: Task, tracking: Tracking | None = None) -> Scores:
 
 
 def _check_outputs(task: Task) -> None:
-    """Refuse a folder that holds anything but earlier scores: it is replaced as a whole, predictions in it would be lost."""
+    """Refuse a folder with anything but earlier scores: it is replaced as a whole."""
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", task.subset):
         raise UserError(
-            f"{task.subset!r} cannot be the name of a set: it becomes part of file names. Use letters, digits, '-', '_' and '.'."
+            f"{task.subset!r} cannot be the name of a set: it becomes part of file names. "
+            "Use letters, digits, '-', '_' and '.'."
         )
     if task.out.exists() and not task.out.is_dir():
         raise UserError(
@@ -94,7 +96,8 @@ def _check_outputs(task: Task) -> None:
     )
     if foreign:
         raise UserError(
-            f"{task.out} holds {min(foreign)!r}, which is no score and would be lost. Give a folder of its own as --out."
+            f"{task.out} holds {min(foreign)!r}, which is not a score and would be lost. "
+            "Give an empty folder as --out."
         )
 
 
@@ -103,22 +106,22 @@ def _is_own(path: Path) -> bool:
 
 
 def _read_split(path: Path) -> list[str]:
-    """Return the sequence names of a split file: a line each, blank ones passed over."""
+    """Return the sequence names of a split file, one per line; blank lines are skipped."""
     try:
         names = [
             line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
         ]
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such split file.") from None
+        raise FileNotFoundError(f"{path}: this split file does not exist.") from None
     except (UnicodeDecodeError, IsADirectoryError):
-        raise UserError(f"{path}: a split file is text with a sequence name a line.") from None
+        raise UserError(f"{path}: a split file is text with one sequence name per line.") from None
     if not names:
         raise UserError(f"{path}: this split file names no sequence.")
     return names
 
 
 def _facts(scores: Scores, task: Task) -> dict[str, Any]:
-    """Return what scores.json holds; a number that is undefined (NaN) is null."""
+    """Return the contents of scores.json; an undefined number (NaN) is null."""
     return {
         "protocol": scores.protocol,
         "set": task.subset,
@@ -146,13 +149,13 @@ def _print_table(scores: Scores) -> None:
 
 
 class _Progress:
-    """A progress line that appears only on a terminal and only for work that takes more than a moment."""
+    """A progress bar that appears only on a terminal and only for work of more than a second."""
 
     def __init__(self) -> None:
         self._bar: Any = None
 
     def advance(self, sequence: str) -> None:
-        """Note that a sequence is done."""
+        """Count a finished sequence."""
         if self._bar is None and sys.stderr.isatty():
             from tqdm import tqdm
 
@@ -162,20 +165,19 @@ class _Progress:
             self._bar.update()
 
     def close(self) -> None:
-        """Take the line away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
 
 
 def _track(scores: Scores, task: Task, where: Tracking) -> None:
-    """Tell MLflow of the scores; whatever goes wrong there is one line of warning, the scores are written already."""
+    """Write the scores to MLflow; a failure there prints one line of warning."""
     try:
         from noisyvos.pipeline.cells import tracked_block
         from noisyvos.tracking import mlflow as tracking
 
-        truth = (
-            task.truth.parent.name if task.truth.name == "masks" else task.truth.name
-        )  # one run may be scored on several sets
+        # by evaluation set, since one run may be scored on several
+        truth = task.truth.parent.name if task.truth.name == "masks" else task.truth.name
         columns = {"J": "J-Mean", "F": "F-Mean", "JF": "J&F-Mean"}
         values = {f"{truth}/{name}": scores.means[column] for name, column in columns.items()}
         block = tracked_block(Path("params/cells.yaml"), where.preset, where.cell)
@@ -188,7 +190,7 @@ def _track(scores: Scores, task: Task, where: Tracking) -> None:
         ) as track:
             track.metrics(values, step=None)
             track.artifact(task.out / "objects.csv", truth)
-    except Exception as error:  # tracking is a view: it must not stop a stage
+    except Exception as error:  # any failure: tracking must not stop a stage
         print(
             f"noisyvos: warning: these scores are not tracked ({type(error).__name__}: {error})",
             file=sys.stderr,
@@ -196,7 +198,7 @@ def _track(scores: Scores, task: Task, where: Tracking) -> None:
 
 
 def _tags(summary: Path | None) -> dict[str, Any]:
-    """Return the achieved noise of a training summary as tags, `noise.kind` and so on; empty without a summary."""
+    """Return the achieved noise of a training summary as tags; empty without a summary."""
     if summary is None or not summary.is_file():
         return {}
     noise = json.loads(summary.read_text(encoding="utf-8")).get("noise") or {}

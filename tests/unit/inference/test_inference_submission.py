@@ -155,7 +155,7 @@ def test_unusable_requests(davis, tmp_path) -> None:
         problems(tmp_path / "a.zip", davis, "youtube_vos")
     with pytest.raises(FileNotFoundError, match="no such zip"):
         problems(tmp_path / "b.zip", davis, "davis")
-    with pytest.raises(ValueError, match="no readable zip"):
+    with pytest.raises(ValueError, match="not a readable zip"):
         problems(davis.root / "meta.json", davis, "davis")
     with pytest.raises(ValueError, match="reduced"):
         problems(

@@ -11,8 +11,8 @@ from PIL import Image
 
 from noisyvos.io.masks import encode_mask
 from noisyvos.metrics import by_category
-from noisyvos.metrics.png import plain_indices
-from noisyvos.metrics.statistics import over_time, totals
+from noisyvos.metrics.reading import plain_indices
+from noisyvos.metrics.scores import over_time, totals
 
 
 def plain_decay(values: np.ndarray, wrap: bool) -> float:

@@ -381,7 +381,7 @@ def test_bad_settings(
 
 def test_a_folder_with_other_things_is_never_replaced(truth: Path, results: Path) -> None:
     before = sorted(results.rglob("*"))
-    with pytest.raises(UserError, match="holds 'bear', which is no score and would be lost"):
+    with pytest.raises(UserError, match="holds 'bear', which is not a score and would be lost"):
         run(Task(results, truth, results))
     assert sorted(results.rglob("*")) == before
 

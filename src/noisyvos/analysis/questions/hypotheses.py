@@ -124,20 +124,20 @@ def _rows(
     facts = {"hypothesis": hypothesis.name, "claim": hypothesis.claim}
     if not complete:
         nearest = min(settings, key=lambda setting: len(found[setting].absent))
-        row = {
+        absent: dict[str, Any] = {
             **facts,
             **nearest.facts,
             "role": "main",
             "contrast": hypothesis.main.text,
             "unit": hypothesis.main.unit,
         }
-        return [row | _empty(ABSENT, found[nearest].absent) | {"margin": hypothesis.at_most}]
+        return [absent | _empty(ABSENT, found[nearest].absent) | {"margin": hypothesis.at_most}]
     rows = []
     for setting in complete:
         for contrast in hypothesis.contrasts:
             role = "main" if contrast is hypothesis.main else "beside"
             margin = hypothesis.at_most if role == "main" else None
-            row = {
+            row: dict[str, Any] = {
                 **facts,
                 **setting.facts,
                 "role": role,
