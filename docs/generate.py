@@ -195,7 +195,7 @@ def docstring_keys(text: str, keys: Any) -> dict[str, str]:
     text = " ".join(text.split())
     starts = [
         (found.start(), found.end(), found[1])
-        for found in re.finditer(r"(?<![\w`])`(\w+)`(?: \([^)]*\))?(?=[:, ]| of)", text)
+        for found in re.finditer(r"(?<![\w`])`(\w+)`(?: \([^)]*\))?(?=[:,]| of| is)", text)
         if found[1] in keys and (found.start() == 0 or text[found.start() - 2] in ";.:,")
     ]
     told = {}
