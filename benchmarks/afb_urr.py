@@ -19,7 +19,7 @@ from transcribed import compare, made_up
 from noisyvos import models
 from noisyvos.inference import segment_video
 from noisyvos.models.afb_urr.network import AFBURR
-from noisyvos.models.matching import padding
+from noisyvos.models.aggregation import padding
 from noisyvos.models.stm_parts.encoders import Encoder
 
 BUDGET, RATE, THRESHOLD = 300_000, 0.1, 0.95

@@ -18,7 +18,7 @@ from transcribed import compare, made_up
 
 from noisyvos import models
 from noisyvos.inference import segment_video
-from noisyvos.models.matching import padding
+from noisyvos.models.aggregation import padding
 from noisyvos.models.stm.network import STM
 from noisyvos.models.stm_parts.encoders import Encoder
 

@@ -25,7 +25,7 @@ from transcribed import RATIO, SIZE, made_up
 
 from noisyvos import models
 from noisyvos.inference import segment_video
-from noisyvos.models.matching import padding
+from noisyvos.models.aggregation import padding
 from noisyvos.models.xmem.memory import Memory
 from noisyvos.models.xmem.network import XMem
 
@@ -96,7 +96,7 @@ def transcription(model: XMem, frames: Tensor, mask: np.ndarray, clock: Clock) -
         memory_frame = not last and (t == 0 or t - last_memory >= MEM_EVERY)
         with clock.part("key encoder"):
             features = model.key_encoder(image)
-            key, shrinkage, selection = model.key_proj(features.deep, shrinkage=memory_frame)
+            key, shrinkage, selection = model.key_proj(features.deep)
         query = key.flatten(2)
         if t == 0:
             index = F.pad(torch.from_numpy(mask), pads)

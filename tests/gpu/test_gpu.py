@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from noisyvos import models
 from noisyvos.inference import segment_video
 from noisyvos.models.base import Clip
-from noisyvos.models.xmem import clips
+from noisyvos.models.xmem.network import Choices
 from noisyvos.pipeline.grid import Catalogue
 from noisyvos.pipeline.speed import Speed, Workload, settings_hash, write_speeds
 from noisyvos.stages.measure import WARM, measure
@@ -81,8 +81,8 @@ def reference_clip(recipe) -> Clip:
 def test_training_pass_of_xmem_in_full_precision(shared, recipe, reference, full_precision):
     reference.train()
     with torch.no_grad():
-        result = clips.run(
-            reference, reference_clip(recipe), clips.Choices((None, None, None), (True, False))
+        result = reference.segment_clips(
+            reference_clip(recipe), Choices((None, None, None), (True, False))
         )
     with np.load(shared / "parity" / "xmem.npz") as expected:
         for t in (1, 2, 3):
@@ -105,11 +105,11 @@ def test_half_precision_stays_close(recipe, reference, full_precision, half):
     if half is torch.bfloat16 and not torch.cuda.is_bf16_supported():
         pytest.skip("this GPU does not compute in bf16")
     reference.eval()
-    clip, choices = reference_clip(recipe), clips.Choices((None, None, None), (True, False))
+    clip, choices = reference_clip(recipe), Choices((None, None, None), (True, False))
     with torch.no_grad():
-        full = clips.run(reference, clip, choices)
+        full = reference.segment_clips(clip, choices)
         with torch.autocast("cuda", dtype=half):
-            brief = clips.run(reference, clip, choices)
+            brief = reference.segment_clips(clip, choices)
     for one, other in zip(full.probabilities, brief.probabilities, strict=True):
         assert (one - other.float()).abs().mean() < 0.02
         assert (one.argmax(1) == other.argmax(1)).float().mean() > 0.95

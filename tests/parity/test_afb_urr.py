@@ -11,8 +11,7 @@ from torch.nn import functional as F
 from noisyvos import models
 from noisyvos.inference import segment_video
 from noisyvos.models.afb_urr.bank import ChannelBank, FeatureBank
-from noisyvos.models.afb_urr.decoder import Decoder
-from noisyvos.models.afb_urr.objects import Owners, scores, uncertainty
+from noisyvos.models.afb_urr.decoder import Owners, RefiningDecoder, scores, uncertainty
 from noisyvos.models.afb_urr.settings import AFBURRMemory
 from noisyvos.models.base import Clip
 from noisyvos.models.stm_parts.matching import object_probabilities
@@ -112,7 +111,7 @@ def test_every_step_of_two_frames(case, expected) -> None:
 
 def check_decoder(model, prepared, found: Tensor, expected, t: int) -> Tensor:
     """Compare every step of the decoder and return the final scores (3, 96, 128)."""
-    decoder: Decoder = model.decoder
+    decoder: RefiningDecoder = model.decoder
     owners = Owners.of_one_frame(3, found.device)
     coarse = decoder.coarse(prepared.coarse, found, owners.frame)
     close(coarse, expected[f"pre_urr_logits_{t}"])

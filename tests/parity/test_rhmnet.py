@@ -12,8 +12,7 @@ from torch.nn import functional as F
 from noisyvos import models
 from noisyvos.inference import iterate_video, segment_video
 from noisyvos.losses import scribbles as losses
-from noisyvos.models.rhmnet import clips
-from noisyvos.models.rhmnet.labels import similarity_labels
+from noisyvos.models.rhmnet.memory import planes, region_targets, similarity_labels
 from noisyvos.models.rhmnet.network import RHMNet
 
 BACKGROUND = 11
@@ -291,7 +290,7 @@ def training(case, parity_weights, scribble) -> SimpleNamespace:
 
 def test_targets(case, training) -> None:
     assert np.array_equal(training.maps, case.expected["t_label"])
-    target, asked = clips.region_targets(training.labels, 2, 35)
+    target, asked = region_targets(training.labels, 2, 35)
     assert np.array_equal(target.numpy(), case.expected["t_ds_label"])
     assert np.array_equal(~asked.numpy(), case.expected["t_ignore"])
 
@@ -302,12 +301,10 @@ def test_training_losses_and_gradients(case, training, stage) -> None:
     background_weight, alpha, weight = (1.0, 0.35, 0.0) if stage == "pretrain" else (2.0, 0.5, 20.0)
     model.zero_grad(set_to_none=True)
     features = model.look(model.normalise(training.frames).flatten(0, 1))
-    found = clips.run(
-        model, features, 3, clips.planes(training.labels[:, 0], 2), training.used, None
-    )
+    found = model.segment_clips(features, 3, planes(training.labels[:, 0], 2), training.used, None)
     with torch.no_grad():
-        last = clips.planes(training.labels[:, -1], 2)
-        back = clips.run(model, features, 3, last, training.used, None, backwards=True)
+        last = planes(training.labels[:, -1], 2)
+        back = model.segment_clips(features, 3, last, training.used, None, backwards=True)
     pce = losses.partial_cross_entropy(
         found.logits, training.labels, background_weight, pooled=True
     )
@@ -316,7 +313,7 @@ def test_training_losses_and_gradients(case, training, stage) -> None:
     )  # channels that no object uses are flat, and the published sum has their floor
     probabilities = found.probabilities.flatten(0, 1)
     smooth = losses.smoothness(probabilities, losses.gray(training.frames).flatten(0, 1)) + unused
-    target, asked = clips.region_targets(training.labels, 2, 35)
+    target, asked = region_targets(training.labels, 2, 35)
     asked = asked & training.used.bool()[:, None, :, None, None]
     region = losses.region_loss(found.region_logits, target, asked, alpha, pooled=True)
     consistency = losses.difference(found.probabilities, back.probabilities, CHANNELS)

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from noisyvos import models
 from noisyvos.inference import segment_video
+from noisyvos.models.aggregation import aggregate
 from noisyvos.models.base import Clip
-from noisyvos.models.matching import aggregate
 from noisyvos.models.stm_parts.matching import affinity, object_probabilities, read
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

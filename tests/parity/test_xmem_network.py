@@ -7,9 +7,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from noisyvos import models
+from noisyvos.models.aggregation import aggregate, padding
 from noisyvos.models.base import Clip
-from noisyvos.models.matching import affinity, aggregate, padding, readout, similarity
-from noisyvos.models.xmem import clips
+from noisyvos.models.xmem.network import Choices
+from noisyvos.models.xmem.reading import affinity, readout, similarity
 
 
 def close(actual: Tensor, wanted: np.ndarray, tolerance: float = 1e-4) -> None:
@@ -189,10 +190,10 @@ def test_training_pass_with_gradients(xmem_model, parity_weights, xmem_expected)
         ]
     )
     clip = Clip(frames, masks.long(), torch.tensor([2, 1]), slots=3)
-    choices = clips.Choices((None, None, None), (True, False))
+    choices = Choices((None, None, None), (True, False))
     xmem_model.train()
     xmem_model.zero_grad(set_to_none=True)
-    result = clips.run(xmem_model, clip, choices)
+    result = xmem_model.segment_clips(clip, choices)
 
     for t in (1, 2, 3):
         close(result.probabilities[t - 1][:, 1:, ::2, ::2], xmem_expected[f"c_masks_{t}"], 1e-3)

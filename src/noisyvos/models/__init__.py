@@ -1,4 +1,4 @@
-"""Networks for video object segmentation: `available`, `build`, `load_official`, `load_trunks`, `save_weights`, `load_weights`."""
+"""Networks for video object segmentation, built by name and loaded from published weights."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,9 +20,10 @@ def available() -> tuple[str, ...]:
 
 
 def build(name: str, *, seed: int = 0, **overrides: Any) -> "VideoModel":
-    """Return network `name`, freshly initialised from `seed`, at its published size unless `overrides` say otherwise.
+    """Return network `name`, freshly initialised from `seed`, in eval mode.
 
-    An unknown network or setting, or an impossible value, raises UserError (a ValueError) with the known names.
+    The network has its published size unless `overrides` change it. An unknown network or setting,
+    or an impossible value, raises UserError (a ValueError) with the known names.
     """
     import torch
 
@@ -31,9 +32,9 @@ def build(name: str, *, seed: int = 0, **overrides: Any) -> "VideoModel":
 
     item = MODELS.get(name)
     settings = choose_settings(item.settings, overrides, f"model {name!r}")
-    with torch.random.fork_rng(devices=[]):  # the caller's own random stream stays where it is
+    with torch.random.fork_rng(devices=[]):  # keeps the caller's random stream where it is
         torch.manual_seed(seed_for("weights", seed) & 0x7FFF_FFFF_FFFF_FFFF)
-        return item.build(settings)
+        return item.build(settings).eval()
 
 
 def load_official(
@@ -43,25 +44,27 @@ def load_official(
     extra_plane: Literal["zero", "random"] | None = None,
     seed: int = 0,
 ) -> "VideoModel":
-    """Return network `name` with published weights, in the size that the weights tell.
+    """Return network `name` with published weights, in the size that the weights have, in eval
+    mode.
 
-    `source` is a checkpoint file (.pth as published, or .safetensors) or a {published name: tensor} mapping. A `module.`
-    prefix and the wrappers {"state_dict": ...} and {"model": ...} are taken off. A missing, extra or wrongly shaped
-    entry raises UserError that names it. Nothing in a file is executed. `extra_plane` turns XMem's network of still-image
-    training into that of the later stages: the mask plane it lacks is zero (to evaluate) or random (to train, by `seed`).
+    `source` is a checkpoint file (.pth as published, or .safetensors) or a {published name: tensor}
+    mapping. A `module.` prefix and the wrappers {"state_dict": ...} and {"model": ...} are removed.
+    A missing, extra or wrongly shaped entry raises UserError that names it. Nothing in a file is
+    executed. `extra_plane` turns XMem's network of still-image training into that of the later
+    stages: the mask plane that it lacks is zero (to evaluate) or random (to train, from `seed`).
     """
     from noisyvos.models.base import MODELS
     from noisyvos.models.weights import load_strictly, read_state
 
-    item = MODELS.get(name)
+    kind: Any = MODELS.get(name).build
     state = read_state(source)
     if extra_plane is not None:
         from noisyvos.models.pretrained import add_plane
 
         state = add_plane(state, extra_plane, seed)
     where = str(source) if isinstance(source, str | Path) else f"the given weights of {name!r}"
-    model = build(name, **item.build.settings_from_official(state))
-    load_strictly(model, item.build.convert_official(state), where)
+    model = build(name, **kind.settings_from_official(state))
+    load_strictly(model, kind.convert_official(state), where)
     return model
 
 
@@ -72,7 +75,7 @@ def load_trunks(
     resnet18: "str | Path | Mapping[str, Tensor] | None" = None,
     seed: int = 0,
 ) -> None:
-    """Put ImageNet weights of torchvision's ResNets, given as files or mappings, into the encoders of a network.
+    """Load ImageNet weights of torchvision's ResNets, files or mappings, into a network's encoders.
 
     See `noisyvos.models.pretrained.load_trunks`.
     """
@@ -82,14 +85,20 @@ def load_trunks(
 
 
 def save_weights(model: "VideoModel", path: str | Path) -> None:
-    """Write the weights under their published names as safetensors, atomically; equal weights, equal bytes."""
+    """Write the weights under their published names as safetensors, atomically.
+
+    Equal weights give equal bytes.
+    """
     from noisyvos.models.weights import save
 
     save(model, path)
 
 
 def load_weights(model: "VideoModel", path: str | Path) -> None:
-    """Load into `model` what `save_weights` wrote; UserError if the file belongs to another network."""
+    """Load into `model` what `save_weights` wrote.
+
+    UserError if the file belongs to another network.
+    """
     from noisyvos.models.weights import load_strictly, read_state
 
     load_strictly(model, read_state(path), str(path))

@@ -1,62 +1,78 @@
-"""Starting from weights of something else: ImageNet trunks, and XMem's still-image stage, which lacks a mask plane."""
+"""Starting from other weights: ImageNet trunks, checkpoints, XMem's still-image stage.
+
+XMem's network of still-image training lacks a mask plane that the later stages have.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from noisyvos.errors import UserError
 from noisyvos.models import resnet
-from noisyvos.models.weights import read_state
+from noisyvos.models.base import VideoModel
+from noisyvos.models.weights import load_strictly, read_state
 from noisyvos.seeding import torch_generator
 
-PLANES = "value_encoder.conv1.weight"  # XMem: RGB, the object's own mask and, but for the still-image stage, all other masks
+# XMem's first convolution: RGB, the object's own mask and, after the still-image stage, all others
+PLANES = "value_encoder.conv1.weight"
 Fill = Literal["zero", "random"]
 Source = str | Path | Mapping[str, Tensor]
 
-_KEY_ENCODER = {
+# the encoders of each network: their own name of a part -> torchvision's
+_XMEM_KEY = {
     "conv1": "conv1",
     "bn1": "bn1",
     "res2": "layer1",
     "layer2": "layer2",
     "layer3": "layer3",
-}  # own name: torchvision's
-_VALUE_ENCODER = {name: name for name in ("conv1", "bn1", "layer1", "layer2", "layer3")}
-_STM_ENCODER = {
-    "conv1": "conv1",
-    "bn1": "bn1",
-    "res2": "layer1",
-    "res3": "layer2",
-    "res4": "layer3",
 }
-_BACKBONE = {"layer0.0": "conv1", "layer0.1": "bn1"} | {
-    name: name for name in ("layer1", "layer2", "layer3")
+_XMEM_VALUE = {name: name for name in ("conv1", "bn1", "layer1", "layer2", "layer3")}
+_STM = {"conv1": "conv1", "bn1": "bn1", "res2": "layer1", "res3": "layer2", "res4": "layer3"}
+_RHMNET = {
+    "layer0.0": "conv1",
+    "layer0.1": "bn1",
+    "layer1": "layer1",
+    "layer2": "layer2",
+    "layer3": "layer3",
 }
 _NETWORK_PARTS = {
-    "key_encoder": _KEY_ENCODER,
-    "value_encoder": _VALUE_ENCODER,
-    "Encoder_M": _STM_ENCODER,
-    "Encoder_Q": _STM_ENCODER,
-    "encoder_m": _STM_ENCODER,
-    "encoder_q": _STM_ENCODER,
-    "backbone": _BACKBONE,  # of RHMNet
+    "key_encoder": _XMEM_KEY,
+    "value_encoder": _XMEM_VALUE,
+    "Encoder_M": _STM,
+    "Encoder_Q": _STM,
+    "encoder_m": _STM,
+    "encoder_q": _STM,
+    "backbone": _RHMNET,
 }
-_TRUNKS = {resnet.Bottleneck: "resnet50", resnet.BasicBlock: "resnet18"}
+_TRUNKS: dict[type[nn.Module], str] = {
+    resnet.Bottleneck: "resnet50",
+    resnet.BasicBlock: "resnet18",
+}
 
 
-def lacks_plane(model: nn.Module, state: Mapping[str, Tensor]) -> bool:
-    """Return whether `state` is of XMem's still-image stage (4 input planes) and `model` has the 5 of the later stages."""
+def load_checkpoint(model: VideoModel, source: Source, fill: Fill, seed: int = 0) -> None:
+    """Load a checkpoint, published or written by `save_weights`, into a network.
+
+    Weights of XMem's still-image stage get the mask plane that `model` has beyond theirs, filled as
+    in `add_plane`. UserError names entries that do not fit.
+    """
+    state = model.convert_official(read_state(source))
     own = model.state_dict().get(PLANES)
-    return own is not None and PLANES in state and own.shape[1] == 5 and state[PLANES].shape[1] == 4
+    if own is not None and PLANES in state and own.shape[1] == 5 and state[PLANES].shape[1] == 4:
+        state = add_plane(state, fill, seed)
+    where = str(source) if isinstance(source, str | Path) else "the given weights"
+    load_strictly(model, state, where)
 
 
 def add_plane(state: Mapping[str, Tensor], fill: Fill, seed: int = 0) -> dict[str, Tensor]:
     """Return a 4-plane state dict of XMem with a plane for the other objects' masks.
 
-    fill: "zero" when evaluating (the results stay those of the 4 planes) or "random", orthogonal, from `seed`, when
-    training goes on: the published procedure. UserError if the state dict has another form.
+    fill: "zero" for evaluation (results stay those of the 4 planes) or "random", orthogonal, from
+    `seed`, for further training: the published procedure. UserError if the state dict has another
+    form.
     """
     weight = state.get(PLANES)
     if fill not in ("zero", "random"):
@@ -64,18 +80,20 @@ def add_plane(state: Mapping[str, Tensor], fill: Fill, seed: int = 0) -> dict[st
     if weight is None or weight.ndim != 4 or weight.shape[1] != 4:
         found = "no such entry" if weight is None else tuple(weight.shape)
         raise UserError(
-            f"Only weights of XMem's still-image stage take an extra mask plane: {PLANES} must have 4 planes, found {found}."
+            "Only weights of XMem's still-image stage take an extra mask plane: "
+            f"{PLANES} must have 4 planes, found {found}."
         )
     plane = torch.zeros_like(weight[:, :1]) if fill == "zero" else _orthogonal(weight, 1, seed)
     return {**state, PLANES: torch.cat([weight, plane], 1)}
 
 
 def _orthogonal(like: Tensor, planes: int, seed: int) -> Tensor:
-    """Return the first convolution's weights for `planes` further input planes, (64, planes, 7, 7)."""
+    """Return the first convolution's weights for `planes` further input planes, (64, planes, 7,
+    7).
+    """
     values = torch.empty(like.shape[0], planes, *like.shape[2:])
-    return nn.init.orthogonal_(values, generator=torch_generator("mask planes", seed)).to(
-        like.dtype
-    )
+    stream = torch_generator("mask planes", seed)
+    return nn.init.orthogonal_(values, generator=stream).to(like.dtype)
 
 
 def load_trunks(
@@ -85,12 +103,13 @@ def load_trunks(
     resnet18: Source | None = None,
     seed: int = 0,
 ) -> None:
-    """Put ImageNet weights of torchvision's ResNets into the encoders of `xmem`, `stm`, `stm_resnet18`, `afb_urr` or `rhmnet`.
+    """Load ImageNet weights of torchvision's ResNets into a network's encoders.
 
-    Each is a file (.pth as torchvision gives it, or .safetensors) or a {name: tensor} mapping; `layer4` and `fc` are left
-    out. The mask planes of XMem's value encoder follow RGB and are drawn orthogonally from `seed`; the convolutions of
-    masks that STM and AFB-URR have stay as they are. UserError if a network has no such trunk or an entry is missing or wrongly shaped; the
-    network is changed only if everything fits.
+    For `xmem`, `stm`, `stm_resnet18`, `afb_urr` and `rhmnet`. Each trunk is a file (.pth as
+    torchvision gives it, or .safetensors) or a {name: tensor} mapping; `layer4` and `fc` are left
+    out. The mask planes of XMem's value encoder follow RGB and are drawn orthogonally from `seed`;
+    the mask convolutions of STM and AFB-URR stay as they are. UserError if a network has no such
+    trunk or an entry is missing or wrongly shaped; the network changes only if everything fits.
     """
     given = {
         name: source
@@ -126,27 +145,28 @@ def _parts(model: nn.Module) -> dict[str, str]:
 
 def _converted(
     model: nn.Module, part: str, state: Mapping[str, Tensor], trunk: str, seed: int
-) -> dict[str, Any]:
-    """Return the entries of `part` in the network's own names."""
+) -> dict[str, Tensor]:
+    """Return the entries of `part` under the network's own names."""
     names = _NETWORK_PARTS[part]
     result = {}
     for name, own in model.get_submodule(part).state_dict().items():
         member = next((each for each in names if name.startswith(f"{each}.")), None)
-        if member is None or name.endswith(
-            "num_batches_tracked"
-        ):  # which old files lack and nothing here reads
+        # old files lack num_batches_tracked, and nothing here reads it
+        if member is None or name.endswith("num_batches_tracked"):
             continue
         published = names[member] + name.removeprefix(member)
         if published not in state:
             raise UserError(
-                f"The weights of {trunk} lack the entry {published}. Give torchvision's own state dict."
+                f"The weights of {trunk} lack the entry {published}. "
+                "Give torchvision's own state dict."
             )
         value = state[published]
         if name == "conv1.weight" and own.shape[1] > value.shape[1] == 3:
             value = torch.cat([value, _orthogonal(value, own.shape[1] - 3, seed)], 1)
         if value.shape != own.shape:
             raise UserError(
-                f"The weights of {trunk} do not fit: {published} is {tuple(value.shape)}, needed is {tuple(own.shape)}."
+                f"The weights of {trunk} do not fit: {published} is {tuple(value.shape)}, "
+                f"needed is {tuple(own.shape)}."
             )
         result[f"{part}.{name}"] = value
     return result

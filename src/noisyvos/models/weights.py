@@ -1,4 +1,7 @@
-"""Weights on disk: published checkpoints in, safetensors in and out; no code in a file is ever executed."""
+"""Weights on disk: reads published checkpoints and safetensors, writes safetensors.
+
+No code in a file is ever executed.
+"""
 
 import pickle
 from collections.abc import Mapping
@@ -19,9 +22,10 @@ _SHOWN = 5  # names listed in a message before "and N more"
 
 
 def read_state(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return {name: CPU tensor} from a checkpoint file or a mapping, without wrappers and `module.` prefixes.
+    """Return {name: CPU tensor} from a checkpoint file or a mapping.
 
-    FileNotFoundError or UserError name a file that is absent, unreadable or holds something other than tensors.
+    Wrappers and `module.` prefixes are removed. FileNotFoundError or UserError name a file that is
+    absent, unreadable or holds something other than tensors.
     """
     where = "the given mapping" if isinstance(source, Mapping) else str(source)
     content = source if isinstance(source, Mapping) else _read_file(Path(source))
@@ -43,7 +47,8 @@ def read_state(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
     ]
     if strange:
         raise UserError(
-            f"{where}: these entries are no tensors: {_some(strange)}. Give the network's state dict alone."
+            f"{where}: these entries are no tensors: {_some(strange)}. "
+            "Give the network's state dict alone."
         )
     if all(name.startswith("module.") for name in content):
         return {name.removeprefix("module."): value for name, value in content.items()}
@@ -67,7 +72,7 @@ def _read_file(path: Path) -> Any:
         KeyError,
         TypeError,
     ) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"{path}: this file cannot be read as a checkpoint of tensors ({reason[:200]})."
         ) from None
@@ -80,7 +85,10 @@ def _is_safetensors(path: Path) -> bool:
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Load `state` into `model`; UserError names every kind of misfit: missing, extra, wrongly shaped."""
+    """Load `state` into `model`.
+
+    UserError names every kind of misfit: missing, extra, wrongly shaped.
+    """
     expected = model.state_dict()
     missing = [name for name in expected if name not in state]
     extra = [name for name in state if name not in expected]
@@ -102,7 +110,10 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], where: str) -> 
 
 
 def save(model: nn.Module, path: str | Path) -> None:
-    """Write `model`'s state dict as safetensors, atomically; a tensor that stands under two names is written under both."""
+    """Write `model`'s state dict as safetensors, atomically.
+
+    A tensor with two names is written under both.
+    """
     state = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in sorted(model.state_dict().items())

@@ -13,7 +13,7 @@ from noisyvos.inference import segment_video
 from noisyvos.models.afb_urr import AFBURRMemory
 from noisyvos.models.afb_urr import bank as bank_module
 from noisyvos.models.afb_urr.bank import ChannelBank, FeatureBank
-from noisyvos.models.afb_urr.objects import Owners, uncertainty
+from noisyvos.models.afb_urr.decoder import Owners, uncertainty
 from noisyvos.models.base import Clip
 from noisyvos.training.schedule import Schedule
 from noisyvos.training.step import as_floats, make_learner, take_step

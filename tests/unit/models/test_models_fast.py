@@ -5,11 +5,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from noisyvos.models.fast.folding import FastConvolution, with_fast_convolutions
+from noisyvos.models.fast import prepare
+from noisyvos.models.fast.convolutions import WinogradConvolution
 from noisyvos.models.fast.winograd import Winograd
-from noisyvos.models.matching import affinity, readout, similarity
 from noisyvos.models.xmem import reading
 from noisyvos.models.xmem.blocks import FeatureFusion
+from noisyvos.models.xmem.fast import BLOCKS, FastFeatureFusion
+from noisyvos.models.xmem.reading import affinity, readout, similarity
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 8), (7, 18), (30, 54)])
@@ -36,9 +38,9 @@ def test_twin_has_fast_layers_only_where_they_pay() -> None:
         nn.Conv2d(128, 128, 3, 2, 1),
         nn.Conv2d(128, 8, 3, padding=1),
     )
-    twin = with_fast_convolutions(plain)
-    assert [isinstance(layer, FastConvolution) for layer in twin] == [True, False, False]
-    assert not any(isinstance(layer, FastConvolution) for layer in plain)
+    twin = prepare(plain)
+    assert [isinstance(layer, WinogradConvolution) for layer in twin] == [True, False, False]
+    assert not any(isinstance(layer, WinogradConvolution) for layer in plain)
     x = torch.randn(1, 128, 10, 10, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(plain(x), twin(x), atol=1e-4)
 
@@ -83,7 +85,8 @@ def test_far_keys_give_no_nan() -> None:
 def test_shares_of_the_image_and_of_objects() -> None:
     random = torch.Generator().manual_seed(0)
     block = FeatureFusion(160, 130, 128, 16)
-    twin = with_fast_convolutions(block)
+    twin = prepare(block, BLOCKS)
+    assert isinstance(twin, FastFeatureFusion)
     image, group = (
         torch.randn(1, 160, 9, 10, generator=random),
         torch.randn(1, 3, 130, 9, 10, generator=random),

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from noisyvos import models
 from noisyvos.models.base import Clip
-from noisyvos.models.stm.split_attention import SplitAttention
+from noisyvos.models.stm.resnest import SplitAttention
 from noisyvos.models.stm_parts.decoder import ResidualBlock
 
 

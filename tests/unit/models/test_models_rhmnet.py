@@ -7,9 +7,8 @@ import torch
 from noisyvos import models
 from noisyvos.inference import segment_video
 from noisyvos.models.base import Clip
-from noisyvos.models.rhmnet.attention import Attention, Dropout
-from noisyvos.models.rhmnet.clips import region_targets
-from noisyvos.models.rhmnet.labels import similarity_labels
+from noisyvos.models.rhmnet.memory import region_targets, similarity_labels
+from noisyvos.models.rhmnet.transformer import Attention, Dropout
 
 
 @pytest.fixture(scope="module")

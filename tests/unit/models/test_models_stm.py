@@ -8,11 +8,11 @@ from pydantic import ValidationError
 from noisyvos import models
 from noisyvos.inference import segment_video
 from noisyvos.models.base import Clip
-from noisyvos.models.fast.folding import Convolution, fold_stage
+from noisyvos.models.fast import prepare
+from noisyvos.models.fast.convolutions import FusedConvolution
 from noisyvos.models.resnet import BasicBlock, Bottleneck, FrozenStatisticsNorm, stage
 from noisyvos.models.stm import STMMemory
-from noisyvos.models.stm.aggregation import combine
-from noisyvos.models.stm.clips import own_and_others
+from noisyvos.models.stm.session import combine, own_and_others
 from noisyvos.models.stm_parts import matching
 
 HEIGHT, WIDTH = 24, 32
@@ -195,23 +195,23 @@ def test_folded_stages_equal_the_plain_ones(block) -> None:
                 values.copy_(torch.rand(values.shape, generator=generator) + 0.5)
     x = torch.randn(2, 16, 9, 12, generator=generator)
     with torch.no_grad():
-        wanted, found = plain(x), fold_stage(plain)(x)
+        wanted, found = plain(x), prepare(plain)(x)
     assert torch.allclose(found, wanted, atol=1e-4 * float(wanted.abs().max()))
     other = torch.nn.Identity()
-    assert fold_stage(other) is other
+    assert prepare(other) is other
 
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_convolution_with_sum_and_relu(fused, monkeypatch) -> None:
     if not fused:
-        monkeypatch.setattr("noisyvos.models.fast.folding._FUSED", None)
+        monkeypatch.setattr("noisyvos.models.fast.convolutions._FUSED", None)
     layer = torch.nn.Conv2d(3, 4, 3, 2, 1)
     x, plus = torch.randn(2, 3, 8, 6), torch.randn(2, 4, 4, 3)
     with torch.no_grad():
         for relu in (True, False):
             for added in (None, plus):
                 wanted = layer(x) + (0 if added is None else added)
-                found = Convolution.of(layer)(x, relu=relu, plus=added)
+                found = FusedConvolution.of(layer)(x, relu=relu, plus=added)
                 assert torch.allclose(found, wanted.relu() if relu else wanted, atol=1e-5)
     assert not found.requires_grad
 

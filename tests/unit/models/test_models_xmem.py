@@ -5,10 +5,11 @@ import torch
 from pydantic import ValidationError
 
 from noisyvos import models
-from noisyvos.models.matching import affinity, aggregate, padding
+from noisyvos.models.aggregation import aggregate, padding
 from noisyvos.models.xmem.blocks import GroupResidualBlock
-from noisyvos.models.xmem.clips import draw_choices
 from noisyvos.models.xmem.memory import Memory
+from noisyvos.models.xmem.network import draw_choices
+from noisyvos.models.xmem.reading import affinity
 from noisyvos.models.xmem.settings import XMemMemory
 
 

@@ -1,4 +1,7 @@
-"""The adaptive feature bank: new features are absorbed or inserted, little used ones removed (NeurIPS 2020, section 3.2)."""
+"""The adaptive feature bank (NeurIPS 2020, section 3.2).
+
+New features are absorbed by similar ones or inserted; a full bank evicts its least-used features.
+"""
 
 from collections.abc import Collection
 
@@ -14,7 +17,7 @@ MOST_USE = 1e5
 
 
 class FeatureBank:
-    """The banks of all channels of one video, background first; each lives on its own."""
+    """The independent banks of all channels of one video, background first."""
 
     def __init__(self, channels: int, memory: AFBURRMemory) -> None:
         self.channels = [
@@ -23,18 +26,24 @@ class FeatureBank:
         ]
 
     def start(self, keys: Tensor, values: Tensor, frame: int) -> None:
-        """Replace everything by the features of a frame: keys (K, C_k, P), values (K, C_v, P). No limit applies, as published."""
+        """Replace everything by a frame's features: keys (K, C_k, P), values (K, C_v, P).
+
+        No limit applies, as published.
+        """
         for bank, key, value in zip(self.channels, keys, values, strict=True):
             bank.start(key, value, frame)
 
     def read(self, query: Tensor, size: int) -> Tensor:
-        """Return what each channel holds at the positions of a query (C_k, P), (K, size, P), and count which features were used."""
+        """Return what each channel reads at the positions of a query (C_k, P), (K, size, P).
+
+        Counts which features were used.
+        """
         return torch.stack([bank.read(query, size) for bank in self.channels])
 
     def update(
         self, keys: Tensor, values: Tensor, frame: int, restart: Collection[int] = ()
     ) -> None:
-        """Take in the features of a frame; the channels `restart` forget what they held."""
+        """Add the features of a frame; the channels `restart` forget what they held."""
         for channel, (bank, key, value) in enumerate(zip(self.channels, keys, values, strict=True)):
             if channel in restart:
                 bank.start(key, value, frame)
@@ -47,7 +56,15 @@ class FeatureBank:
 
 
 class ChannelBank:
-    """The features of one channel: keys (C_k, N), values (C_v, N), the frame each came in at (N,) and how much it was used (N,)."""
+    """The features of one channel.
+
+    Keys (C_k, N), values (C_v, N), the frame at which each was inserted (N,), its use so far (N,).
+    """
+
+    keys: Tensor
+    values: Tensor
+    born: Tensor
+    use: Tensor
 
     def __init__(self, limit: float, update_rate: float, threshold: float) -> None:
         self.limit = limit
@@ -63,9 +80,10 @@ class ChannelBank:
         self.use = keys.new_zeros(self.size)
 
     def read(self, query: Tensor, size: int) -> Tensor:
-        """Return the values (size, P) that a query (C_k, P) finds, zeros if there are none; uses grow by ln(1 + positions that look here).
+        """Return the values (size, P) that a query (C_k, P) reads, zeros if the bank is empty.
 
-        The affinity is made in pieces, so that a full bank needs little beyond itself.
+        The use of a feature grows by ln(1 + positions that read it). The affinity is made in
+        pieces, so that a full bank needs little memory beyond its own size.
         """
         result = query.new_zeros(size, query.shape[1])
         if not self.size:
@@ -73,16 +91,18 @@ class ChannelBank:
         seen = torch.zeros_like(self.use)
         step = max(1, CHUNK // self.size)
         for start in range(0, query.shape[1], step):
-            weights = affinity(self.keys[None], query[None, :, start : start + step])[
-                0
-            ]  # (step, N)
-            result[:, start : start + step] = self.values @ weights.mT
+            columns = slice(start, start + step)
+            weights = affinity(self.keys[None], query[None, :, columns])[0]  # (step, N)
+            result[:, columns] = self.values @ weights.mT
             seen += (weights > SEEN).sum(0)
         self.use += torch.log1p(seen)
         return result
 
     def update(self, keys: Tensor, values: Tensor, frame: int) -> None:
-        """Absorb what resembles a feature held, insert the rest in raster order; keys (C_k, P), values (C_v, P) of frame `frame`."""
+        """Absorb features similar to those held, insert the rest in raster order.
+
+        keys (C_k, P), values (C_v, P) of frame number `frame`.
+        """
         closest, likeness = self._closest(keys)
         old = likeness > self.threshold
         if old.any():
@@ -91,12 +111,12 @@ class ChannelBank:
         self.use.clamp_(0, MOST_USE)
 
     def _closest(self, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """Return, for new keys (C_k, P), the index (P,) of the held key with the largest cosine, and that cosine (P,)."""
+        """Return for new keys (C_k, P) the index (P,) of the most similar held key and its cosine
+        (P,).
+        """
         count = keys.shape[1]
-        index, best = (
-            torch.zeros(count, dtype=torch.long, device=keys.device),
-            keys.new_full((count,), -torch.inf),
-        )
+        index = torch.zeros(count, dtype=torch.long, device=keys.device)
+        best = keys.new_full((count,), -torch.inf)
         if self.size:
             held, new = F.normalize(self.keys, dim=0), F.normalize(keys, dim=0).mT
             step = max(1, CHUNK // self.size)
@@ -106,39 +126,42 @@ class ChannelBank:
         return index, best
 
     def _absorb(self, into: Tensor, keys: Tensor, values: Tensor) -> None:
-        """Turn each feature hit towards the mean direction of what hits it; lengths are kept but for what the mean loses."""
+        """Turn each feature that is hit towards the mean direction of what hits it.
+
+        Its length is kept up to what the mean loses.
+        """
         hit = into.unique()
-        shares = (into[:, None] == hit).to(
-            keys
-        )  # (absorbed, hit); a product, unlike index_add, has one order of summation on a GPU
+        # (absorbed, hit). A product has one order of summation on a GPU, which index_add has not.
+        shares = (into[:, None] == hit).to(keys)
         shares /= shares.sum(0)
         for held, new in ((self.keys, keys), (self.values, values)):
             before = held[:, hit]
-            turned = (1 - self.rate) * F.normalize(before, dim=0) + self.rate * (
-                F.normalize(new, dim=0) @ shares
-            )
+            mean = F.normalize(new, dim=0) @ shares
+            turned = (1 - self.rate) * F.normalize(before, dim=0) + self.rate * mean
             held[:, hit] = before.norm(dim=0) * turned
 
     def _insert(self, keys: Tensor, values: Tensor, frame: int) -> None:
-        """Append features, after removing old ones where the limit asks for it; of more than an empty bank holds, the last."""
+        """Append features; where the limit asks for it, evict old ones first.
+
+        Of more features than an empty bank holds, the last ones are kept.
+        """
         count = keys.shape[1]
         if self.limit < self.size + count:
             self.keep(self.survivors(count, frame))
             count = min(count, int(self.limit) - self.size)
             keys, values = keys[:, keys.shape[1] - count :], values[:, values.shape[1] - count :]
-        self.keys, self.values = (
-            torch.cat([self.keys, keys], 1),
-            torch.cat([self.values, values], 1),
-        )
+        self.keys = torch.cat([self.keys, keys], 1)
+        self.values = torch.cat([self.values, values], 1)
         self.born = torch.cat([self.born, keys.new_full((count,), frame)])
         self.use = torch.cat([self.use, keys.new_zeros(count)])
         self.size += count
 
     def survivors(self, request: int, frame: int) -> Tensor:
-        """Return the indices of the features that stay where `request` new ones of `frame` need room.
+        """Return the indices of the features that stay where `request` new ones need room.
 
-        Scored is the mean use per frame of age. What scores no more than a whole number goes, starting from the one after the
-        lowest score and raising it until there is room: coarse on purpose, and possibly everything goes.
+        A feature's score is its mean use per frame of age. Features that score no more than an
+        integer threshold are evicted; the threshold rises until there is room. This is coarse, as
+        published, and can empty the bank.
         """
         score = self.use / (frame - self.born)
         kept = torch.arange(self.size, device=score.device)

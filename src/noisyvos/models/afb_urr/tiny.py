@@ -1,4 +1,4 @@
-"""A small AFB-URR for CPU runs: the same bank, decoder and refinement around small encoders at stride 8."""
+"""A small AFB-URR for CPU runs: the same bank and decoder around small encoders at stride 8."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from noisyvos.errors import UserError
 from noisyvos.models.afb_urr.network import AFBURR
 from noisyvos.models.afb_urr.settings import AFBURRSettings
 from noisyvos.models.base import MODELS
-from noisyvos.models.stm_parts.encoders import Trunk
-from noisyvos.models.stm_parts.trunks import small_trunk
+from noisyvos.models.resnet import use_channels_last
+from noisyvos.models.stm_parts.encoders import Trunk, small_trunk
 
 
 class AFBURRTinySettings(AFBURRSettings):
@@ -19,9 +19,8 @@ class AFBURRTinySettings(AFBURRSettings):
 
     key_dim: int = Field(32, ge=1)
     value_dim: int = Field(64, ge=1)
-    width: int = Field(
-        16, ge=8, multiple_of=8
-    )  # channels at half resolution; doubled at each further halving
+    # channels at half resolution; doubled at each further halving
+    width: int = Field(16, ge=8, multiple_of=8)
     decoder_dim: int = Field(48, ge=1)
     local_dim: int = Field(16, ge=1)  # of the refinement
 
@@ -31,25 +30,27 @@ class AFBURRTiny(AFBURR):
     """AFB-URR's computation with about 0.6 million parameters."""
 
     memory_format = torch.channels_last
+    settings: AFBURRTinySettings
 
     def __init__(self, settings: AFBURRTinySettings) -> None:
         super().__init__(settings)
-        self.to(memory_format=torch.channels_last)
+        use_channels_last(self)
 
     def initialise(self) -> None:
-        """Leave PyTorch's own draw: from scratch, the published one starts with logits so large that training may never recover."""
+        """Keep PyTorch's own draw.
 
-    @staticmethod
-    def make_trunk(settings: AFBURRTinySettings) -> Trunk:
+        From scratch, the published draw starts with logits so large that training may never
+        recover.
+        """
+
+    def make_trunk(self) -> Trunk:
         """Return how the encoders are built."""
-        return small_trunk(
-            settings.width, settings.key_dim, settings.value_dim, settings.decoder_dim
-        )
+        own = self.settings
+        return small_trunk(own.width, own.key_dim, own.value_dim, own.decoder_dim)
 
-    @staticmethod
-    def local_channels(settings: AFBURRTinySettings) -> int:
+    def local_channels(self) -> int:
         """Return the width of the refinement."""
-        return settings.local_dim
+        return self.settings.local_dim
 
     @classmethod
     def settings_from_official(cls, state: dict[str, Tensor]) -> dict[str, Any]:
@@ -64,5 +65,5 @@ class AFBURRTiny(AFBURR):
             }
         except KeyError as error:
             raise UserError(
-                f"This is no AFB-URR checkpoint: the entry {error} is missing."
+                f"This is not an AFB-URR checkpoint: the entry {error} is missing."
             ) from None

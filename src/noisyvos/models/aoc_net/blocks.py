@@ -1,13 +1,14 @@
-"""What AOC-Net's decoder is made of: gates by an attention head, residual blocks with channel gating, conditioning blocks.
+"""Blocks of AOC-Net's decoder: gates, residual blocks with channel gating, conditioning blocks.
 
-In all of them the batch axis holds the N objects of one video, background first (N, C, H, W); `head` is (N, 400).
+The batch axis holds the N objects of one video, background first (N, C, H, W); `head` is (N, 400).
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-HEAD = 400  # four mean embeddings of 100 channels: reference and previous frame, inside and outside the object
+# four mean embeddings of 100 channels: reference and previous frame, inside and outside the object
+HEAD = 400
 EPSILON = 1e-5
 
 
@@ -17,13 +18,18 @@ def group_norm(channels: int, groups: int = 32) -> nn.GroupNorm:
 
 
 def others(x: Tensor) -> Tensor:
-    """Return per object the sum of the other objects' global means, (N, C): the inter-object context."""
+    """Return per object the sum of the other objects' global means, (N, C): the inter-object
+    context.
+    """
     pooled = x.mean((2, 3))
     return pooled.sum(0, keepdim=True) - pooled
 
 
 class GCT(nn.Module):
-    """Gated channel transformation (Yang et al., CVPR 2020): channels compete by their energy. Starts as the identity."""
+    """Gated channel transformation (Yang et al., CVPR 2020): channels compete by their energy.
+
+    It starts as the identity.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -39,7 +45,7 @@ class GCT(nn.Module):
 
 
 class Gate(nn.Module):
-    """Instance attention: channels scaled by what the head says of the object (CFBI, ECCV 2020, section 3.3)."""
+    """Instance attention: the head scales an object's channels (CFBI, ECCV 2020, section 3.3)."""
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
@@ -50,7 +56,7 @@ class Gate(nn.Module):
         return x * (1 + torch.tanh(self.IA(code)))[:, :, None, None]
 
 
-class Bottleneck(nn.Module):
+class GatedBottleneck(nn.Module):
     """A residual block with channel gating in front."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> None:
@@ -78,9 +84,10 @@ class Bottleneck(nn.Module):
 
 
 class ConditioningLayer(nn.Module):
-    """The mean of the positions that a learned map ranks highest, over all positions, through a linear layer.
+    """The mean, over all positions, of those that a map ranks highest, through a linear layer.
 
-    The ranking is a hard mask, so its map gets no gradient and stays as it starts: so published, and not a parameter here.
+    The ranking is a hard mask, so its map gets no gradient and keeps its initial values, as
+    published. We do not train it.
     """
 
     def __init__(self, channels: int, share: float) -> None:
@@ -101,7 +108,10 @@ class ConditioningLayer(nn.Module):
 
 
 class ConditioningBlock(nn.Module):
-    """The discriminative object calibrator: channels scaled by the object itself, the other objects, and the head."""
+    """The discriminative object calibrator.
+
+    Channels are scaled by the object itself, the other objects, and the head.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -112,11 +122,8 @@ class ConditioningBlock(nn.Module):
 
     def code(self, x: Tensor, head: Tensor) -> Tensor:
         """Return the code (N, C) before its tanh."""
-        own, context, proxies = (
-            self.CL_1(x),
-            self.CL_2(others(x)[:, :, None, None]),
-            self.CL_3(head[:, :, None, None]),
-        )
+        own, context = self.CL_1(x), self.CL_2(others(x)[:, :, None, None])
+        proxies = self.CL_3(head[:, :, None, None])
         return self.mlp_layer(torch.cat([own, context, proxies], 1))
 
     def forward(self, x: Tensor, head: Tensor) -> Tensor:
@@ -144,8 +151,9 @@ class Pyramid(nn.Module):
 
     def __init__(self, inputs: int = 512, width: int = 128, outputs: int = 256) -> None:
         super().__init__()
-        for number, dilation in enumerate((1, 6, 12, 18), 1):
-            self.add_module(f"aspp{number}", PyramidBranch(inputs, width, dilation))
+        self.aspp1, self.aspp2, self.aspp3, self.aspp4 = (
+            PyramidBranch(inputs, width, dilation) for dilation in (1, 6, 12, 18)
+        )
         self.global_avg_pool = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Conv2d(inputs, width, 1, bias=False), nn.ReLU()
         )

@@ -1,4 +1,7 @@
-"""AOC-Net's backbone: DeepLabV3+ on ResNet-101 at output stride 16 (Chen et al., ECCV 2018), its normalisation frozen."""
+"""AOC-Net's backbone: DeepLabV3+ on ResNet-101 at output stride 16 (Chen et al., ECCV 2018).
+
+Its normalisation is frozen.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -7,15 +10,21 @@ from torch.nn import functional as F
 from noisyvos.models import resnet
 from noisyvos.models.resnet import FrozenNorm
 
-BLOCKS = (3, 4, 23, 3)
-MULTI_GRID = (2, 4, 8)  # dilations of the last stage's blocks, in the place of its stride
+BLOCKS = (3, 4, 23)  # of the first three stages
+MULTI_GRID = (2, 4, 8)  # dilations of the last stage's blocks
 
 
-def dilated(stage: nn.Sequential) -> nn.Sequential:
-    """Give the blocks of a stage the dilations of the multi-grid."""
-    for block, dilation in zip(stage, MULTI_GRID, strict=True):
-        block.conv2.dilation = block.conv2.padding = (dilation, dilation)
-    return stage
+def multi_grid_stage() -> nn.Sequential:
+    """Return the last stage, whose blocks have the dilations of the multi-grid instead of a
+    stride.
+    """
+    inputs = (1024, 2048, 2048)
+    return nn.Sequential(
+        *(
+            resnet.Bottleneck(channels, 512, 1, FrozenNorm, dilation)
+            for channels, dilation in zip(inputs, MULTI_GRID, strict=True)
+        )
+    )
 
 
 class ResNet101(nn.Module):
@@ -28,16 +37,19 @@ class ResNet101(nn.Module):
         self.layer1 = resnet.stage(resnet.Bottleneck, 64, 64, BLOCKS[0], 1, FrozenNorm)
         self.layer2 = resnet.stage(resnet.Bottleneck, 256, 128, BLOCKS[1], 2, FrozenNorm)
         self.layer3 = resnet.stage(resnet.Bottleneck, 512, 256, BLOCKS[2], 2, FrozenNorm)
-        self.layer4 = dilated(resnet.stage(resnet.Bottleneck, 1024, 512, BLOCKS[3], 1, FrozenNorm))
+        self.layer4 = multi_grid_stage()
         resnet.initialise(self)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Map normalised frames (B, 3, H, W) to low-level (B, 256, H / 4, W / 4) and deep features (B, 2048, H / 16, W / 16)."""
+        """Map normalised frames (B, 3, H, W) to low-level and deep features.
+
+        (B, 256, H / 4, W / 4) and (B, 2048, H / 16, W / 16).
+        """
         low = self.layer1(F.max_pool2d(F.relu(self.bn1(self.conv1(frames))), 3, 2, 1))
         return low, self.layer4(self.layer3(self.layer2(low)))
 
 
-class _Branch(nn.Module):
+class _DilatedBranch(nn.Module):
     def __init__(self, dilation: int) -> None:
         super().__init__()
         size, pad = (1, 0) if dilation == 1 else (3, dilation)
@@ -51,8 +63,7 @@ class _Branch(nn.Module):
 class _Pyramid(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        for number, dilation in enumerate((1, 6, 12, 18), 1):
-            self.add_module(f"aspp{number}", _Branch(dilation))
+        self.aspp1, self.aspp2, self.aspp3, self.aspp4 = map(_DilatedBranch, (1, 6, 12, 18))
         self.global_avg_pool = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Conv2d(2048, 256, 1, bias=False), FrozenNorm(256), nn.ReLU()
         )
@@ -86,7 +97,9 @@ class _Decoder(nn.Module):
 
 
 class DeepLab(nn.Module):
-    """Features of a frame at stride 4, and the low-level features that the video decoder takes as well."""
+    """Features of a frame at stride 4, and the low-level features that the video decoder takes as
+    well.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,7 +112,8 @@ class DeepLab(nn.Module):
                     nn.init.kaiming_normal_(module.weight)
 
     def forward(self, frames: Tensor, drop: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map normalised frames (B, 3, H, W) to features and low-level features, both (B, 256, h, w) at stride 4.
+        """Map normalised frames (B, 3, H, W) to features and low-level features, both (B, 256, h,
+        w) at stride 4.
 
         drop: factors (B, 256, h', w') on the pyramid's output, dropout in training.
         """

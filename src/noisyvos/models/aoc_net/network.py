@@ -1,10 +1,12 @@
-"""The AOC-Net network, as repaired to run: the release itself never does (docs/explanation/networks/aoc_net.md).
+"""The AOC-Net network, repaired so that it runs (the release does not.
 
-A frame is embedded once. A prediction compares it with references and the frame before, object by object, and the decoder
-turns the maps into logits. What is kept from frame to frame is up to the training pass (`clips`) and the session.
+See docs), and its training pass.
+
+A frame is embedded once. A prediction compares it with references and the previous frame, object by
+object, and the decoder turns the maps into logits. The caller carries state from frame to frame.
 """
 
-from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -12,71 +14,25 @@ from torch.nn import functional as F
 
 from noisyvos.models.aoc_net import matching
 from noisyvos.models.aoc_net.blocks import group_norm
-from noisyvos.models.aoc_net.decoder import Decoder, Kept
+from noisyvos.models.aoc_net.decoder import CalibratedDecoder, CarriedMaps
 from noisyvos.models.aoc_net.deeplab import DeepLab
-from noisyvos.models.aoc_net.matching import Frame
-from noisyvos.models.aoc_net.proxies import Clustering, Proxies, Start, find_proxies
+from noisyvos.models.aoc_net.references import (
+    Clustering,
+    Frame,
+    Look,
+    Pool,
+    Start,
+    find_proxies,
+    means_of,
+    sums_of,
+)
+from noisyvos.models.aoc_net.session import AOCNetSession, fitting
 from noisyvos.models.aoc_net.settings import AOCNetMemory, AOCNetSettings
 from noisyvos.models.base import MODELS, Clip, ClipOutput, Session, VideoModel
-from noisyvos.registry import Settings
 
-MEAN, STD = (
-    (0.485, 0.456, 0.406),
-    (0.229, 0.224, 0.225),
-)  # of ImageNet's R, G, B, applied to B, G, R as published
-STEP = 16  # sides are a multiple of this, plus 1
-TINY = 1e-5
-
-
-@dataclass(frozen=True)
-class Look:
-    """One embedded frame: embedding (C, h, w) and low-level features (1, 256, h, w) at stride 4."""
-
-    embedding: Tensor
-    low: Tensor
-
-    def with_mask(self, mask: Tensor) -> Frame:
-        """Return the frame with an index mask of any size (H, W), brought to the grid by nearest neighbour."""
-        small = F.interpolate(mask[None, None].float(), self.embedding.shape[1:])[0, 0].long()
-        return Frame(self.embedding, small)
-
-
-@dataclass(frozen=True)
-class Pool:
-    """References, joined once for all frames that are compared with them."""
-
-    rows: Tensor  # (R, C) embeddings of all pixels
-    labels: Tensor  # (R,)
-    proxies: list[Proxies | None]  # of each object
-    sums: tuple[
-        Tensor, Tensor, Tensor, Tensor
-    ]  # (N, C) and (N, 1): embeddings and pixels inside, then outside the objects
-
-
-def fitting(side: int) -> int:
-    """Return the published size nearest to a side: a multiple of 16, plus 1 (ties to the even multiple)."""
-    return max(1, round((side - 1) / STEP)) * STEP + 1
-
-
-def _sums(frames: list[Frame], objects: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    inside, pixels, outside, rest = [], [], [], []
-    for frame in frames:
-        rows, planes = (
-            frame.embedding.flatten(1).T,
-            frame.one_hot(objects).flatten(1),
-        )  # (hw, C), (N, hw)
-        own = planes @ rows
-        inside.append(own)
-        pixels.append(planes.sum(1, keepdim=True))
-        outside.append(rows.sum(0) - own)
-        rest.append((1 - planes).sum(1, keepdim=True))
-    return sum(inside), sum(pixels), sum(outside), sum(rest)
-
-
-def _means(sums: tuple[Tensor, Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the mean embedding inside and outside each object, (N, C) each."""
-    inside, pixels, outside, rest = sums
-    return inside / (pixels + TINY), outside / (rest + TINY)
+# of ImageNet's R, G, B, applied to B, G, R as published
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+NEVER = -1e4  # logit of a slot without an object
 
 
 class PreHead(nn.Module):
@@ -98,6 +54,7 @@ class AOCNet(VideoModel):
     """Backbone, embedding, matching at three levels, pre-head and calibrated decoder."""
 
     memory_settings = AOCNetMemory
+    settings: AOCNetSettings
 
     def __init__(self, settings: AOCNetSettings) -> None:
         super().__init__()
@@ -105,7 +62,7 @@ class AOCNet(VideoModel):
         self.bg_bias = nn.Parameter(torch.zeros(1, 1, 1, 1))
         self.fg_bias = nn.Parameter(torch.zeros(1, 1, 1, 1))
         self.feature_extracter = DeepLab()
-        # published files hold these four under two names each; where they differ, those of the second count
+        # published files hold these four under two names each; where they differ, the second counts
         self.seperate_conv = nn.Conv2d(256, 256, 3, 1, 1, groups=256)
         self.bn1 = group_norm(256)
         self.embedding_conv = nn.Conv2d(256, 100, 1)
@@ -113,21 +70,18 @@ class AOCNet(VideoModel):
         self.semantic_embedding = nn.Sequential(
             self.seperate_conv, self.bn1, nn.ReLU(), self.embedding_conv, self.bn2, nn.ReLU()
         )
-        self.dynamic_seghead = Decoder()
+        self.dynamic_seghead = CalibratedDecoder()
         self.dynamic_prehead = PreHead()
         for convolution in (self.seperate_conv, self.embedding_conv):
             nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
 
     def embed(self, frames: Tensor, drop: Tensor | None = None) -> list[Look]:
-        """Return what is seen of frames (B, 3, H, W), RGB in [0, 1] of fitting sizes; `drop` as for `DeepLab`."""
-        mean, std = (
-            torch.tensor(values, device=frames.device).view(1, 3, 1, 1) for values in (MEAN, STD)
-        )
+        """Embed frames (B, 3, H, W), RGB in [0, 1] of fitting sizes; `drop` as for `DeepLab`."""
+        mean = torch.tensor(MEAN, device=frames.device).view(1, 3, 1, 1)
+        std = torch.tensor(STD, device=frames.device).view(1, 3, 1, 1)
         features, low = self.feature_extracter((frames.flip(1) - mean) / std, drop)
         embeddings = self.semantic_embedding(features).float()
-        return [
-            Look(embedding, each[None]) for embedding, each in zip(embeddings, low, strict=True)
-        ]
+        return [Look(own, each[None]) for own, each in zip(embeddings, low, strict=True)]
 
     def pool(
         self,
@@ -138,17 +92,24 @@ class AOCNet(VideoModel):
         start: Start = "even",
         number: int = 0,
     ) -> Pool:
-        """Return the references of N = `objects` (background included) joined; `number` is what a random start depends on."""
+        """Join the references of N = `objects` (background included).
+
+        A random start of the clustering depends on `number`.
+        """
         rows = torch.cat([frame.embedding.flatten(1).T for frame in frames])
         labels = torch.cat([frame.labels.flatten() for frame in frames])
         proxies = find_proxies(
             rows, labels, objects, clustering=clustering, start=start, frame=number
         )
-        return Pool(rows, labels, proxies, _sums(frames, objects))
+        return Pool(rows, labels, proxies, sums_of(frames, objects))
 
     def head(self, pool: Pool, previous: Frame) -> Tensor:
-        """Return the attention head (N, 400): reference inside and outside, previous frame inside and outside."""
-        return torch.cat([*_means(pool.sums), *_means(_sums([previous], len(pool.proxies)))], 1)
+        """Return the attention head (N, 400): reference inside and outside, previous frame inside
+        and outside.
+        """
+        return torch.cat(
+            [*means_of(pool.sums), *means_of(sums_of([previous], len(pool.proxies)))], 1
+        )
 
     def maps(self, look: Look, pool: Pool, previous: Frame, head: Tensor) -> Tensor:
         """Return the proto-maps (N, 24, h, w) of a frame."""
@@ -164,48 +125,97 @@ class AOCNet(VideoModel):
         ]
         whole = matching.squash(torch.stack(flat, 1), bias).unflatten(2, grid)  # (N, 4, h, w)
         planes = previous.one_hot(objects)
-        smoothed = (recent.T @ planes.flatten(1)).view_as(
-            look.embedding
-        )  # every pixel as the mean of its object
+        # every pixel as the mean of its object
+        smoothed = (recent.T @ planes.flatten(1)).view_as(look.embedding)
         near = [
             self._local(look.embedding, other, planes, bias)
             for other in (previous.embedding, smoothed)
         ]
-        return torch.cat(
-            [
-                whole,
-                *near,
-                planes[:, None],
-                matching.of_others(near[0]),
-                matching.of_others(whole[:, :1]),
-            ],
-            1,
-        )
+        others = [matching.of_others(near[0]), matching.of_others(whole[:, :1])]
+        return torch.cat([whole, *near, planes[:, None], *others], 1)
 
     @staticmethod
     def _local(current: Tensor, previous: Tensor, planes: Tensor, bias: Tensor) -> Tensor:
-        distances = matching.local_maps(current, previous, planes)
-        return F.interpolate(
-            matching.squash(distances, bias), current.shape[1:], mode="bilinear", align_corners=True
-        )
+        maps = matching.squash(matching.local_maps(current, previous, planes), bias)
+        return F.interpolate(maps, current.shape[1:], mode="bilinear", align_corners=True)
 
     def predict(
-        self, look: Look, pool: Pool, previous: Frame, kept: Kept | None
-    ) -> tuple[Tensor, Kept]:
-        """Return the logits (N, h, w) of a frame and what the next one is told."""
+        self, look: Look, pool: Pool, previous: Frame, kept: CarriedMaps | None
+    ) -> tuple[Tensor, CarriedMaps]:
+        """Return the logits (N, h, w) of a frame and the maps that the next frame needs."""
         head = self.head(pool, previous)
         maps = self.dynamic_prehead(self.maps(look, pool, previous, head))
         x = torch.cat([look.embedding.expand(len(maps), -1, -1, -1), maps], 1)
         return self.dynamic_seghead(x, head, look.low, kept)
 
+    def for_inference(self) -> Self:
+        """Return the network itself.
+
+        Nearest neighbours and clusters are hard choices, which the rounding of faster layers can
+        flip.
+        """
+        return self
+
     def forward_clip(self, clip: Clip, *, generator: torch.Generator) -> ClipOutput:
-        """Run the training pass; see `noisyvos.models.aoc_net.clips`."""
-        from noisyvos.models.aoc_net import clips
+        """Run the training pass (released code); only dropout is random.
 
-        return ClipOutput(clips.run(self, clip, generator))
+        Frame 0 is the reference of all later frames and the frame before the first of them.
+        Published clips have a separate reference and five frames after a first previous one. Their
+        optimiser step adds the gradients of the five, as one pass does here: only the embedding
+        links the frames, because masks are labels and carried maps are cut from the graph.
+        """
+        height, width = clip.frames.shape[-2:]
+        size = (fitting(height), fitting(width))
+        first, whole = clip.place()
+        batch = len(clip.frames)
+        seeds = torch.randint(2**62, (whole,), generator=generator)[first : first + batch]
+        samples = []
+        for index in range(batch):
+            frames = clip.frames[index]
+            if size != (height, width):
+                frames = F.interpolate(frames, size, mode="bicubic", align_corners=False)
+            looks = self.embed(frames, self._dropout(frames, seeds[index]))
+            objects = int(clip.num_objects[index]) + 1
+            samples.append(self._segment_clip(clip, index, looks, objects))
+        result = []
+        for logits in zip(*samples, strict=True):
+            padded = []
+            for each in logits:
+                empty = each.new_full((clip.slots + 1 - len(each), height, width), NEVER)
+                padded.append(torch.cat([each, empty]))
+            result.append(torch.stack(padded))
+        return ClipOutput(tuple(result))
 
-    def session(self, *, channels: int, memory: Settings, length: int | None) -> Session:
+    def _segment_clip(
+        self, clip: Clip, index: int, looks: list[Look], objects: int
+    ) -> list[Tensor]:
+        """Return the logits (N, H, W) of one clip's frames after the first.
+
+        The mask of the previous frame is the given or the predicted one, by `previous_mask`.
+        """
+        which = self.settings.previous_mask
+        shown = which == "given" or (which == "halves" and clip.progress <= 0.5)
+        size = clip.frames.shape[-2:]
+        previous = looks[0].with_mask(clip.masks[index, 0])
+        pool, kept = self.pool([previous], objects), None
+        result: list[Tensor] = []
+        for t, look in enumerate(looks[1:], 1):
+            logits, kept = self.predict(look, pool, previous, kept)
+            full = F.interpolate(logits[None].float(), size, mode="bilinear", align_corners=True)[0]
+            result.append(full)
+            mask = clip.masks[index, t] if shown else full.detach().argmax(0)
+            previous = look.with_mask(mask)
+        return result
+
+    def _dropout(self, frames: Tensor, seed: Tensor) -> Tensor | None:
+        share = self.settings.dropout
+        if not self.training or not share:
+            return None
+        stream = torch.Generator(frames.device).manual_seed(int(seed))
+        shape = self.feature_extracter.context_shape(frames)
+        kept = torch.rand(shape, generator=stream, device=frames.device) >= share
+        return kept.to(frames.dtype) / (1 - share)
+
+    def session(self, *, channels: int, memory: AOCNetMemory, length: int | None) -> Session:
         """Start a video; see `noisyvos.models.aoc_net.session`."""
-        from noisyvos.models.aoc_net.session import AOCNetSession
-
-        return AOCNetSession(self, channels=channels, memory=memory)
+        return AOCNetSession(self.for_inference(), channels=channels, memory=memory)

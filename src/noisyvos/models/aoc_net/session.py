@@ -1,40 +1,66 @@
-"""AOC-Net walking through a video frame by frame (released evaluation code)."""
+"""AOC-Net's inference, frame by frame (released evaluation code)."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from noisyvos.models.aoc_net.decoder import Kept
-from noisyvos.models.aoc_net.matching import Frame
+from noisyvos.models.aoc_net.decoder import CarriedMaps
+from noisyvos.models.aoc_net.references import Clustering, Frame, Look, Pool, Start
 from noisyvos.models.aoc_net.settings import AOCNetMemory
 from noisyvos.models.base import Session
 
-if TYPE_CHECKING:
-    from noisyvos.models.aoc_net.network import AOCNet, Pool
-
-UNRELIABLE = -1  # the label of pixels that no object takes; published: 125
+STEP = 16  # sides are a multiple of this, plus 1
+UNRELIABLE = -1  # the label of pixels without an object; published: 125
 LEAST = 1e-6
 
 
+class AOCNetParts(Protocol):
+    """What a session uses of the network; see `noisyvos.models.aoc_net.network.AOCNet`."""
+
+    def embed(self, frames: Tensor) -> list[Look]: ...
+
+    def pool(
+        self,
+        frames: list[Frame],
+        objects: int,
+        *,
+        clustering: Clustering,
+        start: Start,
+        number: int,
+    ) -> Pool: ...
+
+    def predict(
+        self, look: Look, pool: Pool, previous: Frame, kept: CarriedMaps | None
+    ) -> tuple[Tensor, CarriedMaps]: ...
+
+
+def fitting(side: int) -> int:
+    """Return the published size nearest to a side: a multiple of 16, plus 1.
+
+    Ties go to the even multiple.
+    """
+    return max(1, round((side - 1) / STEP)) * STEP + 1
+
+
 def entropy(probabilities: Tensor) -> Tensor:
-    """Return the entropy (H, W) in nats of probabilities (N, H, W), not divided by that of N equal ones."""
+    """Return the entropy (H, W) in nats of probabilities (N, H, W)."""
     return -(probabilities * (probabilities + LEAST).log()).sum(0)
 
 
 class AOCNetSession(Session):
-    """The references of one video, the frame before, and two kept feature maps."""
+    """The references of one video, the previous frame, and two carried feature maps."""
 
-    def __init__(self, model: "AOCNet", *, channels: int, memory: AOCNetMemory) -> None:
-        self.model = model
+    def __init__(self, network: AOCNetParts, *, channels: int, memory: AOCNetMemory) -> None:
+        self.network = network
         self.channels = channels
         self.memory = memory
         self.known: set[int] = set()  # channels given so far
         self.references: list[Frame] = []
         self.pool: Pool | None = None  # the references joined, until they or the objects change
         self.previous: Frame | None = None
-        self.kept: Kept | None = None
+        self.kept: CarriedMaps | None = None
         self.time = 0
 
     @torch.inference_mode()
@@ -42,19 +68,18 @@ class AOCNetSession(Session):
         self, frame: Tensor, *, given: dict[int, Tensor] | None = None, last: bool = False
     ) -> Tensor:
         """Take the next frame; see `Session.step`."""
-        from noisyvos.models.aoc_net.network import fitting
-
         given = given or {}
         if not self.known and not given:
             raise ValueError("the first frame of a session must give at least one object")
-        size = tuple(fitting(side) for side in frame.shape[-2:])
+        height, width = frame.shape[-2:]
+        size = (fitting(height), fitting(width))
         image = frame[None]
-        if size != tuple(frame.shape[-2:]):
+        if size != (height, width):
             image = F.interpolate(image, size, mode="bicubic", align_corners=False)
-        look = self.model.embed(image)[0]
-        result = frame.new_zeros(self.channels + 1, *frame.shape[-2:])
-        if self.known:
-            found = self._predict(look, tuple(frame.shape[-2:]))
+        look = self.network.embed(image)[0]
+        result = frame.new_zeros(self.channels + 1, height, width)
+        if self.previous is not None:
+            found = self._predict(look, self.previous, (height, width))
             result[: len(found)] = found
         else:
             for channel, mask in given.items():
@@ -78,17 +103,21 @@ class AOCNetSession(Session):
         """Return the number of reference frames."""
         return {"references": len(self.references)}
 
-    def _predict(self, look: Any, size: tuple[int, int]) -> Tensor:
-        """Return probabilities (N, H, W) up to the highest channel known; channels in between that were never given are 0."""
+    def _predict(self, look: Look, previous: Frame, size: tuple[int, int]) -> Tensor:
+        """Return probabilities (N, H, W) up to the highest known channel.
+
+        Channels in between that were never given are 0.
+        """
         objects = max(self.known) + 1
         if self.pool is None or len(self.pool.proxies) != objects:
-            how = {
-                "clustering": self.memory.clustering,
-                "start": self.memory.kmeans_start,
-                "number": self.time,
-            }
-            self.pool = self.model.pool(self.references, objects, **how)
-        logits, self.kept = self.model.predict(look, self.pool, self.previous, self.kept)
+            self.pool = self.network.pool(
+                self.references,
+                objects,
+                clustering=self.memory.clustering,
+                start=self.memory.kmeans_start,
+                number=self.time,
+            )
+        logits, self.kept = self.network.predict(look, self.pool, previous, self.kept)
         full = F.interpolate(logits[None].float(), size, mode="bilinear", align_corners=True)[0]
         probabilities = torch.softmax(full, 0)
         probabilities[[number for number in range(1, objects) if number not in self.known]] = 0

@@ -1,8 +1,9 @@
-"""3x3 convolutions of many channels with a quarter of the multiplications (Winograd's F(4x4, 3x3); Lavin and Gray, CVPR 2016).
+"""3x3 convolutions of many channels with a quarter of the multiplications.
 
-PyTorch's own kernels for CPUs multiply directly. Here tiles of 6x6 inputs and the filters are transformed, multiplied
-position by position, and transformed back to tiles of 4x4 outputs: 36 products where the direct way has 144. Equal but
-for rounding: the greatest error is about 1e-5 of the greatest output, against 1e-6.
+Winograd's F(4x4, 3x3); Lavin and Gray, CVPR 2016. PyTorch's CPU kernels multiply directly. Here
+tiles of 6x6 inputs and the filters are transformed, multiplied position by position, and
+transformed back to tiles of 4x4 outputs: 36 products instead of 144. Results are equal up to
+rounding: the largest error is about 1e-5 of the largest output; that of the direct way is 1e-6.
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 MIN_CHANNELS = 128  # with fewer, the transformations cost what the multiplications save
-TILES = 256  # tiles at a time, so that what lies between the steps stays in the cache
+TILES = 256  # tiles at a time, so that intermediate results stay in the cache
 _INPUT = [
     [4, 0, -5, 0, 1, 0],
     [0, -4, -4, 1, 1, 0],
@@ -40,7 +41,10 @@ def _both_axes(rows: list[list[int]]) -> Tensor:
 
 @dataclass(frozen=True)
 class Winograd:
-    """A 3x3 convolution of stride 1 and padding 1 on a CPU, in float32; no gradient flows through it."""
+    """A 3x3 convolution of stride 1 and padding 1 on a CPU, in float32.
+
+    No gradient flows through it.
+    """
 
     filters: Tensor  # (36, C_in, C_out)
     bias: Tensor  # (C_out,)
@@ -48,8 +52,8 @@ class Winograd:
     from_tiles: Tensor  # (16, 36)
 
     @staticmethod
-    def pays(weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> bool:
-        """Return whether a convolution with this weight (C_out, C_in, h, w) can and should be done this way."""
+    def pays(weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]) -> bool:
+        """Return whether a convolution with this weight (C_out, C_in, h, w) gets faster."""
         here = weight.device.type == "cpu" and weight.dtype == torch.float32
         fits = weight.shape[2:] == (3, 3) and tuple(stride) == (1, 1) and tuple(padding) == (1, 1)
         return here and fits and min(weight.shape[:2]) >= MIN_CHANNELS
@@ -57,7 +61,10 @@ class Winograd:
     @classmethod
     @torch.no_grad()
     def of(cls, weight: Tensor, bias: Tensor) -> Self:
-        """Return the convolution of weight (C_out, C_in, 3, 3) and bias (C_out,); it takes four times the weight's memory."""
+        """Return the convolution of weight (C_out, C_in, 3, 3) and bias (C_out,).
+
+        It takes four times the weight's memory.
+        """
         outputs, inputs = weight.shape[:2]
         matrix = torch.tensor(_FILTER, dtype=torch.float64)
         both = torch.kron(matrix, matrix).float()  # (36, 9)
@@ -65,14 +72,20 @@ class Winograd:
         return cls(filters, bias.detach(), _both_axes(_INPUT), _both_axes(_OUTPUT))
 
     def split(self, inputs: int) -> tuple[Self, Self]:
-        """Return the shares of the first `inputs` channels and of the others; the sum of both results is the whole."""
+        """Return the shares of the first `inputs` channels and of the others.
+
+        The sum of both results is the whole result.
+        """
         first = replace(self, filters=self.filters[:, :inputs])
         return first, replace(
             self, filters=self.filters[:, inputs:], bias=torch.zeros_like(self.bias)
         )
 
     def __call__(self, x: Tensor, *, relu: bool = False, plus: Tensor | None = None) -> Tensor:
-        """Map (N, C_in, H, W) to (N, C_out, H, W), channels last; add `plus` of N or one maps, then apply ReLU if asked to."""
+        """Map (N, C_in, H, W) to (N, C_out, H, W), channels last.
+
+        Adds `plus` (N or 1 maps), then applies ReLU, if asked to.
+        """
         count, inputs, height, width = x.shape
         outputs = self.filters.shape[2]
         down, across = -(-height // 4), -(-width // 4)
@@ -83,9 +96,8 @@ class Winograd:
         result = x.new_empty(count, down, 4, across, 4, outputs)
         step = max(1, TILES // across)
         for index in range(count):
-            windows = (
-                padded[index].unfold(0, 6, 4).unfold(1, 6, 4).permute(3, 4, 0, 1, 2)
-            )  # (6, 6, down, across, C_in)
+            # (6, 6, down, across, C_in)
+            windows = padded[index].unfold(0, 6, 4).unfold(1, 6, 4).permute(3, 4, 0, 1, 2)
             for start in range(0, down, step):
                 window = windows[:, :, start : start + step]
                 tiles = window.shape[2] * across

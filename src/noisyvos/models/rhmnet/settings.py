@@ -1,5 +1,6 @@
-"""The settings of RHMNet: its training pass, and what its memory keeps at inference."""
+"""The settings of RHMNet: its sizes, its training pass, and what its memory keeps at inference."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -12,30 +13,40 @@ CELL = 4  # cells of the fine features in one of the deep ones, along a side
 BACKGROUND = 11  # the label of a background scribble
 
 
-class RHMNetSettings(Settings):
-    """The training pass; defaults are the published ones of the video stage. Thresholds compare with probabilities."""
+@dataclass(frozen=True)
+class Sizes:
+    """Channel counts of heads, transformer and position embedding."""
 
-    region_threshold: float = Field(
-        0.65, ge=0, le=1
-    )  # a predicted region is remembered where it is more probable than this
+    features: tuple[int, int, int] = (256, 512, 1024)  # fine, middle, deep
+    stride: int = 16  # of the deep features
+    width: int = 256  # of tokens
+    heads: int = 8
+    inner: int = 1024  # of the layers between attention
+    side: int = 24  # of the grid of learned positions
+
+
+class RHMNetSettings(Settings):
+    """The training pass; defaults are the published ones of the video stage.
+
+    Thresholds are probabilities.
+    """
+
+    # a predicted region is memorised where it is more probable than this
+    region_threshold: float = Field(0.65, ge=0, le=1)
     mask_threshold: float = Field(0.95, ge=0, le=1)  # likewise for masks, in training only
     dropout: float = Field(0.1, ge=0, lt=1)
     region_weight: float = Field(1.0, ge=0)  # of the loss of reliable regions
     focal_alpha: float = Field(0.5, ge=0, le=1)  # of positives in that loss
-    ignore_band: int = Field(
-        35, ge=1
-    )  # pixels: side of the square around a scribble within which nothing is asked of the region
-    consistency: float = Field(
-        20.0, ge=0
-    )  # weight of the difference to the clip run backwards; published: 0 on still images
+    # pixels: side of the square around a scribble in which the region loss is not computed
+    ignore_band: int = Field(35, ge=1)
+    # weight of the difference to the clip run backwards; published: 0 on still images
+    consistency: float = Field(20.0, ge=0)
 
     @field_validator("ignore_band")
     @classmethod
     def _odd(cls, value: int) -> int:
         if value % 2 == 0:
-            raise ValueError(
-                "a band around a scribble has an odd number of pixels, as many on each side"
-            )
+            raise ValueError("the band around a scribble needs an odd number of pixels")
         return value
 
 
@@ -44,12 +55,10 @@ class RHMNetMemory(Settings):
 
     scribble_every: int = Field(6, ge=1)  # frames whose predicted region stays
     mask_every: int = Field(6, ge=1)  # frames whose predicted mask stays
-    capacity: int = Field(
-        4, ge=1
-    )  # entries of each kind; the first always stays, then the oldest goes
-    keep_last_scribble: bool = True  # the last frame in between is there too
+    # entries of each kind; the first always stays, then the oldest is evicted
+    capacity: int = Field(4, ge=1)
+    keep_last_scribble: bool = True  # memorise the last frame in between too
     keep_last_mask: bool = False
-    background_scribble: bool = False  # whether a scribble of the background is taken notice of
-    mask_memory_row: Literal[1, 2] = (
-        1  # which embedding marks predicted masks: 1 as published, 2 as trained
-    )
+    background_scribble: bool = False  # whether to use a scribble of the background
+    # which embedding labels predicted masks: 1 as published, 2 as trained
+    mask_memory_row: Literal[1, 2] = 1

@@ -1,41 +1,85 @@
-"""STM walking through a video frame by frame (Oh et al., ICCV 2019, section 3.6; the published evaluation loops)."""
+"""STM's inference, frame by frame (Oh et al., ICCV 2019, section 3.6.
+
+Published evaluation loops).
+"""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from noisyvos.models.aggregation import aggregate, crop, padding, softmax_with_unused
 from noisyvos.models.base import Session
-from noisyvos.models.matching import padding
-from noisyvos.models.stm.aggregation import combine
-from noisyvos.models.stm.clips import own_and_others
 from noisyvos.models.stm.settings import KeptFrames
+from noisyvos.models.stm_parts.decoder import Prepared
+from noisyvos.models.stm_parts.encoders import pick
 from noisyvos.models.stm_parts.matching import object_probabilities, read
 
-if TYPE_CHECKING:
-    from noisyvos.models.stm.network import STM
+
+class STMParts(Protocol):
+    """What a session uses of the network; see `noisyvos.models.stm.network.STM`."""
+
+    stride: int
+    memory_format: torch.memory_format
+
+    def memorize(
+        self, frames: Tensor, own: Tensor, others: Tensor, owner: Tensor
+    ) -> tuple[Tensor, Tensor]: ...
+
+    def look(self, frames: Tensor) -> tuple[Tensor, Prepared]: ...
+
+    def segment(self, prepared: Prepared, read: Tensor, owner: Tensor) -> Tensor: ...
+
+
+def own_and_others(masks: Tensor, owner: Tensor, slot: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each object's plane and the sum of its frame's other objects, at most 1.
+
+    masks (B, K, H, W); owner and slot (N,) name the frame and the plane of each object. Both
+    results are (N, H, W).
+    """
+    own = masks[owner, slot]
+    used = torch.zeros(masks.shape[:2], device=masks.device, dtype=masks.dtype)
+    used = used.index_put((owner, slot), masks.new_ones(()))
+    total = (masks * used[:, :, None, None]).sum(1)
+    return own, (pick(total, owner) - own).clamp(0, 1)
+
+
+def combine(probabilities: Tensor, channels: int) -> Tensor:
+    """Join object probabilities (B, N, H, W) with a background, (B, N + 1, H, W).
+
+    The softmax runs over `channels` channels, unused ones included (section 3.4).
+    """
+    return softmax_with_unused(aggregate(probabilities)[0], channels)
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """One memorised frame: keys (N, C_k, hw) and values (N, C_v, hw) of the N objects known by then."""
+    """One memorised frame: keys (N, C_k, hw) and values (N, C_v, hw) of the N objects known by
+    then.
+    """
 
     keys: Tensor
     values: Tensor
 
 
 class STMSession(Session):
-    """The memory of one video; objects are numbered within as they appear, so each frame's entry holds the first N of them."""
+    """The memory of one video.
 
-    def __init__(self, model: "STM", *, channels: int, kept: KeptFrames) -> None:
-        self.model = model.for_inference()
+    Objects are numbered as they appear, so each frame's entry holds the first N of them.
+    """
+
+    def __init__(
+        self, network: STMParts, *, channels: int, kept: KeptFrames, mask_channels: int
+    ) -> None:
+        self.network = network
         self.channels = channels
         self.kept = kept
+        self.mask_channels = mask_channels
         self.order: list[int] = []  # the channel of each object, in order of appearance
         self.entries: list[_Entry] = []  # frames that stay
-        self.previous: _Entry | None = None  # the frame before, where it does not stay
+        self.previous: _Entry | None = None  # the previous frame, where it does not stay
         self.time = 0
 
     @torch.inference_mode()
@@ -49,24 +93,20 @@ class STMSession(Session):
         if not self.order:
             raise ValueError("the first frame of a session must give at least one object")
         height, width = frame.shape[-2:]
-        pads = padding(height, width, self.model.stride)
-        image = F.pad(frame[None], pads).contiguous(memory_format=torch.channels_last)
+        pads = padding(height, width, self.network.stride)
+        image = F.pad(frame[None], pads).contiguous(memory_format=self.network.memory_format)
         result = frame.new_zeros(self.channels + 1, height, width)
         if known:
-            left, _, top, _ = pads
-            planes = self._predict(image, known)[:, top : top + height, left : left + width]
-            result[[0, *self.order[:known]]] = combine(
-                planes[None], self.model.settings.mask_channels
-            )[0]
+            planes = crop(self._predict(image, known), pads, height, width)
+            result[[0, *self.order[:known]]] = combine(planes[None], self.mask_channels)[0]
         else:
             result[0] = 1
         for channel, mask in given.items():
             result[:, mask] = 0
             result[channel, mask] = 1
         if not last:
-            self._memorise(
-                image, F.pad(result[self.order], pads), keep=bool(given) or self.time in self.kept
-            )
+            keep = bool(given) or self.time in self.kept
+            self._memorise(image, F.pad(result[self.order], pads), keep)
         self.time += 1
         return result
 
@@ -75,8 +115,8 @@ class STMSession(Session):
         return {"frames": len(self.entries) + (self.previous is not None)}
 
     def _predict(self, image: Tensor, known: int) -> Tensor:
-        """Return the probabilities (N, H, W) of the first `known` objects, each on its own against the rest."""
-        query, prepared = self.model.look(image)
+        """Return the probabilities (N, H, W) of the first `known` objects, each against the rest."""
+        query, prepared = self.network.look(image)
         entries = self.entries if self.previous is None else [*self.entries, self.previous]
         found = []
         for first, stop in self._groups(entries, known):
@@ -84,13 +124,10 @@ class STMSession(Session):
             keys = torch.cat([entry.keys[first:stop] for entry in holding], 2)
             values = torch.cat([entry.values[first:stop] for entry in holding], 2)
             found.append(read(keys, values, query.flatten(2).expand(stop - first, -1, -1)))
-        readout = (
-            torch.cat(found)
-            .unflatten(2, query.shape[-2:])
-            .contiguous(memory_format=torch.channels_last)
-        )
+        readout = torch.cat(found).unflatten(2, query.shape[-2:])
+        readout = readout.contiguous(memory_format=self.network.memory_format)
         owner = torch.zeros(known, dtype=torch.long, device=image.device)
-        return object_probabilities(self.model.segment(prepared, readout, owner))
+        return object_probabilities(self.network.segment(prepared, readout, owner))
 
     @staticmethod
     def _groups(entries: list[_Entry], known: int) -> list[tuple[int, int]]:
@@ -99,10 +136,12 @@ class STMSession(Session):
         return list(zip([0, *ends[:-1]], ends, strict=True))
 
     def _memorise(self, image: Tensor, masks: Tensor, keep: bool) -> None:
-        """Put a frame (1, 3, H, W) with its masks (N, H, W) into memory, in the place of a frame before that does not stay."""
+        """Memorise a frame (1, 3, H, W) with its masks (N, H, W), in place of a frame that does
+        not stay.
+        """
         slot = torch.arange(len(masks), device=masks.device)
         owner = torch.zeros_like(slot)
-        key, value = self.model.memorize(image, *own_and_others(masks[None], owner, slot), owner)
+        key, value = self.network.memorize(image, *own_and_others(masks[None], owner, slot), owner)
         entry = _Entry(key.flatten(2), value.flatten(2))
         if keep:
             self.entries.append(entry)

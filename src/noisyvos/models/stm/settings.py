@@ -1,4 +1,6 @@
-"""The settings of STM: its training pass, its size, and which frames its memory keeps at inference."""
+"""The settings of STM: its training pass, its size, and which frames its memory keeps at
+inference.
+"""
 
 from typing import Self
 
@@ -12,14 +14,14 @@ from noisyvos.registry import Settings
 class STMSettings(Settings):
     """What the published networks leave open."""
 
-    detach_memory: bool = True  # no gradient through the masks that are memorised; the published training on still images has it
-    mask_channels: int = Field(
-        11, ge=2
-    )  # channels of the softmax at inference, background and unused ones included
+    # no gradient through the masks that are memorised; the published still-image training has it
+    detach_memory: bool = True
+    # channels of the softmax at inference, background and unused ones included
+    mask_channels: int = Field(11, ge=2)
 
 
 class STMMemory(Settings):
-    """Which frames stay in memory; the frame before the one to segment is always there (ICCV 2019, section 3.6)."""
+    """Which frames stay in memory; the previous frame is always there (ICCV 2019, section 3.6)."""
 
     every: int | None = Field(5, ge=1)  # frames 0, k, 2k, ...; None: frame 0 only
     number: int | None = Field(None, ge=0)  # frame 0 and this many, spread evenly over the video
@@ -31,19 +33,19 @@ class STMMemory(Settings):
         return self
 
     def kept_frames(self, length: int | None) -> "KeptFrames":
-        """Return which frames of a video of `length` frames stay in memory; UserError if `number` is set and the length unknown."""
+        """Return which frames of a video of `length` frames stay in memory.
+
+        UserError if `number` is set and the length unknown.
+        """
         if self.number is None:
             return KeptFrames(self.every, frozenset({0}))
         if length is None:
             raise UserError(
-                "memory: `number` spreads frames over the whole video, so its length must be known. Use `every` instead."
+                "memory: `number` spreads frames over the whole video, so its length must be known. "
+                "Use `every` instead."
             )
-        return KeptFrames(
-            None,
-            frozenset(
-                int(frame) for frame in np.round(np.linspace(0, length, self.number + 2))[:-1]
-            ),
-        )
+        spread = np.round(np.linspace(0, length, self.number + 2))[:-1]
+        return KeptFrames(None, frozenset(int(frame) for frame in spread))
 
 
 class KeptFrames:

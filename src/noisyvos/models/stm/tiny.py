@@ -8,23 +8,21 @@ from torch import Tensor
 
 from noisyvos.errors import UserError
 from noisyvos.models.base import MODELS
+from noisyvos.models.resnet import use_channels_last
 from noisyvos.models.stm.network import STM
 from noisyvos.models.stm.settings import STMSettings
-from noisyvos.models.stm_parts.encoders import Trunk
-from noisyvos.models.stm_parts.trunks import small_trunk
+from noisyvos.models.stm_parts.encoders import Trunk, small_trunk
 
 
 class STMTinySettings(STMSettings):
     """Size of the small network; trained from scratch."""
 
-    detach_memory: bool = (
-        False  # clips are short and a gradient through the second memory trains it too
-    )
+    # clips are short, and a gradient through the second memory trains it too
+    detach_memory: bool = False
     key_dim: int = Field(32, ge=1)
     value_dim: int = Field(64, ge=1)
-    width: int = Field(
-        16, ge=8, multiple_of=8
-    )  # channels at half resolution; doubled at each further halving
+    # channels at half resolution; doubled at each further halving
+    width: int = Field(16, ge=8, multiple_of=8)
     decoder_dim: int = Field(48, ge=1)
 
 
@@ -33,17 +31,16 @@ class STMTiny(STM):
     """STM's computation with about 0.7 million parameters."""
 
     memory_format = torch.channels_last
+    settings: STMTinySettings
 
     def __init__(self, settings: STMTinySettings) -> None:
         super().__init__(settings)
-        self.to(memory_format=torch.channels_last)
+        use_channels_last(self)
 
-    @staticmethod
-    def make_trunk(settings: STMTinySettings) -> Trunk:
+    def make_trunk(self) -> Trunk:
         """Return how the encoders are built."""
-        return small_trunk(
-            settings.width, settings.key_dim, settings.value_dim, settings.decoder_dim
-        )
+        own = self.settings
+        return small_trunk(own.width, own.key_dim, own.value_dim, own.decoder_dim)
 
     @classmethod
     def settings_from_official(cls, state: dict[str, Tensor]) -> dict[str, Any]:
@@ -56,4 +53,6 @@ class STMTiny(STM):
                 "decoder_dim": state["Decoder.pred2.weight"].shape[1],
             }
         except KeyError as error:
-            raise UserError(f"This is no STM checkpoint: the entry {error} is missing.") from None
+            raise UserError(
+                f"This is not an STM checkpoint: the entry {error} is missing."
+            ) from None

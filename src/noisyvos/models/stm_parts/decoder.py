@@ -1,17 +1,18 @@
-"""STM's decoder: what was read from memory to a mask, refined twice (Oh et al., ICCV 2019, section 3.3)."""
+"""STM's decoder: the memory readout to a mask, refined twice (Oh et al., ICCV 2019, section 3.3)."""
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from noisyvos.models.fast.folding import convolve
-from noisyvos.models.stm_parts.encoders import Features, Trunk, pick
+from noisyvos.models.stm_parts.encoders import EncoderFeatures, Trunk, pick
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, each after a ReLU, and the identity (or the first ReLU, if `rectified`); no normalisation."""
+    """Two 3x3 convolutions, each after a ReLU, and a shortcut; no normalisation.
+
+    The shortcut adds the input, or the first ReLU's output if `rectified`.
+    """
 
     def __init__(self, width: int, rectified: bool = False) -> None:
         super().__init__()
@@ -22,14 +23,12 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same shape."""
         positive = F.relu(x)
-        kept = positive if self.rectified else x
-        if torch.is_grad_enabled():
-            return kept + self.conv2(F.relu(self.conv1(positive)))
-        return convolve(self.conv2, convolve(self.conv1, positive, relu=True), plus=kept)
+        shortcut = positive if self.rectified else x
+        return shortcut + self.conv2(F.relu(self.conv1(positive)))
 
 
 class Refine(nn.Module):
-    """Skip features joined with twice enlarged decoder features."""
+    """Joins skip features with decoder features of half their size."""
 
     def __init__(self, inputs: int, width: int, rectified: bool) -> None:
         super().__init__()
@@ -38,21 +37,20 @@ class Refine(nn.Module):
         self.ResMM = ResidualBlock(width, rectified)
 
     def skip(self, x: Tensor) -> Tensor:
-        """Map skip features (B, inputs, H, W) to (B, width, H, W); no object plays a part in it."""
+        """Map skip features (B, inputs, H, W) to (B, width, H, W), equal for all objects."""
         return self.ResFS(self.convFS(x))
 
     def forward(self, skip: Tensor, coarse: Tensor) -> Tensor:
         """Join (N, width, H, W) from `skip` and (N, width, H / 2, W / 2)."""
-        return self.ResMM(
-            skip + F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
-        )
+        enlarged = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
+        return self.ResMM(skip + enlarged)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the decoder knows of B frames before it looks at an object."""
+    """The decoder's work on B frames that all objects of a frame share."""
 
-    value: Tensor  # (B, C, h, w) what `Decoder.half` makes of the query's value
+    value: Tensor  # (B, C, h, w) what `Decoder.value_share` makes of the query's value
     middle: Tensor  # (B, width, 2h, 2w)
     fine: Tensor  # (B, width, 4h, 4w)
 
@@ -64,7 +62,10 @@ class Prepared:
 
 
 class Decoder(nn.Module):
-    """One width throughout; two logits (not the object, the object) a pixel. `inputs`: channels, if not those of readout and value."""
+    """One width throughout; two logits (not the object, the object) a pixel.
+
+    `inputs`: channels of the first convolution, if not those of readout and value.
+    """
 
     def __init__(self, trunk: Trunk, inputs: int | None = None) -> None:
         super().__init__()
@@ -76,24 +77,29 @@ class Decoder(nn.Module):
         self.pred2 = nn.Conv2d(width, 2, 3, padding=1)
         self.enlarge = trunk.stride // 4
 
-    def prepare(self, features: Features, value: Tensor) -> Prepared:
-        """Do once per frame what all its objects share; value (B, C_v, h, w) is the query's own."""
+    def share(self, features: EncoderFeatures, value: Tensor) -> Prepared:
+        """Do what all objects of a frame share; value (B, C_v, h, w) is the query's."""
         return Prepared(
-            self.half(value), self.RF3.skip(features.middle), self.RF2.skip(features.fine)
+            self.value_share(value), self.RF3.skip(features.middle), self.RF2.skip(features.fine)
         )
 
-    def half(self, value: Tensor) -> Tensor:
-        """Return the share (B, width, h, w) of the query's value in the first convolution, which is linear in readout and value."""
+    def value_share(self, value: Tensor) -> Tensor:
+        """Return the share (B, width, h, w) of the query's value in the first convolution.
+
+        The convolution is linear in readout and value, so it splits into two.
+        """
         return F.conv2d(value, self.convFM.weight[:, value.shape[1] :], self.convFM.bias, padding=1)
 
-    def first(self, read: Tensor, half: Tensor, owner: Tensor) -> Tensor:
-        """Return the first convolution's output (N, width, h, w) from the readout (N, C_v, h, w) and what `half` returned."""
-        return F.conv2d(read, self.convFM.weight[:, : read.shape[1]], None, padding=1) + pick(
-            half, owner
-        )
+    def first(self, read: Tensor, value_share: Tensor, owner: Tensor) -> Tensor:
+        """Return the first convolution's output (N, width, h, w) from the readout (N, C_v, h, w)."""
+        own = F.conv2d(read, self.convFM.weight[:, : read.shape[1]], None, padding=1)
+        return own + pick(value_share, owner)
 
     def coarse(self, prepared: Prepared, read: Tensor, owner: Tensor) -> Tensor:
-        """Return logits (N, 2, 4h, 4w) float32 of N objects: read (N, C_v, h, w) from memory, owner (N,) the frame of each."""
+        """Return logits (N, 2, 4h, 4w) float32 of N objects.
+
+        read (N, C_v, h, w) comes from memory; owner (N,) is the frame of each object.
+        """
         x = self.ResMM(self.first(read, prepared.value, owner))
         x = self.RF3(pick(prepared.middle, owner), x)
         x = self.RF2(pick(prepared.fine, owner), x)

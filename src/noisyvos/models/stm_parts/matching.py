@@ -1,18 +1,21 @@
-"""STM's memory read and the probability of an object (Oh et al., ICCV 2019, sections 3.2 and 3.3)."""
+"""STM's memory read and the probability of an object (Oh et al., ICCV 2019, sections 3.2 and
+3.3).
+"""
 
 import math
 
 import torch
 from torch import Tensor
 
-CHUNK = 2**22  # elements of the affinity that exist at a time when no gradient is wanted
+CHUNK = 2**22  # elements of the affinity that exist at a time without gradients
 
 
 def affinity(keys: Tensor, query: Tensor) -> Tensor:
-    """Return the softmax over memory for each query position, (N, Q, M) float32: keys (N, C, M), query (N, C, Q)."""
-    with torch.autocast(
-        keys.device.type, enabled=False
-    ):  # the dot product of long keys needs the range of float32
+    """Return the softmax over memory for each query position, (N, Q, M) float32.
+
+    keys (N, C, M), query (N, C, Q). The dot product of long keys needs the range of float32.
+    """
+    with torch.autocast(keys.device.type, enabled=False):
         scaled = query.float().mT / math.sqrt(keys.shape[1])
         return torch.softmax(scaled @ keys.float(), 2)
 
@@ -20,22 +23,19 @@ def affinity(keys: Tensor, query: Tensor) -> Tensor:
 def read(keys: Tensor, values: Tensor, query: Tensor) -> Tensor:
     """Return values (N, C_v, M) read at each query position, (N, C_v, Q).
 
-    Without gradients the affinity is made in pieces, object by object, so that a long memory needs little beyond itself.
+    Without gradients the affinity is made in pieces, object by object, so that a long memory needs
+    little memory beyond its own size.
     """
     if torch.is_grad_enabled():
         return values @ affinity(keys, query).to(values.dtype).mT
     result = values.new_empty(*values.shape[:2], query.shape[2])
     step = max(1, CHUNK // keys.shape[2])
     for index in range(len(keys)):
+        own = slice(index, index + 1)
         for start in range(0, query.shape[2], step):
-            part = affinity(
-                keys[index : index + 1], query[index : index + 1, :, start : start + step]
-            )
-            torch.matmul(
-                values[index],
-                part[0].to(values.dtype).mT,
-                out=result[index, :, start : start + step],
-            )
+            columns = slice(start, start + step)
+            part = affinity(keys[own], query[own, :, columns])[0].to(values.dtype)
+            torch.matmul(values[index], part.mT, out=result[index, :, columns])
     return result
 
 

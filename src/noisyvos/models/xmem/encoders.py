@@ -1,20 +1,25 @@
-"""XMem's encoders: frames to keys and skip features, frames with masks to values (ECCV 2022, section 3.1)."""
+"""XMem's encoders: frames to keys and skip features, frames with masks to values.
 
-import copy
+ECCV 2022, section 3.1.
+"""
+
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from noisyvos.models import resnet
-from noisyvos.models.fast.folding import fold_stage, with_fast_convolutions
-from noisyvos.models.xmem.blocks import FeatureFusion, HiddenReinforcer, flat, spread
+from noisyvos.models.xmem.blocks import FeatureFusion, flat, gated_update, spread
 
 
 @dataclass(frozen=True)
 class Widths:
-    """Channel counts and the stride of one network; deep, middle and fine lie at stride, stride / 2 and stride / 4."""
+    """Channel counts and the stride of one network.
+
+    Deep, middle and fine features have stride, stride / 2 and stride / 4.
+    """
 
     key: int
     value: int
@@ -29,33 +34,20 @@ class Widths:
 
 
 @dataclass(frozen=True)
-class Features:
-    """What the key encoder says of B frames, finest last."""
+class KeyFeatures:
+    """What the key encoder computes from B frames, finest last."""
 
     deep: Tensor  # (B, C, h, w)
     middle: Tensor  # (B, C, 2h, 2w)
     fine: Tensor  # (B, C, 4h, 4w)
 
-    def at(self, index: int | Tensor, clips: int) -> "Features":
-        """Return the features of frame `index` of each of `clips` clips, given features of all their frames."""
-        return Features(
-            *(x.unflatten(0, (clips, -1))[:, index] for x in (self.deep, self.middle, self.fine))
-        )
+    def of_frames(self, clips: int) -> list["KeyFeatures"]:
+        """Return the features of frame 0, 1, ... of each of `clips` clips, given all their frames.
 
-    def of_frames(self, clips: int) -> list["Features"]:
-        """Return the features of frame 0, 1, ... of each of `clips` clips, given features of all their frames.
-
-        Taken apart in one go, since the gradient of a single slice would be as large as the whole.
+        `unbind` splits them at once: the gradient of a single slice would be as large as the whole.
         """
         apart = (x.unflatten(0, (clips, -1)).unbind(1) for x in (self.deep, self.middle, self.fine))
-        return [Features(*each) for each in zip(*apart, strict=True)]
-
-
-def _folded(trunk: nn.Module, stages: tuple[str, ...]) -> nn.Module:
-    """Return a twin of a ResNet trunk for inference, with normalisation folded into the convolutions of its stages."""
-    twin = copy.copy(trunk)
-    twin._modules = trunk._modules | {name: fold_stage(trunk._modules[name]) for name in stages}
-    return twin
+        return [KeyFeatures(*each) for each in zip(*apart, strict=True)]
 
 
 class ResNetKeyEncoder(nn.Module):
@@ -70,27 +62,43 @@ class ResNetKeyEncoder(nn.Module):
         self.layer3 = resnet.stage(resnet.Bottleneck, 512, 256, 6, 2)
         resnet.initialise(self)
 
-    def for_inference(self) -> nn.Module:
-        """Return a faster twin with the present weights."""
-        return _folded(self, ("res2", "layer2", "layer3"))
-
-    def forward(self, frames: Tensor) -> Features:
+    def forward(self, frames: Tensor) -> KeyFeatures:
         """Map normalised frames (B, 3, H, W) to features at strides 16, 8 and 4."""
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(frames))), 3, 2, 1)
         fine = self.res2(x)
         middle = self.layer2(fine)
-        return Features(self.layer3(middle), middle, fine)
+        return KeyFeatures(self.layer3(middle), middle, fine)
+
+
+class HiddenReinforcer(nn.Module):
+    """The deep update: the hidden state from a newly encoded value."""
+
+    def __init__(self, value: int, hidden: int) -> None:
+        super().__init__()
+        self.transform = nn.Conv2d(value + hidden, 3 * hidden, 3, padding=1)
+        nn.init.xavier_normal_(self.transform.weight)
+
+    def forward(self, value: Tensor, hidden: Tensor) -> Tensor:
+        """Map value (B, N, value, H, W) and hidden (B, N, C, H, W) to the new hidden state."""
+        gates = self.transform(flat(torch.cat([value, hidden], 2)))
+        return gated_update(gates.unflatten(0, hidden.shape[:2]), hidden)
 
 
 class ValueEncoder(nn.Module):
-    """Frame, own mask and the other objects' masks to values; a subclass supplies the trunk `object_features`."""
+    """Frames, own masks and the other objects' masks to values.
+
+    A subclass supplies the trunk `object_features`.
+    """
 
     def __init__(self, single_object: bool) -> None:
         super().__init__()
         self.single_object = single_object
 
     def add_head(self, widths: Widths) -> None:
-        """Create the fusion with the image's deep features and the deep update; called last, to keep the published order."""
+        """Create the fusion with the image's deep features and the deep update.
+
+        Called last, to keep the published order of names.
+        """
         self.fuser = FeatureFusion(
             widths.features[0],
             widths.value_features,
@@ -116,7 +124,8 @@ class ValueEncoder(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Return values (B, N, C_v, h, w) and the hidden state, renewed only if `deep_update`.
 
-        frames (B, 3, H, W) normalised, deep (B, C, h, w), masks (B, N, H, W) in [0, 1]. The value does not depend on `hidden`.
+        frames (B, 3, H, W) normalised, deep (B, C, h, w), masks (B, N, H, W) in [0, 1]. The value
+        does not depend on `hidden`.
         """
         batch, objects = masks.shape[:2]
         planes = [spread(frames, objects), flat(masks).unsqueeze(1)]
@@ -142,12 +151,6 @@ class ResNetValueEncoder(ValueEncoder):
         resnet.initialise(self)
         self.add_head(widths)
 
-    def for_inference(self) -> nn.Module:
-        """Return a faster twin with the present weights."""
-        twin = _folded(self, ("layer1", "layer2", "layer3"))
-        twin._modules["fuser"] = with_fast_convolutions(self.fuser)
-        return twin
-
     def object_features(self, planes: Tensor) -> Tensor:
         """Map (B * N, 4 or 5, H, W) to (B * N, 256, H / 16, W / 16)."""
         x = F.relu(F.max_pool2d(self.bn1(self.conv1(planes)), 3, 2, 1))
@@ -163,14 +166,10 @@ class KeyProjection(nn.Module):
         self.d_proj = nn.Conv2d(inputs, 1, 3, padding=1)
         self.e_proj = nn.Conv2d(inputs, key, 3, padding=1)
         nn.init.orthogonal_(self.key_proj.weight)
-        nn.init.zeros_(self.key_proj.bias)
+        nn.init.zeros_(cast(Tensor, self.key_proj.bias))
 
-    def forward(
-        self, x: Tensor, *, shrinkage: bool = True, selection: bool = True
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Map (B, C, h, w) to key (B, C_k, h, w), shrinkage (B, 1, h, w), selection (B, C_k, h, w); what is not wanted is None."""
-        return (
-            self.key_proj(x),
-            self.d_proj(x).square() + 1 if shrinkage else None,
-            torch.sigmoid(self.e_proj(x)) if selection else None,
-        )
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map (B, C, h, w) to key (B, C_k, h, w), shrinkage (B, 1, h, w), selection (B, C_k, h,
+        w).
+        """
+        return self.key_proj(x), self.d_proj(x).square() + 1, torch.sigmoid(self.e_proj(x))

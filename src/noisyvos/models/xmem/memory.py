@@ -1,22 +1,31 @@
-"""XMem's working and long-term memory (ECCV 2022, section 3.3): reading, consolidation, potentiation, forgetting.
+"""XMem's working and long-term memory (ECCV 2022, section 3.3).
 
-Objects that appeared in the same frame form a group. Keys are shared; the values of a group cover only the frames since
-it appeared. The published code pairs a group's values with the *last* keys, which goes wrong once consolidation has
-taken keys out of the middle: the late group's oldest value then meets the key of frame 0. `late_groups="faithful"`
-keeps that pairing; `"fixed"` pairs every value with the key it was made with.
+Reading, consolidation, potentiation, forgetting. Objects that appeared in the same frame form a
+group. Keys are shared; the values of a group cover only the frames since it appeared. The published
+code pairs a group's values with the *last* keys. That goes wrong once consolidation has taken keys
+out of the middle: the late group's oldest value then meets the key of frame 0.
+`late_groups="faithful"` keeps that pairing; `"fixed"` pairs every value with the key it was made
+with.
 """
 
 import torch
 from torch import Tensor
 
-from noisyvos.models.matching import affinity, readout, similarity
-from noisyvos.models.xmem.reading import GroupValues, Readable, key_factors, read
+from noisyvos.models.xmem.reading import (
+    GroupValues,
+    Readable,
+    affinity,
+    key_factors,
+    read,
+    readout,
+    similarity,
+)
 from noisyvos.models.xmem.settings import XMemMemory
 from noisyvos.models.xmem.store import Store
 
 
 class Memory:
-    """What one video's frames left behind; every tensor has a leading batch axis of one."""
+    """The memory of one video; every tensor has a leading batch axis of one."""
 
     def __init__(self, settings: XMemMemory, count_usage: bool) -> None:
         self.settings = settings
@@ -29,9 +38,11 @@ class Memory:
         self._readable: Readable | None = None  # of the present elements, made at the first read
 
     def add(self, key: Tensor, shrinkage: Tensor, selection: Tensor | None, value: Tensor) -> None:
-        """Take a frame: key (1, C, hw), shrinkage (1, 1, hw), selection (1, C, hw) or None, value (1, N, C_v, hw).
+        """Add a frame: key (1, C, hw), shrinkage (1, 1, hw), selection (1, C, hw), value (1, N,
+        C_v, hw).
 
-        Objects beyond those known so far form a new group. A full working memory is condensed afterwards.
+        Objects beyond those known so far form a new group. A full working memory is condensed
+        afterwards; only that needs the selection.
         """
         self._readable = None
         self.frame_size = key.shape[2]
@@ -42,13 +53,15 @@ class Memory:
         full = self.settings.max_mid_term_frames * self.frame_size
         if self.settings.enable_long_term and self.working.size >= full:
             if self.count_usage:
-                self.long_term.forget(
-                    self.settings.max_long_term_elements - self.settings.num_prototypes
-                )
+                most = self.settings.max_long_term_elements - self.settings.num_prototypes
+                self.long_term.forget(most)
             self._consolidate()
 
     def read(self, query: Tensor, selection: Tensor | None) -> Tensor:
-        """Return what a query (1, C, hw) finds for every object, (1, N, C_v, hw), and count the use of what was read."""
+        """Return what a query (1, C, hw) reads for every object, (1, N, C_v, hw).
+
+        Counts the use of what was read.
+        """
         if self._readable is None:
             self._readable = self._make_readable()
         found, use = read(self._readable, query, selection, self.settings.top_k)
@@ -68,10 +81,8 @@ class Memory:
     def _make_readable(self) -> Readable:
         stores = self._stores()
         size = sum(store.size for store in stores)
-        keys, shrinkage = (
-            torch.cat([getattr(store, name) for store in stores], 2)
-            for name in ("keys", "shrinkage")
-        )
+        keys = torch.cat([store.keys for store in stores], 2)
+        shrinkage = torch.cat([store.shrinkage for store in stores], 2)
         groups = []
         for group in range(len(self.group_sizes)):
             rows = torch.cat(
@@ -79,30 +90,26 @@ class Memory:
             )
             columns = None
             if len(rows) != size:
-                columns = torch.cat(
-                    [
-                        store.columns(group) + offset
-                        for store, offset in zip(stores, (0, stores[0].size))
-                    ]
-                )
+                starts = (0, stores[0].size)
+                parts = [store.columns(group) + start for store, start in zip(stores, starts)]
+                columns = torch.cat(parts)
             groups.append(GroupValues(rows.contiguous(), columns))
         return Readable(key_factors(keys, shrinkage), tuple(groups))
 
     def _consolidate(self) -> None:
-        """Condense all working frames but the first and the last few into prototypes of the long-term memory."""
+        """Condense all working frames but the first and the last few into prototypes of the
+        long-term memory.
+        """
         work = self.working
         kept = self.settings.min_mid_term_frames * self.frame_size
         start, stop = self.frame_size, work.size - kept + self.frame_size
         count = min(self.settings.num_prototypes, stop - start)
         chosen = work.usage()[start:stop].topk(count).indices
-        keys, shrinkage, selection = (
-            work.keys[..., start:stop],
-            work.shrinkage[..., start:stop],
-            work.selection[..., start:stop],
-        )
-        similarities = similarity(
-            keys, shrinkage, keys[..., chosen], selection[..., chosen]
-        )  # (1, candidates, prototypes)
+        assert work.selection is not None  # stored whenever long-term memory is enabled
+        keys, shrinkage = work.keys[..., start:stop], work.shrinkage[..., start:stop]
+        prototypes, selection = keys[..., chosen], work.selection[..., start:stop][..., chosen]
+        # (1, candidates, prototypes)
+        similarities = similarity(keys, shrinkage, prototypes, selection)
         values, valid = [], []
         for group in range(len(self.group_sizes)):
             candidates, rows = work.candidates(group, start, stop, kept)
@@ -112,6 +119,5 @@ class Memory:
             valid.append(usable)
             if group == 0:
                 condensed = readout(weights, shrinkage[:, None])[:, 0]
-        prototypes = keys[..., chosen]
         work.remove(start, stop, kept)
         self.long_term.add(prototypes, condensed, None, values, valid)

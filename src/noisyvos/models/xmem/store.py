@@ -1,13 +1,22 @@
-"""One store of memory elements: shared keys, values per group of objects, and how often each element was used."""
+"""One store of memory elements: shared keys, values per group of objects, and each element's use."""
 
 import torch
 from torch import Tensor
 
-_NEW_LIFE = 1e-7  # so that use / life is defined before the first readout
+_NEW_LIFE = 1e-7  # makes use / life defined before the first readout
 
 
 class Store:
-    """Elements in the order they came; `fixed` pairs a group's values with their own keys, else with the last ones."""
+    """Elements in order of arrival.
+
+    `fixed` pairs a group's values with the keys they were made with, otherwise with the last keys.
+    """
+
+    keys: Tensor  # (1, C, M), as shrinkage (1, 1, M) set by the first `add`
+    shrinkage: Tensor
+    use: Tensor  # (M,)
+    life: Tensor  # (M,)
+    selection: Tensor | None = None  # (1, C, M)
 
     def __init__(self, fixed: bool) -> None:
         self.fixed = fixed
@@ -16,7 +25,6 @@ class Store:
         self._values: list[Tensor] = []  # per group (objects, C_v, M_g)
         self._serials: list[Tensor] = []  # per group (M_g,), used if `fixed`
         self.serials = torch.empty(0, dtype=torch.long)
-        self.keys = self.shrinkage = self.selection = self.use = self.life = None
 
     def add(
         self,
@@ -28,30 +36,25 @@ class Store:
     ) -> None:
         """Append elements: keys (1, C, m), shrinkage (1, 1, m), selection (1, C, m) or None.
 
-        values: per group (objects, C_v, m), or as many columns as `valid` (m,) bool has true entries for the group.
+        values: per group (objects, C_v, m), or as many columns as `valid` (m,) bool has true
+        entries for the group.
         """
         count = keys.shape[2]
         serials = torch.arange(self._next, self._next + count, device=keys.device)
         use, life = keys.new_zeros(count), keys.new_full((count,), _NEW_LIFE)
-        if self.keys is None:
-            self.keys, self.shrinkage, self.selection, self.use, self.life, self.serials = (
-                keys,
-                shrinkage,
-                selection,
-                use,
-                life,
-                serials,
-            )
+        if self._next == 0:
+            self.keys, self.shrinkage, self.selection = keys, shrinkage, selection
+            self.use, self.life, self.serials = use, life, serials
         else:
             self.keys = torch.cat([self.keys, keys], 2)
             self.shrinkage = torch.cat([self.shrinkage, shrinkage], 2)
-            self.selection = (
-                None if selection is None else torch.cat([self.selection, selection], 2)
-            )
-            self.use, self.life, self.serials = (
-                torch.cat(pair)
-                for pair in ((self.use, use), (self.life, life), (self.serials, serials))
-            )
+            if selection is None or self.selection is None:
+                self.selection = None
+            else:
+                self.selection = torch.cat([self.selection, selection], 2)
+            self.use = torch.cat([self.use, use])
+            self.life = torch.cat([self.life, life])
+            self.serials = torch.cat([self.serials, serials])
         for group, value in enumerate(values):
             own = serials if valid is None else serials[valid[group]]
             if group == len(self._values):
@@ -72,7 +75,7 @@ class Store:
         return self._values[group]
 
     def columns(self, group: int) -> Tensor:
-        """Return which elements the group's values are paired with, (M_g,) indices."""
+        """Return the indices (M_g,) of the elements that the group's values are paired with."""
         count = self._values[group].shape[2] if group < len(self._values) else 0
         if self.fixed and count:
             return torch.isin(self.serials, self._serials[group]).nonzero()[:, 0]
@@ -88,10 +91,11 @@ class Store:
         return self.use / self.life
 
     def candidates(self, group: int, start: int, stop: int, kept: int) -> tuple[Tensor, Tensor]:
-        """Return the group's values among the elements start..stop and their indices within that range.
+        """Return the group's values among the elements start..stop, and their indices in that
+        range.
 
-        kept: elements that stay. As published, a group shorter than the store takes part only if it is longer than
-        `kept` and one frame (`start` elements).
+        kept: elements that stay. As published, a group shorter than the store takes part only if it
+        is longer than `kept` and one frame (`start` elements).
         """
         values = self._values[group]
         count = values.shape[2]
@@ -108,7 +112,10 @@ class Store:
         )
 
     def remove(self, start: int, stop: int, kept: int) -> None:
-        """Drop the elements start..stop; as published, a group's values lose the same range counted from their end."""
+        """Drop the elements start..stop.
+
+        As published, a group's values lose the same range counted from their end.
+        """
         keep = torch.ones(self.size, dtype=torch.bool, device=self.serials.device)
         keep[start:stop] = False
         for group, values in enumerate(self._values):
@@ -123,7 +130,10 @@ class Store:
         self._keep(keep)
 
     def forget(self, limit: int) -> None:
-        """Drop the least used elements until `limit` remain; elements as rarely used as the last one dropped go too."""
+        """Evict the least-used elements until `limit` remain.
+
+        Elements as rarely used as the last evicted one go too.
+        """
         excess = self.size - limit
         if excess <= 0:
             return

@@ -1,6 +1,6 @@
-"""A small XMem for CPU runs: the same matching, memory and decoder around small encoders at stride 8."""
-
-from typing import Self
+"""A small XMem for CPU runs: the same matching, memory and decoder around small encoders at
+stride 8.
+"""
 
 import torch
 from pydantic import Field
@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from noisyvos.models.base import MODELS
-from noisyvos.models.small import ResidualBlock, norm
-from noisyvos.models.xmem.encoders import Features, ValueEncoder, Widths
-from noisyvos.models.xmem.network import XMem, XMemSettings
+from noisyvos.models.resnet import SmallBlock, small_norm, use_channels_last
+from noisyvos.models.xmem.encoders import KeyFeatures, ValueEncoder, Widths
+from noisyvos.models.xmem.network import XMem
+from noisyvos.models.xmem.settings import XMemSettings
 
 
 class XMemTinySettings(XMemSettings):
@@ -18,21 +19,18 @@ class XMemTinySettings(XMemSettings):
 
     key_dim: int = Field(32, ge=1)
     value_dim: int = Field(64, ge=16)
-    hidden_dim: int = Field(
-        0, ge=0
-    )  # a sensory memory costs time and, in clips of three frames, learns nothing that helps
-    width: int = Field(
-        16, ge=8, multiple_of=8
-    )  # channels at half resolution; doubled at each further halving
+    # a sensory memory costs time and, in clips of three frames, learns nothing that helps
+    hidden_dim: int = Field(0, ge=0)
+    # channels at half resolution; doubled at each further halving
+    width: int = Field(16, ge=8, multiple_of=8)
 
 
-def _add_trunk(module: nn.Module, inputs: int, width: int) -> None:
-    module.conv1 = nn.Conv2d(inputs, width, 5, 2, 2, bias=False)
-    module.norm1 = norm(width)
-    module.layer1 = ResidualBlock(width, 2 * width, 2)
-    module.layer2 = nn.Sequential(
-        ResidualBlock(2 * width, 4 * width, 2), ResidualBlock(4 * width, 4 * width, 1)
-    )
+def _stem(inputs: int, width: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, width, 5, 2, 2, bias=False)
+
+
+def _deep_stage(width: int) -> nn.Sequential:
+    return nn.Sequential(SmallBlock(2 * width, 4 * width, 2), SmallBlock(4 * width, 4 * width, 1))
 
 
 class TinyKeyEncoder(nn.Module):
@@ -40,13 +38,16 @@ class TinyKeyEncoder(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        _add_trunk(self, 3, width)
+        self.conv1 = _stem(3, width)
+        self.norm1 = small_norm(width)
+        self.layer1 = SmallBlock(width, 2 * width, 2)
+        self.layer2 = _deep_stage(width)
 
-    def forward(self, frames: Tensor) -> Features:
+    def forward(self, frames: Tensor) -> KeyFeatures:
         """Map normalised frames (B, 3, H, W) to features at strides 8, 4 and 2."""
         fine = F.relu(self.norm1(self.conv1(frames)))
         middle = self.layer1(fine)
-        return Features(self.layer2(middle), middle, fine)
+        return KeyFeatures(self.layer2(middle), middle, fine)
 
 
 class TinyValueEncoder(ValueEncoder):
@@ -54,7 +55,10 @@ class TinyValueEncoder(ValueEncoder):
 
     def __init__(self, width: int, widths: Widths, single_object: bool) -> None:
         super().__init__(single_object)
-        _add_trunk(self, 4 if single_object else 5, width)
+        self.conv1 = _stem(4 if single_object else 5, width)
+        self.norm1 = small_norm(width)
+        self.layer1 = SmallBlock(width, 2 * width, 2)
+        self.layer2 = _deep_stage(width)
         self.add_head(widths)
 
     def object_features(self, planes: Tensor) -> Tensor:
@@ -67,19 +71,19 @@ class XMemTiny(XMem):
     """XMem's computation with about 0.8 million parameters."""
 
     memory_format = torch.channels_last
+    settings: XMemTinySettings
 
     def __init__(self, settings: XMemTinySettings) -> None:
         super().__init__(settings)
-        self.to(memory_format=torch.channels_last)
+        use_channels_last(self)
 
-    @staticmethod
-    def choose_widths(settings: XMemTinySettings) -> Widths:
+    def choose_widths(self) -> Widths:
         """Return the channel counts."""
-        width = settings.width
+        width = self.settings.width
         return Widths(
-            key=settings.key_dim,
-            value=settings.value_dim,
-            hidden=settings.hidden_dim,
+            key=self.settings.key_dim,
+            value=self.settings.value_dim,
+            hidden=self.settings.hidden_dim,
             features=(4 * width, 2 * width, width),
             value_features=4 * width,
             decoder=(3 * width, 3 * width // 2, 3 * width // 2),
@@ -89,12 +93,8 @@ class XMemTiny(XMem):
             normalised=True,
         )
 
-    def for_inference(self) -> Self:
-        """Return the network itself: nothing in it can be folded, and its convolutions are small."""
-        return self
-
     def make_key_encoder(self) -> nn.Module:
-        """Return the small trunk that maps frames to `Features`."""
+        """Return the small trunk that maps frames to `KeyFeatures`."""
         return TinyKeyEncoder(self.settings.width)
 
     def make_value_encoder(self) -> ValueEncoder:

@@ -1,0 +1,110 @@
+"""Faster twins of XMem's blocks for one video at inference, on a CPU.
+
+They apply ReLU and add shortcuts while a convolution writes, and do the image's share of a
+convolution once for all objects.
+"""
+
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from noisyvos.models.fast import Replacements
+from noisyvos.models.fast.convolutions import fuse, winograd_pays
+from noisyvos.models.fast.winograd import Winograd
+from noisyvos.models.xmem.blocks import FeatureFusion, GroupResidualBlock, flat, spread
+from noisyvos.models.xmem.decoder import UpsampleBlock
+
+
+class FastGroupResidualBlock(nn.Module):
+    """The twin of a residual block without normalisation."""
+
+    def __init__(self, block: GroupResidualBlock) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = fuse(block.conv1), fuse(block.conv2)
+        self.downsample = None if block.downsample is None else fuse(block.downsample)
+
+    @classmethod
+    def of(cls, block: GroupResidualBlock) -> Self | None:
+        """Return the twin of a block; None if it is normalised or too small for a twin to pay."""
+        normalised = not isinstance(block.norm1, nn.Identity)
+        return None if normalised or not winograd_pays(block.conv2) else cls(block)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, inputs, H, W) to (N, outputs, H, W)."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return self.conv2(self.conv1(F.relu(x), relu=True), plus=shortcut)
+
+
+class FastFeatureFusion(nn.Module):
+    """The twin of a fusion whose first convolutions split into shares of the image and of objects.
+
+    Both are linear in their joined inputs.
+    """
+
+    def __init__(
+        self, fusion: FeatureFusion, first: FastGroupResidualBlock, second: FastGroupResidualBlock
+    ) -> None:
+        super().__init__()
+        self.block1, self.block2, self.attention = first, second, fusion.attention
+
+    @classmethod
+    def of(cls, fusion: FeatureFusion) -> Self | None:
+        """Return the twin of a fusion; None if it does not pay."""
+        blocks = [FastGroupResidualBlock.of(each) for each in (fusion.block1, fusion.block2)]
+        first, second = blocks
+        if first is None or second is None:
+            return None
+        fits = isinstance(first.conv1, Winograd) and isinstance(first.downsample, Winograd)
+        return cls(fusion, first, second) if fits else None
+
+    def forward(self, image: Tensor, group: Tensor) -> Tensor:
+        """Map (B, image, H, W) and (B, N, group, H, W) to (B, N, outputs, H, W)."""
+        batch, objects = group.shape[:2]
+        if batch == 1:
+            u = self._joined(image, group[0])
+        else:
+            u = self.block1(torch.cat([spread(image, objects), flat(group)], 1))
+        return self.block2(u + self.attention(u)).unflatten(0, (batch, objects))
+
+    def _joined(self, image: Tensor, group: Tensor) -> Tensor:
+        """Map image features (1, C, H, W), joined with those of each of N objects, to (N, ...)."""
+        conv1, downsample = self.block1.conv1, self.block1.downsample
+        assert isinstance(conv1, Winograd)
+        assert isinstance(downsample, Winograd)
+        for_image, for_group = conv1.split(image.shape[1])
+        y = for_group(F.relu(group), relu=True, plus=for_image(F.relu(image)))
+        for_image, for_group = downsample.split(image.shape[1])
+        return self.block1.conv2(y, plus=for_group(group, plus=for_image(image)))
+
+
+class FastUpsampleBlock(nn.Module):
+    """The twin of an upsampling block, which adds the image's skip features by broadcasting."""
+
+    def __init__(self, block: UpsampleBlock, out_conv: FastGroupResidualBlock) -> None:
+        super().__init__()
+        self.skip_conv, self.out_conv = fuse(block.skip_conv), out_conv
+
+    @classmethod
+    def of(cls, block: UpsampleBlock) -> Self | None:
+        """Return the twin of a block; None if it does not pay."""
+        out_conv = FastGroupResidualBlock.of(block.out_conv)
+        if out_conv is None or not winograd_pays(block.skip_conv):
+            return None
+        return cls(block, out_conv)
+
+    def forward(self, skip: Tensor, group: Tensor) -> Tensor:
+        """Map (B, skip, 2H, 2W) and (B, N, inputs, H, W) to (B, N, outputs, 2H, 2W)."""
+        batch, objects = group.shape[:2]
+        up = F.interpolate(flat(group), scale_factor=2, mode="bilinear", align_corners=False)
+        added = self.skip_conv(skip)
+        joined = up + (added if batch == 1 else spread(added, objects))
+        return self.out_conv(joined).unflatten(0, (batch, objects))
+
+
+BLOCKS: Replacements = {
+    GroupResidualBlock: FastGroupResidualBlock.of,
+    FeatureFusion: FastFeatureFusion.of,
+    UpsampleBlock: FastUpsampleBlock.of,
+}
