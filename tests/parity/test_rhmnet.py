@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from noisyvos import models
 from noisyvos.inference import iterate_video, segment_video
 from noisyvos.losses import scribbles as losses
-from noisyvos.models.rhmnet.memory import planes, region_targets, similarity_labels
+from noisyvos.models.rhmnet.memory import planes as label_planes
+from noisyvos.models.rhmnet.memory import region_targets, similarity_labels
 from noisyvos.models.rhmnet.network import RHMNet
 
 BACKGROUND = 11
@@ -177,7 +178,7 @@ def session_of(case, channels: int, **memory):
     session = case.model.session(
         channels=channels, memory=case.model.memory_settings(**memory), length=None
     )
-    session.model.__class__ = Listening
+    session.network.__class__ = Listening
     return session
 
 
@@ -195,7 +196,7 @@ def test_each_frame_of_a_video(case, scribble) -> None:
             else None
         )
         found = session.step(case.frames[t], given=given)
-        regions, targets = session.model.regions, session.model.targets
+        regions, targets = session.network.regions, session.network.targets
         close_logits(regions.logits[0], expected[f"m{t}_scribble_logit"])
         probabilities = background_last(regions.probabilities[0])
         close(probabilities, expected[f"m{t}_scribble_prob"])
@@ -206,7 +207,7 @@ def test_each_frame_of_a_video(case, scribble) -> None:
         close(regions.memory[..., :64].transpose(0, 1), expected[f"m{t}_scribble_mem"])
         close(background_last(found).mean((1, 2)), expected[f"m{t}_prob_mean"])
         if t == 0:
-            close(session.model.masks[..., :128].transpose(0, 1), expected["m_maskmem0"])
+            close(session.network.masks[..., :128].transpose(0, 1), expected["m_maskmem0"])
         else:
             close_logits(background_last(targets.logits[0]), expected[f"m{t}_logit"])
 
@@ -233,7 +234,7 @@ def test_padding(case, parity_weights, scribble) -> None:
         found = session.step(frames[t], given={1: drawn} if t == 0 else None)
         close(found[1], case.expected[f"pad{t}_prob"])
         regions = F.interpolate(
-            session.model.regions.probabilities, SIZE, mode="bilinear", align_corners=True
+            session.network.regions.probabilities, SIZE, mode="bilinear", align_corners=True
         )
         close(regions[0, 1, 3:93:2, 3:125:2], case.expected[f"pad{t}_scribble_prob"])
 
@@ -301,9 +302,11 @@ def test_training_losses_and_gradients(case, training, stage) -> None:
     background_weight, alpha, weight = (1.0, 0.35, 0.0) if stage == "pretrain" else (2.0, 0.5, 20.0)
     model.zero_grad(set_to_none=True)
     features = model.look(model.normalise(training.frames).flatten(0, 1))
-    found = model.segment_clips(features, 3, planes(training.labels[:, 0], 2), training.used, None)
+    found = model.segment_clips(
+        features, 3, label_planes(training.labels[:, 0], 2), training.used, None
+    )
     with torch.no_grad():
-        last = planes(training.labels[:, -1], 2)
+        last = label_planes(training.labels[:, -1], 2)
         back = model.segment_clips(features, 3, last, training.used, None, backwards=True)
     pce = losses.partial_cross_entropy(
         found.logits, training.labels, background_weight, pooled=True

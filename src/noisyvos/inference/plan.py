@@ -66,18 +66,12 @@ def load(plan: Plan, device: str, threads: int) -> "VideoModel":
 
     from noisyvos import models
     from noisyvos.models.base import choose_settings
-    from noisyvos.models.pretrained import add_plane, lacks_plane
-    from noisyvos.models.weights import load_strictly, read_state
+    from noisyvos.models.pretrained import load_checkpoint
 
     where = choose_device(device)
     torch.set_num_threads(threads)
     network = models.build(plan.kind, **plan.overrides)
     choose_settings(network.memory_settings, plan.memory, plan.where)
     if plan.weights != "none":
-        state = network.convert_official(read_state(plan.weights))
-        load_strictly(
-            network,
-            add_plane(state, "zero") if lacks_plane(network, state) else state,
-            plan.weights,
-        )
+        load_checkpoint(network, plan.weights, "zero")
     return network.to(where).eval()

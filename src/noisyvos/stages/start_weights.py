@@ -27,8 +27,7 @@ def run(
     if (checkpoint is None) == (resnet50 is None and resnet18 is None):
         raise UserError("Give either --checkpoint, or --resnet50 and --resnet18 (one or both).")
     from noisyvos import models
-    from noisyvos.models.pretrained import add_plane, lacks_plane, load_trunks
-    from noisyvos.models.weights import load_strictly, read_state
+    from noisyvos.models.pretrained import load_checkpoint, load_trunks
 
     network = models.build(
         kinds[model]["kind"],
@@ -38,11 +37,6 @@ def run(
     if checkpoint is None:
         load_trunks(network, resnet50=resnet50, resnet18=resnet18, seed=seed)
     else:
-        state = network.convert_official(read_state(checkpoint))
-        load_strictly(
-            network,
-            add_plane(state, "random", seed) if lacks_plane(network, state) else state,
-            str(checkpoint),
-        )
+        load_checkpoint(network, checkpoint, "random", seed)
     models.save_weights(network, out)
     print(f"{model}: weights to start from in {out}")
