@@ -77,7 +77,7 @@ def test_forward_pass(xmem_model, parity_weights, xmem_expected) -> None:
         read = readout(affinity(similar), value0.flatten(3)).unflatten(-1, (6, 8))
         close(read[:, :, ::2], xmem_expected["a_readout1"])
 
-        hidden1, logits, probabilities = xmem_model.segment(features.at(1, 1), read, hidden0)
+        hidden1, logits, probabilities = xmem_model.segment(features.of_frames(1)[1], read, hidden0)
         close(seen["g16"][:, :, ::8], xmem_expected["a_g16_1"], 1e-3)
         close(seen["g8"][:, :, ::16], xmem_expected["a_g8_1"], 1e-3)
         close(seen["g4"][:, :, ::64], xmem_expected["a_g4_1"], 1e-3)
@@ -102,7 +102,7 @@ def test_forward_pass(xmem_model, parity_weights, xmem_expected) -> None:
         weight = affinity(similarity(*memory, k[2:3], e[2:3]))
         read = readout(weight, torch.cat([value0, value1], 3).flatten(3)).unflatten(-1, (6, 8))
         close(read[:, :, ::2], xmem_expected["a_readout2"], 1e-3)
-        hidden2, _, probabilities = xmem_model.segment(features.at(2, 1), read, hidden1_deep)
+        hidden2, _, probabilities = xmem_model.segment(features.of_frames(1)[2], read, hidden1_deep)
         close(seen["pred"], xmem_expected["a_pred_stride4_2"], 1e-3)
         close(hidden2, xmem_expected["a_hidden2"], 1e-3)
         close(probabilities, xmem_expected["a_prob2"], 1e-3)

@@ -176,7 +176,7 @@ class VideoModel(nn.Module, ABC):
 
     @property
     def takes_scribbles(self) -> bool:
-        """Whether annotations are scribbles, which only hint: annotated frames are predicted too."""
+        """Whether annotations are scribbles, which only hint; annotated frames are predicted."""
         return self.background_label is not None
 
     def for_inference(self) -> Self:

@@ -281,7 +281,7 @@ def test_sizes_are_read_back_from_the_weights(tiny) -> None:
         "afb_urr_tiny", {f"module.{name}": value for name, value in tiny.state_dict().items()}
     )
     assert found.settings == tiny.settings
-    with pytest.raises(ValueError, match=r"no AFB-URR checkpoint: .*keyval_r4.Key.weight"):
+    with pytest.raises(ValueError, match=r"not an AFB-URR checkpoint: .*keyval_r4.Key.weight"):
         models.load_official("afb_urr_tiny", {"conv1.weight": torch.zeros(1)})
 
 

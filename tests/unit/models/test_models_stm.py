@@ -220,5 +220,5 @@ def test_sizes_are_read_back_from_the_weights(tiny) -> None:
         "stm_tiny", {f"module.{name}": value for name, value in tiny.state_dict().items()}
     )
     assert found.settings == tiny.settings
-    with pytest.raises(ValueError, match=r"no STM checkpoint: .*KV_M_r4.Key.weight"):
+    with pytest.raises(ValueError, match=r"not an STM checkpoint: .*KV_M_r4.Key.weight"):
         models.load_official("stm_tiny", {"conv1.weight": torch.zeros(1)})

@@ -74,7 +74,7 @@ def test_sizes_are_read_back_from_the_weights() -> None:
 
 
 def test_a_checkpoint_of_another_network() -> None:
-    with pytest.raises(ValueError, match=r"no XMem checkpoint: .*key_proj.key_proj.weight"):
+    with pytest.raises(ValueError, match=r"not an XMem checkpoint: .*key_proj.key_proj.weight"):
         models.load_official("xmem", {"conv1.weight": torch.zeros(1)})
 
 

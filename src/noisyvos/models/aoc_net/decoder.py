@@ -97,7 +97,7 @@ class CalibratedDecoder(nn.Module):
         return self._classify(x, skip, head), CarriedMaps(context.detach(), first)
 
     def _calibrate(self, x: Tensor, head: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features at half the grid's resolution, and the skip connection at its full one."""
+        """Return features at half the grid's resolution, and a skip at full resolution."""
         x = self.layer1(self.IA1(x, head))
         x = self.layer2(self.CLB2(x, head))
         skip = torch.cat([low.expand(len(x), -1, -1, -1), x], 1)

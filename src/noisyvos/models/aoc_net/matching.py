@@ -92,7 +92,7 @@ def local_maps(current: Tensor, previous: Tensor, planes: Tensor) -> Tensor:
 def _nearest_in_windows(current: Tensor, previous: Tensor, planes: Tensor) -> Tensor:
     """Return for each object and window the flat index of the nearest pixel, (N, 6, h, w) int64.
 
-    -1 means that there is none. For each vertical offset, the distances between all pixels of two rows
+    -1 means none. For each vertical offset, the distances between all pixels of two rows
     are one matrix product, of which a band is used.
     """
     height, width = current.shape[1:]

@@ -1,7 +1,6 @@
-"""The AOC-Net network, repaired so that it runs (the release does not.
+"""The AOC-Net network and its training pass, repaired so that they run.
 
-See docs), and its training pass.
-
+The release never runs; docs/explanation/networks/aoc_net.md lists the repairs.
 A frame is embedded once. A prediction compares it with references and the previous frame, object by
 object, and the decoder turns the maps into logits. The caller carries state from frame to frame.
 """

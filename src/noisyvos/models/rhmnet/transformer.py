@@ -66,7 +66,10 @@ class Attention(nn.Module):
         return self.out_proj(read.transpose(1, 2).flatten(2))
 
     def _projected(self, x: Tensor, part: int) -> Tensor:
-        """Return (N, L, C) as queries (part 0), keys (1) or values (2), (N, heads, L, C / heads)."""
+        """Project (N, L, C) to queries (part 0), keys (1) or values (2).
+
+        The result is (N, heads, L, C / heads).
+        """
         weight, bias = self.in_proj_weight.chunk(3)[part], self.in_proj_bias.chunk(3)[part]
         return F.linear(x, weight, bias).unflatten(2, (self.heads, -1)).transpose(1, 2)
 

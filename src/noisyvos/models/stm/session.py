@@ -1,6 +1,6 @@
-"""STM's inference, frame by frame (Oh et al., ICCV 2019, section 3.6.
+"""STM's inference, frame by frame (Oh et al., ICCV 2019, section 3.6).
 
-Published evaluation loops).
+Follows the published evaluation loops.
 """
 
 from dataclasses import dataclass
@@ -115,7 +115,7 @@ class STMSession(Session):
         return {"frames": len(self.entries) + (self.previous is not None)}
 
     def _predict(self, image: Tensor, known: int) -> Tensor:
-        """Return the probabilities (N, H, W) of the first `known` objects, each against the rest."""
+        """Return the probabilities (N, H, W) of the `known` objects, each against the rest."""
         query, prepared = self.network.look(image)
         entries = self.entries if self.previous is None else [*self.entries, self.previous]
         found = []

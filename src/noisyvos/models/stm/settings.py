@@ -41,7 +41,7 @@ class STMMemory(Settings):
             return KeptFrames(self.every, frozenset({0}))
         if length is None:
             raise UserError(
-                "memory: `number` spreads frames over the whole video, so its length must be known. "
+                "memory: `number` spreads frames over the video, so its length must be known. "
                 "Use `every` instead."
             )
         spread = np.round(np.linspace(0, length, self.number + 2))[:-1]

@@ -1,4 +1,4 @@
-"""STM's decoder: the memory readout to a mask, refined twice (Oh et al., ICCV 2019, section 3.3)."""
+"""STM's decoder: the memory readout to a mask, refined twice (STM, ICCV 2019, section 3.3)."""
 
 from dataclasses import dataclass
 
@@ -91,7 +91,7 @@ class Decoder(nn.Module):
         return F.conv2d(value, self.convFM.weight[:, value.shape[1] :], self.convFM.bias, padding=1)
 
     def first(self, read: Tensor, value_share: Tensor, owner: Tensor) -> Tensor:
-        """Return the first convolution's output (N, width, h, w) from the readout (N, C_v, h, w)."""
+        """Return the first convolution's output (N, width, h, w); read is (N, C_v, h, w)."""
         own = F.conv2d(read, self.convFM.weight[:, : read.shape[1]], None, padding=1)
         return own + pick(value_share, owner)
 

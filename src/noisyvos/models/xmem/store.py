@@ -1,4 +1,4 @@
-"""One store of memory elements: shared keys, values per group of objects, and each element's use."""
+"""A store of memory elements: shared keys, values per group of objects, each element's use."""
 
 import torch
 from torch import Tensor
