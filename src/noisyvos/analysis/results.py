@@ -1,6 +1,5 @@
 """The results of a preset: its grid, scores, training summaries and curves, read once."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import yaml
 
 from noisyvos.errors import UserError
 from noisyvos.io.masks import MaskCollection
+from noisyvos.io.text import read_json
 
 BASELINES = {"first_mask": "first mask copied", "pretrained": "pretrained only"}
 
@@ -82,7 +82,7 @@ class Results:
     def summary(self, train_key: str | None) -> dict[str, Any]:
         """Return the summary that training wrote for a cell; empty for a baseline."""
         path = self.results / "train" / (train_key or "") / "summary.json"
-        return json.loads(path.read_text(encoding="utf-8")) if train_key and path.is_file() else {}
+        return read_json(path) if train_key and path.is_file() else {}
 
     def curve(self, train_key: str) -> pd.DataFrame | None:
         """Return the training curve of a cell, None if it is missing."""
@@ -225,11 +225,7 @@ class Results:
     def manifests(self, noisy: Path, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Return the noise manifests that exist among `keys`."""
         paths = {key: noisy / f"{key}.json" for key in keys}
-        return {
-            key: json.loads(path.read_text(encoding="utf-8"))
-            for key, path in paths.items()
-            if path.is_file()
-        }
+        return {key: read_json(path) for key, path in paths.items() if path.is_file()}
 
 
 def rows_of(table: pd.DataFrame) -> Iterator[Any]:

@@ -223,7 +223,7 @@ class MaskCollection:
         return decode_mask(self.read_bytes(sequence, frame), f"{self.path}: {sequence}/{frame}.png")
 
     def read_bytes(self, sequence: str, frame: str) -> bytes:
-        """Return the bytes of one mask file; FileNotFoundError or UserError names an unusable one."""
+        """Return the bytes of one mask; FileNotFoundError or UserError names an unusable one."""
         name = self._index.get(sequence, {}).get(frame)
         where = f"{self.path}: {sequence}/{frame}.png"
         if name is None:

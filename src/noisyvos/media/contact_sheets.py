@@ -1,6 +1,5 @@
 """Contact sheets: some frames of some videos, images or clips with their masks, so that a person sees what a dataset holds."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from noisyvos.datasets.layout import Sequence, VideoDataset
 from noisyvos.errors import UserError
 from noisyvos.io.images import read_frame
 from noisyvos.io.masks import decode_mask
+from noisyvos.io.text import read_json
 from noisyvos.media.overlays import overlay
 
 HEIGHT = 150  # of a tile, pixels
@@ -84,7 +84,7 @@ def _video_strip(data: VideoDataset, sequence: Sequence) -> Strip:
 
 def image_strips(root: Path, sequences: int) -> list[Strip]:
     """Return evenly spread images of an image dataset, some in a strip, later instances over earlier ones, crowds as void."""
-    content = json.loads((root / "instances.json").read_text(encoding="utf-8"))
+    content = read_json(root / "instances.json")
     images = content["images"]
     chosen = [images[place] for place in spread(len(images), sequences * FRAMES // 2)]
     entries: dict[int, list[dict]] = {image["id"]: [] for image in chosen}
@@ -96,7 +96,7 @@ def image_strips(root: Path, sequences: int) -> list[Strip]:
         mask = _instances_mask(entries[image["id"]], (image["height"], image["width"]))
         caption = f"{image['file_name']} {image['width']}x{image['height']}, {len(entries[image['id']])} instances"
         tiles.append(Tile(read_frame(root / "images" / image["file_name"]), mask, caption))
-    name = json.loads((root / "meta.json").read_text(encoding="utf-8"))["name"]
+    name = read_json(root / "meta.json")["name"]
     total = f"{name}: {len(images)} images, {len(content['annotations'])} instances"
     strips = [tiles[place : place + FRAMES // 2] for place in range(0, len(tiles), FRAMES // 2)]
     return [Strip(total if not place else "", strip) for place, strip in enumerate(strips)]
@@ -146,7 +146,7 @@ def clip_strips(root: Path, sequences: int) -> list[Strip]:
 def strips_of(root: Path, sequences: int) -> list[Strip]:
     """Return the strips of a converted dataset or a folder of clips; UserError if `root` is neither or empty."""
     meta = root / "meta.json"
-    kind = json.loads(meta.read_text(encoding="utf-8")).get("kind") if meta.is_file() else None
+    kind = read_json(meta).get("kind") if meta.is_file() else None
     if kind == "video":
         strips = video_strips(VideoDataset(root), sequences)
     elif kind == "images":

@@ -5,18 +5,16 @@ the video's objects, under <sequence>/<frame>.png. DAVIS accepts no folder aroun
 published packing for YouTube-VOS has one, Annotations/, which is optional here.
 """
 
-import io
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from noisyvos.datasets.layout import Sequence, VideoDataset
 from noisyvos.errors import UserError, unknown_name
-from noisyvos.io.masks import MaskCollection, write_mask_zip
+from noisyvos.io.masks import MaskCollection, open_mask, write_mask_zip
 
 RULES = {"davis": "", "youtube_vos": "Annotations/"}  # name: folder around the sequences
 
@@ -142,21 +140,18 @@ def _missing(names: set[str], dataset: VideoDataset, prefix: str) -> list[str]:
 
 def _mask_problems(archive: zipfile.ZipFile, name: str, sequence: Sequence) -> list[str]:
     try:
-        with Image.open(io.BytesIO(archive.read(name))) as image:
-            if image.format != "PNG" or image.mode != "P":
-                return [f"{name}: {image.format} of mode {image.mode}; a palette PNG is wanted"]
-            if image.size[::-1] != sequence.size:
-                return [
-                    f"{name}: {image.width}x{image.height}; the frames are "
-                    f"{sequence.size[1]}x{sequence.size[0]} (width x height)"
-                ]
-            foreign = sorted(
-                {int(number) for number in np.unique(np.array(image))} - {0, *sequence.objects}
-            )
-    except (OSError, SyntaxError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        stored = open_mask(archive.read(name), name)
+    except (UserError, OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         return [f"{name}: cannot be read ({error})"]
-    return (
-        [f"{name}: ids {', '.join(map(str, foreign))} are no objects of the video"]
-        if foreign
-        else []
-    )
+    if stored.format != "PNG" or stored.mode != "P":
+        return [f"{name}: {stored.format} of mode {stored.mode}; a palette PNG is wanted"]
+    height, width = stored.values.shape
+    if (height, width) != sequence.size:
+        return [
+            f"{name}: {width}x{height}; the frames are "
+            f"{sequence.size[1]}x{sequence.size[0]} (width x height)"
+        ]
+    foreign = sorted(set(np.unique(stored.values).tolist()) - {0, *sequence.objects})
+    if foreign:
+        return [f"{name}: ids {', '.join(map(str, foreign))} are no objects of the video"]
+    return []

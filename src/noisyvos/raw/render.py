@@ -100,7 +100,7 @@ class Painter:
         return draw_surface(rng, body.family, self.scene.palette, (side, side), self.scale)
 
     def _draw_glow(self) -> np.ndarray:
-        """Return the light on the floor, (H, W, 1): bright towards the light, dark in the corners."""
+        """Return the light on the floor, (H, W, 1): bright on one side, dark in the corners."""
         rows = np.linspace(-1, 1, self.shape[0], dtype=np.float32)[:, None]
         columns = np.linspace(-1, 1, self.shape[1], dtype=np.float32)[None, :]
         slope = columns * self.scene.light[0] + rows * self.scene.light[1]
@@ -165,7 +165,7 @@ class Painter:
         target += cover * (colour - target)
 
     def _tilt(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Return the normal of a cushion: along the light in the picture, and towards the viewer."""
+        """Return the normal of a cushion: its parts along the light and towards the viewer."""
         bend = np.clip(window.ratio, 0, 1) ** 3 * 0.92
         towards = window.across[0] * self.scene.light[0] + window.across[1] * self.scene.light[1]
         return bend * towards, np.sqrt(1 - bend * bend)

@@ -18,7 +18,7 @@ RADIUS = (7.0, 11.5)
 
 @dataclass(frozen=True)
 class Pose:
-    """A body at one time: centre, angle (radians), size factor, outline phases, brightness factor."""
+    """A body at one time: centre, angle (radians), size factor, outline phases, brightness."""
 
     x: float
     y: float

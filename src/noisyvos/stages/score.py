@@ -1,7 +1,6 @@
 """Stage `score`: predicted against true masks, as tables, JSON and the DAVIS tool's CSV files."""
 
 import fnmatch
-import json
 import math
 import re
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import atomic_directory, write_json, write_text
+from noisyvos.io.text import read_json, read_lines
 from noisyvos.metrics import Scores, score
 
 _OWN_FILES = (
@@ -108,12 +108,10 @@ def _is_own(path: Path) -> bool:
 def _read_split(path: Path) -> list[str]:
     """Return the sequence names of a split file, one per line; blank lines are skipped."""
     try:
-        names = [
-            line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
-        ]
+        names = read_lines(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: this split file does not exist.") from None
-    except (UnicodeDecodeError, IsADirectoryError):
+    except UserError:
         raise UserError(f"{path}: a split file is text with one sequence name per line.") from None
     if not names:
         raise UserError(f"{path}: this split file names no sequence.")
@@ -201,7 +199,7 @@ def _tags(summary: Path | None) -> dict[str, Any]:
     """Return the achieved noise of a training summary as tags; empty without a summary."""
     if summary is None or not summary.is_file():
         return {}
-    noise = json.loads(summary.read_text(encoding="utf-8")).get("noise") or {}
+    noise = read_json(summary).get("noise") or {}
     return {
         f"noise.{name}": value
         for name, value in noise.items()

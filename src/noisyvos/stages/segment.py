@@ -14,6 +14,7 @@ from noisyvos.inference.annotations import check_annotations
 from noisyvos.inference.plan import choose, load
 from noisyvos.inference.prefetch import ahead
 from noisyvos.io.atomic import atomic_directory
+from noisyvos.io.files import mask_files
 from noisyvos.io.masks import decode_mask, encode_mask
 from noisyvos.media.overlays import overlay
 from noisyvos.media.video_reader import ImageClip, MovieClip, open_clip
@@ -83,7 +84,7 @@ def read_masks(path: Path, clip: ImageClip | MovieClip) -> dict[int, np.ndarray]
     """
     if path.is_dir():
         files = {}
-        for file in sorted(path.glob("*.png")):
+        for file in mask_files(path).values():
             index = clip.index(file.stem)
             if index is None:
                 raise UserError(

@@ -1,12 +1,12 @@
 """Stage `train`: main training of one grid cell on videos with (noisy) labels."""
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from noisyvos.datasets.sampling import frames_needed
 from noisyvos.errors import UserError
+from noisyvos.io.text import read_json
 from noisyvos.training.schedule import Schedule
 from noisyvos.training.sources import VideoSource
 from noisyvos.training.task import Task, carry_out
@@ -37,7 +37,7 @@ def read_noise(manifest: Path) -> dict[str, Any]:
     if not manifest.is_file():
         raise FileNotFoundError(f"{manifest}: no such noise manifest. Run `noisyvos noise` first.")
     try:
-        found = json.loads(manifest.read_text(encoding="utf-8"))
+        found = read_json(manifest)
         return {
             **{key: found[key] for key in ("noise", "kind", "q", "seed") if key in found},
             **found["summary"],

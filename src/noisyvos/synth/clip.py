@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from noisyvos.io.images import encode_frame
+from noisyvos.io.images import encode_frame, read_frame
 from noisyvos.io.masks import encode_mask
 
 _LARGEST_PNG = 128
@@ -60,5 +60,4 @@ def _encode_frames(frames: np.ndarray) -> bytes:
 
 
 def decode_frames(data: bytes, crop: int) -> np.ndarray:
-    with Image.open(io.BytesIO(data)) as image:
-        return np.array(image.convert("RGB")).reshape(3, crop, crop, 3)
+    return read_frame(data, "clip").reshape(3, crop, crop, 3)

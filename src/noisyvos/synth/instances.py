@@ -1,6 +1,5 @@
 """The instances of a converted image dataset, in flat arrays that processes share cheaply."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from noisyvos.datasets.layout import read_meta
 from noisyvos.errors import UserError
+from noisyvos.io.text import read_json
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def read_instances(root: str | Path) -> Instances:
     """
     root = Path(root)
     read_meta(root, kind="images")
-    content = json.loads((root / "instances.json").read_text(encoding="utf-8"))
+    content = read_json(root / "instances.json")
     images = content["images"]
     number = {image["id"]: position for position, image in enumerate(images)}
     entries = content["annotations"]

@@ -1,6 +1,5 @@
 """Labels that a trained network corrects by its own boundary bias: measured on a few clean masks, applied to the training videos."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +10,7 @@ from noisyvos.datasets.layout import Sequence
 from noisyvos.inference.video import iterate_video
 from noisyvos.io.atomic import write_json
 from noisyvos.io.masks import VOID, write_mask_zip
+from noisyvos.io.text import read_json
 from noisyvos.losses.boundary_bias import LEAST_BIAS, boundary_offsets, corrected_logits
 from noisyvos.models.base import VideoModel
 from noisyvos.seeding import numpy_generator
@@ -121,7 +121,7 @@ def _relabelled(
 def kept_bias(out: Path, mark: str) -> float | None:
     """Return the bias that labels at `out` were corrected by, or None where there are none for this `mark`."""
     note = out.with_suffix(".json")
-    found = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+    found = read_json(note) if note.is_file() else {}
     return float(found["bias"]) if found.get("mark") == mark else None
 
 

@@ -230,7 +230,7 @@ def _instance(mask: np.ndarray, family: str) -> dict[str, Any] | None:
 
 
 def _outwards(mask: np.ndarray) -> np.ndarray:
-    """Return a place (x, y) in each pixel, in (0, 1): its middle, or close to where the mask ends."""
+    """Return a place (x, y) in each pixel, in (0, 1): its middle, or near the mask's end."""
     around = np.pad(mask, 1).astype(np.float64)
     x = around[1:-1, :-2] - around[1:-1, 2:]
     y = around[:-2, 1:-1] - around[2:, 1:-1]
