@@ -1,10 +1,12 @@
-"""Scoring against a plain implementation of the official definition: CPU time at equal values, memory, cost over decoding.
+"""Scoring against a plain implementation of the official definition.
 
     python benchmarks/scoring.py --masks DIR [--only main|real]
 
-DIR holds `main/` and `real/`, each with `Annotations/480p/<sequence>` and `results/<sequence>`. Everything is timed as CPU
-time of one process, reading and decoding of the PNGs included. The plain implementation keeps float64 arrays of a
-whole sequence for all objects and dilates full frames with skimage, as the official tool does.
+It compares CPU time at equal values, peak memory, and the cost of merely decoding the masks. DIR
+holds `main/` and `real/`, each with `Annotations/480p/<sequence>` and `results/<sequence>`. All
+times are CPU seconds of one process and include reading and decoding the PNGs. The plain
+implementation keeps float64 arrays of a whole sequence for all objects and dilates full frames
+with skimage, as the official tool does.
 """
 
 import argparse
@@ -20,10 +22,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-FASTER, MEMORY = (
-    10.0,
-    120.0,
-)  # at least this ratio to the plain implementation with skimage, at most this many MB
+FASTER = 10.0  # least ratio to the plain implementation with skimage
+MEMORY = 120.0  # most MB of peak memory
 Dilation = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Values = dict[str, tuple[list[float], list[float]]]
 
@@ -38,7 +38,10 @@ def dilations() -> dict[str, Dilation]:
 
 
 def plain_boundary(mask: np.ndarray) -> np.ndarray:
-    """Return the boundary map of a mask (H, W): pixels that differ from their right, lower or lower-right neighbour."""
+    """Return the boundary map of a mask (H, W).
+
+    A boundary pixel differs from its right, lower or lower-right neighbour.
+    """
     right, below, diagonal = (np.zeros_like(mask) for _ in range(3))
     right[:, :-1] = mask[:, 1:]
     below[:-1] = mask[1:]
@@ -77,7 +80,10 @@ def plain_j(predictions: np.ndarray, truths: np.ndarray) -> np.ndarray:
 
 
 def plain_scores(results: Path, truth: Path, dilation: Dilation) -> Values:
-    """Return {<sequence>_<object>: (J, F)} per frame, first and last left out; whole sequences as float64, as the official tool."""
+    """Return {<sequence>_<object>: (J, F)} per frame without the first and the last.
+
+    Whole sequences are held as float64, as in the official tool.
+    """
     values = {}
     for folder in sorted(truth.iterdir()):
         files = sorted(folder.glob("*.png"))
@@ -114,7 +120,7 @@ def our_scores(results: Path, truth: Path) -> Values:
 
 
 def decode(results: Path, truth: Path) -> int:
-    """Read and decode with Pillow what scoring needs: all scored masks and each first true one; return how many."""
+    """Decode with Pillow the masks that scoring needs (scored ones, each first true one); count."""
     files = [
         file for folder in sorted(truth.iterdir()) for file in sorted(folder.glob("*.png"))[:-1]
     ]
@@ -139,9 +145,9 @@ def cpu(
 
 
 def child(folders: tuple[Path, Path]) -> None:
-    """Score in this process and print its CPU seconds, from the start of the interpreter, and its peak memory."""
+    """Score in this process; print its CPU seconds since the interpreter's start and peak memory."""
     our_scores(*folders)
-    # of this program alone: ru_maxrss would count the memory of the process that started it
+    # VmHWM is of this program alone; ru_maxrss includes the memory of the parent process
     peak = next(
         line
         for line in Path("/proc/self/status").read_text().splitlines()
@@ -164,22 +170,25 @@ def measure(name: str, folders: tuple[Path, Path]) -> bool:
     decoding, masks = cpu(decode, folders, 3)
     frames = sum(len(values[0]) for values in mine.values())
     print(
-        f"{name}: {frames} object-frames, {masks} masks, {ours:.3f} CPU s, {frames / ours:.0f} object-frames per CPU s"
+        f"{name}: {frames} object-frames, {masks} masks, {ours:.3f} CPU s, "
+        f"{frames / ours:.0f} object-frames per CPU s"
     )
     print(
         f"  {ours / decoding:.2f} times merely decoding the PNGs with Pillow ({decoding:.3f} CPU s)"
     )
     print(
-        f"  as a process of its own: {alone['cpu']:.2f} CPU s with start-up, peak memory {alone['mb']:.0f} MB"
+        f"  as a separate process: {alone['cpu']:.2f} CPU s with start-up, "
+        f"peak memory {alone['mb']:.0f} MB"
     )
     met = alone["mb"] < MEMORY
     for library, dilation in dilations().items():
         plain, expected = cpu(partial(plain_scores, dilation=dilation), folders, 1)
         assert mine == expected, f"values differ from the plain implementation with {library}"
         print(
-            f"  {plain / ours:.1f} times faster than plain with {library} dilation ({plain:.2f} CPU s); all values equal"
+            f"  {plain / ours:.1f} times faster than plain with {library} dilation "
+            f"({plain:.2f} CPU s); all values equal"
         )
-        met &= library != "skimage" or plain / ours >= FASTER  # OpenCV's is told for comparison
+        met &= library != "skimage" or plain / ours >= FASTER  # OpenCV is for comparison only
     return met
 
 

@@ -43,7 +43,9 @@ def planted(
     by_seed: dict[int, float] | None = None,
     iou: dict[str, float] | None = None,
 ) -> ScoreTables:
-    """Scores of a grid (default: preset `hypotheses`): 60 points + effect + what a seed adds, the same in every video."""
+    """Scores of a grid (default: preset `hypotheses`): 60 points + effect + what a seed adds, the
+    same in every video.
+    """
     return ScoreTables(
         results(effect, grid or cells("hypotheses"), absent, by_seed or {}, iou or {}), "shapes_val"
     )
@@ -125,7 +127,9 @@ def as_claimed(noise: str, method: str) -> float:
 
 
 def test_all_claims_hold_where_they_were_planted() -> None:
-    """By hand: H1 2 + 10 x 0.25; H2 3 - 1; H3 -10 x 0.25; H4 (10 + 10) x 0.1 for each 0.1 of IoU; H5 5."""
+    """By hand: H1 2 + 10 x 0.25; H2 3 - 1; H3 -10 x 0.25; H4 (10 + 10) x 0.1 for each 0.1 of IoU;
+    H5 5.
+    """
     table = main_rows(planted(as_claimed))
     assert table["value"].to_dict() == pytest.approx(
         {"H1": 4.5, "H2": 2.0, "H3": -2.5, "H4": 2.0, "H5": 5.0}
@@ -141,7 +145,9 @@ def test_all_claims_hold_where_they_were_planted() -> None:
 
 
 def test_nothing_is_claimed_where_nothing_differs() -> None:
-    """All methods alike at every noise: no difference, so p = 1; H3 claims no gain, and that is what there is."""
+    """All methods alike at every noise: no difference, so p = 1; H3 claims no gain, and that is
+    what there is.
+    """
     table = main_rows(planted(lambda noise, method: -30 * (1 - MEANING[noise][1])))
     assert table["value"].tolist() == pytest.approx([0] * 5)
     assert table.loc[["H1", "H2", "H4", "H5"], "p"].tolist() == [1] * 4
@@ -172,7 +178,9 @@ def test_the_other_way_round_contradicts() -> None:
 
 
 def test_the_slope_is_on_the_noise_that_labels_really_had() -> None:
-    """ce_plain gains 10 points a unit of lost IoU: halving what mix70 lost changes the slope as least squares says."""
+    """ce_plain gains 10 points a unit of lost IoU: halving what mix70 lost changes the slope as
+    least squares says.
+    """
     scores = planted(
         lambda noise, method: 1.0 * (method == "ce_plain" and noise == "mix70"),
         iou={"mix70": 0.715},
@@ -319,7 +327,9 @@ def test_weights_of_every_contrast_cancel() -> None:
 
 
 def test_one_sided_flips_by_hand() -> None:
-    """Three videos at -1, -1, -1 less a margin of 0: of the 7 other patterns none is as low, so p = 1/8; at the margin itself p = 1."""
+    """Three videos at -1, -1, -1 less a margin of 0: of the 7 other patterns none is as low, so p
+    = 1/8; at the margin itself p = 1.
+    """
     sums, counts = np.array([-1.0, -1, -1]), np.ones(3)
     assert sign_flip_below(sums, counts, 0.0) == 1 / 8
     assert sign_flip_below(-sums, counts, 0.0) == 1.0

@@ -77,7 +77,9 @@ def test_pooled_spread_by_hand() -> None:
 
 
 def crossed(labels: float, training: float, *, seeds: int = 3) -> Results:
-    """One cell trained with every pair of seeds: the mean moves by `labels` and `training` points a step of either seed."""
+    """One cell trained with every pair of seeds: the mean moves by `labels` and `training` points
+    a step of either seed.
+    """
     train, score, tables = {}, {}, []
     for seed, noise_seed in itertools.product(range(seeds), repeat=2):
         key = f"d-mix80-plain-m-s{seed}" + (f"-n{noise_seed}" if noise_seed != seed else "")
@@ -113,7 +115,9 @@ def crossed(labels: float, training: float, *, seeds: int = 3) -> Results:
 
 
 def test_the_two_variances_are_those_that_were_planted() -> None:
-    """Values 0, a, 2a have the standard deviation a, whatever the group's own level; moved together, the sum of both."""
+    """Values 0, a, 2a have the standard deviation a, whatever the group's own level; moved
+    together, the sum of both.
+    """
     table = realisation_table(crossed(labels=0.5, training=2.0), "val").set_index("varied")
     assert table["deviation"].to_dict() == pytest.approx(
         {"labels": 0.5, "training": 2.0, "both": 2.5}

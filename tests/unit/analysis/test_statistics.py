@@ -24,7 +24,9 @@ def test_no_spread_gives_a_point() -> None:
 
 
 def test_sequences_are_resampled_with_all_their_objects() -> None:
-    """One video of 20 objects decides the mean: resampling objects alone would hide how uncertain that is."""
+    """One video of 20 objects decides the mean: resampling objects alone would hide how uncertain
+    that is.
+    """
     interval = sequence_interval(
         table({"crowd": [5.0] * 20} | {f"s{i:02d}": [0.0] for i in range(29)})
     )

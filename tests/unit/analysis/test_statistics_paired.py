@@ -80,7 +80,9 @@ def test_one_sequence_of_many_objects() -> None:
 
 
 def test_two_way_replicates_are_those_of_a_plain_loop() -> None:
-    """Seeds and sequences are drawn independently; every drawn sequence brings its objects into the denominator."""
+    """Seeds and sequences are drawn independently; every drawn sequence brings its objects into
+    the denominator.
+    """
     source = np.random.default_rng(3)
     sums, counts = source.normal(size=(3, 6)), np.array([1.0, 2, 3, 1, 1, 5])
     replicates = two_way_means(sums, counts)
@@ -133,7 +135,9 @@ def test_equivalence_is_the_ninety_percent_interval_within_the_margin(
 
 
 def test_equivalence_needs_a_tight_interval_and_not_only_one_that_covers_zero() -> None:
-    """The same small difference in all videos is equal within half a point; a larger one and a wide one are not."""
+    """The same small difference in all videos is equal within half a point; a larger one and a
+    wide one are not.
+    """
     assert compare(constant(0.3)).p_equivalence == 1 / 10_001
     assert compare(constant(0.6)).p_equivalence == 1
     assert compare(constant(-0.6)).p_equivalence == 1

@@ -29,7 +29,9 @@ def made_up(
     spread: float = 0.0,
     absent: tuple[str, ...] = (),
 ) -> Results:
-    """Scores of methods at NOISES: base + effect (points) + noise of `spread` between seeds; `absent` keys have no scores."""
+    """Scores of methods at NOISES: base + effect (points) + noise of `spread` between seeds;
+    `absent` keys have no scores.
+    """
     source = np.random.default_rng(0)
     base = source.uniform(50, 80, videos)
     train, score, tables = {}, {}, []
@@ -125,7 +127,9 @@ def test_missing_cells_are_shown_and_too_many_withhold_every_p() -> None:
 
 
 def test_p_is_printed_up_to_five_percent_missing_and_not_beyond() -> None:
-    """Nine methods, three noises, three seeds: 81 cells, of which 4 (4.9 %) may be missing and 5 (6.2 %) may not."""
+    """Nine methods, three noises, three seeds: 81 cells, of which 4 (4.9 %) may be missing and 5
+    (6.2 %) may not.
+    """
     nine = {"plain": [0.0, -10, -20]} | {f"m{index}": [0.0, -9, -18] for index in range(8)}
     for count, printed in ((4, True), (5, False)):
         gone = tuple(f"d-dilate60-m{index}-m-s0" for index in range(count))
@@ -136,7 +140,9 @@ def test_p_is_printed_up_to_five_percent_missing_and_not_beyond() -> None:
 
 
 def test_cells_of_another_schedule_are_never_compared() -> None:
-    """The reference is scored under another schedule too, where it would make the difference 25 instead of 5."""
+    """The reference is scored under another schedule too, where it would make the difference 25
+    instead of 5.
+    """
     results = made_up(TWO)
     other = made_up({"plain": [-20.0, -30, -40]})
     for name in ("train", "score"):
@@ -157,7 +163,9 @@ def test_cells_of_another_schedule_are_never_compared() -> None:
 
 
 def test_slopes_and_areas_of_a_grid_by_hand() -> None:
-    """No spread: losses 10 and 20 at noise 0.2 and 0.4 give area 10 and -5 points for each 0.1; losses 5 and 20 give 7.5 and -5."""
+    """No spread: losses 10 and 20 at noise 0.2 and 0.4 give area 10 and -5 points for each 0.1;
+    losses 5 and 20 give 7.5 and -5.
+    """
     table = degradation_table(grid(TWO)).set_index("method")
     assert table["area"].to_dict() == pytest.approx({"plain": 10, "robust": 7.5})
     assert table["slope"].to_dict() == pytest.approx({"plain": -5, "robust": -5})

@@ -103,7 +103,9 @@ def test_only_a_preset_for_tuning_selects_by_scores():
 
 @pytest.mark.parametrize("name", ["tune", "tune_demo"])
 def test_the_presets_keep_to_the_protocol(name):
-    """mix80, seed 900, at most four values of one setting a method, the published one among them, on videos that do not train."""
+    """mix80, seed 900, at most four values of one setting a method, the published one among them,
+    on videos that do not train.
+    """
     preset = read_preset(PARAMS, name)
     assert preset.tuning
     assert preset.evaluate[0].removesuffix("_val") == preset.train.dataset.removesuffix("_train")

@@ -45,7 +45,9 @@ def slow_f(prediction: np.ndarray, truth: np.ndarray, radius: int) -> float:
 
 @st.composite
 def mask_pairs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
-    """Two masks of one size, 1x1 to 40x40: noise of any density, rectangles up to the frame's edges, empty or full."""
+    """Two masks of one size, 1x1 to 40x40: noise of any density, rectangles up to the frame's
+    edges, empty or full.
+    """
     height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
 
     def mask() -> np.ndarray:

@@ -16,7 +16,9 @@ from noisyvos.metrics.scores import over_time, totals
 
 
 def plain_decay(values: np.ndarray, wrap: bool) -> float:
-    """The official tool's arithmetic: float edges, rounded half to even after a nudge upwards, then cast."""
+    """The official tool's arithmetic: float edges, rounded half to even after a nudge upwards,
+    then cast.
+    """
     edges = (np.round(np.linspace(1, len(values), 5) + 1e-10) - 1).astype(
         np.uint8 if wrap else np.int64
     )

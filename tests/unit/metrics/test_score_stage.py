@@ -1,4 +1,6 @@
-"""Stage `score` on small drawn collections: same bytes for any number of workers, refusals that leave nothing behind."""
+"""Stage `score` on small drawn collections: same bytes for any number of workers, refusals that
+leave nothing behind.
+"""
 
 import errno
 import io
@@ -407,7 +409,10 @@ def test_command_line(truth: Path, results: Path, tmp_path: Path) -> None:
 def test_command_line_exits_with_one_sentence_and_imports_nothing_heavy(
     truth: Path, results: Path, tmp_path: Path
 ) -> None:
-    program = "import sys, noisyvos.cli as c\ntry: c.main()\nfinally: print(sorted({'torch', 'pandas', 'mlflow', 'scipy'} & set(sys.modules)))"
+    program = (
+        "import sys, noisyvos.cli as c\ntry: c.main()\nfinally: "
+        "print(sorted({'torch', 'pandas', 'mlflow', 'scipy'} & set(sys.modules)))"
+    )
     arguments = [
         "score",
         "--results",

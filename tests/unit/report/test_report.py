@@ -35,7 +35,9 @@ def square(side: int) -> np.ndarray:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    """Two videos, one clean and one dilated training cell with two seeds each, both baselines, all scored."""
+    """Two videos, one clean and one dilated training cell with two seeds each, both baselines, all
+    scored.
+    """
     sequences = []
     for name in ("a", "b"):
         for frame in range(3):
@@ -129,7 +131,9 @@ def places(root: Path) -> dict[str, Path]:
 
 
 def add_clips(root: Path) -> Path:
-    """Make clips of three images, give the grid a cell for them and one for clips that are not there; return their folder."""
+    """Make clips of three images, give the grid a cell for them and one for clips that are not
+    there; return their folder.
+    """
     out = root / "data/synth/stills-own-s0"
     (root / "params/synth.yaml").write_text("own: {kind: xmem_static, clips: 9, crop: 48}\n")
     synth.run(
@@ -176,7 +180,7 @@ def add_disturbed(root: Path, axis: str, name: str, loss: float) -> None:
     (root / "cells.yaml").write_text(yaml.safe_dump(cells, sort_keys=False))
 
 
-def test_noisy_prompts_have_a_table_of_their_own_and_touch_no_other(workspace: Path) -> None:
+def test_noisy_prompts_have_a_separate_table_and_touch_no_other(workspace: Path) -> None:
     before = load_results(**places(workspace))
     scores, points = build.score_table(before, "val"), sweep_points(before)
     cells = build.cell_table(before)
@@ -338,7 +342,9 @@ def lines_of(figure) -> list[list[float]]:
 
 
 def test_what_only_some_rows_or_trainings_have_is_drawn_all_the_same(workspace: Path) -> None:
-    """Dilation has no object called background, sigma stands in every row, and only one of the two seeds has the second network."""
+    """Dilation has no object called background, sigma is in every row, and only one of the two
+    seeds has the second network.
+    """
     for seed in (0, 1):
         path = workspace / f"results/p/train/val-dilate-gce-tiny-s{seed}/curve.csv"
         table = pd.read_csv(path).assign(

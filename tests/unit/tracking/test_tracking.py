@@ -1,4 +1,6 @@
-"""Tracking is a view: runs are found again, sweeps are written whole, and no failure reaches the stage."""
+"""Tracking is a view: runs are found again, sweeps are written whole, and no failure reaches the
+stage.
+"""
 
 import subprocess
 from pathlib import Path
@@ -105,7 +107,9 @@ def test_runs_are_rebuilt_from_results_where_training_left_none(store, tmp_path:
 
 
 def test_a_cell_of_two_blocks_is_one_run_and_the_other_sweep_names_it_by_its_hash(store) -> None:
-    """The clean cell belongs to block `core`; the sweep of block `temporal` shows its point all the same."""
+    """The clean cell belongs to block `core`; the sweep of block `temporal` shows its point all
+    the same.
+    """
     clean = ScoredCell(
         "clean",
         {"val/JF": 0.6},
