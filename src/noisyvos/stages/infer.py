@@ -11,9 +11,9 @@ from tqdm import tqdm
 from noisyvos.corruptions.base import Corruption
 from noisyvos.datasets.layout import Sequence, VideoDataset
 from noisyvos.errors import UserError, unknown_name
-from noisyvos.inference.plan import choose, load
 from noisyvos.inference.prefetch import ahead
 from noisyvos.inference.prompts import copied_masks, first_masks
+from noisyvos.inference.runner import open_runner
 from noisyvos.inference.together import in_order
 from noisyvos.io.masks import MaskCollection, write_mask_zip
 
@@ -117,14 +117,11 @@ def _network_segmenter(
         raise UserError(
             "Give --model and --weights (a file, or none for an untrained network), or --baseline first_mask."
         )
-    plan = choose(model, weights, settings, None, params)
-    network = load(plan, device, threads)
+    runner = open_runner(model, weights, settings, params, device=device, threads=threads)
 
     import torch
 
-    from noisyvos.inference.video import iterate_video
-
-    where = next(network.parameters()).device
+    where = next(runner.network.parameters()).device
 
     def own_stream() -> None:
         if (
@@ -135,12 +132,9 @@ def _network_segmenter(
 
     def segment(sequence: Sequence, prompts: dict[int, np.ndarray]) -> Iterator[np.ndarray]:
         frames = ahead(frames_of(sequence))
-        return (
-            result.mask
-            for result in iterate_video(network, frames, prompts, plan.memory, plan.size, plan.amp)
-        )
+        return (result.mask for result in runner.segment(frames, prompts))
 
-    return segment, own_stream, network.background_label
+    return segment, own_stream, runner.network.background_label
 
 
 class _Frames:

@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from noisyvos.errors import UserError
 from noisyvos.inference.annotations import check_annotations
-from noisyvos.inference.plan import choose, load
 from noisyvos.inference.prefetch import ahead
+from noisyvos.inference.runner import open_runner
 from noisyvos.io.atomic import atomic_directory
 from noisyvos.io.files import mask_files
 from noisyvos.io.masks import decode_mask, encode_mask
@@ -46,17 +46,15 @@ def run(
     clip = open_clip(video)
     masks = read_masks(mask, clip)
     _check_outputs(out, movie, overlays, inputs=(video, mask))
-    plan = choose(model, weights, settings, size, params)
-    network = load(plan, device, threads)
-
-    from noisyvos.inference.video import iterate_video
-
+    runner = open_runner(
+        model, weights, settings, params, size=size, device=device, threads=threads
+    )
     frames = (_KeptImages if isinstance(clip, ImageClip) else _Kept)(clip)
     count = 0
     with ExitStack() as stack:
         folder = stack.enter_context(atomic_directory(out / "masks"))
         draw = _drawer(stack, out, movie, overlays, next(iter(masks.values())).shape, clip)
-        results = iterate_video(network, frames, masks, plan.memory, plan.size, plan.amp)
+        results = runner.segment(frames, masks)
         for result in tqdm(
             results,
             total=len(clip) if isinstance(clip, ImageClip) else None,

@@ -1,0 +1,87 @@
+"""A network with its weights and evaluation settings, ready to segment videos.
+
+The stages `infer` and `segment` share it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from noisyvos.devices import Amp, choose_device
+from noisyvos.errors import unknown_name
+from noisyvos.inference.settings import Evaluation
+from noisyvos.params.entries import read_family
+from noisyvos.registry import Item
+
+if TYPE_CHECKING:
+    from noisyvos.inference.video import FrameResult
+    from noisyvos.models.base import VideoModel
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A loaded network and how to run it."""
+
+    network: "VideoModel"
+    memory: Mapping[str, Any]
+    size: int | None  # shorter side to work at, None = as is
+    amp: Amp
+
+    def segment(
+        self, frames: Iterable[np.ndarray], masks: Mapping[int, np.ndarray]
+    ) -> Iterator["FrameResult"]:
+        """Yield the result of every frame, given index masks of some; see `iterate_video`."""
+        from noisyvos.inference.video import iterate_video
+
+        return iterate_video(self.network, frames, masks, self.memory, self.size, self.amp)
+
+
+def open_runner(
+    model: str,
+    weights: str,
+    settings: str,
+    params: Path,
+    *,
+    size: int | None = None,
+    device: str = "auto",
+    threads: int = 1,
+) -> Runner:
+    """Load network `model` of models.yaml with the entry `settings` of eval.yaml.
+
+    weights: a file, this project's or published, also of XMem's still-image stage, or "none" for an
+    untrained network. `size` overrides that of the entry. Names are checked before the network is
+    built. UserError or FileNotFoundError if a name, the weights or the device is missing, the weights
+    do not fit, or a memory setting is unknown or impossible.
+    """
+    kinds, evaluations = read_family(params, "models"), read_family(params, "eval")
+    if model not in kinds:
+        raise unknown_name("model of models.yaml", model, kinds)
+    if settings not in evaluations:
+        raise unknown_name("evaluation setting of eval.yaml", settings, evaluations)
+    if weights != "none" and not Path(weights).is_file():
+        raise FileNotFoundError(
+            f"{weights}: no such weights. Train them first, or name a published file."
+        )
+    where = f"eval.yaml: {settings}"
+    evaluation = Item(settings, Evaluation, Evaluation, "").validate(evaluations[settings], where)
+    assert isinstance(evaluation, Evaluation)
+    overrides = dict(kinds[model])
+    kind = str(overrides.pop("kind"))
+    memory = evaluation.memory.get(kind, {})
+
+    import torch
+
+    from noisyvos import models
+    from noisyvos.models.base import choose_settings
+    from noisyvos.models.pretrained import load_checkpoint
+
+    place = choose_device(device)
+    torch.set_num_threads(threads)
+    network = models.build(kind, **overrides)
+    choose_settings(network.memory_settings, memory, f"{where}: memory of {kind}")
+    if weights != "none":
+        load_checkpoint(network, weights, "zero")
+    return Runner(network.to(place), memory, size or evaluation.size, evaluation.amp)
