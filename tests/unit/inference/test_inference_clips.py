@@ -131,7 +131,7 @@ def test_broken_off_movie_leaves_what_was_there(tmp_path) -> None:
 
 
 def test_bad_requests_are_refused_before_the_network_is_built(material, monkeypatch) -> None:
-    monkeypatch.setattr(segment, "load", lambda *_: pytest.fail("the network was built"))
+    monkeypatch.setattr("noisyvos.models.build", lambda *_, **__: pytest.fail("built"))
     (material / "notes.mp4").write_text("no movie")
     (material / "empty").mkdir()
     small = encode_mask(np.ones((HEIGHT, WIDTH - 2), np.uint8))
