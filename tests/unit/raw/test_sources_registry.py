@@ -7,7 +7,7 @@ import yaml
 
 from noisyvos.raw.base import load_source
 from noisyvos.raw.kinds.archives import ArchiveSource
-from noisyvos.raw.kinds.by_hand import ByHandSource
+from noisyvos.raw.published import PublishedSource
 
 ROOT = Path(__file__).resolve().parents[3]
 OWN = {"clips", "clip_images"}
@@ -18,9 +18,9 @@ NAMES = [
 ]
 
 
-def source(name: str) -> ByHandSource:
+def source(name: str) -> PublishedSource:
     found = load_source(name, ROOT / "params")
-    assert isinstance(found, ByHandSource)
+    assert isinstance(found, PublishedSource)
     return found
 
 

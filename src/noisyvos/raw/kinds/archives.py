@@ -11,7 +11,7 @@ from noisyvos.raw.base import SOURCES
 from noisyvos.raw.fetch.obtain import Item, Part, Places, is_complete, is_started, obtain
 from noisyvos.raw.fetch.transfer import Remote
 from noisyvos.raw.fetch.web import SCHEMES
-from noisyvos.raw.kinds.by_hand import ByHandSettings, ByHandSource
+from noisyvos.raw.published import PublishedSettings, PublishedSource
 from noisyvos.registry import Settings
 
 Unpack = Literal["zip", "tar", "none"]
@@ -98,7 +98,7 @@ class ArchiveFile(ArchivePart):
         return Item(self.file_name, Remote(self.url, self.size, self.md5, self.sha256), kind, parts)
 
 
-class ArchiveSettings(ByHandSettings):
+class ArchiveSettings(PublishedSettings):
     """Settings of `archives`: the files, and what of them is wanted below the raw folder."""
 
     files: tuple[ArchiveFile, ...] = Field(min_length=1)
@@ -113,7 +113,7 @@ class ArchiveSettings(ByHandSettings):
 
 
 @SOURCES.register("archives", ArchiveSettings)
-class ArchiveSource(ByHandSource):
+class ArchiveSource(PublishedSource):
     """Published archives; a link to a folder that already holds their content will do as well."""
 
     settings: ArchiveSettings
