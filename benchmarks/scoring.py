@@ -54,7 +54,7 @@ def plain_boundary(mask: np.ndarray) -> np.ndarray:
 
 
 def plain_f(prediction: np.ndarray, truth: np.ndarray, dilation: Dilation) -> float:
-    """Return the boundary accuracy F of two masks (H, W), by dilation of full frames with a disk."""
+    """Return the boundary accuracy F of two masks (H, W), dilating full frames with a disk."""
     from skimage.morphology import disk
 
     footprint = disk(int(np.ceil(0.008 * np.linalg.norm(truth.shape)))).astype(np.uint8)
@@ -145,7 +145,7 @@ def cpu(
 
 
 def child(folders: tuple[Path, Path]) -> None:
-    """Score in this process; print its CPU seconds since the interpreter's start and peak memory."""
+    """Score in this process; print CPU seconds since the interpreter's start and peak memory."""
     our_scores(*folders)
     # VmHWM is of this program alone; ru_maxrss includes the memory of the parent process
     peak = next(

@@ -27,9 +27,7 @@ def assert_close(found: float, wanted: float | str) -> None:
 
 
 def check(shared: Path, group: str, name: str, protocol: str, wanted: dict) -> None:
-    """Compare every frame, object and total of one root; or see it refused with its sequence
-    named.
-    """
+    """Compare every frame, object and total of one root, or see it refused by name."""
     if "error" in wanted:
         with pytest.raises((ValueError, FileNotFoundError)) as caught:
             score(*folders(shared, group, name), protocol)

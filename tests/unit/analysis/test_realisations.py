@@ -65,7 +65,7 @@ def test_the_labels_of_the_trainings_own_seed_must_be_among_them() -> None:
 
 
 def test_pooled_spread_by_hand() -> None:
-    """Groups 1, 3 (sum of squares 2) and 0, 0, 3 (6): variance 8 / 3 on three degrees of freedom."""
+    """Groups 1, 3 (sum of squares 2) and 0, 0, 3 (6): variance 8 / 3 on 3 degrees of freedom."""
     spread = pooled_spread([np.array([1.0, 3]), np.array([0.0, 0, 3]), np.array([7.0])])
     assert spread.deviation == pytest.approx(math.sqrt(8 / 3))
     assert (spread.runs, spread.groups, spread.freedom) == (5, 2, 3)

@@ -148,7 +148,7 @@ def test_equivalence_needs_a_tight_interval_and_not_only_one_that_covers_zero() 
 
 
 def test_half_widths_that_three_five_and_ten_seeds_allow() -> None:
-    """Planning values for two runs with a retraining sd of 0.23 each: 0.81, 0.40 and 0.23 points."""
+    """Planning values of two runs with a retraining sd of 0.23: 0.81, 0.40 and 0.23 points."""
     for count, half in ((3, 0.81), (5, 0.40), (10, 0.23)):
         values = np.linspace(-1, 1, count)
         interval = seed_interval(values * (0.23 * 2**0.5) / values.std(ddof=1))
