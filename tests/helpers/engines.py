@@ -35,7 +35,7 @@ def snakemake_jobs(
         assert command, row["shellcmd"]
         jobs.setdefault((command[1], row["input-file(s)"]), set()).add(row["output_file"])
     return {
-        frozenset(outs): (command, frozenset(inputs.split(",")))
+        frozenset(outs): (command, frozenset(filter(None, inputs.split(","))))
         for (command, inputs), outs in jobs.items()
     }
 

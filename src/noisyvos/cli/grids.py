@@ -1,4 +1,4 @@
-"""Commands around the grid: presets, checks of the parameters, hand-over between Snakemake and DVC."""
+"""Commands around the grid: presets, checks of parameters, hand-over between both engines."""
 
 from pathlib import Path
 from typing import Annotated
@@ -37,7 +37,7 @@ def code(
     modules: Annotated[
         str,
         typer.Option(
-            help="Write nothing; print the modules of this stage or entry: stages.train, noise.drop."
+            help="Write nothing; print the modules of a stage or entry: stages.train, noise.drop."
         ),
     ] = "",
 ) -> None:
@@ -58,7 +58,7 @@ def plan(
         Path, typer.Option(help="What `noisyvos measure` wrote on this machine.")
     ] = Path("speed.csv"),
 ) -> None:
-    """Say what a preset would run, and about how much disk and how many hours it takes; writes nothing."""
+    """Estimate what a preset would run, its disk and its hours; writes nothing."""
     from noisyvos.pipeline.estimate import describe
 
     print(describe(name, params, speeds=speeds))

@@ -1,4 +1,4 @@
-"""What a preset would run, and about how much disk and time it would take; nothing is written."""
+"""The plan of a preset: what it would run, and about how much disk and time it would take."""
 
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ _OPTIMISER = 3  # a checkpoint holds the weights and two moments of Adam
 def describe(
     name: str, params: Path, converted: Path = Path("data/converted"), speeds: Path = SPEED
 ) -> str:
-    """Return the plan of a preset as text, with a line `training cells: N`; UserError for an unknown or wrong preset.
+    """Return the plan of a preset as text, with a line `training cells: N`; write nothing.
 
-    speeds: the step times measured on this machine, which hours are computed from; there may be none.
+    speeds: file of the step times measured on this machine, which the hours follow from. Without
+    it the plan has no hours. UserError for an unknown or wrong preset.
     """
     check(params, settings=False)
     preset, catalogue = read_preset(params, name), Catalogue(params)
@@ -41,7 +42,8 @@ def describe(
         lines.append("not available yet, so this preset can only be dry-run:")
         for family in dict.fromkeys(family for family, _ in missing):
             lines.append(
-                f"  {FAMILIES[family].what}: {', '.join(name for other, name in missing if other == family)}"
+                f"  {FAMILIES[family].what}: "
+                + ", ".join(name for other, name in missing if other == family)
             )
         lines.append(f"training cells that need none of these: {_available(cells, missing)}")
     return "\n".join(lines)
@@ -63,14 +65,15 @@ def _available(cells: Cells, missing: list[tuple[str, str]]) -> int:
 
 
 def _disk(cells: Cells, catalogue: Catalogue, converted: Path) -> list[str]:
-    """Return the estimates: weights by counting parameters, masks from what is converted already."""
+    """Return the sizes: of weights by counting parameters, of masks from converted datasets."""
     trained = [cell["model"] for stage in ("pretrain", "train") for cell in cells[stage].values()]
     sizes = {model: _weight_bytes(catalogue, model) for model in dict.fromkeys(trained)}
     known = [sizes[model] for model in trained if sizes[model]]
     lines = []
     if known:
         lines.append(
-            f"weights {_human(sum(known))}, and {_human(_OPTIMISER * max(known))} of checkpoint for each training that runs"
+            f"weights {_human(sum(known))}, and {_human(_OPTIMISER * max(known))} of checkpoint "
+            "for each training that runs"
         )
     unknown = sorted(model for model, size in sizes.items() if not size)
     if unknown:
@@ -84,9 +87,8 @@ def _disk(cells: Cells, catalogue: Catalogue, converted: Path) -> list[str]:
         if absent:
             lines.append(f"{what}: known once {', '.join(absent)} is converted")
         else:
-            lines.append(
-                f"{what} {_human(sum(_folder_bytes(converted / name / 'masks') for name in datasets))}"
-            )
+            size = sum(_folder_bytes(converted / name / "masks") for name in datasets)
+            lines.append(f"{what} {_human(size)}")
     return lines
 
 
@@ -97,7 +99,7 @@ def _hours(
     loads: dict[tuple[str, str], Workload | str],
     speeds: list[Speed],
 ) -> list[str]:
-    """Return the hours of training on each device that something of this preset was measured on: iterations over measured speed."""
+    """Return the hours of training, iterations over measured speed, for each measured device."""
     hashes = {
         load: settings_hash(load, catalogue)
         for load in dict.fromkeys(loads.values())
@@ -109,7 +111,8 @@ def _hours(
             machines.setdefault((row.device, row.threads), {})[row.settings] = row
     if not machines:
         return [
-            f"hours: not measured: run `noisyvos measure --preset {preset}` on the machine that is to train"
+            f"hours: not measured: run `noisyvos measure --preset {preset}` "
+            "on the machine that is to train"
         ]
     lines = []
     for (device, threads), rows in machines.items():
@@ -118,12 +121,13 @@ def _hours(
         )
         cpu = f", {threads} thread{'s' * (threads > 1)}" if device.startswith("CPU") else ""
         lines.append(
-            f"hours on one {device}{cpu} ({how}; iterations / measured it/s, without inference and scoring):"
+            f"hours on one {device}{cpu} ({how}; iterations / measured it/s, "
+            "without inference and scoring):"
         )
-        hours = {
-            place: _cell_hours(place, cells, catalogue, rows.get(hashes.get(load, "")))
-            for place, load in loads.items()
-        }
+        hours = {}
+        for place, load in loads.items():
+            speed = rows.get(hashes[load]) if isinstance(load, Workload) else None
+            hours[place] = _cell_hours(place, cells, catalogue, speed)
         groups = {"pretraining": [place for place in loads if place[0] == "pretrain"]}
         for block in dict.fromkeys(
             block for cell in cells["train"].values() for block in cell["blocks"]
@@ -132,7 +136,7 @@ def _hours(
                 ("train", key) for key, cell in cells["train"].items() if block in cell["blocks"]
             ]
         for group, places in [*groups.items(), ("total", list(loads))]:
-            known = [hours[place] for place in places if hours[place] is not None]
+            known = [found for place in places if (found := hours[place]) is not None]
             text = _duration(sum(known)) if known else f"{'-':>10}    "
             lines.append(f"  {group:<12} {text}  {len(known)} of {len(places)} trainings")
         lacking = dict.fromkeys(
@@ -168,7 +172,7 @@ def _cell_hours(
 
 
 def _weight_bytes(catalogue: Catalogue, model: str) -> int:
-    """Return the bytes of a network's float32 weights without making them; 0 if the network is only declared."""
+    """Return the bytes of a network's float32 weights without making them; 0 if only declared."""
     if not catalogue.kind("models", model):
         return 0
     import torch

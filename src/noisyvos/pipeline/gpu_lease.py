@@ -1,8 +1,9 @@
-"""A lease on GPUs: run a command on free ones. `python -m noisyvos.pipeline.gpu_lease --need N -- command ...`; without a GPU it just runs.
+"""A lease on GPUs: `python -m noisyvos.pipeline.gpu_lease --need N -- command ...`.
 
-Workflow managers count GPUs but do not say which one is free. Each GPU of the machine has one lock file; the command
-inherits the locks, so that the kernel frees them when it ends, however it ends. Where a scheduler has set
-CUDA_VISIBLE_DEVICES, only those ids are leased.
+Workflow managers count GPUs, but do not say which one is free. The lease waits for N free GPUs and
+becomes the command; without a GPU the command just runs. Each GPU of the machine has one lock file.
+The command inherits the locks, so that the kernel releases them however the command ends. Where a
+scheduler has set CUDA_VISIBLE_DEVICES, only those ids are leased.
 """
 
 import argparse
@@ -20,7 +21,10 @@ POLL_SECONDS = 1.0
 
 
 def visible_gpus() -> list[str]:
-    """Return the ids of the GPUs this process may use: CUDA_VISIBLE_DEVICES if it is set, else all that nvidia-smi lists."""
+    """Return the ids of the GPUs this process may use.
+
+    These are the ids in CUDA_VISIBLE_DEVICES if it is set, else all that nvidia-smi lists.
+    """
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         return [name.strip() for name in given.split(",") if name.strip() and name.strip() != "-1"]
@@ -36,7 +40,7 @@ def visible_gpus() -> list[str]:
 
 
 def try_lease(ids: Sequence[str], need: int, folder: Path) -> tuple[list[str], list[int]] | None:
-    """Return `need` free ids and the descriptors of their locks, all or nothing: None if there are too few now."""
+    """Return `need` free ids and the descriptors of their locks; None if there are too few."""
     folder.mkdir(parents=True, exist_ok=True)
     chosen: list[str] = []
     locks: list[int] = []
@@ -57,7 +61,7 @@ def try_lease(ids: Sequence[str], need: int, folder: Path) -> tuple[list[str], l
 
 
 def lease(need: int, folder: Path | None = None, poll: float = POLL_SECONDS) -> list[str]:
-    """Wait for `need` GPUs, keep them for the life of this process (and what it becomes), and return their ids.
+    """Wait for `need` GPUs, keep them for the life of this process, and return their ids.
 
     Without any GPU the answer is empty at once; more than there are is a ValueError.
     """

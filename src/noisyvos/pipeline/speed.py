@@ -1,6 +1,7 @@
-"""How fast this machine trains: a small local file of measured step times, and what a grid has to measure.
+"""How fast this machine trains: a local file of step times, and what a grid has to measure.
 
-`noisyvos measure` writes the file, `noisyvos plan` reads it. It is no result: it belongs to the machine and is not kept in git.
+`noisyvos measure` writes the file and `noisyvos plan` reads it. The file describes one machine, so
+git ignores it.
 """
 
 import csv
@@ -22,7 +23,7 @@ SPEED = Path("speed.csv")
 
 @dataclass(frozen=True)
 class Workload:
-    """What decides the time of a step: network, method and schedule by name, and the size of the frames that are read."""
+    """What decides the time of a step: network, method, schedule, and the size of the frames."""
 
     model: str
     method: str
@@ -32,13 +33,16 @@ class Workload:
 
     @property
     def text(self) -> str:
-        """How it is spoken of."""
+        """Its name in messages."""
         return f"{self.model} × {self.method} × {self.schedule}"
 
 
 @dataclass(frozen=True)
 class Speed:
-    """One measurement. `settings` is a hash of the entries measured: a later change of them makes it void."""
+    """One measurement.
+
+    `settings` is a hash of the measured entries: a change of them makes the measurement void.
+    """
 
     model: str
     method: str
@@ -61,8 +65,8 @@ def workload(
 ) -> Workload | str:
     """Return the workload of a training cell, or in words why it cannot be told.
 
-    clips: the cell of the clips a pretraining reads; None for a training on videos. Frames have the size of the schedule's crop,
-    else that of the data: as converted, or as they will be generated.
+    clips: the cell of the clips that a pretraining reads; None for a training on videos. Frames
+    have the size of the schedule's crop, else that of the converted or generated data.
     """
     for family, name in (
         ("models", cell["model"]),
@@ -87,7 +91,7 @@ def workload(
 def workloads(
     cells: Cells, catalogue: Catalogue, converted: Path
 ) -> dict[tuple[str, str], Workload | str]:
-    """Return the workload of every pretraining and training cell by (stage, key), or in words why it is not known."""
+    """Return the workload of every training by (stage, key), or in words why it is not known."""
     found: dict[tuple[str, str], Workload | str] = {}
     for stage in ("pretrain", "train"):
         for key, cell in cells[stage].items():
@@ -112,21 +116,22 @@ def settings_hash(load: Workload, catalogue: Catalogue) -> str:
 
 
 def read_speeds(path: Path) -> list[Speed]:
-    """Return the measurements of this machine, none without a file; UserError for a file that is none."""
+    """Return the measurements of this machine, none without a file; UserError for another file."""
     if not path.is_file():
         return []
-    kinds = {field.name: field.type for field in fields(Speed)}
+    kinds: dict[str, Any] = {field.name: field.type for field in fields(Speed)}
     try:
         rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
         return [Speed(**{name: kinds[name](value) for name, value in row.items()}) for row in rows]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path}: this is no file of measured speeds ({error}). Delete it and run `noisyvos measure` again."
+            f"{path}: this is not a file of measured speeds ({error}). "
+            "Delete it and run `noisyvos measure` again."
         ) from None
 
 
 def write_speeds(path: Path, new: Iterable[Speed]) -> None:
-    """Add measurements to the file; one of the same settings, device and threads replaces the older."""
+    """Add measurements to the file; each replaces one of equal settings, device and threads."""
     kept = {(row.settings, row.device, row.threads): row for row in [*read_speeds(path), *new]}
     names = [field.name for field in fields(Speed)]
     text = io.StringIO()
