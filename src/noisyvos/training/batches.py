@@ -1,4 +1,7 @@
-"""Batches as a pure function of (seed, data, iteration): resuming and reading ahead cannot change what is trained on."""
+"""Batches as a pure function of (seed, data, iteration).
+
+So neither resuming nor prefetching changes what is trained on.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,37 +14,39 @@ from noisyvos.datasets.sampling import choose_objects, lasting_objects, relabel,
 from noisyvos.errors import UserError
 from noisyvos.models.base import Clip, Origin
 from noisyvos.seeding import numpy_generator
-from noisyvos.training.group import ALONE, Group
+from noisyvos.training.clip_readers import ClipReader, Drawing, Sample
+from noisyvos.training.distributed import ALONE, Group
 from noisyvos.training.schedule import Schedule, is_diagnosed, max_jump
-from noisyvos.training.sources import ClipSource, Drawing, Sample
 
-TRIALS = 5  # draws for a clip whose first mask has an object (XMem's rule); after them the clip trains as background
+# Draws for a clip whose first mask has an object (XMem's rule); then it trains as background.
+TRIALS = 5
 
 
-def check_sizes(source: ClipSource, schedule: Schedule) -> None:
+def check_sizes(reader: ClipReader, schedule: Schedule) -> None:
     """Refuse a schedule whose clips could not be stacked or cropped."""
-    sizes, window = source.sizes(), schedule.window
+    sizes, window = reader.sizes(), schedule.window
     if window is None and len(sizes) > 1:
         raise UserError(
-            f"{source.name}: frames come in {len(sizes)} sizes, so the schedule needs a `crop`."
+            f"{reader.name}: frames come in {len(sizes)} sizes, so the schedule needs a `crop`."
         )
     if window is None or resizes_frames(schedule.augmentation):
         return
     for height, width in sorted(sizes):
         if window[0] > height or window[1] > width:
             raise UserError(
-                f"{source.name}: a crop of {window} does not fit frames of {(height, width)}: lower `crop` in train.yaml."
+                f"{reader.name}: a crop of {window} does not fit frames of {(height, width)}: "
+                "lower `crop` in train.yaml."
             )
 
 
 def _sample(
-    source: ClipSource, schedule: Schedule, seed: int, iteration: int, index: int, clean: bool
+    reader: ClipReader, schedule: Schedule, seed: int, iteration: int, index: int, clean: bool
 ) -> tuple[Pictures, list[int], Sample]:
-    """Return one augmented clip with its objects numbered 1..n, the ids they had, and the clip as it was read."""
-    unit = source.unit(iteration * schedule.batch + index, seed)
+    """Return an augmented clip with objects 1..n, the ids they had, and the clip as it was read."""
+    unit = reader.unit(iteration * schedule.batch + index, seed)
     for trial in range(TRIALS):
-        generator = numpy_generator("clip", seed, source.name, iteration, index, trial)
-        raw = source.clip(
+        generator = numpy_generator("clip", seed, reader.name, iteration, index, trial)
+        raw = reader.clip(
             unit,
             length=schedule.clip_length,
             how=Drawing(max_jump(schedule, iteration), schedule.reverse, schedule.sampler),
@@ -88,7 +93,7 @@ def _origin(samples: list[tuple[Pictures, list[int], Sample]]) -> Origin:
 
 
 def make_batch(
-    source: ClipSource,
+    reader: ClipReader,
     schedule: Schedule,
     seed: int,
     iteration: int,
@@ -96,13 +101,13 @@ def make_batch(
     clean: bool = False,
     group: Group = ALONE,
 ) -> Clip:
-    """Return the batch of `iteration`, of several processes this one's samples.
+    """Return this process's samples of the batch of `iteration`.
 
-    With `clean`, or where diagnostics are due, it carries clean labels if the source has them.
+    With `clean`, or if diagnostics are due, it carries clean labels if the reader has them.
     """
     rows = group.rows(schedule.batch)
     clean = clean or is_diagnosed(schedule, iteration)
-    samples = [_sample(source, schedule, seed, iteration, index, clean) for index in rows]
+    samples = [_sample(reader, schedule, seed, iteration, index, clean) for index in rows]
     labels = [
         np.stack(each) for each in zip(*(pictures.masks for pictures, _, _ in samples), strict=True)
     ]  # (B, T, H, W) each
@@ -120,43 +125,45 @@ def make_batch(
 
 
 class _Batches(torch.utils.data.Dataset):
-    """The batches of a training by iteration, for processes that read ahead."""
+    """The batches of a training by iteration, for processes that prefetch them."""
 
     def __init__(
-        self, source: ClipSource, schedule: Schedule, seed: int, clean: bool, group: Group
+        self, reader: ClipReader, schedule: Schedule, seed: int, clean: bool, group: Group
     ) -> None:
-        self._make = (source, schedule, seed)
-        self._how = {"clean": clean, "group": group}
+        self._reader, self._schedule, self._seed = reader, schedule, seed
+        self._clean, self._group = clean, group
 
     def __len__(self) -> int:
-        return self._make[1].total
+        return self._schedule.total
 
     def __getitem__(self, iteration: int) -> Clip:
-        return make_batch(*self._make, iteration, **self._how)
+        return make_batch(
+            self._reader,
+            self._schedule,
+            self._seed,
+            iteration,
+            clean=self._clean,
+            group=self._group,
+        )
 
 
 def feed(
-    source: ClipSource,
+    reader: ClipReader,
     schedule: Schedule,
     seed: int,
     start: int,
     workers: int,
-    *,
     clean: bool = False,
     group: Group = ALONE,
 ) -> Iterator[Clip]:
-    """Yield the batches (this process's samples of them) from iteration `start` on, made here or by `workers` processes."""
-    todo = range(start, schedule.total)
+    """Yield this process's samples of the batches from iteration `start` on.
+
+    They are made here, or prefetched by `workers` processes.
+    """
+    batches, todo = _Batches(reader, schedule, seed, clean, group), range(start, schedule.total)
     if not workers:
-        yield from (
-            make_batch(source, schedule, seed, iteration, clean=clean, group=group)
-            for iteration in todo
-        )
+        yield from (batches[iteration] for iteration in todo)
         return
     yield from torch.utils.data.DataLoader(
-        _Batches(source, schedule, seed, clean, group),
-        sampler=todo,
-        batch_size=None,
-        num_workers=workers,
-        prefetch_factor=4,
+        batches, sampler=todo, batch_size=None, num_workers=workers, prefetch_factor=4
     )

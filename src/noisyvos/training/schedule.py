@@ -1,41 +1,24 @@
-"""Training schedules: how long, how fast, and on what kind of clips. All numbers of an iteration follow from its index."""
+"""Training schedules: how long, how fast, and on what kind of clips.
+
+All numbers of an iteration follow from its index.
+"""
 
 import math
-import re
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from noisyvos.datasets.augmentations.base import AUGMENTATIONS
+from noisyvos.errors import unknown_name
 from noisyvos.registry import Settings
+from noisyvos.training.optimizers import OPTIMIZERS, ParameterGroup
 
-_HARMLESS = {
-    "checkpoint_every",
-    "checkpoints_kept",
-    "keep_weights_every",
-    "workers",
-}  # settings that change no result
-
-
-class WeightGroup(Settings):
-    """Weights, by a regular expression found in their names, that learn otherwise than the rest."""
-
-    match: str
-    rate: float = Field(1.0, ge=0)  # times the schedule's learning rate; 0: frozen
-    weight_decay: float | None = Field(None, ge=0)  # None: the schedule's
-
-    @field_validator("match")
-    @classmethod
-    def _compiles(cls, value: str) -> str:
-        try:
-            re.compile(value)
-        except re.error as error:
-            raise ValueError(f"`match` is no regular expression: {error}") from None
-        return value
+# Settings that change no result.
+_HARMLESS = {"checkpoint_every", "checkpoints_kept", "keep_weights_every", "workers"}
 
 
 class Growth(Settings):
-    """A largest jump that grows by one every so many iterations, as STM's and RHMNet's curricula do."""
+    """A largest jump that grows by one every so many iterations, as in STM and RHMNet."""
 
     start: PositiveInt = 1
     every: PositiveInt  # iterations
@@ -49,72 +32,65 @@ class Schedule(Settings):
     builds: ClassVar[dict[str, str]] = {"augmentation": "noisyvos.datasets.augmentations.kinds"}
 
     iterations: PositiveInt
-    finetune: int = Field(
-        0, ge=0
-    )  # further iterations at the last jump, without rotation and shear
+    # Further iterations at the last jump, without rotation and shear.
+    finetune: int = Field(0, ge=0)
     batch: PositiveInt = 4
-    parts: PositiveInt = (
-        1  # a batch passes through the network in so many parts, whose gradients are added
-    )
+    # A batch passes through the network in so many parts, whose gradients are added.
+    parts: PositiveInt = 1
 
     learning_rate: PositiveFloat
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    optimizer: Annotated[str, Field(json_schema_extra={"enum": [*OPTIMIZERS]})] = "adamw"
     momentum: float = Field(0, ge=0, lt=1)  # Nesterov's, of `sgd`
     weight_decay: float = Field(0.01, ge=0)
     warmup: int = Field(0, ge=0)  # the learning rate rises linearly over these
-    decay: Literal["constant", "cosine", "steps", "poly", "poly_cfbi"] = (
-        "constant"  # poly_cfbi: see `learning_rate`
-    )
-    drops: tuple[
-        PositiveInt, ...
-    ] = ()  # with decay `steps`: times `drop_factor` from each of these on
+    # poly_cfbi: see `learning_rate`.
+    decay: Literal["constant", "cosine", "steps", "poly", "poly_cfbi"] = "constant"
+    # With decay `steps`: the learning rate is multiplied by `drop_factor` at each of these.
+    drops: tuple[PositiveInt, ...] = ()
     drop_factor: float = Field(0.1, gt=0, lt=1)
-    hold: PositiveInt = 1  # with decay `cosine`, `poly` or `poly_cfbi`: the rate changes after every so many iterations
+    # With decay `cosine`, `poly` or `poly_cfbi`: the rate changes after every so many iterations.
+    hold: PositiveInt = 1
     floor: float = Field(0, ge=0)  # the learning rate never falls below it, nor does it start lower
     gradient_clip: PositiveFloat | None = None
-    amp: bool | Literal["fp16", "bf16"] = (
-        True  # half precision, on a GPU only; true: fp16 with loss scaling
-    )
-    groups: tuple[
-        WeightGroup, ...
-    ] = ()  # weights with other rates; of several that match a name the first counts
+    # Half precision, on a GPU only; true: fp16 with loss scaling.
+    amp: bool | Literal["fp16", "bf16"] = True
+    # Parameters with other rates; of several groups that match a name the first counts.
+    groups: tuple[ParameterGroup, ...] = ()
 
     clip_length: int = Field(3, ge=2)
-    # XMem's: within `max_jump` of a chosen frame; STM's: at most that far ahead each time; any frames; one frame over and over
+    # near: within `max_jump` of a chosen frame (XMem); forward: at most that far ahead each time
+    # (STM); any: any frames; still: one frame over and over.
     sampler: Literal["near", "forward", "any", "still"] = "near"
-    max_jump: PositiveInt | Growth | tuple[tuple[float, PositiveInt], ...] = (
-        2  # annotated frames; or (share of `iterations`, jump) steps
-    )
+    # In annotated frames: a number, a curriculum, or steps (share of `iterations`, jump).
+    max_jump: PositiveInt | Growth | tuple[tuple[float, PositiveInt], ...] = 2
     reverse: float = Field(0.5, ge=0, le=1)  # probability of showing a clip backwards
     objects: PositiveInt = 2  # slots K
     min_area: PositiveInt = 1  # of an object in the first mask
-    object_rule: Literal["area", "lasting"] = (
-        "area"  # which objects of the first mask count: `min_area`, or XMem's rule for BL30K
-    )
+    # Which objects of the first mask count: `min_area`, or XMem's rule for BL30K.
+    object_rule: Literal["area", "lasting"] = "area"
     augmentation: str = "light"
-    crop: PositiveInt | tuple[PositiveInt, PositiveInt] | None = (
-        None  # None: whole frames, all of one size
-    )
+    # None: whole frames, all of one size.
+    crop: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
 
-    network: dict[str, bool | int | float | str] = Field(
-        default_factory=dict
-    )  # settings of the network for this training alone
+    # Settings of the network for this training alone.
+    network: dict[str, bool | int | float | str] = Field(default_factory=dict)
 
     diagnostics: PositiveInt = 20  # how often over the training noise diagnostics are measured
     diagnosed_batches: PositiveInt = 4  # batches each of them looks at
-    log_every: PositiveInt | None = (
-        None  # iterations between rows of the curve; None: fifty rows in all
-    )
-    checkpoint_every: PositiveInt = 50  # never changes a result
-    checkpoints_kept: PositiveInt = 2  # the last ones; never changes a result
-    keep_weights_every: PositiveInt | None = (
-        None  # iterations between weights that stay beside the final ones; None: only those
-    )
-    workers: int = Field(0, ge=0)  # processes that read ahead; never changes a result
+    # Iterations between rows of the curve; None: fifty rows in all.
+    log_every: PositiveInt | None = None
+    # None of the settings below changes a result.
+    checkpoint_every: PositiveInt = 50
+    checkpoints_kept: PositiveInt = 2  # the last ones
+    # Iterations between weight snapshots beside the final weights; None: only the final ones.
+    keep_weights_every: PositiveInt | None = None
+    workers: int = Field(0, ge=0)  # processes that prefetch batches
 
     @model_validator(mode="after")
     def _consistent(self) -> "Schedule":
         AUGMENTATIONS.get(self.augmentation)  # refuses an unknown name
+        if self.optimizer not in OPTIMIZERS:
+            raise unknown_name("optimizer", self.optimizer, OPTIMIZERS)
         if self.drops and self.decay != "steps":
             raise ValueError("`drops` need `decay: steps`")
         if self.momentum and self.optimizer != "sgd":
@@ -165,8 +141,8 @@ class Schedule(Settings):
 def learning_rate(schedule: Schedule, iteration: int) -> float:
     """Return the learning rate of `iteration` (from 0).
 
-    `poly_cfbi` is the published form of CFBI and AOC-Net: the rise starts from 0 instead of a first step, and the fall would
-    reach 0 one iteration after the end.
+    `poly_cfbi` is the published form of CFBI and AOC-Net: the warm-up starts from 0 instead of a
+    first step, and the decay would reach 0 one iteration after the end.
     """
     return max(schedule.floor, _rate(schedule, iteration))
 
@@ -201,6 +177,9 @@ def max_jump(schedule: Schedule, iteration: int) -> int:
 
 
 def is_diagnosed(schedule: Schedule, iteration: int) -> bool:
-    """Return whether noise diagnostics look at the batch of `iteration`: the last few before each twentieth (or so) ends."""
+    """Return whether noise diagnostics look at the batch of `iteration`.
+
+    They look at the last few batches of each of `diagnostics` equal periods.
+    """
     period = max(1, schedule.total // schedule.diagnostics)
     return period - (iteration % period) <= min(schedule.diagnosed_batches, period)

@@ -1,23 +1,93 @@
-"""What is trained, and one optimisation step of it: networks, teacher, method, optimiser and loss scaling."""
+"""What is trained, and one optimisation step of it."""
 
 import copy
-import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from noisyvos.devices import half_precision
-from noisyvos.errors import UserError
 from noisyvos.methods.base import Method
 from noisyvos.models.base import Clip, ClipOutput, VideoModel, resized_output
 from noisyvos.seeding import torch_generator
-from noisyvos.training.group import ALONE, Group
-from noisyvos.training.optimizer import SGD, Adam, Optimizer, Pace
+from noisyvos.training.distributed import ALONE, Group, contact, data_parallel
+from noisyvos.training.optimizers import make_optimizers, set_learning_rate, trained_parameters
 from noisyvos.training.schedule import Schedule, learning_rate
 
 PERTURBATION = 0.01  # share of each weight by which two networks that start alike are set apart
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step computed on this process's samples, on the device, without gradients."""
+
+    loss: Tensor  # what was minimised
+    terms: dict[str, Any]  # the method's terms and the networks' auxiliary losses
+    output: ClipOutput  # of the first network
+    teacher: ClipOutput | None
+    peer: ClipOutput | None = None  # of the second network, if two are trained
+    norm: float = 0.0  # of the whole batch's gradient, before clipping
+
+
+class TrainingPass(nn.Module):
+    """The trained networks and the method's learned scalars; the forward pass returns the loss.
+
+    It is one module so that one DistributedDataParallel can wrap all that is trained. Do not call
+    its `train`: batch normalisation stays in evaluation mode.
+    """
+
+    def __init__(self, networks: list[VideoModel], method: Method, seed: int) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.scalars = nn.ParameterList(method.parameters())
+        self.method, self.seed = method, seed
+
+    def forward(
+        self, clip: Clip, teacher: ClipOutput | None, iteration: int
+    ) -> tuple[Tensor, StepResult]:
+        """Return the loss of a batch (or of a part of it), and what else was computed.
+
+        The random choices of each network's pass follow from (seed, iteration).
+        """
+        key = (self.seed, iteration)
+        outputs: list[ClipOutput] = [
+            network.forward_clip(clip, generator=torch_generator("pass", *key, index))
+            for index, network in enumerate(self.networks)
+        ]
+        size = (clip.frames.shape[-2], clip.frames.shape[-1])
+        for view in self.method.views(clip, seed=self.seed, iteration=iteration):
+            other = self.networks[0].forward_clip(view, generator=torch_generator("pass", *key, 0))
+            outputs.append(resized_output(other, size))
+        terms = dict(self.method.clip_loss(outputs, clip, teacher=teacher, iteration=iteration))
+        loss = terms.pop("total")
+        for output in outputs:
+            for name, value in output.auxiliary.items():
+                loss = loss + value
+                terms[name] = terms[name] + value if name in terms else value
+        # Only the loss keeps its graph: DistributedDataParallel takes a parameter that any
+        # output depends on for one that gets a gradient.
+        return loss, StepResult(
+            loss.detach(),
+            {name: _detached(value) for name, value in terms.items()},
+            _without_gradient(outputs[0]),
+            teacher,
+            _without_gradient(outputs[1]) if len(self.networks) > 1 else None,
+        )
+
+
+def _detached(value: Any) -> Any:
+    return value.detach() if isinstance(value, Tensor) else value
+
+
+def _without_gradient(output: ClipOutput) -> ClipOutput:
+    return ClipOutput(
+        tuple(logits.detach() for logits in output.logits),
+        {name: value.detach() for name, value in output.auxiliary.items()},
+    )
 
 
 @dataclass
@@ -30,24 +100,41 @@ class Learner:
     schedule: Schedule
     seed: int
     device: torch.device
-    optimizers: list[Optimizer] = field(init=False)
+    group: Group = ALONE
+    weights: list[nn.Parameter] = field(init=False)  # trained parameters of the networks
+    optimizers: list[torch.optim.Optimizer] = field(init=False)  # the networks', the method's last
     scaler: torch.amp.GradScaler = field(init=False)
-    half: torch.dtype | None = field(
-        init=False
-    )  # what convolutions and products are computed in; None: float32
+    half: torch.dtype | None = field(init=False)  # of convolutions and products; None: float32
+    alone: TrainingPass = field(init=False)  # without communication
+    shared: DistributedDataParallel | None = field(init=False)  # the same, for several processes
 
     def __post_init__(self) -> None:
-        self.half = half_precision(self.schedule.amp, self.device)
-        paces = [pace for network in self.networks for pace in _paces(network, self.schedule)]
-        self.weights = [weight for weight, _ in paces]
-        self.optimizers = [_optimizer(self.weights, [pace for _, pace in paces], self.schedule)]
+        schedule = self.schedule
+        self.half = half_precision(schedule.amp, self.device)
+        chosen = [
+            each
+            for network in self.networks
+            for each in trained_parameters(network, schedule.groups, schedule.weight_decay)
+        ]
+        self.weights = [parameter for parameter, _, _ in chosen]
+        self.optimizers = make_optimizers(schedule.optimizer, chosen, schedule.momentum)
         own = self.method.parameters()
         if own:
-            self.optimizers.append(Adam(own, kind="adam", paces=[Pace()] * len(own)))
+            self.optimizers += make_optimizers("adam", [(scalar, 1.0, 0.0) for scalar in own])
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half is torch.float16)
+        self.alone = TrainingPass(self.networks, self.method, self.seed)
+        self.shared = data_parallel(self.alone) if self.group.size > 1 else None
+
+    def set_learning_rates(self, iteration: int) -> None:
+        """Give the optimisers the learning rates of `iteration`."""
+        rate, own = learning_rate(self.schedule, iteration), self.method.scalar_learning_rate
+        scalars = bool(self.method.parameters())
+        for index, optimizer in enumerate(self.optimizers, 1):
+            is_methods = scalars and index == len(self.optimizers)
+            set_learning_rate(optimizer, own or rate if is_methods else rate)
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps; the teacher is what training started from and is not among it."""
+        """Return what a checkpoint keeps: all but the teacher, which training started from."""
         return {
             "networks": [network.state_dict() for network in self.networks],
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -71,51 +158,18 @@ class Learner:
                 parameter.copy_(value)
 
 
-def _optimizer(weights: list[torch.Tensor], paces: list[Pace], schedule: Schedule) -> Optimizer:
-    if schedule.optimizer == "sgd":
-        return SGD(weights, momentum=schedule.momentum, paces=paces)
-    return Adam(weights, kind=schedule.optimizer, paces=paces)
-
-
-def _paces(network: nn.Module, schedule: Schedule) -> list[tuple[torch.Tensor, Pace]]:
-    """Return the weights of a network that learn, each with its pace; those with rate 0 are frozen here. UserError for a useless group."""
-    chosen: dict[int, list[str]] = {index: [] for index in range(len(schedule.groups))}
-    found = []
-    for name, weight in network.named_parameters():
-        pace = Pace(1.0, schedule.weight_decay)
-        for index, group in enumerate(schedule.groups):
-            if re.search(group.match, name):
-                chosen[index].append(name)
-                pace = Pace(
-                    group.rate,
-                    schedule.weight_decay if group.weight_decay is None else group.weight_decay,
-                )
-                break
-        weight.requires_grad_(weight.requires_grad and pace.rate > 0)
-        if weight.requires_grad:
-            found.append((weight, pace))
-    for index, names in chosen.items():
-        if not names:
-            examples = ", ".join(
-                [name for name, _ in network.named_parameters()][
-                    :: max(1, len(list(network.parameters())) // 4)
-                ]
-            )
-            raise UserError(
-                f"train.yaml: groups: {schedule.groups[index].match!r} chooses no weight of this network that an earlier group left. "
-                f"Names are like {examples}."
-            )
-    if not found:
-        raise UserError(
-            "train.yaml: groups: every weight is frozen (`rate: 0`), so there is nothing to train."
-        )
-    return found
-
-
 def make_learner(
-    model: VideoModel, method: Method, schedule: Schedule, seed: int, device: torch.device
+    model: VideoModel,
+    method: Method,
+    schedule: Schedule,
+    seed: int,
+    device: torch.device,
+    group: Group = ALONE,
 ) -> Learner:
-    """Return a learner that starts from `model`: the teacher is a frozen copy, a second trained network a perturbed one."""
+    """Return a learner that starts from `model`.
+
+    The teacher is a frozen copy. Two trained networks are copies, each perturbed in its own way.
+    """
     model = model.to(device)
     teacher = None
     if method.teacher:
@@ -128,7 +182,7 @@ def make_learner(
         _training_mode(network)
     for parameter in method.parameters():
         parameter.data = parameter.data.to(device)
-    return Learner(networks, teacher, method, schedule, seed, device)
+    return Learner(networks, teacher, method, schedule, seed, device, group)
 
 
 @torch.no_grad()
@@ -139,48 +193,29 @@ def _perturb(network: nn.Module, seed: int, index: int) -> None:
 
 
 def _training_mode(network: nn.Module) -> None:
-    """Switch to training, but keep the running statistics of batch normalisation: batches are too small to renew them."""
+    """Switch to training, except batch normalisation: batches are too small for its statistics."""
     network.train()
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
 
 
-@dataclass(frozen=True)
-class StepResult:
-    """What one step computed, still on the device; of several processes, on this one's samples."""
+def take_step(learner: Learner, clip: Clip, iteration: int) -> StepResult:
+    """Train on one batch, of which `clip` holds this process's samples.
 
-    loss: torch.Tensor  # what was minimised
-    terms: dict[str, Any]  # the method's terms and the networks' auxiliary losses
-    output: ClipOutput  # of the first network
-    teacher: ClipOutput | None
-    peer: ClipOutput | None = None  # of the second network, where there is one
-    norm: float = 0.0  # of the whole batch's gradient, before clipping
-
-
-def take_step(learner: Learner, clip: Clip, iteration: int, group: Group = ALONE) -> StepResult:
-    """Train on one batch, in pieces where the schedule has parts; random choices of each network's pass follow from (seed, iteration).
-
-    clip: this process's samples of the batch. The update is that of the whole batch.
+    The update is that of the whole batch. With `parts` in the schedule, the samples pass through
+    the networks in so many pieces, whose gradients add up.
     """
-    rate = learning_rate(learner.schedule, iteration)
-    for optimizer, own in zip(learner.optimizers, (None, learner.method.scalar_learning_rate)):
-        optimizer.rate = own or rate
-        optimizer.zero_grad()
-    size = learner.schedule.batch // learner.schedule.parts
-    pieces = (
-        [clip]
-        if len(clip.frames) <= size
-        else [clip.rows(first, size) for first in range(0, len(clip.frames), size)]
-    )
-    learner.method.from_all = group.from_all
-    result = _joined([_pass(learner, piece, iteration) for piece in pieces])
+    learner.set_learning_rates(iteration)
+    learner.alone.zero_grad()
+    learner.method.from_all = learner.group.all_gather
+    with contact() if learner.group.size > 1 else nullcontext():
+        result = add_gradients(learner, clip, iteration)
     learner.method.end_step()
-    group.add_gradients([*learner.weights, *learner.method.parameters()])
-    learner.scaler.unscale_(learner.optimizers[0])
-    norm = nn.utils.get_total_norm(
-        [weight.grad for weight in learner.weights if weight.grad is not None]
-    )
+    found = [weight.grad for weight in learner.weights if weight.grad is not None]
+    for optimizer in learner.optimizers[: -1 if learner.method.parameters() else None]:
+        learner.scaler.unscale_(optimizer)
+    norm = nn.utils.get_total_norm(found)
     if learner.schedule.gradient_clip is not None:
         nn.utils.clip_grads_with_norm_(learner.weights, learner.schedule.gradient_clip, norm)
     for optimizer in learner.optimizers:
@@ -189,47 +224,48 @@ def take_step(learner: Learner, clip: Clip, iteration: int, group: Group = ALONE
     return replace(result, norm=float(norm))
 
 
-def _pass(learner: Learner, clip: Clip, iteration: int) -> StepResult:
-    """Run all networks on a batch or a part of it and add its share of the gradients."""
-    key = (learner.seed, iteration)
-    with torch.autocast(learner.device.type, dtype=learner.half, enabled=learner.half is not None):
-        guess = (
-            None
-            if learner.teacher is None
-            else _ask(learner.teacher, clip, torch_generator("teacher", *key))
-        )
-        outputs = [
-            network.forward_clip(clip, generator=torch_generator("pass", *key, index))
-            for index, network in enumerate(learner.networks)
-        ]
-        for view in learner.method.views(clip, seed=learner.seed, iteration=iteration):
-            other = learner.networks[0].forward_clip(
-                view, generator=torch_generator("pass", *key, 0)
-            )
-            outputs.append(resized_output(other, (clip.frames.shape[-2], clip.frames.shape[-1])))
-        terms = dict(learner.method.clip_loss(outputs, clip, teacher=guess, iteration=iteration))
-        loss = terms.pop("total")
-        for output in outputs:
-            for name, value in output.auxiliary.items():
-                loss = loss + value
-                terms[name] = terms[name] + value if name in terms else value
-    learner.scaler.scale(loss * (len(clip.frames) / clip.place()[1])).backward()
-    return StepResult(
-        loss.detach(), terms, outputs[0], guess, outputs[1] if len(learner.networks) > 1 else None
+def add_gradients(learner: Learner, clip: Clip, iteration: int) -> StepResult:
+    """Add the gradients of a batch to those of the parameters, summed over all processes."""
+    size = learner.schedule.batch // learner.schedule.parts
+    pieces = (
+        [clip]
+        if len(clip.frames) <= size
+        else [clip.rows(first, size) for first in range(0, len(clip.frames), size)]
     )
+    shared = learner.shared
+    results = []
+    for index, piece in enumerate(pieces, 1):
+        # Processes exchange gradients once, while the last piece's are computed.
+        keep: Callable[[], AbstractContextManager[None]] = (
+            nullcontext if shared is None or index == len(pieces) else shared.no_sync
+        )
+        with keep():
+            results.append(_pass(learner, piece, iteration))
+    return _joined(results)
+
+
+def _pass(learner: Learner, clip: Clip, iteration: int) -> StepResult:
+    """Add the gradients of a batch or a part of it, weighted by its share of the whole batch."""
+    with torch.autocast(learner.device.type, dtype=learner.half, enabled=learner.half is not None):
+        teacher = None
+        if learner.teacher is not None:
+            key = ("teacher", learner.seed, iteration)
+            teacher = _ask(learner.teacher, clip, torch_generator(*key))
+        loss, result = (learner.shared or learner.alone)(clip, teacher, iteration)
+    learner.scaler.scale(loss * (len(clip.frames) / clip.place()[1])).backward()
+    return result
 
 
 def _ask(teacher: VideoModel, clip: Clip, generator: torch.Generator) -> ClipOutput:
     """Return what the teacher says of a clip, without anything that a gradient would need."""
     with torch.inference_mode():
         output = teacher.forward_clip(clip, generator=generator)
-    return ClipOutput(
-        tuple(each.clone() for each in output.logits)
-    )  # copies are ordinary tensors, which any loss may use
+    # Copies are ordinary tensors, which any loss may use.
+    return ClipOutput(tuple(each.clone() for each in output.logits))
 
 
 def _joined(parts: list[StepResult]) -> StepResult:
-    """Return the results of pieces of a batch as one: rows one after the other, means over the samples of all else."""
+    """Return the results of pieces of a batch as one: rows concatenated, all else averaged."""
     if len(parts) == 1:
         return parts[0]
     counts = [len(part.output.logits[0]) for part in parts]
@@ -238,40 +274,40 @@ def _joined(parts: list[StepResult]) -> StepResult:
         return sum(value * count for value, count in zip(values, counts, strict=True)) / sum(counts)
 
     def term(values: list[Any]) -> Any:
-        return (
-            torch.cat(values)
-            if isinstance(values[0], torch.Tensor) and values[0].ndim
-            else mean(values)
-        )
+        if isinstance(values[0], Tensor) and values[0].ndim:
+            return torch.cat(values)
+        return mean(values)
 
-    def output(outputs: list[ClipOutput]) -> ClipOutput:
-        logits = tuple(
-            torch.cat([each.detach() for each in frame])
-            for frame in zip(*(one.logits for one in outputs), strict=True)
-        )
+    def output(outputs: list[ClipOutput | None]) -> ClipOutput | None:
+        found = [one for one in outputs if one is not None]
+        if not found:
+            return None
+        logits = zip(*(one.logits for one in found), strict=True)
         return ClipOutput(
-            logits,
-            {name: mean([one.auxiliary[name] for one in outputs]) for name in outputs[0].auxiliary},
+            tuple(torch.cat(frame) for frame in logits),
+            {name: mean([one.auxiliary[name] for one in found]) for name in found[0].auxiliary},
         )
 
+    first = output([part.output for part in parts])
+    assert first is not None
     return StepResult(
         mean([part.loss for part in parts]),
         {name: term([part.terms[name] for part in parts]) for name in parts[0].terms},
-        output([part.output for part in parts]),
-        None if parts[0].teacher is None else output([part.teacher for part in parts]),
-        None if parts[0].peer is None else output([part.peer for part in parts]),
+        first,
+        output([part.teacher for part in parts]),
+        output([part.peer for part in parts]),
     )
 
 
 def as_floats(result: StepResult, share: float = 1.0, group: Group = ALONE) -> dict[str, float]:
-    """Return what was minimised (`loss`) and the mean of every term over the batch, of which `share` is this process's."""
+    """Return the `loss` that was minimised and the mean of every term over the batch.
+
+    share: this process's share of the batch's samples.
+    """
     values = {"loss": float(result.loss)}
     for name, value in result.terms.items():
-        values[name] = (
-            float(value.detach().float().mean())
-            if isinstance(value, torch.Tensor)
-            else float(value)
-        )
+        values[name] = float(value.float().mean() if isinstance(value, Tensor) else value)
     if group.size == 1:
         return values
-    return dict(zip(values, group.sums([value * share for value in values.values()]), strict=True))
+    sums = group.all_reduce([value * share for value in values.values()])
+    return dict(zip(values, sums, strict=True))

@@ -1,8 +1,8 @@
-"""Where training clips come from: annotated videos (noisy masks joined to frames by name) or 3-frame clips of still images,
-stored or made on demand.
+"""Readers of training clips.
 
-A source hands out whole clips by number; what is drawn from it is decided by `datasets.sampling`. Small data is kept
-decoded in memory, large data is read frame by frame.
+They read annotated videos (noisy masks are joined to frames by name) or 3-frame clips of still
+images, stored or made on demand. A reader hands out clips by number; `datasets.sampling` decides
+which frames. Small data stays decoded in memory, large data is read frame by frame.
 """
 
 import os
@@ -25,11 +25,11 @@ CACHE_BYTES = 512 * 2**20  # decoded data up to this size stays in memory
 
 @dataclass(frozen=True)
 class Drawing:
-    """How the frames of a clip are drawn from a video: largest jump, probability of reversal, one of the SAMPLERS."""
+    """How the frames of a clip are drawn from a video."""
 
-    jump: int
-    reverse: float = 0.0
-    sampler: str = "near"
+    jump: int  # the largest, in annotated frames
+    reverse: float = 0.0  # probability of showing the clip backwards
+    sampler: str = "near"  # one of SAMPLERS
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Sample:
     key: tuple[str, ...]  # (dataset, sequence, frame 0, ..., frame T-1)
 
 
-class ClipSource(Protocol):
-    """What the batches are made from."""
+class ClipReader(Protocol):
+    """What batches are made from."""
 
     name: str  # of the data, part of every random key
 
@@ -62,10 +62,11 @@ class ClipSource(Protocol):
         """Return the frame sizes (height, width) that occur."""
 
 
-class VideoSource:
-    """Clips of annotated frames of a converted video dataset; `masks` replaces its own (clean) masks as labels.
+class VideoClips:
+    """Clips of annotated frames of a converted video dataset.
 
-    In a mix, a video comes as often in an epoch as its part says, or a part is drawn for each sample and then one of its videos.
+    `masks` replaces the dataset's own (clean) masks as labels. In a mix, each video comes as often
+    in an epoch as its part says, or each sample draws a part and then one of the part's videos.
     """
 
     def __init__(
@@ -97,12 +98,16 @@ class VideoSource:
             missing = sorted(set(sequence.masks) - set(labels.frames(sequence.name)))
             if missing:
                 raise UserError(
-                    f"{self.masks_path}: {len(missing)} masks of sequence {sequence.name!r} are missing, the first is "
-                    f"{sequence.name}/{missing[0]}.png. Make these labels again for this dataset."
+                    f"{self.masks_path}: {len(missing)} masks of sequence {sequence.name!r} are "
+                    f"missing, the first is {sequence.name}/{missing[0]}.png. "
+                    "Make these labels again for this dataset."
                 )
 
     def _parts(self, shares: dict[str, float]) -> list[tuple[float, list[int]]]:
-        """Return the share of samples and the videos of each part of a mix; UserError if a part has none that is long enough."""
+        """Return the share of samples and the videos of each part of a mix.
+
+        UserError if no video of a part is long enough.
+        """
         videos = {
             name: [
                 i for i, video in enumerate(self.videos) if video.origin and video.origin[0] == name
@@ -112,12 +117,13 @@ class VideoSource:
         for name, found in videos.items():
             if not found:
                 raise UserError(
-                    f"{self.dataset.root}: no video of part {name!r} is long enough for a clip, but it has a share of the samples."
+                    f"{self.dataset.root}: no video of part {name!r} is long enough for a clip, "
+                    "but it has a share of the samples."
                 )
         return [(share, videos[name]) for name, share in shares.items()]
 
     def _masks(self, path: Path) -> MaskCollection:
-        """Return the collection at `path`, opened once in each process: an open zip does not survive a fork."""
+        """Return the collection at `path`, opened once per process: an open zip survives no fork."""
         key = (os.getpid(), path)
         if key not in self._collections:
             self._collections[key] = MaskCollection(path)
@@ -127,7 +133,8 @@ class VideoSource:
         mask = self._masks(path).read(sequence.name, frame)
         if mask.shape != sequence.size:
             raise UserError(
-                f"{path}: {sequence.name}/{frame}.png is {mask.shape}, its frames are {sequence.size} (height, width)."
+                f"{path}: {sequence.name}/{frame}.png is {mask.shape}, "
+                f"its frames are {sequence.size} (height, width)."
             )
         return mask
 
@@ -135,15 +142,16 @@ class VideoSource:
         """Return the given labels of a frame, (H, W) uint8."""
         return self._read_mask(self.masks_path, sequence, frame)
 
-    def with_labels(self, masks: Path, clip_length: int) -> "VideoSource":
+    def with_labels(self, masks: Path, clip_length: int) -> "VideoClips":
         """Return the same videos with other labels."""
-        return VideoSource(self.dataset.root, masks, clip_length)
+        return VideoClips(self.dataset.root, masks, clip_length)
 
     def _read_frame(self, sequence: Sequence, frame: str) -> np.ndarray:
         picture = self.dataset.read_frame(sequence.name, frame)
         if picture.shape[:2] != sequence.size:
             raise UserError(
-                f"{self.dataset.frame_path(sequence.name, frame)} is {picture.shape[:2]}, not {sequence.size} (height, width)."
+                f"{self.dataset.frame_path(sequence.name, frame)} is {picture.shape[:2]}, "
+                f"not {sequence.size} (height, width)."
             )
         return picture
 
@@ -195,7 +203,7 @@ class VideoSource:
         return Sample(frames, masks, truth if clean else None, (self.name, video.name, *names))
 
 
-class StillSource:
+class StoredClips:
     """Ready-made clips of still images (`synth`)."""
 
     def __init__(self, path: Path, clip_length: int, cache_bytes: int = CACHE_BYTES) -> None:
@@ -205,7 +213,7 @@ class StillSource:
         self._read: Callable[[int], tuple[np.ndarray, np.ndarray]] = ClipShards(path).read
         self._length = len(ClipShards(path))
         if not self._length:
-            raise UserError(f"{path}: there is no clip in it.")
+            raise UserError(f"{path}: it holds no clip.")
         frames, _ = self._read(0)
         _check_length(path, len(frames), clip_length)
         self._size = frames.shape[1:3]
@@ -226,15 +234,18 @@ class StillSource:
     def clip(
         self, unit: int, *, length: int, how: Drawing, clean: bool, generator: np.random.Generator
     ) -> Sample:
-        """Return clip number `unit`; its order of time is part of its making and stays, its labels are the only ones there are."""
+        """Return clip number `unit` in its stored order of frames; it has no clean labels."""
         frames, masks = self._kept[unit] if unit in self._kept else self._read(unit)
         if self.in_memory:
             self._kept[unit] = (frames, masks)
         return _still_sample(self.name, unit, frames[:length], masks[:length])
 
 
-class LiveSource:
-    """Clips of still images made when they are asked for: in the first epoch those that `synth` stores, afterwards ever new ones."""
+class LiveClips:
+    """Clips of still images made on demand.
+
+    In the first epoch they are those that `synth` stores, afterwards new ones.
+    """
 
     def __init__(
         self, images: Path, recipe: str, params: Path, clip_length: int, seed: int = 0
@@ -243,7 +254,8 @@ class LiveSource:
         from noisyvos.synth.recipe import RECIPES
 
         kind, settings = read_entry(params, "synth", recipe, RECIPES)
-        self.name = f"{images.name}-{recipe}-s{seed}"  # as the shards are called, because random keys hold it
+        # Random keys hold the name, so it equals that of the stored clips.
+        self.name = f"{images.name}-{recipe}-s{seed}"
         self._series = kind.build(images, settings, seed)
         self._length, self._crop = settings.clips, settings.crop  # type: ignore[attr-defined]
         _check_length(images, CLIP_FRAMES, clip_length)
@@ -274,5 +286,6 @@ def _still_sample(name: str, unit: int, frames: np.ndarray, masks: np.ndarray) -
 def _check_length(path: Path, frames: int, clip_length: int) -> None:
     if clip_length > frames:
         raise UserError(
-            f"{path}: these clips have {frames} frames, the schedule wants {clip_length}: lower `clip_length`."
+            f"{path}: these clips have {frames} frames, the schedule wants {clip_length}: "
+            "lower `clip_length`."
         )
