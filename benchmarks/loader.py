@@ -21,8 +21,8 @@ from noisyvos.datasets.base import DATASETS, Conversion
 from noisyvos.params.entries import read_family
 from noisyvos.seeding import numpy_generator
 from noisyvos.training.batches import make_batch
+from noisyvos.training.clip_readers import CACHE_BYTES, Drawing, VideoClips
 from noisyvos.training.schedule import Schedule
-from noisyvos.training.sources import CACHE_BYTES, Drawing, VideoSource
 
 PARAMS = Path(__file__).resolve().parents[1] / "params"
 FLAWED = (
@@ -60,7 +60,7 @@ def converted(raw: Path, out: Path, side: int | None) -> Path:
     return out
 
 
-def measure(source: VideoSource, schedule: Schedule, seconds: float) -> tuple[float, float]:
+def measure(source: VideoClips, schedule: Schedule, seconds: float) -> tuple[float, float]:
     """Return CPU seconds per sample for making samples, and for decoding their frames and masks alone."""
     make_batch(source, schedule, 0, 0)
     if source.in_memory:
@@ -109,7 +109,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number, (name, case) in enumerate(CASES.items()):
             schedule = Schedule(**schedules[case.schedule] | case.changes)
-            source = VideoSource(
+            source = VideoClips(
                 converted(options.clips, Path(folder) / str(number), case.side),
                 None,
                 schedule.clip_length,

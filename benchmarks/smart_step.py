@@ -18,7 +18,7 @@ import torch
 from noisyvos import models
 from noisyvos.methods import build as build_method
 from noisyvos.models.base import Clip
-from noisyvos.training.loop import memory_peak
+from noisyvos.training.monitor import memory_peak
 from noisyvos.training.schedule import Schedule
 from noisyvos.training.step import Learner, make_learner, take_step
 

@@ -3,6 +3,7 @@
 No test here imports Snakemake, DVC or MLflow, so that the suite runs on machines that lack them.
 """
 
+import copy
 import importlib.util
 import json
 import os
@@ -127,7 +128,7 @@ def _train(
 ) -> dict:
     """Run stage `train` on the world of the tests and return its summary."""
     from noisyvos.stages import train as stage
-    from noisyvos.training.task import Task
+    from noisyvos.training.task import TrainingTask
 
     files = {
         "weights": out / "weights.safetensors",
@@ -144,7 +145,7 @@ def _train(
         "method": method,
         "schedule": schedule,
     }
-    task = Task(
+    task = TrainingTask(
         **names,
         **files,
         init=init,
@@ -169,19 +170,21 @@ def world(tmp_path_factory):
     return root
 
 
-def test_a_group_of_one_talks_over_nccl(tmp_path):
+def test_a_group_of_one_sums_gradients_over_nccl(tmp_path):
     from torch import distributed
 
-    from noisyvos.training.group import _sum_in_buckets
+    from noisyvos.training.distributed import data_parallel
 
     distributed.init_process_group(
         "cpu:gloo,cuda:nccl", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
     )
     try:
-        gradients = [torch.randn(5, 3, device="cuda"), torch.randn((), device="cuda")]
-        before = [each.clone() for each in gradients]
-        _sum_in_buckets(gradients)
-        assert all(torch.equal(one, other) for one, other in zip(before, gradients, strict=True))
+        alone = torch.nn.Linear(3, 2).cuda()
+        shared = data_parallel(copy.deepcopy(alone))
+        frames = torch.randn(5, 3, device="cuda")
+        for module in (alone, shared):
+            module(frames).square().sum().backward()
+        assert torch.equal(alone.weight.grad, shared.module.weight.grad)
         host = torch.ones(3, dtype=torch.float64)
         distributed.all_reduce(host)  # small facts travel between CPUs
         assert host.tolist() == [1, 1, 1]

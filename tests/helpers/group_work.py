@@ -12,21 +12,21 @@ from noisyvos import methods, models
 from noisyvos.errors import UserError
 from noisyvos.training import loop, step, task
 from noisyvos.training.batches import make_batch
-from noisyvos.training.group import Group
+from noisyvos.training.clip_readers import VideoClips
+from noisyvos.training.distributed import Group
 from noisyvos.training.schedule import Schedule
-from noisyvos.training.sources import VideoSource
 
 
 def train_with_signal(number: int, to_parent: bool, *arguments) -> None:
     """Train as a stage does; in iteration 1 the last process sends signal `number` to its parent or to itself."""
     take_step = loop.take_step
 
-    def one_step(learner, clip, iteration, group):
+    def one_step(learner, clip, iteration):
         if iteration == 1:
-            if group.rank == group.size - 1:
+            if learner.group.rank == learner.group.size - 1:
                 os.kill(os.getppid() if to_parent else os.getpid(), number)
             time.sleep(0.5)  # time for the signal to reach all
-        return take_step(learner, clip, iteration, group)
+        return take_step(learner, clip, iteration)
 
     loop.take_step = one_step
     try:
@@ -39,7 +39,7 @@ def refuse(group) -> None:
     """Meet an error in one process while the other waits for it."""
     if group.rank == 1:
         raise UserError("The second process does not like its labels.")
-    group.sums([1.0])
+    group.all_reduce([1.0])
 
 
 def saved_by_term(*arguments) -> None:
@@ -55,7 +55,7 @@ def remembered(world: Path, names: list[str], out: Path, group: Group) -> None:
 
     Before the last step ADELE is told to correct its labels.
     """
-    source = VideoSource(world / "data", world / "noisy.zip", 4)
+    source = VideoClips(world / "data", world / "noisy.zip", 4)
     schedule = Schedule(
         **(SCHEDULE | {"batch": 5, "clip_length": 4, "warmup": 0, "learning_rate": 1e-12})
     )
@@ -63,15 +63,14 @@ def remembered(world: Path, names: list[str], out: Path, group: Group) -> None:
         method = methods.build(name, total_iterations=4)
         network = models.build("xmem_tiny", seed=3, width=8, key_dim=8, value_dim=16, hidden_dim=8)
         learner, gradients = (
-            step.make_learner(network, method, schedule, 1, torch.device("cpu")),
+            step.make_learner(network, method, schedule, 1, torch.device("cpu"), group),
             [],
         )
         for iteration in range(4):
             if iteration == 3 and name == "adele":
                 method.corrected_from = 3
-            step.take_step(
-                learner, make_batch(source, schedule, 1, iteration, group=group), iteration, group
-            )
+            clip = make_batch(source, schedule, 1, iteration, group=group)
+            step.take_step(learner, clip, iteration)
             gradients.append(torch.cat([weight.grad.flatten() for weight in learner.weights]))
         torch.save(
             {"gradients": gradients, "state": method.state_dict()}, out / f"{name}-{group.rank}.pt"

@@ -203,7 +203,7 @@ def convert(base: Path, name: str, raw: Path, entry: dict, workers: int = 1) -> 
 def train_step(base: Path, data: Path, *, clips: bool = False, crop: int = 40) -> float:
     """Make one training step on a converted video dataset with its own masks, or on clips; return its loss."""
     from noisyvos.stages import noise, pretrain, train
-    from noisyvos.training.task import Task
+    from noisyvos.training.task import TrainingTask
 
     model = {"kind": "xmem_tiny", "width": 8, "key_dim": 8, "value_dim": 16, "hidden_dim": 8}
     schedule = {
@@ -238,7 +238,9 @@ def train_step(base: Path, data: Path, *, clips: bool = False, crop: int = 40) -
         "cell": "one",
     }
     stage = "pretrain" if clips else "train"
-    task = Task(stage=stage, **names, **outputs, params=base / "params", device="cpu", track=False)
+    task = TrainingTask(
+        stage=stage, **names, **outputs, params=base / "params", device="cpu", track=False
+    )
     if clips:
         pretrain.run(task, clips=data)
     else:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from noisyvos import methods
 from noisyvos.models.base import Clip, ClipOutput, Origin, VideoModel
 from noisyvos.registry import Settings
+from noisyvos.training.optimizers import make_optimizers
 from noisyvos.training.schedule import Schedule
 from noisyvos.training.step import Learner, make_learner, take_step
 
@@ -50,27 +51,9 @@ class ByHeart(VideoModel):
         raise NotImplementedError
 
 
-class Descent:
-    """Plain gradient descent, with what the training loop asks of an optimiser: large and small gradients keep their sizes."""
-
-    def __init__(self, weights: list[Tensor]) -> None:
-        self.weights, self.rate = weights, 0.0
-        self.param_groups = [{"params": weights}]
-
-    def zero_grad(self) -> None:
-        for weight in self.weights:
-            weight.grad = None
-
-    @torch.no_grad()
-    def step(self) -> None:
-        for weight in self.weights:
-            weight -= self.rate * weight.grad
-
-    def state_dict(self) -> dict:
-        return {}
-
-    def load_state_dict(self, state: dict) -> None:
-        pass
+def descent(weights: list[nn.Parameter]) -> list[torch.optim.Optimizer]:
+    """Return plain gradient descent, with which large and small gradients keep their sizes."""
+    return make_optimizers("sgd", [(weight, 1.0, 0.0) for weight in weights])
 
 
 def true_labels() -> Tensor:
@@ -152,8 +135,8 @@ def learner_of(
     network = pretrained(share) if clean_start else ByHeart(share)
     learner = make_learner(network, method, schedule, 0, torch.device("cpu"))
     learner.optimizers = [
-        Descent(learner.weights),
-        *([Descent(method.parameters())] if method.parameters() else []),
+        *descent(learner.weights),
+        *(descent(method.parameters()) if method.parameters() else []),
     ]
     return learner
 

@@ -72,7 +72,7 @@ def schedule(**changes) -> Schedule:
     return Schedule(**(SCHEDULE | changes))
 
 
-def run(source, tmp_path, method=None, network=None, mark="a", **changes):
+def run(source, tmp_path, method=None, network=None, fingerprint="a", **changes):
     learner = make_learner(
         network or ToyNetwork(), method or ToyMethod(), schedule(**changes), 0, CPU
     )
@@ -81,7 +81,7 @@ def run(source, tmp_path, method=None, network=None, mark="a", **changes):
         source,
         name="toy",
         file=tmp_path / "checkpoint.pt",
-        mark=mark,
+        fingerprint=fingerprint,
         watch=lambda row, step: None,
     )
     return learner, curve

@@ -84,30 +84,26 @@ def pretrain(
     """Train a network on still-image clips, once for all cells that start from it."""
     from noisyvos.stages import pretrain as stage
 
-    names = {
-        "model": model,
-        "method": method,
-        "schedule": schedule,
-        "seed": seed,
-        "cell": cell,
-        "preset": preset,
-    }
-    outputs = {"weights": weights, "summary": summary, "curve": curve, "scratch": scratch}
-    machine = {
-        "device": device,
-        "threads": threads,
-        "processes": processes,
-        "deterministic": deterministic,
-    }
-    task = stage.Task(
+    task = stage.TrainingTask(
         stage="pretrain",
-        **names,
-        **outputs,
-        **machine,
-        init=init,
+        cell=cell,
+        preset=preset,
+        model=model,
+        method=method,
+        schedule=schedule,
+        seed=seed,
         params=params,
+        weights=weights,
+        summary=summary,
+        curve=curve,
+        scratch=scratch,
+        init=init,
+        device=device,
+        threads=threads,
         track=track,
+        processes=processes,
         profile=profile,
+        deterministic=deterministic,
     )
     stage.run(task, clips=clips, recipe=recipe)
 
@@ -139,30 +135,26 @@ def train(
     """Train a network on videos with (noisy) labels: one cell of the grid."""
     from noisyvos.stages import train as stage
 
-    names = {
-        "model": model,
-        "method": method,
-        "schedule": schedule,
-        "seed": seed,
-        "cell": cell,
-        "preset": preset,
-    }
-    outputs = {"weights": weights, "summary": summary, "curve": curve, "scratch": scratch}
-    machine = {
-        "device": device,
-        "threads": threads,
-        "processes": processes,
-        "deterministic": deterministic,
-    }
-    task = stage.Task(
+    task = stage.TrainingTask(
         stage="train",
-        **names,
-        **outputs,
-        **machine,
-        init=init,
+        cell=cell,
+        preset=preset,
+        model=model,
+        method=method,
+        schedule=schedule,
+        seed=seed,
         params=params,
+        weights=weights,
+        summary=summary,
+        curve=curve,
+        scratch=scratch,
+        init=init,
+        device=device,
+        threads=threads,
         track=track,
+        processes=processes,
         profile=profile,
+        deterministic=deterministic,
     )
     stage.run(task, dataset=dataset, masks=masks, manifest=noise_manifest)
 
@@ -191,7 +183,7 @@ def infer(
     ] = None,
     video: Annotated[
         Path | None,
-        typer.Option(help="Instead of a dataset: a clip of your own, as with `segment`."),
+        typer.Option(help="Instead of a dataset: your own video, as with `segment`."),
     ] = None,
     mask: Annotated[
         Path | None, typer.Option(help="With --video: the mask of its first frame.")
@@ -207,27 +199,34 @@ def infer(
         int | None,
         typer.Option(
             min=1,
-            help="With --dataset: videos segmented side by side (1); changes no byte of the result on a CPU.",
+            help="With --dataset: videos segmented side by side (1). "
+            "On a CPU it changes no byte of the result.",
         ),
     ] = None,
 ) -> None:
-    """Segment every video of a dataset from its first masks, or (--video, --mask) one clip."""
-    common = {"settings": settings, "params": params, "device": device, "threads": threads}
+    """Segment every video of a dataset from its first masks, or one video (--video, --mask)."""
     if (dataset is None) == (video is None):
         raise UserError(
-            "Give --dataset for a converted dataset, or --video with --mask for a clip of your own."
+            "Give --dataset for a converted dataset, or --video with --mask for your own video."
         )
-    if video is None:
+    if dataset is not None:
         if mask is not None or movie is not None:
-            raise UserError(
-                "--mask and --movie belong to --video; the masks of a dataset lie in it."
-            )
+            raise UserError("--mask and --movie belong to --video; a dataset has its own masks.")
         from noisyvos.stages import infer as stage
 
-        disturbed = {"prompts": prompts, "corruption": corruption}
-        what = {"model": model, "weights": weights, "baseline": baseline}
         stage.run(
-            dataset, out=out, **what, **disturbed, videos_at_once=videos_at_once or 1, **common
+            dataset,
+            out=out,
+            model=model,
+            weights=weights,
+            baseline=baseline,
+            prompts=prompts,
+            corruption=corruption,
+            videos_at_once=videos_at_once or 1,
+            settings=settings,
+            params=params,
+            device=device,
+            threads=threads,
         )
         return
     foreign = {
@@ -236,18 +235,25 @@ def infer(
         "--corruption": corruption,
         "--videos-at-once": videos_at_once,
     }
-    if (
-        mask is None
-        or model is None
-        or weights is None
-        or any(value is not None for value in foreign.values())
-    ):
+    given = any(value is not None for value in foreign.values())
+    if video is None or mask is None or model is None or weights is None or given:
         raise UserError(
             f"--video goes with --mask, --model and --weights, and without {', '.join(foreign)}."
         )
     from noisyvos.stages import segment as own
 
-    own.run(video, mask, out=out, model=model, weights=weights, movie=movie, **common)
+    own.run(
+        video,
+        mask,
+        out=out,
+        model=model,
+        weights=weights,
+        movie=movie,
+        settings=settings,
+        params=params,
+        device=device,
+        threads=threads,
+    )
 
 
 @app.command()

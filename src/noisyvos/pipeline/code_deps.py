@@ -37,8 +37,7 @@ EXCLUDED = (
     f"{NAME}.parallel",  # the number of processes never changes a byte
     f"{NAME}.pipeline",  # decides what runs, not what a run writes
     f"{NAME}.tracking",  # MLflow shows results and never feeds back
-    f"{NAME}.training.progress",  # the progress bar
-    f"{NAME}.training.trace",  # a profile of a few iterations
+    f"{NAME}.training.monitor",  # progress bar, speed, a profile of a few iterations
 )
 
 

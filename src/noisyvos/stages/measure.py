@@ -22,7 +22,7 @@ from noisyvos.pipeline.speed import (
     workloads,
     write_speeds,
 )
-from noisyvos.training.sources import Drawing, Sample
+from noisyvos.training.clip_readers import Drawing, Sample
 
 WARM = 2  # steps before the clock runs: the first ones choose kernels and fill memory
 
@@ -121,7 +121,7 @@ def measure(
     from noisyvos import methods, models
     from noisyvos.params.entries import read_family
     from noisyvos.training.batches import make_batch
-    from noisyvos.training.loop import memory_peak
+    from noisyvos.training.monitor import memory_peak
     from noisyvos.training.schedule import Schedule
     from noisyvos.training.step import make_learner, take_step
 

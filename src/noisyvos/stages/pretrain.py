@@ -3,16 +3,17 @@
 from functools import partial
 from pathlib import Path
 
+from noisyvos.training.clip_readers import LiveClips, StoredClips
 from noisyvos.training.schedule import Schedule
-from noisyvos.training.sources import LiveSource, StillSource
-from noisyvos.training.task import Task, carry_out
+from noisyvos.training.task import TrainingTask, carry_out
 
 
-def run(task: Task, *, clips: Path, recipe: str | None = None) -> None:
-    """Train on the clips of `synth` in `clips`; UserError or FileNotFoundError before the first step if anything is wrong.
+def run(task: TrainingTask, *, clips: Path, recipe: str | None = None) -> None:
+    """Train on the clips of `synth` in `clips`.
 
-    With `recipe` (of synth.yaml), `clips` is a converted image dataset and the clips are made on the way: in the first
-    epoch those of seed 0, which `synth` would store; afterwards new ones.
+    With `recipe` (of synth.yaml), `clips` is a converted image dataset and the clips are made
+    during training: in the first epoch those of seed 0, which `synth` would store, afterwards new
+    ones. UserError or FileNotFoundError before the first step if an input is missing or wrong.
     """
     if not clips.exists():
         raise FileNotFoundError(
@@ -30,9 +31,9 @@ def run(task: Task, *, clips: Path, recipe: str | None = None) -> None:
     )
 
 
-def _stored(clips: Path, schedule: Schedule) -> StillSource:
-    return StillSource(clips, schedule.clip_length)
+def _stored(clips: Path, schedule: Schedule) -> StoredClips:
+    return StoredClips(clips, schedule.clip_length)
 
 
-def _live(images: Path, recipe: str, params: Path, schedule: Schedule) -> LiveSource:
-    return LiveSource(images, recipe, params, schedule.clip_length)
+def _live(images: Path, recipe: str, params: Path, schedule: Schedule) -> LiveClips:
+    return LiveClips(images, recipe, params, schedule.clip_length)

@@ -7,29 +7,30 @@ from typing import Any
 from noisyvos.datasets.sampling import frames_needed
 from noisyvos.errors import UserError
 from noisyvos.io.text import read_json
+from noisyvos.training.clip_readers import VideoClips
 from noisyvos.training.schedule import Schedule
-from noisyvos.training.sources import VideoSource
-from noisyvos.training.task import Task, carry_out
+from noisyvos.training.task import TrainingTask, carry_out
 
 
-def run(task: Task, *, dataset: Path, masks: Path, manifest: Path) -> None:
-    """Train on the frames of `dataset` with the labels of `masks`; the dataset's own masks serve diagnostics only.
+def run(task: TrainingTask, *, dataset: Path, masks: Path, manifest: Path) -> None:
+    """Train on the frames of `dataset` with the labels of `masks`.
 
-    UserError or FileNotFoundError before the first step if anything is wrong with an input.
+    The dataset's own masks serve diagnostics only. UserError or FileNotFoundError before the first
+    step if an input is missing or wrong.
     """
     noise = read_noise(manifest)
     if not masks.exists():
         raise FileNotFoundError(f"{masks}: no such labels. Make them with `noisyvos noise`.")
     carry_out(
         task,
-        partial(_source, dataset, masks),
+        partial(_open, dataset, masks),
         {"masks": masks, "dataset": dataset, "noise_manifest": manifest},
         {"dataset": dataset.name, "noise": noise},
     )
 
 
-def _source(dataset: Path, masks: Path, schedule: Schedule) -> VideoSource:
-    return VideoSource(dataset, masks, frames_needed(schedule.sampler, schedule.clip_length))
+def _open(dataset: Path, masks: Path, schedule: Schedule) -> VideoClips:
+    return VideoClips(dataset, masks, frames_needed(schedule.sampler, schedule.clip_length))
 
 
 def read_noise(manifest: Path) -> dict[str, Any]:
@@ -44,5 +45,5 @@ def read_noise(manifest: Path) -> dict[str, Any]:
         }
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{manifest}: this is no noise manifest ({type(error).__name__}: {error})."
+            f"{manifest}: this is not a noise manifest ({type(error).__name__}: {error})."
         ) from None

@@ -1,8 +1,9 @@
 """Several processes that train together on one machine: their group, their start and their end.
 
-Every process holds the whole learner and takes the same steps. A batch is a function of (seed, iteration, index), so each
-process makes only its samples. The loss of a process carries the weight of its samples and DistributedDataParallel sums
-the gradients, so the sum is the gradient of one process up to rounding, for any division of the batch.
+Every process holds the whole learner and takes the same steps. A batch is a function of (seed,
+iteration, index), so each process makes only its samples. The loss of a process carries the weight
+of its samples, and DistributedDataParallel sums the gradients. The sum equals the gradient of one
+process up to rounding, for any division of the batch.
 """
 
 import multiprocessing
@@ -130,7 +131,17 @@ def data_parallel(module: "nn.Module") -> "DistributedDataParallel":
     A parameter that no process used keeps no gradient. All processes start from the weights of
     the leading one. Buffers are not shared: running statistics are frozen in training.
     """
+    import torch
+    from torch import distributed
     from torch.nn.parallel import DistributedDataParallel
+
+    def sum_gradients(
+        _: object, bucket: distributed.GradBucket
+    ) -> torch.futures.Future[torch.Tensor]:
+        """Add up a bucket of gradients; without this hook the result would be their mean."""
+        work = distributed.all_reduce(bucket.buffer(), async_op=True)
+        assert work is not None  # only processes outside the group get none
+        return work.get_future().then(lambda future: future.value()[0])
 
     with contact():
         wrapped = DistributedDataParallel(
@@ -139,17 +150,8 @@ def data_parallel(module: "nn.Module") -> "DistributedDataParallel":
             find_unused_parameters=True,
             gradient_as_bucket_view=True,
         )
-        wrapped.register_comm_hook(None, _sum_gradients)
+        wrapped.register_comm_hook(None, sum_gradients)
     return wrapped
-
-
-def _sum_gradients(_: object, bucket: Any) -> "torch.futures.Future[torch.Tensor]":
-    """Add up a bucket of gradients. DistributedDataParallel's default is the mean."""
-    from torch import distributed
-
-    work = distributed.all_reduce(bucket.buffer(), async_op=True)
-    assert work is not None  # only processes outside the group get none
-    return work.get_future().then(lambda future: future.value()[0])
 
 
 # ---- how many processes, and their start

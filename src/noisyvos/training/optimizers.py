@@ -136,7 +136,8 @@ def trained_parameters(
             )
     if not found:
         raise UserError(
-            "train.yaml: groups: every parameter is frozen (`rate: 0`), so nothing would be trained."
+            "train.yaml: groups: every parameter is frozen (`rate: 0`), "
+            "so nothing would be trained."
         )
     return found
 

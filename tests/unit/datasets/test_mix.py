@@ -18,8 +18,8 @@ from noisyvos.io.masks import MaskCollection
 from noisyvos.seeding import numpy_generator
 from noisyvos.stages import convert, noise
 from noisyvos.training.batches import make_batch
+from noisyvos.training.clip_readers import Drawing, VideoClips
 from noisyvos.training.schedule import Schedule
-from noisyvos.training.sources import Drawing, VideoSource
 
 LONG = {"clip_length": 3, "augmentation": "none", "batch": 1, "iterations": 1, "learning_rate": 1.0}
 PARTS = [{"dataset": "davis", "repeat": 5}, {"dataset": "youtube", "jump_divisor": 5}]
@@ -100,14 +100,14 @@ def test_links_of_a_mix_hold_where_the_data_folder_is_itself_a_link(
 
 
 def test_an_epoch_repeats_the_videos_of_a_part(parts: Path) -> None:
-    source = VideoSource(mixed(parts, PARTS), None, 3)
+    source = VideoClips(mixed(parts, PARTS), None, 3)
     assert len(source) == 12
     for epoch in range(2):
         seen = Counter(
             source.videos[source.unit(epoch * 12 + place, 0)].name for place in range(12)
         )
         assert seen == {"davis/bear": 5, "davis/ff02": 5, "youtube/0a1b": 1, "youtube/ff02": 1}
-    same = VideoSource(parts / "converted/both", None, 3)
+    same = VideoClips(parts / "converted/both", None, 3)
     assert [same.unit(position, 7) for position in range(40)] == [
         source.unit(position, 7) for position in range(40)
     ]
@@ -115,7 +115,7 @@ def test_an_epoch_repeats_the_videos_of_a_part(parts: Path) -> None:
 
 def test_shares_draw_a_part_for_every_sample(parts: Path) -> None:
     shares = [{"dataset": "davis", "share": 0.08}, {"dataset": "youtube", "share": 0.92}]
-    source = VideoSource(mixed(parts, shares, "shared"), None, 3)
+    source = VideoClips(mixed(parts, shares, "shared"), None, 3)
     units = [source.videos[source.unit(position, 0)].name for position in range(4000)]
     seen = Counter(units)
     assert (
@@ -125,11 +125,11 @@ def test_shares_draw_a_part_for_every_sample(parts: Path) -> None:
     batch = make_batch(source, Schedule(**LONG), 0, 3)
     assert make_batch(source, Schedule(**LONG), 0, 3).keys == batch.keys
     with pytest.raises(UserError, match="no video of part 'youtube' is long enough"):
-        VideoSource(parts / "converted/shared", None, 6)
+        VideoClips(parts / "converted/shared", None, 6)
 
 
 def test_gaps_are_divided_where_fewer_frames_have_masks(parts: Path) -> None:
-    source = VideoSource(mixed(parts, PARTS), None, 3)
+    source = VideoClips(mixed(parts, PARTS), None, 3)
     place = {video.name: index for index, video in enumerate(source.videos)}
 
     def gaps(video: str, jump: int) -> set[int]:

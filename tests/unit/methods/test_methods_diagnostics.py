@@ -5,8 +5,8 @@ import torch
 from planted import learner_of, one_inverted, outcome, planted, salt
 
 from noisyvos.methods.diagnostics import diagnose
-from noisyvos.training.diagnosis import diagnoses
-from noisyvos.training.group import ALONE
+from noisyvos.training.curve import diagnoses
+from noisyvos.training.distributed import ALONE
 from noisyvos.training.step import take_step
 
 GIVEN = torch.tensor([[1, 1, 1, 0, 0, 2, 255, 0]]).view(1, 2, 4)

@@ -11,8 +11,8 @@ from noisyvos import methods, models
 from noisyvos.models.base import Clip, VideoModel
 from noisyvos.params.entries import read_family
 from noisyvos.training.batches import make_batch
+from noisyvos.training.clip_readers import VideoClips
 from noisyvos.training.schedule import Schedule, learning_rate
-from noisyvos.training.sources import VideoSource
 from noisyvos.training.step import make_learner, take_step
 
 PARAMS = Path(__file__).resolve().parents[3] / "params"
@@ -63,7 +63,7 @@ def test_the_recipe_takes_steps(network, name, tmp_path):
         0,
         torch.device("cpu"),
     )
-    source = VideoSource(world / "data", world / "noisy.zip", 3)
+    source = VideoClips(world / "data", world / "noisy.zip", 3)
     before = learner.networks[0].state_dict()["dynamic_prehead.conv.weight"].clone()
     shares = []
     for iteration in (1, 3):

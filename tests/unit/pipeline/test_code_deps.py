@@ -173,7 +173,7 @@ def test_hash_of_a_training_follows_its_own_method(monkeypatch: pytest.MonkeyPat
         ("noisyvos.methods.kinds.smart", False),
         ("noisyvos.io.masks", False),
         ("noisyvos.methods.kinds.robust", True),
-        ("noisyvos.training.progress", True),
+        ("noisyvos.training.monitor", True),
         ("noisyvos.models.stm.network", True),
     ):
         changed = {**facts, module: replace(facts[module], digest="changed")}

@@ -12,8 +12,8 @@ from training_world import SCHEDULE
 from noisyvos.errors import UserError
 from noisyvos.stages import pretrain, synth
 from noisyvos.training.batches import feed, make_batch
+from noisyvos.training.clip_readers import LiveClips, StoredClips
 from noisyvos.training.schedule import Schedule
-from noisyvos.training.sources import LiveSource, StillSource
 
 CLIPS = 10
 RECIPES = {
@@ -49,13 +49,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def live(world: Path, recipe: str) -> LiveSource:
-    return LiveSource(world / "stills", recipe, world / "params", 3)
+def live(world: Path, recipe: str) -> LiveClips:
+    return LiveClips(world / "stills", recipe, world / "params", 3)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_batches_of_the_first_epoch_are_those_of_the_stored_clips(world: Path, recipe: str) -> None:
-    stored, schedule = StillSource(world / f"stills-{recipe}-s0", 3), Schedule(**STILL)
+    stored, schedule = StoredClips(world / f"stills-{recipe}-s0", 3), Schedule(**STILL)
     made = live(world, recipe)
     assert (len(made), made.sizes(), made.name) == (len(stored), stored.sizes(), stored.name)
     for iteration in range(CLIPS // schedule.batch):
@@ -70,7 +70,7 @@ def test_batches_of_the_first_epoch_are_those_of_the_stored_clips(world: Path, r
 
 def test_later_epochs_bring_new_clips(world: Path) -> None:
     schedule = Schedule(**STILL | {"iterations": 15})
-    stored, made = StillSource(world / "stills-small-s0", 3), live(world, "small")
+    stored, made = StoredClips(world / "stills-small-s0", 3), live(world, "small")
     seen = {
         source: [key[1] for batch in feed(source, schedule, 0, 0, 0) for key in batch.keys]
         for source in (stored, made)
@@ -139,4 +139,4 @@ def test_wrong_requests_are_refused_before_training(world: Path, tmp_path: Path)
     with pytest.raises(UserError, match="of kind 'images', but 'clips' is needed"):
         carry_out(world, tmp_path, world / "stills", None)
     with pytest.raises(UserError, match="these clips have 3 frames, the schedule wants 4"):
-        LiveSource(world / "stills", "small", world / "params", 4)
+        LiveClips(world / "stills", "small", world / "params", 4)

@@ -20,14 +20,13 @@ from noisyvos.errors import UserError
 from noisyvos.methods.base import METHODS
 from noisyvos.params.entries import read_family
 from noisyvos.stages import train as stage
-from noisyvos.training import loop, processes, step
+from noisyvos.training import distributed, loop, step
 from noisyvos.training.batches import make_batch
-from noisyvos.training.group import Group
-from noisyvos.training.processes import choose_count, run_together
+from noisyvos.training.clip_readers import VideoClips
+from noisyvos.training.distributed import Group, choose_count, run_together
 from noisyvos.training.schedule import Schedule
-from noisyvos.training.sources import VideoSource
 from noisyvos.training.step import make_learner
-from noisyvos.training.task import Task
+from noisyvos.training.task import TrainingTask
 
 SMALL = {"seed": 3, "width": 8, "key_dim": 8, "value_dim": 16, "hidden_dim": 8}
 SCHEDULES = {
@@ -58,7 +57,7 @@ def world(tmp_path_factory):
     return root
 
 
-def task(world, out, *, method="plain", schedule="uneven", processes=1, **rest) -> Task:
+def task(world, out, *, method="plain", schedule="uneven", processes=1, **rest) -> TrainingTask:
     files = {
         "weights": out / "weights.safetensors",
         "summary": out / "summary.json",
@@ -74,7 +73,7 @@ def task(world, out, *, method="plain", schedule="uneven", processes=1, **rest) 
         "method": method,
         "schedule": schedule,
     }
-    return Task(
+    return TrainingTask(
         **names,
         **files,
         params=world / "params",
@@ -138,13 +137,11 @@ def gradients(source, name, schedule, size):
     learner = make_learner(
         models.build("xmem_tiny", **SMALL), method, schedule, 1, torch.device("cpu")
     )
-    piece = schedule.batch // schedule.parts
     for rank in range(size):
         clip = make_batch(
             source, schedule, CALM, 2, clean=method.clean_labels, group=Group(rank, size)
         )
-        for first in range(0, len(clip.frames), piece):
-            step._pass(learner, clip.rows(first, piece), 2)
+        step.add_gradients(learner, clip, 2)
     weights = [*learner.weights, *method.parameters()]
     return torch.cat(
         [weight.grad.flatten().double() for weight in weights if weight.grad is not None]
@@ -156,7 +153,7 @@ SEPARABLE = [name for name in METHODS.names() if methods.build(name, total_itera
 
 @pytest.mark.parametrize("name", SEPARABLE)
 def test_gradients_of_slices_add_up_to_the_batch(world, name):
-    source = VideoSource(world / "data", world / "noisy.zip", 4)
+    source = VideoClips(world / "data", world / "noisy.zip", 4)
     whole, parted = (
         Schedule(**(SCHEDULE | {"batch": 6, "clip_length": 4, "parts": parts})) for parts in (1, 2)
     )
@@ -231,7 +228,7 @@ def test_training_goes_on_in_another_number_of_processes(world, tmp_path, monkey
     whole, facts = run(world, tmp_path / "whole", **choice)
     with monkeypatch.context() as patch:
         patch.setattr(
-            processes,
+            distributed,
             "run_together",
             lambda work, arguments, count: saved_by_self(*arguments, Group()),
         )
@@ -256,7 +253,7 @@ def test_a_request_to_stop_reaches_all_and_the_rest_gives_the_same_bits(
     world, pair_of_processes, tmp_path, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(processes, "run_together", spoiled(group_work.saved_by_term))
+        patch.setattr(distributed, "run_together", spoiled(group_work.saved_by_term))
         with pytest.raises(SystemExit) as stopped:
             run(world, tmp_path, processes=2)
     assert stopped.value.code == 143
@@ -267,7 +264,7 @@ def test_a_request_to_stop_reaches_all_and_the_rest_gives_the_same_bits(
 
 
 def test_the_death_of_one_ends_the_others_and_is_named(world, tmp_path, monkeypatch):
-    monkeypatch.setattr(processes, "run_together", spoiled(group_work.killed))
+    monkeypatch.setattr(distributed, "run_together", spoiled(group_work.killed))
     with pytest.raises(
         UserError,
         match=r"Process 1 of 2 was ended by SIGKILL, so the others were ended too\..*last checkpoint is kept",
@@ -337,8 +334,8 @@ def test_running_out_of_memory_names_the_settings_that_need_less(world, tmp_path
 
 
 def test_a_gradient_that_is_no_number_keeps_the_last_good_state(world, tmp_path, monkeypatch):
-    def spoil(learner, clip, iteration, group, take_step=loop.take_step):
-        result = take_step(learner, clip, iteration, group)
+    def spoil(learner, clip, iteration, take_step=loop.take_step):
+        result = take_step(learner, clip, iteration)
         return replace(result, norm=math.inf) if iteration == 2 else result
 
     monkeypatch.setattr(loop, "take_step", spoil)

@@ -19,9 +19,9 @@ from noisyvos.models.base import ClipOutput, Session, VideoModel
 from noisyvos.registry import Settings
 from noisyvos.stages import train
 from noisyvos.training import task as tasks
+from noisyvos.training.clip_readers import VideoClips
 from noisyvos.training.relabel import corrected_mask, measure_bias, relabel, with_all_objects
-from noisyvos.training.sources import VideoSource
-from noisyvos.training.task import Task
+from noisyvos.training.task import TrainingTask
 
 DATA = ("00001", "00002", "00003")
 
@@ -89,12 +89,12 @@ def test_rounds_of_a_training(world, tmp_path, monkeypatch, name):
     )
     asked = []
 
-    def stand_in(network, source, wanted, seed, out, mark):
+    def stand_in(network, source, wanted, seed, out, fingerprint):
         asked.append(wanted.clean_masks)
         monkeypatch.setattr(
             "noisyvos.training.relabel.measure_bias", lambda *rest: biases[len(asked) - 1] / 0.8
         )
-        return relabel(network, source, wanted, seed, out, mark)
+        return relabel(network, source, wanted, seed, out, fingerprint)
 
     monkeypatch.setattr("noisyvos.training.relabel.relabel", stand_in)
     results = []
@@ -115,7 +115,7 @@ def test_rounds_of_a_training(world, tmp_path, monkeypatch, name):
             "preset": "toy",
             "cell": "one",
         }
-        task = Task(
+        task = TrainingTask(
             stage="train", **names, **outputs, params=world / "params", device="cpu", track=False
         )
         given = {
@@ -163,7 +163,7 @@ def test_the_bias_is_that_of_the_network_and_relabelling_takes_it_back(world, tm
         (s, f, np.where(np.arange(40) == 39, VOID, mask).astype(np.uint8)) for s, f, mask in only
     ]
     write_mask_zip(tmp_path / "given.zip", only)
-    source = VideoSource(world / "data", tmp_path / "given.zip", 3)
+    source = VideoClips(world / "data", tmp_path / "given.zip", 3)
     bias = measure_bias(Grown(2, dataset), source, 3, 0)
     assert bias == pytest.approx(-2, abs=0.6)
     wanted = type("Wanted", (), {"clean_masks": 3, "share": 1.0, "rounds": 1})()
@@ -194,7 +194,7 @@ def test_objects_that_the_network_lost_keep_their_given_labels():
 
 
 def test_a_network_that_sees_nothing_loses_no_object(world, tmp_path):
-    source = VideoSource(world / "data", world / "noisy.zip", 3)
+    source = VideoClips(world / "data", world / "noisy.zip", 3)
     blind = Grown(
         -30, VideoDataset(world / "data")
     )  # too small by more than the objects measure: it never predicts one
@@ -314,7 +314,7 @@ def test_labels_that_reach_too_far_are_learned_by_cross_entropy_and_taken_back_b
             "preset": "toy",
             "cell": "one",
         }
-        task = Task(
+        task = TrainingTask(
             stage="train", **names, **out, params=world / "params", device="cpu", track=False
         )
         train.run(
@@ -341,7 +341,7 @@ def test_still_images_are_refused(world):
         "preset": "toy",
         "cell": "one",
     }
-    task = Task(
+    task = TrainingTask(
         stage="pretrain", **names, **outputs, params=world / "params", device="cpu", track=False
     )
     with pytest.raises(UserError, match="cannot be used in `noisyvos pretrain`"):

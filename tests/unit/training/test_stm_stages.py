@@ -15,7 +15,7 @@ from noisyvos.models.base import Clip
 from noisyvos.stages import convert, generate, infer, noise, pretrain, synth, train
 from noisyvos.training.schedule import Schedule
 from noisyvos.training.step import make_learner, take_step
-from noisyvos.training.task import Task
+from noisyvos.training.task import TrainingTask
 
 PARAMS = {
     "sources": {
@@ -88,7 +88,7 @@ PARAMS = {
 }
 
 
-def task(root: Path, stage: str, schedule: str, **more: object) -> Task:
+def task(root: Path, stage: str, schedule: str, **more: object) -> TrainingTask:
     """Return a training of the small network whose outputs lie in <root>/<stage>."""
     outputs = {
         name: root / stage / f"{name}.{suffix}"
@@ -102,7 +102,7 @@ def task(root: Path, stage: str, schedule: str, **more: object) -> Task:
         "preset": "toy",
         "cell": stage,
     } | more
-    return Task(
+    return TrainingTask(
         stage=stage,
         **names,
         **outputs,

@@ -14,7 +14,7 @@ from training_world import make_world
 from noisyvos import methods
 from noisyvos.methods.base import METHODS, Method
 from noisyvos.training import checkpoint, loop
-from noisyvos.training.sources import VideoSource
+from noisyvos.training.clip_readers import VideoClips
 from noisyvos.training.step import make_learner
 
 
@@ -25,7 +25,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture
 def source(world):
-    return VideoSource(world / "data", world / "noisy.zip", 3)
+    return VideoClips(world / "data", world / "noisy.zip", 3)
 
 
 def stop_at(moment: int):
@@ -95,7 +95,7 @@ def test_state_of_a_method_survives_being_stopped_to_the_same_bits(source, tmp_p
 def test_a_checkpoint_of_other_settings_is_discarded_with_a_line(source, tmp_path, capsys):
     run(source, tmp_path, checkpoint_every=5)
     capsys.readouterr()
-    fresh, _ = run(source, tmp_path, mark="b")
+    fresh, _ = run(source, tmp_path, fingerprint="b")
     assert "is of other settings, inputs or code; starting over" in capsys.readouterr().err
     untouched, _ = run(source, tmp_path / "elsewhere")
     assert torch.equal(fresh.networks[0].conv.weight, untouched.networks[0].conv.weight)
@@ -121,10 +121,15 @@ def test_the_loss_scale_and_the_moments_are_part_of_the_state():
     for learner, scale in ((saved, 512.0), (fresh, 8.0)):
         learner.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
         learner.scaler.scale(torch.ones(()))  # creates the scale
-    saved.optimizers[0].means[0].fill_(3.0)
+    weight, copied = saved.weights[0], fresh.weights[0]
+    weight.grad = torch.ones_like(weight)
+    saved.optimizers[0].step()
     fresh.load_state(saved.state())
     assert fresh.scaler.get_scale() == 512.0
-    assert torch.equal(fresh.optimizers[0].means[0], saved.optimizers[0].means[0])
+    moments, loaded = saved.optimizers[0].state[weight], fresh.optimizers[0].state[copied]
+    assert loaded["step"] == 1
+    assert loaded["exp_avg"].abs().min() > 0
+    assert all(torch.equal(loaded[name], value) for name, value in moments.items())
 
 
 def test_the_last_few_checkpoints_are_kept(source, tmp_path):
@@ -168,10 +173,10 @@ def test_weights_on_the_way_are_kept_and_belong_to_this_training(source, tmp_pat
     how = {
         "name": "toy",
         "file": tmp_path / "scratch" / "checkpoint.pt",
-        "mark": "a",
+        "fingerprint": "a",
         "watch": lambda row, step: None,
     }
-    loop.train(learner, source, iterates=weights, **how)
+    loop.train(learner, source, weights=weights, **how)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "weights-00000004.safetensors",
         "weights-00000008.safetensors",
