@@ -15,8 +15,13 @@ Result = TypeVar("Result")
 
 def _start_worker(initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     parent = multiprocessing.parent_process()
-    if parent is not None:  # a killed parent must not leave processes that go on writing
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    if parent is not None:
+
+        def end_with_parent() -> None:  # a killed parent must not leave writing processes
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=end_with_parent, daemon=True).start()
     _single_threaded(initializer, arguments)
 
 

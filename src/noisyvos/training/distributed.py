@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 from noisyvos.errors import UserError
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
     from torch.nn.parallel import DistributedDataParallel
 

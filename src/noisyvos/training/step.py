@@ -40,9 +40,13 @@ class TrainingPass(nn.Module):
     its `train`: batch normalisation stays in evaluation mode.
     """
 
+    method: Method
+    seed: int
+    trained: tuple[VideoModel, ...]  # those of `networks`, with their type
+
     def __init__(self, networks: list[VideoModel], method: Method, seed: int) -> None:
         super().__init__()
-        self.networks = nn.ModuleList(networks)
+        self.networks, self.trained = nn.ModuleList(networks), tuple(networks)
         self.scalars = nn.ParameterList(method.parameters())
         self.method, self.seed = method, seed
 
@@ -56,11 +60,11 @@ class TrainingPass(nn.Module):
         key = (self.seed, iteration)
         outputs: list[ClipOutput] = [
             network.forward_clip(clip, generator=torch_generator("pass", *key, index))
-            for index, network in enumerate(self.networks)
+            for index, network in enumerate(self.trained)
         ]
         size = (clip.frames.shape[-2], clip.frames.shape[-1])
         for view in self.method.views(clip, seed=self.seed, iteration=iteration):
-            other = self.networks[0].forward_clip(view, generator=torch_generator("pass", *key, 0))
+            other = self.trained[0].forward_clip(view, generator=torch_generator("pass", *key, 0))
             outputs.append(resized_output(other, size))
         terms = dict(self.method.clip_loss(outputs, clip, teacher=teacher, iteration=iteration))
         loss = terms.pop("total")

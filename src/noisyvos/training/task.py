@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from noisyvos.methods.base import Method
+    from noisyvos.models.base import VideoModel
     from noisyvos.training.clip_readers import ClipReader
     from noisyvos.training.curve import Curve
     from noisyvos.training.loop import Watch
@@ -290,7 +291,7 @@ def _train_rounds(
 
 
 def _write(
-    task: TrainingTask, model: "torch.nn.Module", curve: "Curve", settings: dict[str, Any]
+    task: TrainingTask, model: "VideoModel", curve: "Curve", settings: dict[str, Any]
 ) -> None:
     """Write weights, curve and summary; the summary holds no times and no machine."""
     from noisyvos import models

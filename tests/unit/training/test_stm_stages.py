@@ -103,7 +103,7 @@ def task(root: Path, stage: str, schedule: str, **more: object) -> TrainingTask:
         "cell": stage,
     } | more
     return TrainingTask(
-        stage=stage,
+        stage="pretrain" if stage == "pretrain" else "train",
         **names,
         **outputs,
         params=root / "params",
