@@ -1,4 +1,4 @@
-"""Where a network runs and in which precision: what `auto`, `cpu`, `cuda` and `amp` mean on this machine."""
+"""Device and precision of a network: what `auto`, `cpu`, `cuda` and `amp` mean on this machine."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -11,7 +11,10 @@ Amp = bool | Literal["fp16", "bf16"]  # True is fp16
 
 
 def choose_device(name: str, rank: int = 0) -> "torch.device":
-    """Return the CPU, or of the GPUs that this job may use the one of number `rank`; UserError for an unknown name or a missing GPU."""
+    """Return the CPU, or GPU number `rank` among those that this job may use.
+
+    UserError for an unknown name or a missing GPU.
+    """
     import torch
 
     if name not in ("auto", "cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
@@ -24,7 +27,10 @@ def choose_device(name: str, rank: int = 0) -> "torch.device":
 
 
 def half_precision(amp: Amp, device: "torch.device") -> "torch.dtype | None":
-    """Return the type of half precision to compute in, None for float32, as always on a CPU; UserError if the GPU lacks bf16."""
+    """Return the type of half precision to compute in, None for float32.
+
+    A CPU always computes in float32. UserError if the GPU lacks bf16.
+    """
     import torch
 
     if not amp or device.type != "cuda":

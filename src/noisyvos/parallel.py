@@ -1,4 +1,4 @@
-"""Work spread over processes in a way that cannot change a result: items in, results out in the same order."""
+"""Work spread over processes. The results come in the order of the items, whatever the number."""
 
 import multiprocessing
 import os
@@ -41,10 +41,12 @@ def ordered_map(
     initializer: Callable[..., None] | None = None,
     arguments: tuple[Any, ...] = (),
 ) -> Iterator[Result]:
-    """Yield `function(item)` for every item, in order, computed by `workers` processes; a bar named `label` on a terminal.
+    """Yield `function(item)` for every item, in order, computed by `workers` processes.
 
-    `initializer(*arguments)` runs once in every process (in this one, if `workers` is 1). An error of an item is
-    raised here and ends the work.
+    A terminal shows a progress bar named `label`.
+
+    `initializer(*arguments)` runs once in every process (in this one, if `workers` is 1). An error
+    of an item is raised here and ends the work.
     """
     with tqdm(total=len(items), desc=label, disable=None, leave=False) as bar:
         if workers == 1 or len(items) <= 1:

@@ -1,4 +1,4 @@
-"""Command `measure`: time a few training steps of everything a preset trains, for the hours that `noisyvos plan` states."""
+"""Command `measure`: time a few steps of everything a preset trains, for `noisyvos plan`."""
 
 import multiprocessing
 import platform
@@ -38,9 +38,12 @@ def run(
     steps: int,
     again: bool,
 ) -> None:
-    """Measure what `preset` trains and add it to the file `out`; what is in it already is left alone unless `again`.
+    """Measure what `preset` trains and add it to the file `out`.
 
-    Each combination runs in a process of its own, so that peak memory is its own and one that does not fit costs only itself.
+    Entries that the file already has stay as they are, unless `again`.
+
+    Each combination runs in a separate process: peak memory is measured for each, and one that does
+    not fit fails alone.
     UserError if the device is not here or nothing could be measured.
     """
     check(params, settings=False)
@@ -73,21 +76,24 @@ def run(
                 Exception
             ) as error:  # one that does not fit this machine must not cost the others
                 print(
-                    f"{load.text}: not measured ({type(error).__name__}: {str(error).splitlines()[0][:200]})",
+                    f"{load.text}: not measured "
+                    f"({type(error).__name__}: {str(error).splitlines()[0][:200]})",
                     file=sys.stderr,
                 )
                 continue
         write_speeds(out, [speed])
         measured += 1
         print(
-            f"{load.text}: {speed.iterations_per_second:.3g} it/s, peak {speed.peak_memory_mib:.0f} MiB on {speed.device}"
+            f"{load.text}: {speed.iterations_per_second:.3g} it/s, "
+            f"peak {speed.peak_memory_mib:.0f} MiB on {speed.device}"
         )
     if not measured:
         raise UserError(
             f"Nothing of preset {preset!r} could be measured here; the lines above say why."
         )
     print(
-        f"{out}: {measured} of {len(loads)} combinations of preset {preset}; `noisyvos plan {preset}` adds them up"
+        f"{out}: {measured} of {len(loads)} combinations of preset {preset}; "
+        f"`noisyvos plan {preset}` adds them up"
     )
 
 
@@ -112,9 +118,12 @@ def _lines(path: Path) -> list[str]:
 def measure(
     load: Workload, settings: str, params: Path, device: str, threads: int, steps: int
 ) -> Speed:
-    """Return the measured speed of a workload: steps from the middle of the schedule, on pictures made up in memory.
+    """Return the measured speed of a workload: steps from the middle of the schedule.
 
-    Reading and augmenting count where the schedule does them between steps (`workers: 0`); elsewhere they run beside the steps.
+    The pictures are made up in memory.
+
+    Reading and augmenting count where the schedule does them between steps (`workers: 0`).
+    Elsewhere they run beside the steps.
     """
     import torch
 
@@ -203,7 +212,10 @@ class MadeUp:
     def clip(
         self, unit: int, *, length: int, how: Drawing, clean: bool, generator: np.random.Generator
     ) -> Sample:
-        """Return a clip of `length` frames; its boxes fill columns of the frame, whatever was asked of the drawing."""
+        """Return a clip of `length` frames whose boxes fill columns of the frame.
+
+        The arguments of the drawing change nothing.
+        """
         frames = generator.integers(0, 255, (length, self.height, self.width, 3), dtype=np.uint8)
         masks = np.zeros(frames.shape[:3], np.uint8)
         column = self.width // self.objects

@@ -1,4 +1,4 @@
-"""Stage `pretrain`: train a network on clips made from still images, once for all cells that start from it."""
+"""Stage `pretrain`: train a network on clips of still images, the start of many cells."""
 
 from functools import partial
 from pathlib import Path

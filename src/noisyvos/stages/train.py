@@ -34,7 +34,7 @@ def _open(dataset: Path, masks: Path, schedule: Schedule) -> VideoClips:
 
 
 def read_noise(manifest: Path) -> dict[str, Any]:
-    """Return what a noise manifest says of the whole dataset: name, kind, target and achieved noise."""
+    """Return the noise of a whole dataset from its manifest: name, kind, target and achieved."""
     if not manifest.is_file():
         raise FileNotFoundError(f"{manifest}: no such noise manifest. Run `noisyvos noise` first.")
     try:

@@ -34,7 +34,10 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Sample:
-    """A clip before augmentation: frames (T, H, W, 3), masks and, if known, clean masks (T, H, W), all uint8."""
+    """A clip before augmentation: frames (T, H, W, 3) and masks (T, H, W), all uint8.
+
+    Clean masks (T, H, W) where they are known.
+    """
 
     frames: np.ndarray
     masks: np.ndarray
@@ -123,7 +126,7 @@ class VideoClips:
         return [(share, videos[name]) for name, share in shares.items()]
 
     def _masks(self, path: Path) -> MaskCollection:
-        """Return the collection at `path`, opened once per process: an open zip survives no fork."""
+        """Return the collection at `path`, opened once per process: a fork breaks an open zip."""
         key = (os.getpid(), path)
         if key not in self._collections:
             self._collections[key] = MaskCollection(path)
