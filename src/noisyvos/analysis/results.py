@@ -13,8 +13,9 @@ import yaml
 
 from noisyvos.errors import UserError
 from noisyvos.io.masks import MaskCollection
-from noisyvos.io.text import read_json
+from noisyvos.io.text import read_json, read_table
 
+_RUN_AGAIN = "Delete it and run the pipeline again."
 BASELINES = {"first_mask": "first mask copied", "pretrained": "pretrained only"}
 
 
@@ -82,12 +83,12 @@ class Results:
     def summary(self, train_key: str | None) -> dict[str, Any]:
         """Return the summary that training wrote for a cell; empty for a baseline."""
         path = self.results / "train" / (train_key or "") / "summary.json"
-        return read_json(path) if train_key and path.is_file() else {}
+        return read_json(path, _RUN_AGAIN) if train_key and path.is_file() else {}
 
     def curve(self, train_key: str) -> pd.DataFrame | None:
         """Return the training curve of a cell, None if it is missing."""
         path = self.results / "train" / train_key / "curve.csv"
-        return pd.read_csv(path) if path.is_file() else None
+        return read_table(path, ("iteration",), _RUN_AGAIN) if path.is_file() else None
 
     @cached_property
     def missing(self) -> list[str]:
@@ -131,8 +132,11 @@ class Results:
         for key, cell in cells.items():
             if key in self.missing:
                 continue
-            scored = pd.read_csv(
-                self.results / "scores" / key / "objects.csv", dtype={"sequence": str}
+            scored = read_table(
+                self.results / "scores" / key / "objects.csv",
+                ("sequence", "object", "J-Mean", "F-Mean"),
+                _RUN_AGAIN,
+                dtype={"sequence": str},
             )
             noise = self.summary(cell.get("train_key")).get("noise", {})
             table = pd.DataFrame(
@@ -225,7 +229,7 @@ class Results:
     def manifests(self, noisy: Path, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Return the noise manifests that exist among `keys`."""
         paths = {key: noisy / f"{key}.json" for key in keys}
-        return {key: read_json(path) for key, path in paths.items() if path.is_file()}
+        return {key: read_json(path, _RUN_AGAIN) for key, path in paths.items() if path.is_file()}
 
 
 def rows_of(table: pd.DataFrame) -> Iterator[Any]:

@@ -60,7 +60,16 @@ class VideoDataset:
 
     @cached_property
     def sequences(self) -> dict[str, Sequence]:
-        """Sequences by name, sorted."""
+        """Sequences by name, sorted; UserError if meta.json is damaged."""
+        try:
+            return self._read_sequences()
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise UserError(
+                f"{self.root / 'meta.json'}: this file is damaged ({type(error).__name__}: "
+                f"{error}). Convert the dataset again."
+            ) from None
+
+    def _read_sequences(self) -> dict[str, Sequence]:
         return {
             name: Sequence(
                 name,
@@ -146,9 +155,13 @@ def read_meta(root: str | Path, kind: str, made_by: str = "convert") -> dict[str
             f"{root}: no meta.json here, so `noisyvos {made_by}` did not write this folder "
             "or did not end. Run it for this folder."
         )
-    meta: dict[str, Any] = read_json(path)
-    if meta.get("kind") != kind:
+    meta = read_json(path, f"Run `noisyvos {made_by}` for this folder again.")
+    if not isinstance(meta, dict) or "kind" not in meta:
         raise UserError(
-            f"{root}: this dataset is of kind {meta.get('kind')!r}, but {kind!r} is needed here."
+            f"{path}: this is not what `noisyvos {made_by}` writes. Run it for this folder again."
+        )
+    if meta["kind"] != kind:
+        raise UserError(
+            f"{root}: this dataset is of kind {meta['kind']!r}, but {kind!r} is needed here."
         )
     return meta

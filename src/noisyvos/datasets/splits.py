@@ -5,7 +5,7 @@ Dataset kinds share these rules: folders as DAVIS has them, `meta.json` as YouTu
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import PositiveInt
@@ -13,7 +13,7 @@ from pydantic import PositiveInt
 from noisyvos.datasets.base import DatasetSettings
 from noisyvos.errors import UserError, unknown_name
 from noisyvos.io.files import folders_in
-from noisyvos.io.text import read_json, read_lines
+from noisyvos.io.text import read_json, read_names, same_name
 
 RESOLUTIONS = ("480p", "Full-Resolution", "1080p")
 SPLIT_FOLDERS = ("2017", "2016", "2022", "")
@@ -90,6 +90,25 @@ def resolution_folders(
     return folders
 
 
+def wanted_sequences(
+    raw: Path, listed: str | None, sequences: tuple[str, ...] | None = None
+) -> tuple[str, ...] | None:
+    """Return the names that `sequences` and the list `raw`/`listed` both allow; None allows all.
+
+    FileNotFoundError or UserError names a list that is missing or cannot be used.
+    """
+    if listed is None:
+        return sequences
+    path = raw / listed
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such list of sequences. Put it there, a name on each line, "
+            "or correct `sequences_file` of the dataset."
+        )
+    names = read_names(path)
+    return tuple(names if sequences is None else (name for name in names if name in sequences))
+
+
 def select_sequences(
     root: Path,
     frames: Path,
@@ -107,22 +126,24 @@ def select_sequences(
     if split is not None:
         listed = read_split(root, split)
         wanted = listed if wanted is None else [name for name in listed if name in wanted]
-    for name in [*(wanted or ()), *exclude]:
-        if name not in present:
+    known = {name: same_name(name, present) for name in [*(wanted or ()), *exclude]}
+    for name, found in known.items():
+        if found is None:
             raise unknown_name(f"sequence (no folder in {frames}):", name, present)
-    chosen = set(present if wanted is None else wanted) - set(exclude)
+    chosen = set(present) if wanted is None else {known[name] for name in wanted}
+    chosen -= {known[name] for name in exclude}
     if not chosen:
         raise UserError(
             f"{frames}: no sequence is left to convert. "
             "Check `split`, `sequences` and `exclude` of the dataset."
         )
-    return sorted(chosen)
+    return sorted(name for name in chosen if name is not None)
 
 
 def read_split(root: Path, split: str) -> list[str]:
     """Return the sequence names of a split file, in order and each once.
 
-    Lines of the DAVIS 2016 package name an image and a mask instead; their folder is the sequence.
+    The forms of a list are those of `read_names`.
     """
     candidates = [root / "ImageSets" / folder / f"{split}.txt" for folder in SPLIT_FOLDERS]
     path = next((candidate for candidate in candidates if candidate.is_file()), None)
@@ -131,11 +152,7 @@ def read_split(root: Path, split: str) -> list[str]:
             f"{root / 'ImageSets'}: no split file {split}.txt here or in "
             f"{', '.join(SPLIT_FOLDERS[:-1])}."
         )
-    firsts = [line.split()[0] for line in read_lines(path)]
-    names = [PurePosixPath(line).parent.name if "/" in line else line for line in firsts]
-    if not names:
-        raise UserError(f"{path}: this split names no sequence.")
-    return list(dict.fromkeys(names))
+    return read_names(path)
 
 
 def read_videos(

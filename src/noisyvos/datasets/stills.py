@@ -16,7 +16,7 @@ from noisyvos.datasets.coco_format import index_mask
 from noisyvos.errors import UserError, unknown_name
 from noisyvos.io.files import files_in
 from noisyvos.io.masks import decode_mask, encode_mask, read_colour_codes, read_grey
-from noisyvos.io.text import read_json, read_text
+from noisyvos.io.text import read_json, read_names
 from noisyvos.parallel import ordered_map
 
 LEAST_COCO_AREA = 500
@@ -117,7 +117,7 @@ def _voc(folder: Path) -> Iterator[Pair]:
     path = folder / "ImageSets" / "Segmentation" / "trainval.txt"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: this list of images is missing.")
-    for name in read_text(path).split():
+    for name in read_names(path):
         image = folder / "JPEGImages" / f"{name}.jpg"
         yield Pair(image, "voc", folder / "SegmentationObject" / f"{name}.png")
 

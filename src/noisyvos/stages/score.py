@@ -10,7 +10,7 @@ from typing import Any
 
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import atomic_directory, write_json, write_text
-from noisyvos.io.text import read_json, read_lines
+from noisyvos.io.text import read_json, read_names
 from noisyvos.metrics import Scores, score
 
 _OWN_FILES = (
@@ -106,16 +106,13 @@ def _is_own(path: Path) -> bool:
 
 
 def _read_split(path: Path) -> list[str]:
-    """Return the sequence names of a split file, one per line; blank lines are skipped."""
+    """Return the sequences of a split file; the forms are those of `read_names`."""
     try:
-        names = read_lines(path)
+        return read_names(path)
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: this split file does not exist.") from None
-    except UserError:
-        raise UserError(f"{path}: a split file is text with one sequence name per line.") from None
-    if not names:
-        raise UserError(f"{path}: this split file names no sequence.")
-    return names
+        raise FileNotFoundError(
+            f"{path}: this split file does not exist. Correct --split."
+        ) from None
 
 
 def _facts(scores: Scores, task: Task) -> dict[str, Any]:

@@ -271,7 +271,7 @@ def test_bad_folders_are_refused_and_the_earlier_output_stays(
     ("settings", "message"),
     [
         ({"split": "test"}, r"no split file test\.txt"),
-        ({"split": "empty"}, r"empty\.txt: this split names no sequence"),
+        ({"split": "empty"}, r"empty\.txt: this list names no sequence"),
         ({"sequences": ["onne"]}, r"Unknown sequence .*'onne'\. Did you mean 'one'\?"),
         ({"exclude": ["three"]}, r"Unknown sequence .*'three'"),
         ({"sequences": ["one"], "exclude": ["one"]}, r"no sequence is left"),

@@ -10,7 +10,12 @@ from pydantic import Field
 
 from noisyvos.datasets.base import DATASETS, Conversion
 from noisyvos.datasets.sequences import SequenceTask, convert_sequences
-from noisyvos.datasets.splits import SplitSettings, resolution_folders, select_sequences
+from noisyvos.datasets.splits import (
+    SplitSettings,
+    resolution_folders,
+    select_sequences,
+    wanted_sequences,
+)
 
 
 class FolderSettings(SplitSettings):
@@ -31,6 +36,9 @@ class FolderSettings(SplitSettings):
         description="Sequences of ImageSets/<year>/<split>.txt; write 2016/val to name the year.",
     )
     sequences: tuple[str, ...] | None = Field(None, description="Take these sequences only.")
+    sequences_file: str | None = Field(
+        None, description="A list inside the source, a sequence on each line: take these only."
+    )
     exclude: tuple[str, ...] = Field((), description="Leave these sequences out.")
     one_object: bool = Field(
         False,
@@ -46,9 +54,8 @@ def convert_folder(job: Conversion, settings: FolderSettings) -> str:
     frames, masks = resolution_folders(
         root, settings.images, settings.annotations, settings.resolution
     )
-    names = settings.taken(
-        select_sequences(root, frames, settings.split, settings.sequences, settings.exclude)
-    )
+    wanted = wanted_sequences(job.raw, settings.sequences_file, settings.sequences)
+    names = settings.taken(select_sequences(root, frames, settings.split, wanted, settings.exclude))
     tasks = [
         SequenceTask(name, frames / name, masks / name, job.out, settings.size, settings.one_object)
         for name in names

@@ -5,7 +5,7 @@ from pydantic import Field
 from noisyvos.datasets.base import DATASETS, Conversion, DatasetSettings
 from noisyvos.datasets.sequences import SequenceTask, convert_sequences
 from noisyvos.datasets.splits import select_sequences
-from noisyvos.io.text import read_text
+from noisyvos.io.text import read_names
 
 
 class LongVideoSettings(DatasetSettings):
@@ -34,7 +34,7 @@ def convert_long_videos(job: Conversion, settings: LongVideoSettings) -> str:
                 "set `root` if they are deeper."
             )
     listed = root / "val.txt"
-    wanted = tuple(read_text(listed).split()) if listed.is_file() else None
+    wanted = tuple(read_names(listed)) if listed.is_file() else None
     tasks = [
         SequenceTask(
             name,

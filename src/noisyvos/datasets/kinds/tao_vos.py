@@ -6,10 +6,10 @@ from pydantic import Field
 
 from noisyvos.datasets.base import DATASETS, Conversion, DatasetSettings
 from noisyvos.datasets.sequences import SequenceTask, convert_sequences
-from noisyvos.datasets.splits import read_videos, required_frames
+from noisyvos.datasets.splits import read_videos, required_frames, wanted_sequences
 from noisyvos.errors import UserError
 from noisyvos.io.files import FRAME_SUFFIXES, files_in, folders_in
-from noisyvos.io.text import read_text
+from noisyvos.io.text import read_names, same_name
 
 
 class TaoSettings(DatasetSettings):
@@ -22,9 +22,9 @@ class TaoSettings(DatasetSettings):
     root: str = Field(
         "train", description="Folder of the split inside the source: train, train_480p or valid."
     )
-    subset: str | None = Field(
+    sequences_file: str | None = Field(
         None,
-        description="File inside the source with a sequence a line. None: "
+        description="A list inside the source, a sequence on each line: take these only. None: "
         "ImageSets/valid_except.txt of the split if it exists, otherwise all.",
     )
     exclude: tuple[str, ...] = Field((), description="Leave these sequences out.")
@@ -64,7 +64,7 @@ def convert_tao_vos(job: Conversion, settings: TaoSettings) -> str:
     if not names:
         raise UserError(
             f"{frames}: no sequence is left to convert. "
-            "Check `subset` and `exclude` of the dataset."
+            "Check `sequences_file` and `exclude` of the dataset."
         )
     tasks = [
         SequenceTask(
@@ -85,26 +85,22 @@ def convert_tao_vos(job: Conversion, settings: TaoSettings) -> str:
 
 
 def _chosen(raw: Path, root: Path, frames: Path, settings: TaoSettings) -> list[str]:
-    lists = (
-        root / "ImageSets" / "valid_except.txt"
-        if settings.subset is None
-        else raw / settings.subset
-    )
-    if not lists.is_file():
-        if settings.subset is not None:
-            raise FileNotFoundError(
-                f"{lists}: no such list of sequences. Check `subset` of the dataset."
-            )
-        return sorted(_videos(frames))
+    lists = root / "ImageSets" / "valid_except.txt"
+    wanted = wanted_sequences(raw, settings.sequences_file)
+    if wanted is None and lists.is_file():
+        wanted = tuple(read_names(lists))
     present = _videos(frames)
+    if wanted is None:
+        return sorted(present)
     by_video = {PurePosixPath(name).name: name for name in present}
-    chosen = []
-    for line in read_text(lists).split():
-        name = line if line in present else by_video.get(line)
-        if name is None:
-            raise UserError(f"{lists}: there is no folder {frames / line} of frames for this line.")
-        chosen.append(name)
-    return sorted(dict.fromkeys(chosen))
+    chosen = {name: same_name(name, present) or by_video.get(name) for name in wanted}
+    for name, found in chosen.items():
+        if found is None:
+            raise UserError(
+                f"{frames / name}: the list of sequences names this folder, and it is not there. "
+                "Add its frames, or take it off the list."
+            )
+    return sorted({name for name in chosen.values() if name is not None})
 
 
 def _videos(frames: Path) -> set[str]:

@@ -6,7 +6,12 @@ from pydantic import Field
 
 from noisyvos.datasets.base import DATASETS, Conversion
 from noisyvos.datasets.sequences import SequenceTask, convert_sequences
-from noisyvos.datasets.splits import SplitSettings, read_videos, required_frames
+from noisyvos.datasets.splits import (
+    SplitSettings,
+    read_videos,
+    required_frames,
+    wanted_sequences,
+)
 
 
 class YouTubeSettings(SplitSettings):
@@ -27,6 +32,9 @@ class YouTubeSettings(SplitSettings):
         "not those of <split> (6 a second).",
     )
     sequences: tuple[str, ...] | None = Field(None, description="Take these videos only.")
+    sequences_file: str | None = Field(
+        None, description="A list inside the source, a video on each line: take these only."
+    )
     exclude: tuple[str, ...] = Field((), description="Leave these videos out.")
 
 
@@ -51,7 +59,8 @@ def convert_youtube_vos(job: Conversion, settings: YouTubeSettings) -> str:
                 f"frame rate, all_frames/{settings.split}_all_frames/, side by side; "
                 "set `root` if they are deeper."
             )
-    videos = read_videos(split / "meta.json", settings.sequences, settings.exclude)
+    wanted = wanted_sequences(job.raw, settings.sequences_file, settings.sequences)
+    videos = read_videos(split / "meta.json", wanted, settings.exclude)
     videos = {name: videos[name] for name in settings.taken(videos)}
     training = settings.split == "train"
     tasks = [
