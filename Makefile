@@ -33,21 +33,18 @@ $(VENV)/ready: requirements.txt pyproject.toml
 	@touch "$@"
 
 demo: $(VENV)/ready
-	$(RUN) noisyvos grid --preset demo
-	$(RUN) snakemake --cores $(JOBS)
+	$(RUN) snakemake --config preset=demo --cores $(JOBS)
 	@echo "The report: results/demo/report.html"
 
 smoke: $(VENV)/ready
-	$(RUN) noisyvos grid --preset smoke
-	$(RUN) snakemake --cores $(JOBS)
+	$(RUN) snakemake --config preset=smoke --cores $(JOBS)
 	@echo "The report: results/smoke/report.html"
 
 clips: $(VENV)/ready
 	@test -n "$(VIDEOS)" -a -n "$(IMAGES)" || { echo "Name the material: make clips VIDEOS=<DAVIS-style folder> IMAGES=<COCO-format folder>"; exit 1; }
 	$(RUN) noisyvos point --source clips --to "$(VIDEOS)"
 	$(RUN) noisyvos point --source clip_images --to "$(IMAGES)"
-	$(RUN) noisyvos grid --preset clips
-	$(RUN) snakemake --cores $(JOBS)
+	$(RUN) snakemake --config preset=clips --cores $(JOBS)
 	@echo "The report: results/clips/report.html"
 
 test: $(VENV)/ready
@@ -62,7 +59,7 @@ test-gpu: $(VENV)/ready
 dry-runs: $(VENV)/ready
 	@for file in params/presets/*.yaml; do \
 	  name=$$(basename "$$file" .yaml); echo "preset $$name"; \
-	  $(RUN) noisyvos grid --preset "$$name" && $(RUN) snakemake --cores 1 --dry-run --quiet || exit 1; \
+	  $(RUN) snakemake --config preset="$$name" --cores 1 --dry-run --quiet || exit 1; \
 	done
 
 lint: $(VENV)/ready

@@ -78,7 +78,7 @@ def test_the_environment_of_this_folder_is_used(folder: Path) -> None:
     assert (done.returncode, done.stderr.replace("\n", "")) == (0, "")
     log = (folder / "log").read_text()
     assert "-m\nnoisyvos\npoint\n--source\nclips\n--to\nmy videos (1)\n" in log
-    assert "-m\nsnakemake\n--cores\n3\n" in log
+    assert "-m\nsnakemake\n--config\npreset=clips\n--cores\n3\n" in log
     # rules and DVC find `noisyvos` by the PATH
     assert f"\n{folder}/.venv/bin/noisyvos\n" in log
 
