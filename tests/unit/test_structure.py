@@ -90,7 +90,9 @@ def test_kinds_do_not_import_kinds() -> None:
         package = f"noisyvos.{family}.kinds."
         kinds = {name: found for name, found in graph().items() if name.startswith(package)}
         assert kinds, family
-        wrong = {name: found for name, found in kinds.items() for other in found if package in other}
+        wrong = {
+            name: found for name, found in kinds.items() for other in found if package in other
+        }
         assert not wrong
 
 
