@@ -7,7 +7,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import Field, field_validator
 
@@ -39,24 +39,32 @@ class ParameterGroup(Settings):
 Groups = list[dict[str, Any]]  # torch's parameter groups, each with `share` of the learning rate
 
 
-def _adamw(groups: Groups, momentum: float) -> "list[Optimizer]":
+class Options(NamedTuple):
+    """What a schedule sets for optimisers beside the parameter groups."""
+
+    momentum: float = 0.0  # of `sgd`
+    muon_rate: float = 1.0  # learning rate of Muon's parameters over that of the others
+
+
+def _adamw(groups: Groups, options: Options) -> "list[Optimizer]":
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2)."""
     import torch
 
     return [_light(torch.optim.AdamW)(groups, lr=0.0, fused=True)]
 
 
-def _adam(groups: Groups, momentum: float) -> "list[Optimizer]":
+def _adam(groups: Groups, options: Options) -> "list[Optimizer]":
     """Adam (Kingma and Ba 2015, algorithm 1); weight decay is added to the gradient."""
     import torch
 
     return [_light(torch.optim.Adam)(groups, lr=0.0, fused=True)]
 
 
-def _sgd(groups: Groups, momentum: float) -> "list[Optimizer]":
+def _sgd(groups: Groups, options: Options) -> "list[Optimizer]":
     """Gradient descent with Nesterov's momentum (Sutskever et al. 2013, as torch writes it)."""
     import torch
 
+    momentum = options.momentum
     optimizer = _light(torch.optim.SGD)(
         groups, lr=0.0, momentum=momentum, nesterov=momentum > 0, fused=True
     )
@@ -69,19 +77,48 @@ def _sgd(groups: Groups, momentum: float) -> "list[Optimizer]":
     return [optimizer]
 
 
-# name: function of (parameter groups, the schedule's `momentum`). An entry may return several
+def _muon(groups: Groups, options: Options) -> "list[Optimizer]":
+    """Muon on convolutions, AdamW on all other parameters.
+
+    UserError if torch is older than 2.9, which introduced Muon.
+    """
+    import torch
+
+    if not hasattr(torch.optim, "Muon"):
+        raise UserError(
+            f"train.yaml: `optimizer: muon` needs torch 2.9 or newer; this is {torch.__version__}. "
+            "Update torch, or set `optimizer: adamw`."
+        )
+    from noisyvos.training.muon import ConvolutionMuon
+
+    parts: tuple[Groups, Groups] = ([], [])
+    for group in groups:
+        for part, wanted in zip(parts, (True, False), strict=True):
+            members = [each for each in group["params"] if (each.ndim == 4) is wanted]
+            if members:
+                share = group["share"] * (options.muon_rate if wanted else 1.0)
+                part.append(group | {"params": members, "share": share})
+    convolutions, others = parts
+    found: list[Optimizer] = []
+    if convolutions:
+        found.append(_light(ConvolutionMuon)(convolutions, _light(torch.optim.Muon)))
+    return found + (_adamw(others, options) if others else [])
+
+
+# name: function of (parameter groups, what else the schedule sets). An entry may return several
 # optimisers, each for a part of the parameters.
-OPTIMIZERS: dict[str, Callable[[Groups, float], "list[Optimizer]"]] = {
+OPTIMIZERS: dict[str, Callable[[Groups, Options], "list[Optimizer]"]] = {
     "adamw": _adamw,
     "adam": _adam,
     "sgd": _sgd,
+    "muon": _muon,
 }
 
 
 def make_optimizers(
     name: str,
     parameters: "Iterable[tuple[nn.Parameter, float, float]]",
-    momentum: float = 0.0,
+    options: Options = Options(),
 ) -> "list[Optimizer]":
     """Return the optimisers called `name` in OPTIMIZERS.
 
@@ -95,7 +132,7 @@ def make_optimizers(
             {"params": members, "share": share, "weight_decay": weight_decay}
             for (share, weight_decay), members in groups.items()
         ],
-        momentum,
+        options,
     )
 
 

@@ -41,6 +41,8 @@ class Schedule(Settings):
     learning_rate: PositiveFloat
     optimizer: Annotated[str, Field(json_schema_extra={"enum": [*OPTIMIZERS]})] = "adamw"
     momentum: float = Field(0, ge=0, lt=1)  # Nesterov's, of `sgd`
+    # With `muon`: the convolutions' learning rate over that of the other parameters.
+    muon_rate: PositiveFloat = 1.0
     weight_decay: float = Field(0.01, ge=0)
     warmup: int = Field(0, ge=0)  # the learning rate rises linearly over these
     # poly_cfbi: see `learning_rate`.
@@ -94,7 +96,9 @@ class Schedule(Settings):
         if self.drops and self.decay != "steps":
             raise ValueError("`drops` need `decay: steps`")
         if self.momentum and self.optimizer != "sgd":
-            raise ValueError("`momentum` needs `optimizer: sgd`; Adam has its own, which is fixed")
+            raise ValueError("`momentum` needs `optimizer: sgd`; that of the others is fixed")
+        if self.muon_rate != 1 and self.optimizer != "muon":
+            raise ValueError("`muon_rate` needs `optimizer: muon`")
         if self.floor > self.learning_rate:
             raise ValueError("`floor` is above `learning_rate`")
         if self.batch % self.parts:
@@ -132,6 +136,7 @@ class Schedule(Settings):
             "hold": 1,
             "object_rule": "area",
             "momentum": 0,
+            "muon_rate": 1.0,
             "floor": 0,
         }
         unset = {name for name, value in defaults.items() if getattr(self, name) == value}

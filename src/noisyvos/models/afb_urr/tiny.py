@@ -1,6 +1,6 @@
 """A small AFB-URR for CPU runs: the same bank and decoder around small encoders at stride 8."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -22,6 +22,11 @@ class AFBURRTinySettings(AFBURRSettings):
     # channels at half resolution; doubled at each further halving
     width: int = Field(16, ge=8, multiple_of=8)
     decoder_dim: int = Field(48, ge=1)
+    # Where keys come from: `last`, as published, is the encoder's output; `early`, our change, is
+    # the output of the last stage's first block (see `xmem_tiny`).
+    key_stage: Literal["last", "early"] = "last"
+    # Whether both encoders start from the same weights, as the published ones do from ImageNet.
+    same_start: bool = False
     local_dim: int = Field(16, ge=1)  # of the refinement
 
 
@@ -34,6 +39,8 @@ class AFBURRTiny(AFBURR):
 
     def __init__(self, settings: AFBURRTinySettings) -> None:
         super().__init__(settings)
+        if settings.same_start:
+            self.encoder_m.load_state_dict(self.encoder_q.state_dict(), strict=False)
         use_channels_last(self)
 
     def initialise(self) -> None:
@@ -46,7 +53,8 @@ class AFBURRTiny(AFBURR):
     def make_trunk(self) -> Trunk:
         """Return how the encoders are built."""
         own = self.settings
-        return small_trunk(own.width, own.key_dim, own.value_dim, own.decoder_dim)
+        early = own.key_stage == "early"
+        return small_trunk(own.width, own.key_dim, own.value_dim, own.decoder_dim, early)
 
     def local_channels(self) -> int:
         """Return the width of the refinement."""

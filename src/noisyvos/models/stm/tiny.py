@@ -1,6 +1,6 @@
 """A small STM for CPU runs: the same memory and decoder around small encoders at stride 8."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -24,6 +24,11 @@ class STMTinySettings(STMSettings):
     # channels at half resolution; doubled at each further halving
     width: int = Field(16, ge=8, multiple_of=8)
     decoder_dim: int = Field(48, ge=1)
+    # Where keys come from: `last`, as published, is the encoder's output; `early`, our change, is
+    # the output of the last stage's first block (see `xmem_tiny`).
+    key_stage: Literal["last", "early"] = "last"
+    # Whether both encoders start from the same weights, as the published ones do from ImageNet.
+    same_start: bool = False
 
 
 @MODELS.register("stm_tiny", STMTinySettings)
@@ -35,12 +40,16 @@ class STMTiny(STM):
 
     def __init__(self, settings: STMTinySettings) -> None:
         super().__init__(settings)
+        if settings.same_start:
+            self.Encoder_M.load_state_dict(self.Encoder_Q.state_dict(), strict=False)
+            self.KV_M_r4.load_state_dict(self.KV_Q_r4.state_dict())
         use_channels_last(self)
 
     def make_trunk(self) -> Trunk:
         """Return how the encoders are built."""
         own = self.settings
-        return small_trunk(own.width, own.key_dim, own.value_dim, own.decoder_dim)
+        early = own.key_stage == "early"
+        return small_trunk(own.width, own.key_dim, own.value_dim, own.decoder_dim, early)
 
     @classmethod
     def settings_from_official(cls, state: dict[str, Tensor]) -> dict[str, Any]:

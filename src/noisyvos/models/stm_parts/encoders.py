@@ -35,6 +35,9 @@ class Trunk:
     decoder: int
     # whether the decoder's residual blocks add to the ReLU of their input, not to the input
     rectified: bool = False
+    # whether `deep` is two outputs joined, the last stage's and that of its first block, of which
+    # the key is made from the second by a 1x1 convolution (networks for CPU runs)
+    early_key: bool = False
 
 
 def resnet_trunk(
@@ -64,7 +67,21 @@ def resnet_trunk(
     )
 
 
-def small_trunk(width: int, key: int, value: int, decoder: int) -> Trunk:
+class _LastAndEarly(nn.Module):
+    """The last stage of a small trunk: its output, joined with that of its first block."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = resnet.SmallBlock(2 * width, 4 * width, 2)
+        self.second = resnet.SmallBlock(4 * width, 4 * width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, 2 * width, H, W) to (N, 8 * width, H / 2, W / 2)."""
+        early = self.first(x)
+        return torch.cat([self.second(early), early], 1)
+
+
+def small_trunk(width: int, key: int, value: int, decoder: int, early_key: bool) -> Trunk:
     """Return small encoders at stride 8.
 
     The stem's output, with `width` channels at half resolution, is the finest skip.
@@ -78,9 +95,13 @@ def small_trunk(width: int, key: int, value: int, decoder: int) -> Trunk:
         stages=(
             nn.Identity,
             partial(resnet.SmallBlock, width, 2 * width, 2),
-            lambda: nn.Sequential(
-                resnet.SmallBlock(2 * width, 4 * width, 2),
-                resnet.SmallBlock(4 * width, 4 * width, 1),
+            lambda: (
+                _LastAndEarly(width)
+                if early_key
+                else nn.Sequential(
+                    resnet.SmallBlock(2 * width, 4 * width, 2),
+                    resnet.SmallBlock(4 * width, 4 * width, 1),
+                )
             ),
         ),
         features=(4 * width, 2 * width, width),
@@ -88,6 +109,7 @@ def small_trunk(width: int, key: int, value: int, decoder: int) -> Trunk:
         key=key,
         value=value,
         decoder=decoder,
+        early_key=early_key,
     )
 
 
@@ -169,12 +191,15 @@ class KeyValue(nn.Module):
 
     def __init__(self, trunk: Trunk) -> None:
         super().__init__()
-        self.Key = nn.Conv2d(trunk.features[0], trunk.key, 3, padding=1)
+        self.early_key = trunk.early_key
+        kernel = 1 if trunk.early_key else 3
+        self.Key = nn.Conv2d(trunk.features[0], trunk.key, kernel, padding=kernel // 2)
         self.Value = nn.Conv2d(trunk.features[0], trunk.value, 3, padding=1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map (N, C, h, w) to key (N, C_k, h, w) and value (N, C_v, h, w)."""
-        return self.Key(x), self.Value(x)
+        last, early = x.chunk(2, 1) if self.early_key else (x, x)
+        return self.Key(early), self.Value(last)
 
 
 def pick(rows: Tensor, owner: Tensor) -> Tensor:

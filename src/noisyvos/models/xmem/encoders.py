@@ -160,11 +160,11 @@ class ResNetValueEncoder(ValueEncoder):
 class KeyProjection(nn.Module):
     """Deep image features to key, shrinkage (>= 1) and selection (0..1)."""
 
-    def __init__(self, inputs: int, key: int) -> None:
+    def __init__(self, inputs: int, key: int, kernel: int = 3) -> None:
         super().__init__()
-        self.key_proj = nn.Conv2d(inputs, key, 3, padding=1)
-        self.d_proj = nn.Conv2d(inputs, 1, 3, padding=1)
-        self.e_proj = nn.Conv2d(inputs, key, 3, padding=1)
+        self.key_proj = nn.Conv2d(inputs, key, kernel, padding=kernel // 2)
+        self.d_proj = nn.Conv2d(inputs, 1, kernel, padding=kernel // 2)
+        self.e_proj = nn.Conv2d(inputs, key, kernel, padding=kernel // 2)
         nn.init.orthogonal_(self.key_proj.weight)
         nn.init.zeros_(cast(Tensor, self.key_proj.bias))
 

@@ -102,7 +102,7 @@ class XMem(VideoModel):
         self.stride = self.widths.stride
         self.key_encoder = self.make_key_encoder()
         self.value_encoder = self.make_value_encoder()
-        self.key_proj = KeyProjection(self.widths.features[0], self.widths.key)
+        self.key_proj = self.make_key_projection()
         self.decoder = Decoder(self.widths)
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
@@ -128,6 +128,10 @@ class XMem(VideoModel):
     def make_value_encoder(self) -> ValueEncoder:
         """Return the trunk and head that map frames and masks to values."""
         return ResNetValueEncoder(self.widths, self.settings.single_object)
+
+    def make_key_projection(self) -> KeyProjection:
+        """Return what maps deep features to key, shrinkage and selection."""
+        return KeyProjection(self.widths.features[0], self.widths.key)
 
     @classmethod
     def settings_from_official(cls, state: dict[str, Tensor]) -> dict[str, Any]:

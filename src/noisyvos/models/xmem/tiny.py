@@ -2,6 +2,9 @@
 stride 8.
 """
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -9,7 +12,7 @@ from torch.nn import functional as F
 
 from noisyvos.models.base import MODELS
 from noisyvos.models.resnet import SmallBlock, small_norm, use_channels_last
-from noisyvos.models.xmem.encoders import KeyFeatures, ValueEncoder, Widths
+from noisyvos.models.xmem.encoders import KeyFeatures, KeyProjection, ValueEncoder, Widths
 from noisyvos.models.xmem.network import XMem
 from noisyvos.models.xmem.settings import XMemSettings
 
@@ -23,6 +26,11 @@ class XMemTinySettings(XMemSettings):
     hidden_dim: int = Field(0, ge=0)
     # channels at half resolution; doubled at each further halving
     width: int = Field(16, ge=8, multiple_of=8)
+    # Where key, shrinkage and selection come from: `last`, as published, is the encoder's output
+    # through 3x3 convolutions, which see 89 pixels. `early`, our change, is the output of the last
+    # stage's first block through 1x1 convolutions, which see 41: on frames of 48 pixels a key that
+    # sees 89 encodes position.
+    key_stage: Literal["last", "early"] = "last"
 
 
 def _stem(inputs: int, width: int) -> nn.Conv2d:
@@ -31,6 +39,13 @@ def _stem(inputs: int, width: int) -> nn.Conv2d:
 
 def _deep_stage(width: int) -> nn.Sequential:
     return nn.Sequential(SmallBlock(2 * width, 4 * width, 2), SmallBlock(4 * width, 4 * width, 1))
+
+
+@dataclass(frozen=True)
+class TinyKeyFeatures(KeyFeatures):
+    """The features of the small trunk, that of the last stage's first block among them."""
+
+    early: Tensor  # (B, C, h, w)
 
 
 class TinyKeyEncoder(nn.Module):
@@ -43,11 +58,12 @@ class TinyKeyEncoder(nn.Module):
         self.layer1 = SmallBlock(width, 2 * width, 2)
         self.layer2 = _deep_stage(width)
 
-    def forward(self, frames: Tensor) -> KeyFeatures:
+    def forward(self, frames: Tensor) -> TinyKeyFeatures:
         """Map normalised frames (B, 3, H, W) to features at strides 8, 4 and 2."""
         fine = F.relu(self.norm1(self.conv1(frames)))
         middle = self.layer1(fine)
-        return KeyFeatures(self.layer2(middle), middle, fine)
+        early = self.layer2[0](middle)
+        return TinyKeyFeatures(self.layer2[1](early), middle, fine, early)
 
 
 class TinyValueEncoder(ValueEncoder):
@@ -96,6 +112,17 @@ class XMemTiny(XMem):
     def make_key_encoder(self) -> nn.Module:
         """Return the small trunk that maps frames to `KeyFeatures`."""
         return TinyKeyEncoder(self.settings.width)
+
+    def make_key_projection(self) -> KeyProjection:
+        """Return what maps features of `key_stage` to key, shrinkage and selection."""
+        kernel = 1 if self.settings.key_stage == "early" else 3
+        return KeyProjection(self.widths.features[0], self.widths.key, kernel)
+
+    def encode_key(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, KeyFeatures]:
+        """Map frames (B, 3, H, W) to key, shrinkage, selection (B, C, h, w) and skip features."""
+        features = self.key_encoder(frames)
+        early = self.settings.key_stage == "early"
+        return *self.key_proj(features.early if early else features.deep), features
 
     def make_value_encoder(self) -> ValueEncoder:
         """Return the small trunk and head that map frames and masks to values."""
