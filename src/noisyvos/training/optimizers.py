@@ -118,11 +118,13 @@ OPTIMIZERS: dict[str, Callable[[Groups, Options], "list[Optimizer]"]] = {
 def make_optimizers(
     name: str,
     parameters: "Iterable[tuple[nn.Parameter, float, float]]",
-    options: Options = Options(),
+    momentum: float = 0.0,
+    muon_rate: float = 1.0,
 ) -> "list[Optimizer]":
     """Return the optimisers called `name` in OPTIMIZERS.
 
-    parameters: each with its share of the learning rate and its weight decay.
+    parameters: each with its share of the learning rate and its weight decay. `momentum` and
+    `muon_rate` are the schedule's.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter, share, weight_decay in parameters:
@@ -132,7 +134,7 @@ def make_optimizers(
             {"params": members, "share": share, "weight_decay": weight_decay}
             for (share, weight_decay), members in groups.items()
         ],
-        options,
+        Options(momentum, muon_rate),
     )
 
 

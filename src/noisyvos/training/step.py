@@ -15,12 +15,7 @@ from noisyvos.methods.base import Method
 from noisyvos.models.base import Clip, ClipOutput, VideoModel, resized_output
 from noisyvos.seeding import torch_generator
 from noisyvos.training.distributed import ALONE, Group, contact, data_parallel
-from noisyvos.training.optimizers import (
-    Options,
-    make_optimizers,
-    set_learning_rate,
-    trained_parameters,
-)
+from noisyvos.training.optimizers import make_optimizers, set_learning_rate, trained_parameters
 from noisyvos.training.schedule import Schedule, learning_rate
 
 PERTURBATION = 0.01  # share of each weight by which two networks that start alike are set apart
@@ -126,8 +121,8 @@ class Learner:
             for each in trained_parameters(network, schedule.groups, schedule.weight_decay)
         ]
         self.weights = [parameter for parameter, _, _ in chosen]
-        options = Options(schedule.momentum, schedule.muon_rate)
-        self.optimizers = make_optimizers(schedule.optimizer, chosen, options)
+        rates = (schedule.momentum, schedule.muon_rate)
+        self.optimizers = make_optimizers(schedule.optimizer, chosen, *rates)
         own = self.method.parameters()
         if own:
             self.optimizers += make_optimizers("adam", [(scalar, 1.0, 0.0) for scalar in own])

@@ -275,8 +275,51 @@ def test_optimizers_follow_the_published_rules(name, momentum, rule):
         torch.testing.assert_close(weight.detach().double(), value, rtol=2e-6, atol=2e-7)
 
 
+def as_published_muon(weight, gradient, momentum_buffer, *, rate, decay):
+    """Take a step of Muon in float64, of matrices; an exact orthogonal factor in the update."""
+    momentum_buffer.mul_(0.95).add_(gradient)
+    update = gradient + 0.95 * momentum_buffer
+    left, _, right = torch.linalg.svd(update, full_matrices=False)
+    weight *= 1 - rate * decay
+    weight -= rate * 0.2 * max(weight.shape) ** 0.5 * (left @ right)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_muon_moves_convolutions_along_orthogonal_factors(layout):
+    """Five Newton-Schulz steps leave singular values between .68 and 1.13, so rules agree roughly.
+
+    Other parameters follow AdamW at the schedule's own rate.
+    """
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(8, 4, 3, 3, generator=generator)
+    weight = nn.Parameter(start.clone(memory_format=layout))
+    bias = nn.Parameter(torch.zeros(8))
+    optimizers = make_optimizers("muon", [(weight, 1.0, 0.01), (bias, 1.0, 0.0)], muon_rate=3.0)
+    wanted = start.flatten(1).double().clone()
+    buffer = torch.zeros_like(wanted)
+    for _ in range(3):
+        gradient = torch.randn(8, 4, 3, 3, generator=generator)
+        as_published_muon(wanted, gradient.flatten(1).double(), buffer, rate=3e-3, decay=0.01)
+        weight.grad, bias.grad = gradient.clone(memory_format=layout), torch.ones(8)
+        for optimizer in optimizers:
+            set_learning_rate(optimizer, 1e-3)
+            optimizer.step()
+    moved = (weight.detach() - start).flatten(1).double()
+    expected = wanted - start.flatten(1)
+    assert torch.cosine_similarity(moved.flatten(), expected.flatten(), 0) > 0.97
+    assert 0.75 < moved.norm() / expected.norm() < 1.1
+    torch.testing.assert_close(bias.detach(), torch.full((8,), -3e-3))
+
+
+def test_muon_says_which_torch_it_needs(monkeypatch):
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(UserError, match="needs torch 2.9 or newer"):
+        make_optimizers("muon", [(nn.Parameter(torch.ones(2, 2, 1, 1)), 1.0, 0.0)])
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 1, 3, 1)])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_loaded_optimizer_goes_on_to_the_same_bits(name):
+def test_a_loaded_optimizer_goes_on_to_the_same_bits(name, shape):
     momentum = 0.9 if name == "sgd" else 0.0
 
     def steps(weight, optimizers, count):
@@ -286,7 +329,7 @@ def test_a_loaded_optimizer_goes_on_to_the_same_bits(name):
                 weight.grad = 2 * weight.detach()
                 optimizer.step()
 
-    whole = nn.Parameter(torch.arange(6.0))
+    whole = nn.Parameter(torch.arange(6.0).view(shape))
     kept = make_optimizers(name, [(whole, 1.0, 0.01)], momentum)
     steps(whole, kept, 2)
     later = nn.Parameter(whole.detach().clone())
@@ -304,9 +347,11 @@ def test_optimizers_do_not_import_the_compiler_of_torch():
 import sys, torch
 from noisyvos.training.optimizers import OPTIMIZERS, make_optimizers
 for name in OPTIMIZERS:
-    weight = torch.nn.Parameter(torch.ones(2))
-    for optimizer in make_optimizers(name, [(weight, 1.0, 0.0)], 0.9 if name == "sgd" else 0.0):
-        weight.grad = torch.ones(2)
+    weights = [torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2, 2, 1, 1))]
+    chosen = [(weight, 1.0, 0.0) for weight in weights]
+    for optimizer in make_optimizers(name, chosen, 0.9 if name == "sgd" else 0.0):
+        for weight in weights:
+            weight.grad = torch.ones_like(weight)
         optimizer.step()
         optimizer.load_state_dict(optimizer.state_dict())
         optimizer.zero_grad()

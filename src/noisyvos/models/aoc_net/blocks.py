@@ -1,20 +1,22 @@
 """Blocks of AOC-Net's decoder: gates, residual blocks with channel gating, conditioning blocks.
 
-The batch axis holds the N objects of one video, background first (N, C, H, W); `head` is (N, 400).
+The batch axis holds the N objects of one video, background first (N, C, H, W). `head` (N, A) holds
+four mean embeddings: reference and previous frame, inside and outside the object (published: 400).
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# four mean embeddings of 100 channels: reference and previous frame, inside and outside the object
-HEAD = 400
 EPSILON = 1e-5
 
 
 def group_norm(channels: int, groups: int = 32) -> nn.GroupNorm:
-    """Return the normalisation of all layers that are trained on video."""
-    return nn.GroupNorm(groups, channels, eps=EPSILON)
+    """Return the normalisation of all layers that are trained on video.
+
+    Groups have at least two channels, which only matters to small networks.
+    """
+    return nn.GroupNorm(min(groups, channels // 2), channels, eps=EPSILON)
 
 
 def others(x: Tensor) -> Tensor:
@@ -113,12 +115,12 @@ class ConditioningBlock(nn.Module):
     Channels are scaled by the object itself, the other objects, and the head.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, head: int) -> None:
         super().__init__()
         self.CL_1 = ConditioningLayer(channels, 0.3)
         self.CL_2 = ConditioningLayer(channels, 0.3)
-        self.CL_3 = ConditioningLayer(HEAD, 1.0)
-        self.mlp_layer = nn.Linear(2 * channels + HEAD, channels)
+        self.CL_3 = ConditioningLayer(head, 1.0)
+        self.mlp_layer = nn.Linear(2 * channels + head, channels)
 
     def code(self, x: Tensor, head: Tensor) -> Tensor:
         """Return the code (N, C) before its tanh."""
@@ -149,7 +151,7 @@ class PyramidBranch(nn.Module):
 class Pyramid(nn.Module):
     """The decoder's atrous spatial pyramid: four dilations and the global mean."""
 
-    def __init__(self, inputs: int = 512, width: int = 128, outputs: int = 256) -> None:
+    def __init__(self, inputs: int, width: int, outputs: int) -> None:
         super().__init__()
         self.aspp1, self.aspp2, self.aspp3, self.aspp4 = (
             PyramidBranch(inputs, width, dilation) for dilation in (1, 6, 12, 18)

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from noisyvos.models.aoc_net.blocks import (
     GCT,
-    HEAD,
     ConditioningBlock,
     Gate,
     GatedBottleneck,
@@ -19,13 +18,12 @@ from noisyvos.models.aoc_net.blocks import (
     group_norm,
     others,
 )
-
-LAST = 128  # channels before the classifier
+from noisyvos.models.aoc_net.settings import Sizes
 
 
 @dataclass(frozen=True)
 class CarriedMaps:
-    """Feature maps that a video keeps beside its references, detached (N, 256, h / 2, w / 2).
+    """Feature maps that a video keeps beside its references, detached (N, C, h / 2, w / 2).
 
     propagated: the pyramid's output of the previous frame; corrected: the first correction's output
     of the first predicted frame.
@@ -40,37 +38,41 @@ class CarriedMaps:
 
 
 class CalibratedDecoder(nn.Module):
-    """Published names; layer1 takes embedding and pre-head, 164 channels."""
+    """Published names; layer1 takes embedding and pre-head, of published size 164 channels."""
 
-    def __init__(self, inputs: int = 164) -> None:
+    def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        self.IA1 = Gate(HEAD, inputs)
-        self.layer1 = GatedBottleneck(inputs, 256)
-        self.layer2 = GatedBottleneck(256, 256, 1, 2)
-        self.CLB2 = ConditioningBlock(256)
-        self.layer3 = GatedBottleneck(256, 512, 2)
-        self.CLB3 = ConditioningBlock(256)
-        self.layer4 = GatedBottleneck(512, 512, 1, 2)
-        self.CLB4 = ConditioningBlock(512)
-        self.layer5 = GatedBottleneck(512, 512, 1, 4)
-        self.CLB5 = ConditioningBlock(512)
-        self.IA9 = Gate(HEAD + 512, 512)
-        self.ASPP = Pyramid()
+        inputs, head, width = sizes.embedding + sizes.prehead, sizes.head, sizes.decoder
+        half, quarter, double = width // 2, width // 4, 2 * width
+        self.last = half  # channels before the classifier
+        self.IA1 = Gate(head, inputs)
+        self.layer1 = GatedBottleneck(inputs, width)
+        self.layer2 = GatedBottleneck(width, width, 1, 2)
+        self.CLB2 = ConditioningBlock(width, head)
+        self.layer3 = GatedBottleneck(width, double, 2)
+        self.CLB3 = ConditioningBlock(width, head)
+        self.layer4 = GatedBottleneck(double, double, 1, 2)
+        self.CLB4 = ConditioningBlock(double, head)
+        self.layer5 = GatedBottleneck(double, double, 1, 4)
+        self.CLB5 = ConditioningBlock(double, head)
+        self.IA9 = Gate(head + double, double)
+        self.ASPP = Pyramid(double, half, width)
+        corrections = ((double, double), (double, width), (width, width))
         for name in ("M1", "M2"):
-            for number, (inside, outside) in enumerate(((512, 512), (512, 256), (256, 256)), 1):
-                self.add_module(f"{name}_Reweight_Layer_{number}", Gate(HEAD, inside))
+            for number, (inside, outside) in enumerate(corrections, 1):
+                self.add_module(f"{name}_Reweight_Layer_{number}", Gate(head, inside))
                 self.add_module(f"{name}_Bottleneck_{number}", GatedBottleneck(inside, outside))
-        self.GCT_sc = GCT(512)
-        self.conv_sc = nn.Conv2d(512, 64, 1, bias=False)
-        self.bn_sc = group_norm(64, 16)
-        self.IA10 = Gate(HEAD + 320, 320)
-        self.conv1 = nn.Conv2d(320, LAST, 3, 1, 1, bias=False)
-        self.bn1 = group_norm(LAST)
-        self.IA11 = Gate(HEAD + LAST, LAST)
-        self.conv2 = nn.Conv2d(LAST, LAST, 3, 1, 1, bias=False)
-        self.bn2 = group_norm(LAST)
-        self.IA_final_fg = nn.Linear(HEAD, LAST + 1)
-        self.IA_final_bg = nn.Linear(HEAD, LAST + 1)
+        self.GCT_sc = GCT(sizes.low + width)
+        self.conv_sc = nn.Conv2d(sizes.low + width, quarter, 1, bias=False)
+        self.bn_sc = group_norm(quarter, 16)
+        self.IA10 = Gate(head + width + quarter, width + quarter)
+        self.conv1 = nn.Conv2d(width + quarter, half, 3, 1, 1, bias=False)
+        self.bn1 = group_norm(half)
+        self.IA11 = Gate(head + half, half)
+        self.conv2 = nn.Conv2d(half, half, 3, 1, 1, bias=False)
+        self.bn2 = group_norm(half)
+        self.IA_final_fg = nn.Linear(head, half + 1)
+        self.IA_final_bg = nn.Linear(head, half + 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -83,8 +85,8 @@ class CalibratedDecoder(nn.Module):
     ) -> tuple[Tensor, CarriedMaps]:
         """Return logits (N, h, w) and the maps to carry on.
 
-        x: (N, 164, h, w) matching and embedding; head: (N, 400); low: (1, 256, h, w) low-level
-        features of the frame.
+        x: (N, C, h, w) embedding and matching; head: (N, A); low: (1, C_l, h, w) low-level features
+        of the frame.
         """
         x, skip = self._calibrate(x, head, low)
         x = self.IA9(x, torch.cat([head, others(x)], 1))
@@ -123,8 +125,7 @@ class CalibratedDecoder(nn.Module):
             return own
         return torch.cat([own[:1] + against[1:].amin(0, keepdim=True), own[1:]])
 
-    @staticmethod
-    def _linear(code: Tensor, x: Tensor) -> Tensor:
+    def _linear(self, code: Tensor, x: Tensor) -> Tensor:
         """Apply to each object's features the weights and the bias that its code holds."""
-        weight, bias = code[:, :LAST], code[:, LAST]
+        weight, bias = code[:, : self.last], code[:, self.last]
         return (weight[:, None] @ x.flatten(2)).view(len(x), *x.shape[2:]) + bias[:, None, None]

@@ -12,14 +12,6 @@ from torch.nn import functional as F
 from noisyvos.models.aoc_net.references import Proxies
 
 FAR = 5e4  # the distance to an absent object
-WINDOWS = (
-    12,
-    2,
-    4,
-    6,
-    8,
-    10,
-)  # half sides of the local windows, in the published order of channels
 CHUNK = 2**22  # distances that exist at a time
 
 
@@ -69,11 +61,13 @@ def mean_maps(queries: Tensor, means: Tensor) -> Tensor:
     return (queries[None] - means[:, None]).square().sum(2)
 
 
-def local_maps(current: Tensor, previous: Tensor, planes: Tensor) -> Tensor:
-    """Return distances (N, 6, h', w') to the nearest pixel of each object of the previous frame.
+def local_maps(
+    current: Tensor, previous: Tensor, planes: Tensor, windows: tuple[int, ...]
+) -> Tensor:
+    """Return distances (N, W, h', w') to the nearest pixel of each object of the previous frame.
 
-    The six maps are of windows around the same place. current, previous: (C, h, w) embeddings;
-    planes: (N, h, w). The grid has half the resolution, (h // 2 + 1, w // 2 + 1), embeddings
+    The W maps are of windows around the same place, given as half sides. current, previous: (C, h,
+    w) embeddings; planes: (N, h, w). The grid has half the resolution, (h // 2 + 1, w // 2 + 1), embeddings
     bilinear, planes nearest.
     """
     size = [side // 2 + 1 for side in current.shape[1:]]
@@ -82,23 +76,25 @@ def local_maps(current: Tensor, previous: Tensor, planes: Tensor) -> Tensor:
         for x in (current, previous)
     )
     planes = F.interpolate(planes[None], size)[0] > 0
-    partner = _nearest_in_windows(current, previous, planes)
+    partner = _nearest_in_windows(current, previous, planes, windows)
     there = partner >= 0
-    chosen = previous.flatten(1)[:, partner.clamp(min=0)]  # (C, N, 6, h', w')
+    chosen = previous.flatten(1)[:, partner.clamp(min=0)]  # (C, N, W, h', w')
     return torch.where(there, (current[:, None, None] - chosen).square().sum(0), FAR)
 
 
 @torch.no_grad()
-def _nearest_in_windows(current: Tensor, previous: Tensor, planes: Tensor) -> Tensor:
-    """Return for each object and window the flat index of the nearest pixel, (N, 6, h, w) int64.
+def _nearest_in_windows(
+    current: Tensor, previous: Tensor, planes: Tensor, windows: tuple[int, ...]
+) -> Tensor:
+    """Return for each object and window the flat index of the nearest pixel, (N, W, h, w) int64.
 
     -1 means none. For each vertical offset, the distances between all pixels of two rows
     are one matrix product, of which a band is used.
     """
     height, width = current.shape[1:]
-    reach = max(WINDOWS)
+    reach = max(windows)
     device = current.device
-    best = current.new_full((len(planes), len(WINDOWS), height, width), float("inf"))
+    best = current.new_full((len(planes), len(windows), height, width), float("inf"))
     partner = torch.full(best.shape, -1, dtype=torch.long, device=device)
     offsets = torch.arange(-reach, reach + 1, device=device)
     columns = torch.arange(width, device=device)[:, None] + offsets  # (w, 2 reach + 1)
@@ -116,7 +112,7 @@ def _nearest_in_windows(current: Tensor, previous: Tensor, planes: Tensor) -> Te
         band = band.masked_fill(outside, float("inf"))  # (rows, w, 2 reach + 1)
         for number, plane in enumerate(planes):
             own = band.masked_fill(~plane[target][:, columns], float("inf"))
-            for index, window in enumerate(WINDOWS):
+            for index, window in enumerate(windows):
                 if abs(offset) > window:
                     continue
                 inner = slice(reach - window, reach + window + 1)

@@ -5,7 +5,7 @@ A frame is embedded once. A prediction compares it with references and the previ
 object, and the decoder turns the maps into logits. The caller carries state from frame to frame.
 """
 
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ from noisyvos.models.aoc_net.references import (
     sums_of,
 )
 from noisyvos.models.aoc_net.session import AOCNetSession, fitting
-from noisyvos.models.aoc_net.settings import AOCNetMemory, AOCNetSettings
+from noisyvos.models.aoc_net.settings import AOCNetMemory, AOCNetSettings, Sizes
 from noisyvos.models.base import MODELS, Clip, ClipOutput, Session, VideoModel
 
 # of ImageNet's R, G, B, applied to B, G, R as published
@@ -37,14 +37,14 @@ NEVER = -1e4  # logit of a slot without an object
 class PreHead(nn.Module):
     """Matching maps of an object to features."""
 
-    def __init__(self, maps: int = 24, outputs: int = 64) -> None:
+    def __init__(self, maps: int, outputs: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(maps, outputs, 1)
         self.bn = group_norm(outputs, 16)
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, 24, h, w) to (N, 64, h, w)."""
+        """Map (N, maps, h, w) to (N, outputs, h, w)."""
         return F.relu(self.bn(self.conv(x)))
 
 
@@ -53,6 +53,7 @@ class AOCNet(VideoModel):
     """Backbone, embedding, matching at three levels, pre-head and calibrated decoder."""
 
     memory_settings = AOCNetMemory
+    sizes: ClassVar[Sizes] = Sizes()
     settings: AOCNetSettings
 
     def __init__(self, settings: AOCNetSettings) -> None:
@@ -60,19 +61,25 @@ class AOCNet(VideoModel):
         self.settings = settings
         self.bg_bias = nn.Parameter(torch.zeros(1, 1, 1, 1))
         self.fg_bias = nn.Parameter(torch.zeros(1, 1, 1, 1))
-        self.feature_extracter = DeepLab()
+        sizes = self.sizes
+        self.feature_extracter = self.make_backbone()
         # published files hold these four under two names each; where they differ, the second counts
-        self.seperate_conv = nn.Conv2d(256, 256, 3, 1, 1, groups=256)
-        self.bn1 = group_norm(256)
-        self.embedding_conv = nn.Conv2d(256, 100, 1)
-        self.bn2 = group_norm(100, 25)
+        width = sizes.features
+        self.seperate_conv = nn.Conv2d(width, width, 3, 1, 1, groups=width)
+        self.bn1 = group_norm(width)
+        self.embedding_conv = nn.Conv2d(width, sizes.embedding, 1)
+        self.bn2 = group_norm(sizes.embedding, sizes.embedding_groups)
         self.semantic_embedding = nn.Sequential(
             self.seperate_conv, self.bn1, nn.ReLU(), self.embedding_conv, self.bn2, nn.ReLU()
         )
-        self.dynamic_seghead = CalibratedDecoder()
-        self.dynamic_prehead = PreHead()
+        self.dynamic_seghead = CalibratedDecoder(sizes)
+        self.dynamic_prehead = PreHead(sizes.maps, sizes.prehead)
         for convolution in (self.seperate_conv, self.embedding_conv):
             nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+
+    def make_backbone(self) -> nn.Module:
+        """Return what maps normalised frames to features and low-level features at stride 4."""
+        return DeepLab()
 
     def embed(self, frames: Tensor, drop: Tensor | None = None) -> list[Look]:
         """Embed frames (B, 3, H, W), RGB in [0, 1] of fitting sizes; `drop` as for `DeepLab`."""
@@ -103,7 +110,7 @@ class AOCNet(VideoModel):
         return Pool(rows, labels, proxies, sums_of(frames, objects))
 
     def head(self, pool: Pool, previous: Frame) -> Tensor:
-        """Return the attention head (N, 400): reference inside and outside, previous frame inside
+        """Return the attention head (N, A): reference inside and outside, previous frame inside
         and outside.
         """
         return torch.cat(
@@ -111,7 +118,7 @@ class AOCNet(VideoModel):
         )
 
     def maps(self, look: Look, pool: Pool, previous: Frame, head: Tensor) -> Tensor:
-        """Return the proto-maps (N, 24, h, w) of a frame."""
+        """Return the proto-maps (N, maps, h, w) of a frame."""
         objects, grid = len(pool.proxies), look.embedding.shape[1:]
         bias = torch.cat([self.bg_bias.view(1), self.fg_bias.view(1).expand(objects - 1)])
         queries = look.embedding.flatten(1).T
@@ -133,9 +140,9 @@ class AOCNet(VideoModel):
         others = [matching.of_others(near[0]), matching.of_others(whole[:, :1])]
         return torch.cat([whole, *near, planes[:, None], *others], 1)
 
-    @staticmethod
-    def _local(current: Tensor, previous: Tensor, planes: Tensor, bias: Tensor) -> Tensor:
-        maps = matching.squash(matching.local_maps(current, previous, planes), bias)
+    def _local(self, current: Tensor, previous: Tensor, planes: Tensor, bias: Tensor) -> Tensor:
+        windows = self.sizes.windows
+        maps = matching.squash(matching.local_maps(current, previous, planes, windows), bias)
         return F.interpolate(maps, current.shape[1:], mode="bilinear", align_corners=True)
 
     def predict(

@@ -2,11 +2,35 @@
 inference.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
 
 from noisyvos.registry import Settings
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Channel counts, and half sides of the local windows in the published order of channels."""
+
+    low: int = 256  # low-level features
+    features: int = 256  # the backbone's output
+    embedding: int = 100
+    embedding_groups: int = 25
+    prehead: int = 64
+    decoder: int = 256  # of its first block; all others are in proportion
+    windows: tuple[int, ...] = (12, 2, 4, 6, 8, 10)
+
+    @property
+    def head(self) -> int:
+        """Channels of the attention head: reference and previous frame, inside and outside."""
+        return 4 * self.embedding
+
+    @property
+    def maps(self) -> int:
+        """Proto-maps of an object."""
+        return 6 + 3 * len(self.windows)
 
 
 class AOCNetSettings(Settings):

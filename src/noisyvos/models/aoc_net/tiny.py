@@ -1,0 +1,73 @@
+"""A small AOC-Net for CPU runs: the same matching and decoder, an eighth as wide, on a small
+backbone.
+"""
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from noisyvos.models.aoc_net.network import AOCNet
+from noisyvos.models.aoc_net.settings import AOCNetSettings, Sizes
+from noisyvos.models.base import MODELS
+from noisyvos.models.resnet import SmallBlock, small_norm
+
+LOW, WIDTH = 32, 64  # channels at strides 4 and 8
+
+
+class AOCNetTinySettings(AOCNetSettings):
+    """The training pass of the small network; it is trained from scratch."""
+
+    # from scratch, the first predicted masks are useless as a previous frame's
+    previous_mask: Literal["given", "predicted", "halves"] = "halves"
+    dropout: float = Field(0.0, ge=0, lt=1)  # a short training underfits
+
+
+class TinyDeepLab(nn.Module):
+    """A stem and three residual blocks to stride 8, and DeepLab's way back to stride 4."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 5, 2, 2, bias=False)
+        self.norm1 = small_norm(16)
+        self.layer1 = SmallBlock(16, LOW, 2)
+        self.layer2 = nn.Sequential(SmallBlock(LOW, WIDTH, 2), SmallBlock(WIDTH, WIDTH, 1))
+        self.join = nn.Conv2d(LOW + WIDTH, WIDTH, 3, 1, 1, bias=False)
+        self.norm2 = small_norm(WIDTH)
+
+    def forward(self, frames: Tensor, drop: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map normalised frames (B, 3, H, W) to features and low-level features at stride 4.
+
+        drop: factors on the deepest features, dropout in training.
+        """
+        low = self.layer1(F.relu(self.norm1(self.conv1(frames))))
+        deep = self.layer2(low)
+        deep = deep if drop is None else deep * drop
+        deep = F.interpolate(deep, low.shape[2:], mode="bilinear", align_corners=True)
+        return F.relu(self.norm2(self.join(torch.cat([deep, low], 1)))), low
+
+    def context_shape(self, frames: Tensor) -> tuple[int, int, int, int]:
+        """Return the shape of the deepest features for frames (B, 3, H, W)."""
+        sides = [-(-side // 8) for side in frames.shape[2:]]
+        return len(frames), WIDTH, sides[0], sides[1]
+
+
+@MODELS.register("aoc_net_tiny", AOCNetTinySettings)
+class AOCNetTiny(AOCNet):
+    """AOC-Net's computation with about 0.4 million parameters and two local windows."""
+
+    sizes: ClassVar[Sizes] = Sizes(
+        low=LOW,
+        features=WIDTH,
+        embedding=32,
+        embedding_groups=4,
+        prehead=16,
+        decoder=32,
+        windows=(4, 2),
+    )
+
+    def make_backbone(self) -> nn.Module:
+        """Return the small backbone."""
+        return TinyDeepLab()
