@@ -137,3 +137,23 @@ def test_normalised_blocks_pass_on_an_answer_however_small_its_scale() -> None:
 @pytest.mark.parametrize("width", [8, 24, 40])
 def test_small_networks_of_any_width_can_be_built(width: int) -> None:
     assert models.build("xmem_tiny", width=width).widths.decoder[0] == 3 * width
+
+
+@pytest.mark.parametrize(("stage", "pixels"), [("last", 89), ("early", 41)])
+def test_keys_of_the_small_network_see_so_many_pixels(stage, pixels):
+    """Without its normalisation, which sees the whole frame."""
+    model = models.build("xmem_tiny", seed=0, key_stage=stage)
+    for module in model.key_encoder.modules():
+        if isinstance(module, torch.nn.GroupNorm):
+            module.forward = lambda x: x
+    frame = torch.rand(1, 3, 144, 144, requires_grad=True)
+    key = model.encode_key(frame)[0]
+    key[0, :, 9, 9].sum().backward()
+    columns = frame.grad.abs().amax((0, 1, 2)).nonzero()
+    assert int(columns.max() - columns.min()) + 1 == pixels
+
+
+def test_settings_of_the_small_network_are_read_from_its_weights():
+    model = models.build("xmem_tiny", seed=0, key_stage="early", width=8)
+    found = type(model).settings_from_official(model.state_dict())
+    assert (found["key_stage"], found["width"]) == ("early", 8)

@@ -284,6 +284,11 @@ def as_published_muon(weight, gradient, momentum_buffer, *, rate, decay):
     weight -= rate * 0.2 * max(weight.shape) ** 0.5 * (left @ right)
 
 
+HAVE_MUON = hasattr(torch.optim, "Muon")  # from torch 2.9 on
+AT_HAND = [name for name in OPTIMIZERS if HAVE_MUON or name != "muon"]
+
+
+@pytest.mark.skipif(not HAVE_MUON, reason="this torch has no Muon")
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_muon_moves_convolutions_along_orthogonal_factors(layout):
     """Five Newton-Schulz steps leave singular values between .68 and 1.13, so rules agree roughly.
@@ -312,13 +317,13 @@ def test_muon_moves_convolutions_along_orthogonal_factors(layout):
 
 
 def test_muon_says_which_torch_it_needs(monkeypatch):
-    monkeypatch.delattr(torch.optim, "Muon")
+    monkeypatch.delattr(torch.optim, "Muon", raising=False)
     with pytest.raises(UserError, match="needs torch 2.9 or newer"):
         make_optimizers("muon", [(nn.Parameter(torch.ones(2, 2, 1, 1)), 1.0, 0.0)])
 
 
 @pytest.mark.parametrize("shape", [(6,), (2, 1, 3, 1)])
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", AT_HAND)
 def test_a_loaded_optimizer_goes_on_to_the_same_bits(name, shape):
     momentum = 0.9 if name == "sgd" else 0.0
 
@@ -343,10 +348,10 @@ def test_a_loaded_optimizer_goes_on_to_the_same_bits(name, shape):
 
 def test_optimizers_do_not_import_the_compiler_of_torch():
     """Its import takes seconds at the start of every training."""
-    program = """
+    program = f"""
 import sys, torch
-from noisyvos.training.optimizers import OPTIMIZERS, make_optimizers
-for name in OPTIMIZERS:
+from noisyvos.training.optimizers import make_optimizers
+for name in {AT_HAND}:
     weights = [torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2, 2, 1, 1))]
     chosen = [(weight, 1.0, 0.0) for weight in weights]
     for optimizer in make_optimizers(name, chosen, 0.9 if name == "sgd" else 0.0):

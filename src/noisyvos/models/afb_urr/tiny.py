@@ -64,7 +64,9 @@ class AFBURRTiny(AFBURR):
     def settings_from_official(cls, state: dict[str, Tensor]) -> dict[str, Any]:
         """Read the sizes back from a state dict; UserError names an entry that is missing."""
         try:
+            early = state["keyval_r4.Key.weight"].shape[-1] == 1
             return {
+                "key_stage": "early" if early else "last",
                 "key_dim": state["keyval_r4.Key.weight"].shape[0],
                 "value_dim": state["keyval_r4.Value.weight"].shape[0],
                 "width": state["encoder_q.conv1.weight"].shape[0],

@@ -9,5 +9,6 @@ with the reference pool and its uncertainty filter.
 """
 
 from noisyvos.models.aoc_net.network import AOCNet
+from noisyvos.models.aoc_net.tiny import AOCNetTiny
 
-__all__ = ["AOCNet"]
+__all__ = ["AOCNet", "AOCNetTiny"]

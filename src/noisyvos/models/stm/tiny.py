@@ -55,7 +55,9 @@ class STMTiny(STM):
     def settings_from_official(cls, state: dict[str, Tensor]) -> dict[str, Any]:
         """Read the sizes back from a state dict; UserError names an entry that is missing."""
         try:
+            early = state["KV_M_r4.Key.weight"].shape[-1] == 1
             return {
+                "key_stage": "early" if early else "last",
                 "key_dim": state["KV_M_r4.Key.weight"].shape[0],
                 "value_dim": state["KV_M_r4.Value.weight"].shape[0],
                 "width": state["Encoder_Q.conv1.weight"].shape[0],

@@ -3,7 +3,7 @@ stride 8.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -127,3 +127,11 @@ class XMemTiny(XMem):
     def make_value_encoder(self) -> ValueEncoder:
         """Return the small trunk and head that map frames and masks to values."""
         return TinyValueEncoder(self.settings.width, self.widths, self.settings.single_object)
+
+    @classmethod
+    def settings_from_official(cls, state: dict[str, Tensor]) -> dict[str, Any]:
+        """Read the sizes back from a state dict; UserError names an entry that is missing."""
+        sizes = super().settings_from_official(state)
+        early = state["key_proj.key_proj.weight"].shape[-1] == 1
+        width = state["value_encoder.conv1.weight"].shape[0]
+        return sizes | {"width": width, "key_stage": "early" if early else "last"}
