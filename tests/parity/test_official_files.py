@@ -85,12 +85,12 @@ def test_xmem_file(judo, xmem_state, tmp_path) -> None:
 
     from noisyvos import models
     from noisyvos.inference import segment_video
-    from noisyvos.media.video_reader import open_clip
+    from noisyvos.media.videos import open_video
 
     given = {int(file.stem): decode_mask(file) for file in sorted(late.iterdir())}
     assert [sorted(np.unique(found)) for found in given.values()] == [[0, 1], [0, 3], [0, 4]]
     video = segment_video(
-        models.load_official("xmem", xmem_state), list(open_clip(frames)), given, size=120
+        models.load_official("xmem", xmem_state), list(open_video(frames)), given, size=120
     )
     assert np.array_equal(np.stack(masks), video.masks)
 
@@ -209,9 +209,9 @@ def test_rhmnet_file_takes_scribbles(judo, shared, parity_weights, tmp_path) -> 
 
     from noisyvos import models
     from noisyvos.inference import segment_video
-    from noisyvos.media.video_reader import open_clip
+    from noisyvos.media.videos import open_video
 
     video = segment_video(
-        models.load_official("rhmnet", state), list(open_clip(clip)), {0: drawn}, size=96
+        models.load_official("rhmnet", state), list(open_video(clip)), {0: drawn}, size=96
     )
     assert np.array_equal(np.stack(masks), video.masks)

@@ -8,11 +8,11 @@ import select
 import sys
 import traceback
 
-from noisyvos.cli import data, grids, outside, results, runs
+from noisyvos.cli import data, grids, inference, outside, results, runs
 from noisyvos.cli.app import Failure, app
 from noisyvos.errors import ExitCode, explain
 
-__all__ = ["app", "data", "grids", "main", "outside", "results", "runs"]
+__all__ = ["app", "data", "grids", "inference", "main", "outside", "results", "runs"]
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ COMMANDS = (  # in the order of the pipeline, then what goes around it
     "adopt",
     "track",
     "segment",
+    "merge",
     "check-submission",
     "start-weights",
 )

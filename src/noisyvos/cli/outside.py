@@ -1,4 +1,4 @@
-"""Commands for a user's own videos, submissions to benchmarks, and published weights."""
+"""Commands for submissions to benchmarks and for published weights."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,58 +8,6 @@ import typer
 from noisyvos.cli.app import Params, Seed, app
 
 Model = Annotated[str, typer.Option(help="A network of models.yaml.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads of torch.")]
-
-
-@app.command()
-def segment(
-    video: Annotated[Path, typer.Option(help="A movie file or a folder of frames.")],
-    mask: Annotated[
-        Path,
-        typer.Option(
-            help="Index mask (PNG) of the first frame, or a folder of masks named as their frames."
-        ),
-    ],
-    model: Model,
-    weights: Annotated[
-        str, typer.Option(help="Weights: trained here (safetensors) or published (.pth).")
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", help="Folder; the masks go into its subfolder masks.")
-    ],
-    movie: Annotated[
-        Path | None, typer.Option(help="An MP4 to write with the masks drawn on the frames.")
-    ] = None,
-    overlays: Annotated[
-        bool,
-        typer.Option("--overlays", help="Write the same pictures into the subfolder overlays."),
-    ] = False,
-    size: Annotated[
-        int | None, typer.Option(min=1, help="Shorter side to work at; none: as eval.yaml says.")
-    ] = None,
-    settings: Annotated[str, typer.Option(help="An entry of eval.yaml.")] = "default",
-    params: Params = Path("params"),
-    device: Device = "auto",
-    threads: Threads = 1,
-) -> None:
-    """Segment your own video from the mask of its first frame."""
-    from noisyvos.stages import segment as stage
-
-    stage.run(
-        video,
-        mask,
-        out=out,
-        movie=movie,
-        overlays=overlays,
-        size=size,
-        device=device,
-        threads=threads,
-        model=model,
-        weights=weights,
-        settings=settings,
-        params=params,
-    )
 
 
 @app.command("check-submission")

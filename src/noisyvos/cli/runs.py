@@ -1,4 +1,4 @@
-"""Commands that train networks, run them and score what they predict."""
+"""Commands that train networks and score what they predict."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from noisyvos.cli.app import Out, Params, Seed, Workers, app
-from noisyvos.errors import UserError
 
 Model = Annotated[str, typer.Option(help="A network of models.yaml.")]
 MethodName = Annotated[str, typer.Option("--method", help="A method of methods.yaml.")]
@@ -157,103 +156,6 @@ def train(
         deterministic=deterministic,
     )
     stage.run(task, dataset=dataset, masks=masks, manifest=noise_manifest)
-
-
-@app.command()
-def infer(
-    out: Annotated[
-        Path,
-        typer.Option("--out", help="The mask collection (zip) to write; with --video a folder."),
-    ],
-    dataset: Annotated[Path | None, typer.Option(help="A converted video dataset.")] = None,
-    model: Annotated[str | None, typer.Option(help="A network of models.yaml.")] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="Its weights (safetensors); none: an untrained network.")
-    ] = None,
-    baseline: Annotated[
-        str | None, typer.Option(help="Instead of a network: first_mask copies the first mask.")
-    ] = None,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(help="Masks to give in place of the dataset's own (noisy ones, say)."),
-    ] = None,
-    corruption: Annotated[
-        str | None,
-        typer.Option(help="An entry of corruptions.yaml: disturb every frame of the dataset."),
-    ] = None,
-    video: Annotated[
-        Path | None,
-        typer.Option(help="Instead of a dataset: your own video, as with `segment`."),
-    ] = None,
-    mask: Annotated[
-        Path | None, typer.Option(help="With --video: the mask of its first frame.")
-    ] = None,
-    movie: Annotated[
-        Path | None, typer.Option(help="With --video: an MP4 with the masks drawn on the frames.")
-    ] = None,
-    settings: Annotated[str, typer.Option(help="An entry of eval.yaml.")] = "default",
-    params: Params = Path("params"),
-    device: Device = "auto",
-    threads: Threads = 1,
-    videos_at_once: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="With --dataset: videos segmented side by side (1). "
-            "On a CPU it changes no byte of the result.",
-        ),
-    ] = None,
-) -> None:
-    """Segment every video of a dataset from its first masks, or one video (--video, --mask)."""
-    if (dataset is None) == (video is None):
-        raise UserError(
-            "Give --dataset for a converted dataset, or --video with --mask for your own video."
-        )
-    if dataset is not None:
-        if mask is not None or movie is not None:
-            raise UserError("--mask and --movie belong to --video; a dataset has its own masks.")
-        from noisyvos.stages import infer as stage
-
-        stage.run(
-            dataset,
-            out=out,
-            model=model,
-            weights=weights,
-            baseline=baseline,
-            prompts=prompts,
-            corruption=corruption,
-            videos_at_once=videos_at_once or 1,
-            settings=settings,
-            params=params,
-            device=device,
-            threads=threads,
-        )
-        return
-    foreign = {
-        "--baseline": baseline,
-        "--prompts": prompts,
-        "--corruption": corruption,
-        "--videos-at-once": videos_at_once,
-    }
-    given = any(value is not None for value in foreign.values())
-    if video is None or mask is None or model is None or weights is None or given:
-        raise UserError(
-            f"--video goes with --mask, --model and --weights, and without {', '.join(foreign)}."
-        )
-    from noisyvos.stages import segment as own
-
-    own.run(
-        video,
-        mask,
-        out=out,
-        model=model,
-        weights=weights,
-        movie=movie,
-        settings=settings,
-        params=params,
-        device=device,
-        threads=threads,
-    )
 
 
 @app.command()

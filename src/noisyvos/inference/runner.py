@@ -12,12 +12,12 @@ import numpy as np
 
 from noisyvos.devices import Amp, choose_device
 from noisyvos.errors import unknown_name
-from noisyvos.inference.settings import Evaluation
+from noisyvos.inference.results import FrameResult
+from noisyvos.inference.settings import Evaluation, MemoryOptions, View, WorkingSize
 from noisyvos.params.entries import read_family
 from noisyvos.registry import Item
 
 if TYPE_CHECKING:
-    from noisyvos.inference.video import FrameResult
     from noisyvos.models.base import VideoModel
 
 
@@ -27,16 +27,26 @@ class Runner:
 
     network: "VideoModel"
     memory: Mapping[str, Any]
-    size: int | None  # shorter side to work at, None = as is
+    size: WorkingSize
+    views: tuple[View, ...]
     amp: Amp
 
     def segment(
         self, frames: Iterable[np.ndarray], masks: Mapping[int, np.ndarray]
-    ) -> Iterator["FrameResult"]:
+    ) -> Iterator[FrameResult]:
         """Yield the result of every frame, given index masks of some; see `iterate_video`."""
         from noisyvos.inference.video import iterate_video
 
-        return iterate_video(self.network, frames, masks, self.memory, self.size, self.amp)
+        return iterate_video(
+            self.network,
+            frames,
+            masks,
+            self.memory,
+            self.size,
+            self.amp,
+            views=self.views,
+            prefetched=True,
+        )
 
 
 def open_runner(
@@ -46,15 +56,16 @@ def open_runner(
     params: Path,
     *,
     size: int | None = None,
+    memory: MemoryOptions | None = None,
     device: str = "auto",
     threads: int = 1,
 ) -> Runner:
     """Load network `model` of models.yaml with the entry `settings` of eval.yaml.
 
     weights: a file, this project's or published, also of XMem's still-image stage, or "none" for an
-    untrained network. `size` overrides that of the entry. Names are checked before the network is
-    built. UserError or FileNotFoundError if a name, the weights or the device is missing, the weights
-    do not fit, or a memory setting is unknown or impossible.
+    untrained network. `size` and `memory` go before those of the entry. Names are checked before
+    the network is built. UserError or FileNotFoundError if a name, the weights or the device is
+    missing, the weights do not fit, or a memory setting is unknown or impossible.
     """
     kinds, evaluations = read_family(params, "models"), read_family(params, "eval")
     if model not in kinds:
@@ -70,7 +81,7 @@ def open_runner(
     assert isinstance(evaluation, Evaluation)
     overrides = dict(kinds[model])
     kind = str(overrides.pop("kind"))
-    memory = evaluation.memory.get(kind, {})
+    entry = evaluation.memory.get(kind, {})
 
     import torch
 
@@ -81,7 +92,16 @@ def open_runner(
     place = choose_device(device)
     torch.set_num_threads(threads)
     network = models.build(kind, **overrides)
-    choose_settings(network.memory_settings, memory, f"{where}: memory of {kind}")
+    choose_settings(network.memory_settings, entry, f"{where}: memory of {kind}")
+    if memory is not None:
+        entry = memory.over(entry, network.memory_settings.model_fields, model)
+        choose_settings(network.memory_settings, entry, f"the memory of {model}")
     if weights != "none":
         load_checkpoint(network, weights, "zero")
-    return Runner(network.to(place), memory, size or evaluation.size, evaluation.amp)
+    return Runner(
+        network.to(place),
+        entry,
+        evaluation.working_size(size),
+        evaluation.views(),
+        evaluation.amp,
+    )

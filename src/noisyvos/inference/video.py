@@ -1,6 +1,7 @@
 """Segment a video from the masks of a few frames, with any network."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,28 +13,13 @@ from torch.nn import functional as F
 
 from noisyvos.devices import Amp, half_precision
 from noisyvos.errors import UserError
-from noisyvos.inference.annotations import Annotations, check_annotations
+from noisyvos.inference.concurrency import prefetch
+from noisyvos.inference.prompts import Annotations, check_annotations
+from noisyvos.inference.results import FrameResult, Segmentation
+from noisyvos.inference.settings import View, WorkingSize
 from noisyvos.models.base import Session, VideoModel, choose_settings
 
 Progress = Callable[[int, int | None], None]
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """A segmented video of T frames with K objects."""
-
-    masks: np.ndarray  # (T, H, W) uint8, ids as in the annotations
-    probabilities: np.ndarray | None  # (T, K + 1, H, W) float32, background first, ids ascending
-    memory_usage: list[dict[str, Any]]  # what the network's memory held after each frame
-
-
-@dataclass(frozen=True)
-class FrameResult:
-    """One segmented frame."""
-
-    mask: np.ndarray  # (H, W) uint8
-    probabilities: np.ndarray  # (K + 1, H, W) float32
-    memory_usage: dict[str, Any]
 
 
 def segment_video(
@@ -47,14 +33,16 @@ def segment_video(
 ) -> Segmentation:
     """Return masks for all frames of a video, given index masks (H, W) uint8 for some of them.
 
-    frames: float32 (T, 3, H, W) RGB in [0, 1], or an iterable of (H, W, 3) uint8 RGB arrays, read one by one. `memory`
-    holds settings of the network's memory; `size` is the shorter side to work at (results keep the input size);
-    `progress` is called with (frames done, frames in all or None). An object may first appear in a later frame; 255
-    counts as 0; frames before the first annotation are background. Unknown or impossible settings and unusable
-    annotations raise UserError (a ValueError) before the first frame is read.
+    frames: float32 (T, 3, H, W) RGB in [0, 1], or an iterable of (H, W, 3) uint8 RGB arrays, read
+    one by one. `memory` holds settings of the network's memory. `size` is the shorter side to work
+    at; results keep the input size. `progress` is called with (frames done, frames in all or None).
+
+    An object may first appear in a later frame. 255 counts as 0. Frames before the first annotation
+    are background. Unknown or impossible settings and unusable annotations raise UserError (a
+    ValueError) before the first frame is read.
     """
     masks, probabilities, usage = [], [], []
-    total = len(frames) if hasattr(frames, "__len__") else None
+    total = len(frames) if isinstance(frames, Sized) else None
     for result in iterate_video(model, frames, annotations, memory, size):
         masks.append(result.mask)
         usage.append(result.memory_usage)
@@ -72,94 +60,132 @@ def iterate_video(
     frames: Tensor | Iterable[np.ndarray],
     annotations: Mapping[int, np.ndarray],
     memory: Mapping[str, Any] | None = None,
-    size: int | None = None,
+    size: int | WorkingSize | None = None,
     amp: Amp = False,
+    *,
+    views: Sequence[View] = (View(),),
+    prefetched: bool = False,
 ) -> Iterator[FrameResult]:
-    """Yield the result of every frame in turn; arguments and errors as in `segment_video`, checked before the first frame.
+    """Yield the result of every frame in turn; the rest is as in `segment_video`.
 
-    amp: half precision on a GPU; nothing changes on a CPU.
+    amp: half precision on a GPU; it changes nothing on a CPU. views: each has a memory that no
+    other view sees; the result is the mean of their probabilities. prefetched: whether a thread
+    reads frames in advance. Arguments are checked before the first frame.
     """
     settings = choose_settings(model.memory_settings, dict(memory or {}), "the memory")
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-        raise UserError(f"size must be None or a number of pixels from 1 on, not {size!r}.")
+    if not isinstance(size, WorkingSize):
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise UserError(f"size must be None or a number of pixels from 1 on, not {size!r}.")
+        size = WorkingSize(size)
     if isinstance(frames, Tensor) and (
         frames.ndim != 4 or frames.shape[1] != 3 or not frames.is_floating_point()
     ):
         raise UserError(
-            f"frames must be a float tensor (T, 3, H, W) in [0, 1], not {frames.dtype} of shape {tuple(frames.shape)}."
+            "frames must be a float tensor (T, 3, H, W) in [0, 1], "
+            f"not {frames.dtype} of shape {tuple(frames.shape)}."
         )
-    length = len(frames) if hasattr(frames, "__len__") else None
+    length = len(frames) if isinstance(frames, Sized) else None
     if length == 0:
         raise UserError("frames: the video is empty.")
     checked = check_annotations(annotations, length, model.background_label)
     remaining = None if length is None else length - checked.first
     half = half_precision(amp, next(model.parameters()).device)
-    session = model.session(channels=len(checked.ids), memory=settings, length=remaining)
-    return _walk(model, session, frames, checked, size, half)
+    walks = [
+        _Walk(
+            model.session(channels=len(checked.ids), memory=settings, length=remaining),
+            size.of(checked.size, view.scale),
+            view.flip,
+        )
+        for view in views
+    ]
+    return _results(model, walks, prefetch(frames) if prefetched else frames, checked, half)
 
 
-def _walk(
+@dataclass
+class _Walk:
+    """One view of a video: a session, the (height, width) it works at, whether it sees a mirror."""
+
+    session: Session
+    working: tuple[int, int]
+    flip: bool
+
+    def resizes(self, full: tuple[int, int]) -> bool:
+        """Return whether frames, masks and results are resized here, outside the session."""
+        return self.working != full and not self.session.resizes
+
+    def step(self, picture: Tensor, masks: dict[int, Tensor], last: bool) -> Tensor:
+        """Return the probabilities (K + 1, H, W) of a frame (3, H, W) with given masks (H, W)."""
+        full = (picture.shape[-2], picture.shape[-1])
+        if self.flip:
+            picture = picture.flip(-1)
+            masks = {channel: mask.flip(-1) for channel, mask in masks.items()}
+        if not self.resizes(full):
+            self.session.working_size = self.working
+            found = self.session.step(picture, given=masks, last=last)
+        else:
+            small = F.interpolate(
+                picture[None], self.working, mode="bilinear", align_corners=False, antialias=True
+            )[0]
+            masks = {
+                channel: F.interpolate(mask[None, None].float(), self.working)[0, 0] > 0.5
+                for channel, mask in masks.items()
+            }
+            found = self.session.step(small, given=masks, last=last)
+            found = F.interpolate(found[None], full, mode="bilinear", align_corners=False)[0]
+        return found.flip(-1) if self.flip else found
+
+
+def _results(
     model: VideoModel,
-    session: Session,
+    walks: list[_Walk],
     frames: Tensor | Iterable[np.ndarray],
     annotations: Annotations,
-    size: int | None,
     half: torch.dtype | None,
 ) -> Iterator[FrameResult]:
     device = next(model.parameters()).device
+    resized = any(walk.resizes(annotations.size) for walk in walks)
     count = 0
     for index, (frame, last) in enumerate(_with_last(frames)):
         count = index + 1
-        picture = _as_tensor(frame, index, annotations.size).to(device)
+        picture = _as_tensor(frame, index, annotations.size)
         given = annotations.given(index)
+        seconds = 0.0
         if index < annotations.first:
             probabilities = np.zeros((len(annotations.ids) + 1, *annotations.size), np.float32)
             probabilities[0] = 1
         else:
+            start = time.perf_counter()
+            picture = picture.to(device)
+            masks = {channel: torch.from_numpy(mask).to(device) for channel, mask in given.items()}
             with (
                 _evaluating(model),
                 torch.inference_mode(),
                 torch.autocast(device.type, dtype=half, enabled=half is not None),
             ):
-                probabilities = _step(session, picture, given, last, size).float().cpu().numpy()
+                found = [walk.step(picture, masks, last).float() for walk in walks]
+                mean = found[0] if len(found) == 1 else torch.stack(found).mean(0)
+                probabilities = mean.cpu().numpy()  # waits for the GPU
+            seconds = time.perf_counter() - start
         mask = np.array([0, *annotations.ids], np.uint8)[probabilities.argmax(0)]
         if not model.takes_scribbles:
-            _hold(
+            _write_given(
                 given,
                 annotations,
                 mask,
                 probabilities,
                 first=index == annotations.first,
-                resized=size not in (None, min(annotations.size)),
+                resized=resized,
             )
-        yield FrameResult(mask, probabilities, session.memory_usage())
+        usage = walks[0].session.memory_usage()
+        yield FrameResult(mask, probabilities, usage, frame, annotations.ids, seconds)
     if max(annotations.masks) >= count:
         raise UserError(
-            f"annotations: frame {max(annotations.masks)} is annotated, but the video has only {count} frames."
+            f"annotations: frame {max(annotations.masks)} is annotated, "
+            f"but the video has only {count} frames."
         )
 
 
-def _step(
-    session: Session, picture: Tensor, given: dict[int, np.ndarray], last: bool, size: int | None
-) -> Tensor:
-    """Return the probabilities of one frame at its own size, working at shorter side `size`."""
-    masks = {channel: torch.from_numpy(mask).to(picture.device) for channel, mask in given.items()}
-    full = tuple(picture.shape[-2:])
-    working = full if size is None else tuple(int(side / min(full) * size) for side in full)
-    if working == full:
-        return session.step(picture, given=masks, last=last)
-    small = F.interpolate(
-        picture[None], working, mode="bilinear", align_corners=False, antialias=True
-    )[0]
-    small_masks = {
-        channel: F.interpolate(mask[None, None].float(), working)[0, 0] > 0.5
-        for channel, mask in masks.items()
-    }
-    probabilities = session.step(small, given=small_masks, last=last)
-    return F.interpolate(probabilities[None], full, mode="bilinear", align_corners=False)[0]
-
-
-def _hold(
+def _write_given(
     given: dict[int, np.ndarray],
     annotations: Annotations,
     mask: np.ndarray,
@@ -168,9 +194,10 @@ def _hold(
     first: bool,
     resized: bool,
 ) -> None:
-    """Write given masks into a frame's result: in the first annotated frame all of it, later the given pixels.
+    """Write given masks into a frame's result: all of the first annotated frame, later the pixels.
 
-    Where the network worked at another size its probabilities are replaced too, as they cannot be sharp there.
+    A network that worked at another size cannot return sharp masks, so there the probabilities of
+    given pixels are replaced too.
     """
     if first and given:
         mask[:] = annotations.masks[annotations.first]
@@ -185,7 +212,7 @@ def _hold(
 
 
 def _with_last(frames: Tensor | Iterable[Any]) -> Iterator[tuple[Any, bool]]:
-    """Yield (frame, is the last one), reading one frame ahead."""
+    """Yield (frame, is the last one), reading one frame in advance."""
     iterator = iter(frames)
     try:
         current = next(iterator)
@@ -198,9 +225,9 @@ def _with_last(frames: Tensor | Iterable[Any]) -> Iterator[tuple[Any, bool]]:
 
 
 def _as_tensor(frame: Tensor | np.ndarray, index: int, size: tuple[int, int]) -> Tensor:
-    """Return a frame as (3, H, W) float32 in [0, 1]; UserError if it is not of the annotations' size.
+    """Return a frame as (3, H, W) float32 in [0, 1]; UserError if it has another size than `size`.
 
-    An array is uint8, or float32 on the same scale, where a corrupted image may leave it.
+    An array is uint8, or float32 on the same scale; a corrupted image may leave that scale.
     """
     if isinstance(frame, Tensor):
         picture = frame.float()
@@ -208,19 +235,21 @@ def _as_tensor(frame: Tensor | np.ndarray, index: int, size: tuple[int, int]) ->
         frame = np.asarray(frame)
         if frame.dtype not in (np.uint8, np.float32) or frame.ndim != 3 or frame.shape[2] != 3:
             raise UserError(
-                f"frame {index}: {frame.dtype} of shape {frame.shape}; a frame is (H, W, 3) uint8 RGB."
+                f"frame {index}: {frame.dtype} of shape {frame.shape}; "
+                "a frame is (H, W, 3) uint8 RGB."
             )
         picture = torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1))).float() / 255
     if tuple(picture.shape) != (3, *size):
         raise UserError(
-            f"frame {index} is {tuple(picture.shape[-2:])}, but the annotations are {size} (height, width)."
+            f"frame {index} is {tuple(picture.shape[-2:])}, "
+            f"but the annotations are {size} (height, width)."
         )
     return picture
 
 
 @contextmanager
 def _evaluating(model: VideoModel) -> Iterator[None]:
-    """Put a network in eval mode and give every module its own mode back."""
+    """Put a network in eval mode and restore each module's mode at the end."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

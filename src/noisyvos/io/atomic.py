@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from noisyvos.errors import UserError
+
 
 def _neighbour(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -77,6 +79,36 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def result_directory(path: str | Path, kind: str) -> Iterator[Path]:
+    """As `atomic_directory`, for a folder that a user names: it replaces only an earlier result.
+
+    The folder gets a meta.json that holds `kind`. UserError, before anything is written, if `path`
+    is a file or a folder with other things in it.
+    """
+    path = Path(path)
+    if path.exists() and not _is_result(path, kind):
+        raise UserError(
+            f"{path}: this is no earlier folder of {kind}, and it would be replaced. "
+            "Name a new or an empty folder."
+        )
+    with atomic_directory(path) as folder:
+        write_text(folder / "meta.json", json.dumps({"kind": kind}) + "\n")
+        yield folder
+
+
+def _is_result(path: Path, kind: str) -> bool:
+    if not path.is_dir():
+        return False
+    if not any(path.iterdir()):
+        return True
+    try:
+        content = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("kind") == kind
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -1,1 +1,1 @@
-"""A person's own clips: reading movies and folders of frames one frame at a time, writing overlay movies."""
+"""A user's videos, and pictures of masks: reading and writing videos, overlays, contact sheets."""

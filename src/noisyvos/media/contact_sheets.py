@@ -1,4 +1,4 @@
-"""Contact sheets: some frames of some videos, images or clips with their masks, so that a person sees what a dataset holds."""
+"""Contact sheets: some frames of a dataset's videos, images or clips with their masks."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -39,7 +39,10 @@ class Strip:
 
 
 def spread(count: int, wanted: int) -> list[int]:
-    """Return `wanted` of the numbers 0..count - 1 evenly spread, the first and the last among them; all if there are fewer."""
+    """Return `wanted` of the numbers 0..count - 1, evenly spread from the first to the last.
+
+    Returns all of them if there are fewer.
+    """
     if count <= wanted:
         return list(range(count))
     return (
@@ -48,7 +51,10 @@ def spread(count: int, wanted: int) -> list[int]:
 
 
 def video_strips(data: VideoDataset, sequences: int) -> list[Strip]:
-    """Return evenly spread videos of a dataset, each with evenly spread frames; frames in which objects first appear come first."""
+    """Return evenly spread videos of a dataset, each with evenly spread frames.
+
+    Frames with a mask are preferred.
+    """
     names = list(data.sequences)
     return [
         _video_strip(data, data.sequences[names[place]]) for place in spread(len(names), sequences)
@@ -77,13 +83,17 @@ def _video_strip(data: VideoDataset, sequence: Sequence) -> Strip:
             )
         )
     height, width = sequence.size
-    facts = f"{len(sequence.frames)} frames, {len(sequence.masks)} masks, objects {', '.join(map(str, sequence.objects))}"
+    objects = ", ".join(map(str, sequence.objects))
+    facts = f"{len(sequence.frames)} frames, {len(sequence.masks)} masks, objects {objects}"
     wanted = "" if sequence.required is None else f", {len(sequence.required)} results wanted"
     return Strip(f"{sequence.name}: {width}x{height}, {facts}{wanted}", tiles)
 
 
 def image_strips(root: Path, sequences: int) -> list[Strip]:
-    """Return evenly spread images of an image dataset, some in a strip, later instances over earlier ones, crowds as void."""
+    """Return evenly spread images of an image dataset, some in a strip.
+
+    Later instances cover earlier ones; crowds are void.
+    """
     content = read_json(root / "instances.json")
     images = content["images"]
     chosen = [images[place] for place in spread(len(images), sequences * FRAMES // 2)]
@@ -94,7 +104,10 @@ def image_strips(root: Path, sequences: int) -> list[Strip]:
     tiles = []
     for image in chosen:
         mask = _instances_mask(entries[image["id"]], (image["height"], image["width"]))
-        caption = f"{image['file_name']} {image['width']}x{image['height']}, {len(entries[image['id']])} instances"
+        caption = (
+            f"{image['file_name']} {image['width']}x{image['height']}, "
+            f"{len(entries[image['id']])} instances"
+        )
         tiles.append(Tile(read_frame(root / "images" / image["file_name"]), mask, caption))
     name = read_json(root / "meta.json")["name"]
     total = f"{name}: {len(images)} images, {len(content['annotations'])} instances"
@@ -144,7 +157,10 @@ def clip_strips(root: Path, sequences: int) -> list[Strip]:
 
 
 def strips_of(root: Path, sequences: int) -> list[Strip]:
-    """Return the strips of a converted dataset or a folder of clips; UserError if `root` is neither or empty."""
+    """Return the strips of a converted dataset or a folder of clips.
+
+    UserError if `root` is neither or empty.
+    """
     meta = root / "meta.json"
     kind = read_json(meta).get("kind") if meta.is_file() else None
     if kind == "video":
@@ -155,7 +171,8 @@ def strips_of(root: Path, sequences: int) -> list[Strip]:
         strips = clip_strips(root, sequences)
     else:
         raise UserError(
-            f"{root}: neither a converted dataset nor a folder of clips (its meta.json says {kind!r})."
+            f"{root}: neither a converted dataset nor a folder of clips "
+            f"(its meta.json says {kind!r})."
         )
     if not strips:
         raise UserError(f"{root}: there is nothing in it to show.")
@@ -189,7 +206,8 @@ def _drawn(tile: Tile) -> np.ndarray:
     if tile.mask is not None:
         if tile.mask.shape != (height, width):
             raise UserError(
-                f"{tile.caption}: the mask is {tile.mask.shape}, the frame {(height, width)}. Run `noisyvos check`."
+                f"{tile.caption}: the mask is {tile.mask.shape}, the frame {(height, width)}. "
+                "Run `noisyvos check`."
             )
         picture = overlay(
             picture, cv2.resize(tile.mask, size, interpolation=cv2.INTER_NEAREST_EXACT)

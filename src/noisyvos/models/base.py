@@ -147,6 +147,11 @@ def resized_output(output: ClipOutput, size: tuple[int, int]) -> ClipOutput:
 class Session(ABC):
     """One video that is being segmented; the session holds the memory, the network holds none."""
 
+    # True: the session resizes frames to `working_size` itself, and takes masks and returns results
+    # at full size
+    resizes: ClassVar[bool] = False
+    working_size: tuple[int, int] | None = None  # (height, width); None: that of the frames
+
     @abstractmethod
     def step(
         self, frame: Tensor, *, given: dict[int, Tensor] | None = None, last: bool = False

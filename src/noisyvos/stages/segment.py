@@ -1,89 +1,100 @@
-"""Command `segment`: a person's own clip, from the mask of its first frame."""
+"""Command `segment`: a user's own video, from the mask of its first frame."""
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sized
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from noisyvos.errors import UserError
-from noisyvos.inference.annotations import check_annotations
-from noisyvos.inference.prefetch import ahead
+from noisyvos.inference.prompts import check_annotations
+from noisyvos.inference.results import Speed, encode_probabilities
 from noisyvos.inference.runner import open_runner
-from noisyvos.io.atomic import atomic_directory
+from noisyvos.inference.settings import MemoryOptions
+from noisyvos.io.atomic import atomic_directory, result_directory
 from noisyvos.io.files import mask_files
 from noisyvos.io.masks import decode_mask, encode_mask
-from noisyvos.media.overlays import overlay
-from noisyvos.media.video_reader import ImageClip, MovieClip, open_clip
-from noisyvos.media.video_writer import movie_writer
+from noisyvos.media.overlays import overlay, write_overlay
+from noisyvos.media.videos import FrameFolder, MovieFile, movie_writer, open_video
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the results go: `out`/masks always, the others if asked for."""
+
+    out: Path
+    movie: Path | None = None  # an MP4 with the masks drawn on the frames
+    overlays: bool = False  # the same pictures in `out`/overlays
+    viz: Path | None = None  # the same pictures in this folder
+    probabilities: Path | None = None  # <frame>.npz in this folder
 
 
 def run(
     video: Path,
     mask: Path,
+    outputs: Outputs,
     *,
-    out: Path,
     model: str,
     weights: str,
-    movie: Path | None = None,
-    overlays: bool = False,
     size: int | None = None,
     settings: str = "default",
+    memory: MemoryOptions | None = None,
     params: Path = Path("params"),
     device: str = "auto",
     threads: int = 1,
 ) -> None:
-    """Write OUT/masks/<frame>.png for every frame of a movie or a folder of images, one frame in memory at a time.
+    """Write masks/<frame>.png for every frame of a movie or a folder of images.
 
-    `mask` is the index mask of the first frame, or a folder of masks named as frames (objects that appear later). `movie`
-    is an MP4 to write with the masks drawn on the frames, `overlays` puts the same pictures into OUT/overlays. `size`
-    goes before the one of the entry `settings` of eval.yaml. Everything is checked before the network is built;
-    UserError or FileNotFoundError say what is wrong.
+    Only a few frames are in memory at a time. `mask` is the index mask of the first frame, or a
+    folder of masks named as their frames, for objects that appear later. `size` and `memory` go
+    before those of the entry `settings` of eval.yaml. Everything is checked before the network is
+    built; UserError or FileNotFoundError say what is wrong.
     """
-    clip = open_clip(video)
-    masks = read_masks(mask, clip)
-    _check_outputs(out, movie, overlays, inputs=(video, mask))
+    source = open_video(video)
+    masks = read_masks(mask, source)
+    _check_outputs(outputs, inputs=(video, mask))
     runner = open_runner(
-        model, weights, settings, params, size=size, device=device, threads=threads
+        model, weights, settings, params, size=size, memory=memory, device=device, threads=threads
     )
-    frames = (_KeptImages if isinstance(clip, ImageClip) else _Kept)(clip)
+    speed = Speed()
     count = 0
     with ExitStack() as stack:
-        folder = stack.enter_context(atomic_directory(out / "masks"))
-        draw = _drawer(stack, out, movie, overlays, next(iter(masks.values())).shape, clip)
-        results = runner.segment(frames, masks)
-        for result in tqdm(
-            results,
-            total=len(clip) if isinstance(clip, ImageClip) else None,
-            desc="segment",
-            unit="frame",
-            disable=None,
-        ):
-            name = clip.name(count)
+        folder = stack.enter_context(atomic_directory(outputs.out / "masks"))
+        draw = _drawer(stack, outputs, next(iter(masks.values())).shape, source.frame_rate)
+        saved = _folder(stack, outputs.probabilities, "probabilities")
+        total = len(source) if isinstance(source, Sized) else None
+        results = runner.segment(source, masks)
+        for result in tqdm(results, total=total, desc="segment", unit="frame", disable=None):
+            name = source.name(count)
             (folder / f"{name}.png").write_bytes(encode_mask(result.mask))
-            draw(name, frames.oldest(), result.mask)
+            draw(name, result.frame, result.mask)
+            if saved is not None:
+                (saved / f"{name}.npz").write_bytes(encode_probabilities(result))
+            speed.add(result)
             count += 1
     objects = sorted(
         {int(number) for given in masks.values() for number in np.unique(given)} - {0, 255}
     )
     print(
-        f"{model}: {count} frames of {video.name}, objects {', '.join(map(str, objects))}, masks in {out / 'masks'}"
+        f"{model}: {count} frames of {video.name}, objects {', '.join(map(str, objects))}, "
+        f"masks in {outputs.out / 'masks'}"
     )
+    print(f"{model}: {speed}")
 
 
-def read_masks(path: Path, clip: ImageClip | MovieClip) -> dict[int, np.ndarray]:
-    """Return {frame index: (H, W) uint8} from a mask of the first frame or a folder of masks named as frames.
+def read_masks(path: Path, video: FrameFolder | MovieFile) -> dict[int, np.ndarray]:
+    """Return {frame index: (H, W) uint8} from a mask of the first frame or a folder of masks.
 
-    UserError or FileNotFoundError names a mask that is absent, unreadable, no index image, of another size than the
-    first frame or of no frame, and says if no mask names an object.
+    Masks of a folder are named as their frames. UserError or FileNotFoundError names a mask that is
+    absent, unreadable, not an index image, of another size than the first frame or without a frame,
+    and says if no mask names an object.
     """
     if path.is_dir():
         files = {}
         for file in mask_files(path).values():
-            index = clip.index(file.stem)
+            index = video.index(file.stem)
             if index is None:
                 raise UserError(
                     f"{file}: the video has no frame {file.stem!r}. Name a mask as its frame."
@@ -96,18 +107,19 @@ def read_masks(path: Path, clip: ImageClip | MovieClip) -> dict[int, np.ndarray]
     else:
         files = {0: path}
     masks = {index: decode_mask(file) for index, file in files.items()}
-    size = next(iter(clip)).shape[:2]
+    size = next(iter(video)).shape[:2]
     for index, given in masks.items():
         if given.shape != size:
-            shapes = f"{given.shape[1]}x{given.shape[0]}, but the video is {size[1]}x{size[0]} (width x height)"
             raise UserError(
-                f"{files[index]}: this mask is {shapes}. Save it at the size of the video."
+                f"{files[index]}: this mask is {given.shape[1]}x{given.shape[0]}, but the video is "
+                f"{size[1]}x{size[0]} (width x height). Save it at the size of the video."
             )
-    check_annotations(masks, len(clip) if isinstance(clip, ImageClip) else None)
+    check_annotations(masks, len(video) if isinstance(video, Sized) else None)
     return masks
 
 
-def _check_outputs(out: Path, movie: Path | None, overlays: bool, inputs: tuple[Path, ...]) -> None:
+def _check_outputs(outputs: Outputs, inputs: tuple[Path, ...]) -> None:
+    out, movie = outputs.out, outputs.movie
     if out.is_file():
         raise UserError(
             f"--out {out}: this is a file. Name a folder; the masks go into its subfolder masks."
@@ -116,68 +128,43 @@ def _check_outputs(out: Path, movie: Path | None, overlays: bool, inputs: tuple[
         raise UserError(
             f"--movie {movie}: only MP4 movies are written. Give a name that ends in .mp4."
         )
-    replaced = [
-        out / "masks",
-        *([out / "overlays"] if overlays else []),
-        *([movie] if movie is not None else []),
-    ]
+    named = (movie, outputs.viz, outputs.probabilities)
+    replaced = [out / "masks", *(path for path in named if path is not None)]
+    if outputs.overlays:
+        replaced.append(out / "overlays")
     for given in inputs:
         for target in replaced:
             if given.resolve().is_relative_to(target.resolve()):
                 raise UserError(
-                    f"{given}: the results would take the place of this input. Choose another --out or --movie."
+                    f"{given}: the results would replace this input. "
+                    "Choose another folder or file for them."
                 )
 
 
-class _Kept:
-    """Frames handed on one by one and kept until their results are there."""
-
-    def __init__(self, clip: ImageClip | MovieClip) -> None:
-        self._clip = clip
-        self._waiting: deque[np.ndarray] = deque()
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        for frame in ahead(self._clip):
-            self._waiting.append(frame)
-            yield frame
-
-    def oldest(self) -> np.ndarray:
-        """Return the frame that the next result belongs to, and forget it."""
-        return self._waiting.popleft()
-
-
-class _KeptImages(_Kept):
-    """The same where the number of frames is known, which memories make use of."""
-
-    def __len__(self) -> int:
-        return len(self._clip)
+def _folder(stack: ExitStack, path: Path | None, kind: str) -> Path | None:
+    return None if path is None else stack.enter_context(result_directory(path, kind))
 
 
 def _drawer(
-    stack: ExitStack,
-    out: Path,
-    movie: Path | None,
-    overlays: bool,
-    size: tuple[int, int],
-    clip: ImageClip | MovieClip,
+    stack: ExitStack, outputs: Outputs, size: tuple[int, ...], frame_rate: float
 ) -> Callable[[str, np.ndarray, np.ndarray], None]:
-    """Return what draws a mask on a frame into the wanted outputs, which are complete when `stack` ends."""
-    folder = stack.enter_context(atomic_directory(out / "overlays")) if overlays else None
-    append = (
-        stack.enter_context(movie_writer(movie, size, clip.frame_rate))
-        if movie is not None
-        else None
-    )
+    """Return what draws a mask on a frame into the wanted outputs.
+
+    The outputs are complete when `stack` ends.
+    """
+    height, width = size
+    folders = [_folder(stack, outputs.viz, "overlays")]
+    if outputs.overlays:
+        folders.append(stack.enter_context(atomic_directory(outputs.out / "overlays")))
+    append = None
+    if outputs.movie is not None:
+        append = stack.enter_context(movie_writer(outputs.movie, (height, width), frame_rate))
 
     def draw(name: str, frame: np.ndarray, mask: np.ndarray) -> None:
-        if folder is None and append is None:
-            return
-        picture = overlay(frame, mask)
-        if folder is not None:
-            (folder / f"{name}.png").write_bytes(
-                cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes()
-            )
+        for folder in folders:
+            if folder is not None:
+                write_overlay(folder, name, frame, mask)
         if append is not None:
-            append(picture)
+            append(overlay(frame, mask))
 
     return draw

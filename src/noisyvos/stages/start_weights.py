@@ -1,4 +1,4 @@
-"""Command `start-weights`: weights to start a training from, out of ImageNet trunks or a published checkpoint."""
+"""Command `start-weights`: weights that a training starts from."""
 
 from pathlib import Path
 
@@ -18,8 +18,9 @@ def run(
 ) -> None:
     """Write what `pretrain --init` and `train --init` read for `model` (of models.yaml).
 
-    Either from a published checkpoint, to which a 4-plane one of XMem's still-image stage gets a random plane for the
-    other objects where the network has one, or a fresh network of `seed` with ImageNet trunks.
+    Give either a published checkpoint or ImageNet trunks, which go into a fresh network of `seed`.
+    A 4-plane checkpoint of XMem's still-image stage gets a random plane for the other objects if
+    the network has one.
     """
     kinds = read_family(params, "models")
     if model not in kinds:

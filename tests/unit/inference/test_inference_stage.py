@@ -1,5 +1,6 @@
-"""Stage `infer`: prompts are first appearances only, outputs are complete and repeat byte for byte."""
+"""Stage `infer`: prompts are first appearances only, outputs are complete and repeat exactly."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -11,16 +12,18 @@ import pytest
 from noisyvos.datasets.layout import Sequence, VideoDataset, write_video_meta
 from noisyvos.errors import UserError
 from noisyvos.inference.prompts import first_masks
-from noisyvos.io.images import encode_frame
+from noisyvos.inference.settings import MemoryOptions
+from noisyvos.io.images import encode_frame, read_frame
 from noisyvos.io.masks import MaskCollection, encode_mask, write_mask_zip
-from noisyvos.stages import infer
+from noisyvos.media.overlays import overlay_folder
+from noisyvos.stages import infer, merge
 
 HEIGHT, WIDTH, LENGTH = 24, 32, 5
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> Path:
-    """Two sequences: `one` with object 1; `two` where object 5 comes late and only some frames have masks."""
+    """Two sequences: `one` with object 1; `two`, where object 5 comes late and masks are sparse."""
     root = tmp_path_factory.mktemp("data") / "toy"
     random = np.random.default_rng(0)
     sequences = []
@@ -51,7 +54,8 @@ def params(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("params")
     (folder / "models.yaml").write_text("small: {kind: xmem_tiny, width: 8}\n")
     (folder / "eval.yaml").write_text(
-        "default: {memory: {xmem_tiny: {mem_every: 2}, other: {x: 1}}}\nsmall: {size: 16}\nwrong: {memory: {xmem_tiny: {mem_evry: 2}}}\n"
+        "default: {memory: {xmem_tiny: {mem_every: 2}, other: {x: 1}}}\nsmall: {size: 16}\n"
+        "wrong: {memory: {xmem_tiny: {mem_evry: 2}}}\n"
         "odd: {sizes: 3}\n"
     )
     (folder / "corruptions.yaml").write_text("noise30: {kind: gaussian_noise, sigma: 30}\n")
@@ -91,7 +95,8 @@ def test_first_mask_baseline(dataset, tmp_path, capsys) -> None:
 def test_baseline_needs_no_torch(dataset, tmp_path) -> None:
     code = (
         "import sys; from pathlib import Path; from noisyvos.stages import infer; "
-        f"infer.run(Path({str(dataset)!r}), out=Path({str(tmp_path / 'a.zip')!r}), baseline='first_mask'); sys.exit('torch' in sys.modules)"
+        f"infer.run(Path({str(dataset)!r}), out=Path({str(tmp_path / 'a.zip')!r}), "
+        "baseline='first_mask'); sys.exit('torch' in sys.modules)"
     )
     assert (
         subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode
@@ -172,7 +177,7 @@ def test_missing_weights_and_frames(dataset, params, tmp_path) -> None:
 
 
 def grown(dataset: Path, path: Path, step: int = 1) -> Path:
-    """All masks of the dataset with objects grown by a pixel to the left and to the top, as a zip."""
+    """A zip of all masks of the dataset, with objects a pixel larger to the left and to the top."""
     videos = VideoDataset(dataset)
     masks = []
     for name, sequence in videos.sequences.items():
@@ -273,7 +278,7 @@ def test_corrupted_images_change_what_networks_say_and_no_baseline(
         MaskCollection(tmp_path / f"{name}.zip").read("one", "00000") for name in ("clean", "noise")
     ]
     assert np.array_equal(*first), "the given mask stays as it is"
-    with pytest.raises(UserError, match="sees no image"):
+    with pytest.raises(UserError, match="runs no network: leave out --corruption"):
         infer.run(
             dataset,
             out=tmp_path / "b.zip",
@@ -283,3 +288,79 @@ def test_corrupted_images_change_what_networks_say_and_no_baseline(
         )
     with pytest.raises(UserError, match=r"noise31.*noise30"):
         infer.run(dataset, out=tmp_path / "b.zip", corruption="noise31", **options)
+
+
+def test_probabilities_pictures_and_speed(dataset, params, tmp_path, capsys) -> None:
+    options = {"model": "small", "weights": "none", "params": params, "device": "cpu"}
+    infer.run(dataset, out=tmp_path / "plain.zip", **options)
+    with overlay_folder(tmp_path / "viz") as draw:
+        infer.run(
+            dataset,
+            out=tmp_path / "more.zip",
+            probabilities=tmp_path / "soft",
+            draw=draw,
+            videos_at_once=2,
+            corruption="noise30",
+            **options,
+        )
+    assert sorted(p.relative_to(tmp_path / "viz") for p in (tmp_path / "viz").glob("*/*")) == [
+        Path(name) / f"{index:05d}.png" for name in ("one", "two") for index in range(LENGTH)
+    ]
+    assert len(list((tmp_path / "soft").glob("*/*.npz"))) == 2 * LENGTH
+    shown = read_frame(tmp_path / "viz/one/00000.png").astype(int)
+    frame = VideoDataset(dataset).read_frame("one", "00000").astype(int)
+    outside = VideoDataset(dataset).read_mask("one", "00000") != 1
+    assert 15 < (shown - frame)[outside].std() < 35, "pictures show the frame the network saw"
+    said = capsys.readouterr().out
+    assert re.search(r"10 frames in \d+\.\d\d s of the network's work, \d+\.\d\d frames per", said)
+    merge.run([tmp_path / "soft"], out=tmp_path / "merged.zip")
+    one, other = MaskCollection(tmp_path / "more.zip"), MaskCollection(tmp_path / "merged.zip")
+    for name in one.sequences():
+        assert one.frames(name) == other.frames(name)
+        for frame in one.frames(name):
+            assert (one.read(name, frame) == other.read(name, frame)).mean() > 0.98
+
+
+def test_pictures_of_the_baseline(dataset, tmp_path) -> None:
+    with overlay_folder(tmp_path / "viz") as draw:
+        infer.run(dataset, out=tmp_path / "a.zip", baseline="first_mask", draw=draw)
+    assert len(list((tmp_path / "viz").glob("*/*.png"))) == 2 * LENGTH
+    with pytest.raises(UserError, match="leave out --save-probabilities"):
+        infer.run(
+            dataset, out=tmp_path / "a.zip", baseline="first_mask", probabilities=tmp_path / "soft"
+        )
+
+
+def test_a_failed_run_leaves_earlier_pictures_and_probabilities(dataset, params, tmp_path) -> None:
+    options = {"model": "small", "weights": "none", "params": params, "device": "cpu"}
+    infer.run(dataset, out=tmp_path / "a.zip", probabilities=tmp_path / "soft", **options)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    broken = tmp_path / "toy"
+    shutil.copytree(dataset, broken)
+    (broken / "frames" / "two" / "00003.jpg").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"00003\.jpg"):
+        infer.run(broken, out=tmp_path / "a.zip", probabilities=tmp_path / "soft", **options)
+    shutil.rmtree(broken)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_memory_options_go_before_the_entry(dataset, params, tmp_path) -> None:
+    options = {"model": "small", "weights": "none", "params": params, "device": "cpu"}
+    found = {}
+    for name, memory in (
+        ("entry", None),
+        ("same", MemoryOptions(mem_every=2)),
+        ("pair", MemoryOptions(("mem_every=1", "top_k=1"))),
+    ):
+        infer.run(dataset, out=tmp_path / f"{name}.zip", memory=memory, **options)
+        found[name] = (tmp_path / f"{name}.zip").read_bytes()
+    assert found["entry"] == found["same"]
+    assert found["entry"] != found["pair"]
+    for memory, message in (
+        (MemoryOptions(("mem_evry=1",)), "'mem_evry'. Did you mean 'mem_every'"),
+        (MemoryOptions(mem_every=0), "mem_every"),
+        (MemoryOptions(budget=3), "--budget: the memory of small has no setting 'budget'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            infer.run(dataset, out=tmp_path / "bad.zip", memory=memory, **options)
+    assert not (tmp_path / "bad.zip").exists()

@@ -52,6 +52,8 @@ def entropy(probabilities: Tensor) -> Tensor:
 class AOCNetSession(Session):
     """The references of one video, the previous frame, and two carried feature maps."""
 
+    resizes = True  # once, bicubic, to sides of 16k + 1; masks stay at full size, as published
+
     def __init__(self, network: AOCNetParts, *, channels: int, memory: AOCNetMemory) -> None:
         self.network = network
         self.channels = channels
@@ -72,7 +74,8 @@ class AOCNetSession(Session):
         if not self.known and not given:
             raise ValueError("the first frame of a session must give at least one object")
         height, width = frame.shape[-2:]
-        size = (fitting(height), fitting(width))
+        working = self.working_size or (height, width)
+        size = (fitting(working[0]), fitting(working[1]))
         image = frame[None]
         if size != (height, width):
             image = F.interpolate(image, size, mode="bicubic", align_corners=False)

@@ -1,12 +1,11 @@
-"""Decoding ahead and videos side by side change nothing but the time."""
+"""Prefetching and videos side by side change nothing but the time."""
 
 import threading
 import time
 
 import pytest
 
-from noisyvos.inference.prefetch import ahead
-from noisyvos.inference.together import in_order
+from noisyvos.inference.concurrency import in_order, prefetch
 
 
 def decoders() -> list[threading.Thread]:
@@ -14,18 +13,15 @@ def decoders() -> list[threading.Thread]:
 
 
 def test_same_frames_in_order() -> None:
-    assert list(ahead(range(50))) == list(range(50))
-    assert len(ahead([1, 2, 3])) == 3
-    assert not hasattr(ahead(iter([1])), "__len__")
-    assert list(ahead([])) == []
-    twice = ahead([1, 2])
-    assert [*twice, *twice] == [1, 2, 1, 2]
+    assert list(prefetch(range(50))) == list(range(50))
+    assert list(prefetch([])) == []
+    assert list(prefetch(iter([1, 2]))) == [1, 2]
     assert not decoders()
 
 
-def test_few_frames_are_made_ahead() -> None:
+def test_few_frames_are_made_in_advance() -> None:
     made = []
-    frames = iter(ahead(made.append(index) or index for index in range(100)))
+    frames = prefetch(made.append(index) or index for index in range(100))
     assert next(frames) == 0
     deadline = time.monotonic() + 10
     while len(made) < 4 and time.monotonic() < deadline:
@@ -43,7 +39,7 @@ def test_errors_come_at_their_frame() -> None:
         yield 1
         raise ValueError("frame 2 is broken")
 
-    found = iter(ahead(frames()))
+    found = prefetch(frames())
     assert [next(found), next(found)] == [0, 1]
     with pytest.raises(ValueError, match="frame 2 is broken"):
         next(found)

@@ -1,5 +1,8 @@
-"""A person's own clip: movies and folders give the same masks, frames are read one by one, bad input is refused early."""
+"""A user's own video: movies and folders give the same masks, few frames are in memory at a time,
+and bad input is refused early.
+"""
 
+import weakref
 from pathlib import Path
 
 import cv2
@@ -8,8 +11,8 @@ import pytest
 
 from noisyvos.io.images import encode_frame
 from noisyvos.io.masks import decode_mask, encode_mask
-from noisyvos.media.video_reader import open_clip
-from noisyvos.media.video_writer import movie_writer
+from noisyvos.media import videos
+from noisyvos.media.videos import movie_writer, open_video
 from noisyvos.stages import segment
 
 HEIGHT, WIDTH, LENGTH = 32, 48, 6
@@ -45,18 +48,15 @@ def material(tmp_path, frames) -> Path:
 
 
 def run(material: Path, video: str, mask: str = "first.png", **options) -> None:
-    settings = {
-        "model": "small",
-        "weights": "none",
-        "params": material / "params",
-        "device": "cpu",
-        "out": material / "out",
-    }
-    segment.run(material / video, material / mask, **(settings | options))
+    settings = {"model": "small", "weights": "none", "params": material / "params", "device": "cpu"}
+    settings |= {"out": material / "out"} | options
+    names = ("out", "movie", "overlays", "viz", "probabilities")
+    outputs = segment.Outputs(**{name: settings.pop(name) for name in names if name in settings})
+    segment.run(material / video, material / mask, outputs, **settings)
 
 
 def movie_frames(path: Path) -> list[np.ndarray]:
-    return list(open_clip(path))
+    return list(open_video(path))
 
 
 def test_movie_in_and_out(material, frames, capsys) -> None:
@@ -101,16 +101,44 @@ def test_folder_keeps_names_and_takes_late_objects(material) -> None:
     assert all(mask.shape == (HEIGHT, WIDTH) for mask in found.values())
 
 
-def test_frames_are_not_kept(material, monkeypatch) -> None:
-    waiting = []
-    original = segment._KeptImages.oldest
-    monkeypatch.setattr(
-        segment._KeptImages,
-        "oldest",
-        lambda self: (waiting.append(len(self._waiting)), original(self))[1],
-    )
+def test_few_frames_are_in_memory(material, frames, monkeypatch) -> None:
+    for index in range(LENGTH, 4 * LENGTH):
+        path = material / "frames" / f"shot_{index:02d}.jpg"
+        path.write_bytes(encode_frame(frames[index % LENGTH]))
+    read, alive = [], []
+
+    def read_frame(path: Path) -> np.ndarray:
+        frame = original_read(path)
+        read.append(weakref.ref(frame))
+        return frame
+
+    def encode(mask: np.ndarray) -> bytes:
+        alive.append(sum(frame() is not None for frame in read))
+        return encode_mask(mask)
+
+    original_read = videos.read_frame
+    monkeypatch.setattr(videos, "read_frame", read_frame)
+    monkeypatch.setattr(segment, "encode_mask", encode)
     run(material, "frames")
-    assert waiting == [2] * (LENGTH - 1) + [1]  # the present frame and the one read ahead
+    assert len(alive) == 4 * LENGTH
+    assert len(read) == 4 * LENGTH + 1, "the size check reads the first frame too"
+    assert max(alive) <= 6, "the present frame, the next one, and up to four of the thread"
+
+
+def test_pictures_and_probabilities_go_where_they_are_asked(material) -> None:
+    run(material, "frames", viz=material / "pictures", probabilities=material / "soft")
+    names = [f"shot_{index:02d}" for index in range(LENGTH)]
+    assert sorted(path.stem for path in (material / "pictures").glob("*.png")) == names
+    assert sorted(path.stem for path in (material / "soft").glob("*.npz")) == names
+    with np.load(material / "soft" / "shot_03.npz") as content:
+        assert content["probabilities"].shape == (2, HEIGHT, WIDTH)
+        assert content["ids"].tolist() == [3]
+        predicted = np.array([0, 3])[content["probabilities"].argmax(0)]
+    shown = decode_mask(material / "out" / "masks" / "shot_03.png")
+    assert (predicted == shown).mean() > 0.99, "ties of rounded probabilities aside"
+    with pytest.raises(ValueError, match="no earlier folder of overlays"):
+        run(material, "frames", viz=material / "params")
+    assert len(list((material / "params").iterdir())) == 2
 
 
 def test_odd_sizes_lose_a_line(tmp_path) -> None:
@@ -158,7 +186,7 @@ def test_bad_requests_are_refused_before_the_network_is_built(material, monkeypa
         ({"settings": "defalt"}, ValueError, "Did you mean 'default'"),
         ({"weights": "none.pth"}, FileNotFoundError, "no such weights"),
         ({"movie": Path("film.avi")}, ValueError, "ends in .mp4"),
-        ({"movie": material / "clip.mp4"}, ValueError, "take the place of this input"),
+        ({"movie": material / "clip.mp4"}, ValueError, "would replace this input"),
         ({"out": material / "first.png"}, ValueError, "this is a file"),
     ):
         with pytest.raises(kind, match=message):
@@ -168,6 +196,6 @@ def test_bad_requests_are_refused_before_the_network_is_built(material, monkeypa
 
 def test_masks_folder_is_no_frames_folder(material) -> None:
     (material / "frames").rename(material / "masks")
-    with pytest.raises(ValueError, match="take the place of this input"):
+    with pytest.raises(ValueError, match="would replace this input"):
         run(material, "masks", out=material)
     assert len(list((material / "masks").iterdir())) == LENGTH
