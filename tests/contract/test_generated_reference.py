@@ -74,7 +74,7 @@ def test_graph_leads_from_raw_data_to_the_report(generate: ModuleType) -> None:
     assert "score" in into["tables"]
     kept = generate.shortest(into_sets := {name: set(each) for name, each in into.items()})
     assert kept["train"] == {"noise", "pretrain"}  # they imply `convert` and `mix`
-    assert kept["noise"] == {"convert", "mix"}
+    assert kept["noise"] == {"convert", "link", "mix"}
     assert all(kept[name] <= into_sets[name] for name in kept)
     drawn = generate.part("dag")
     read = {each for before in into.values() for each in before}

@@ -1,14 +1,19 @@
 """Material as users reported it: each case of ../shared/cases that these packages answer."""
 
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from noisyvos.datasets.layout import VideoDataset
+from noisyvos.pipeline.handover import commit
 from noisyvos.stages import convert
 from noisyvos.stages import score as score_stage
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -22,7 +27,7 @@ def case(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         folder = tmp_path / name
         folder.mkdir()
         monkeypatch.setattr(sys, "argv", [str(script), str(folder)])
-        monkeypatch.setenv("NOISYVOS_SRC", str(Path(__file__).parents[2] / "src"))
+        monkeypatch.setenv("NOISYVOS_SRC", str(ROOT / "src"))
         runpy.run_path(str(script), run_name="__main__")
         return folder
 
@@ -50,3 +55,27 @@ def test_lists_of_any_editor_name_the_same_sequences(case) -> None:
         scores = score_stage.run(task)
         assert scores.scored_sequences == ("car",)
         assert scores.means["J&F-Mean"] == 1
+
+
+def test_record_keeps_the_links_of_datasets(case, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = case("dvc-links")
+    repository = folder / "repository"
+    out = repository / "data" / "converted" / "d"
+    convert.run("d", raw=folder / "raw", out=out, params=folder / "params")
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    (kept,) = stages["link"]["do"]["outs"]
+    options = kept["data/converted/${key}"]
+    stage = {"cmd": "true", "outs": [{"data/converted/d": options}]}
+    (repository / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"c": stage}}))
+    monkeypatch.chdir(repository)
+    for command in (["git", "init", "-q", "."], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, check=True)
+    commit({"c"})
+    frames = sorted((out / "frames" / "car").iterdir())
+    assert len(frames) == 3
+    assert all(frame.is_symlink() and frame.exists() for frame in frames)
+    assert not list((repository / ".dvc" / "cache").rglob("*")), "DVC keeps no copy"
+    said = subprocess.run(
+        [sys.executable, "-m", "dvc", "status"], check=True, capture_output=True, text=True
+    )
+    assert "up to date" in said.stdout

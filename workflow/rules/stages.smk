@@ -11,6 +11,7 @@ NEEDS = {
     "generate": (8, 0, {"mem_mb": 2000, "runtime": 60}),
     "download": (4, 0, {"mem_mb": 2000, "runtime": 1440}),
     "convert": (4, 0, {"mem_mb": 4000, "runtime": 480}),
+    "link": (4, 0, {"mem_mb": 4000, "runtime": 480}),
     "mix": (2, 0, {"mem_mb": 2000, "runtime": 240}),
     "synth": (8, 0, {"mem_mb": 4000, "runtime": 240}),
     "noise": (1, 0, {"mem_mb": 2000, "runtime": 480}),

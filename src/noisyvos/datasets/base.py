@@ -1,8 +1,9 @@
 """The registry of dataset kinds: what turns a folder of raw files into the layout of all stages."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -16,6 +17,7 @@ class DatasetSettings(Settings):
     """Settings of every kind of dataset that is made of one source."""
 
     makes: ClassVar[str] = "video"  # or "images"; what stages can do with it
+    links: ClassVar[bool] = True  # whether frames of the published size are links to raw files
 
     source: str = Field(description="The entry of sources.yaml whose raw files are converted.")
     size: int | None = Field(
@@ -24,6 +26,19 @@ class DatasetSettings(Settings):
         description="Shorter side in pixels to reduce to; nothing is enlarged. "
         "None links the files.",
     )
+
+
+def keeps_links(entry: Mapping[str, Any]) -> bool:
+    """Return whether a dataset of datasets.yaml consists of links instead of files.
+
+    Without `size` the frames are links to the raw files, unless its kind draws them anew. A kind
+    that is not registered makes files.
+    """
+    name = str(entry.get("kind", ""))
+    if name not in DATASETS.names():
+        return False
+    settings: Any = DATASETS.get(name).settings
+    return bool(getattr(settings, "links", True)) and entry.get("size") is None
 
 
 @dataclass(frozen=True)

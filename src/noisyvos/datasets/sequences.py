@@ -13,7 +13,7 @@ import numpy as np
 from noisyvos.datasets.base import Conversion
 from noisyvos.datasets.layout import Sequence, write_video_meta
 from noisyvos.errors import UserError
-from noisyvos.io.files import image_files, link, mask_files
+from noisyvos.io.files import image_files, mask_files, place
 from noisyvos.io.images import checked_size, copy_reduced, reduced_size
 from noisyvos.io.masks import VOID, decode_mask, encode_mask, resize_mask
 from noisyvos.parallel import ordered_map
@@ -87,7 +87,7 @@ def convert_sequence(task: SequenceTask) -> Sequence:
             destination.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(frames[stem], destination)
         else:
-            link(frames[stem], destination)
+            place(frames[stem], destination, as_file=task.size is not None)
     return Sequence(
         task.name,
         tuple(name for name, _ in names),

@@ -4,6 +4,7 @@ Every command that searches a folder for frames, masks or sequences goes through
 """
 
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -90,6 +91,18 @@ def files_below(root: Path, start: str = ".") -> list[str]:
             ]
         seen.add(real)
     return names
+
+
+def place(target: Path, destination: Path, *, as_file: bool) -> None:
+    """Make `destination` a copy of the file `target`, or a link to it as `link` does.
+
+    Datasets of a given size hold files throughout, so that DVC's cache can keep them.
+    """
+    if not as_file:
+        link(target, destination)
+        return
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(target, destination)
 
 
 def link(target: Path, destination: Path) -> None:

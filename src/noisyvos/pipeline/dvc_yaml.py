@@ -115,7 +115,7 @@ class Pipeline:
         command, deps, outs = (
             Template(do["cmd"], stage),
             [Template(dep, stage) for dep in do.get("deps", [])],
-            [Template(out, stage) for out in do.get("outs", [])],
+            [Template(_path(out), stage) for out in do.get("outs", [])],
         )
         params = [
             (Template(file, stage), [Template(name, stage) for name in names])
@@ -172,7 +172,7 @@ class Rule:
         content = self.pipeline.stages[self.stage]
         context = {**self.pipeline.cells, "key": "{key}"}
         outs = content.get("do", content)["outs"]
-        return [Template(out, self.stage).fill(context) for out in outs]
+        return [Template(_path(out), self.stage).fill(context) for out in outs]
 
     @property
     def folders(self) -> list[str]:
@@ -265,6 +265,11 @@ def _look_up(context: dict[str, Any], place: list[str], stage: str) -> Any:
             )
         value = value[part]
     return value
+
+
+def _path(out: Any) -> str:
+    """Return the path of an output, which may have options: `path` or `{path: {cache: false}}`."""
+    return str(next(iter(out)) if isinstance(out, dict) else out)
 
 
 def _value(content: Any, name: str) -> Any:

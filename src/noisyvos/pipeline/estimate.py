@@ -78,6 +78,7 @@ def _disk(cells: Cells, catalogue: Catalogue, converted: Path) -> list[str]:
     unknown = sorted(model for model, size in sizes.items() if not size)
     if unknown:
         lines.append(f"weights of {', '.join(unknown)}: not known")
+    lines += _converted(cells, converted)
     masks = {"noise": "noisy labels", "infer": "predictions"}
     for stage, what in masks.items():
         datasets = [cell["dataset"] for cell in cells[stage].values()]
@@ -89,6 +90,25 @@ def _disk(cells: Cells, catalogue: Catalogue, converted: Path) -> list[str]:
         else:
             size = sum(_folder_bytes(converted / name / "masks") for name in datasets)
             lines.append(f"{what} {_human(size)}")
+    return lines
+
+
+def _converted(cells: Cells, converted: Path) -> list[str]:
+    """Return what converted data take: links take nothing, files are twice there with DVC."""
+    linked = [*cells["link"], *cells["mix"]]
+    lines = []
+    if linked:
+        lines.append(
+            f"converted as links to other files, of which DVC keeps no copy: {', '.join(linked)}"
+        )
+    if names := list(cells["convert"]):
+        absent = [name for name in names if not (converted / name / "meta.json").is_file()]
+        size = sum(_folder_bytes(converted / name, "*") for name in names if name not in absent)
+        what = "converted as files, and as much again in DVC's cache after `noisyvos record`"
+        if absent:
+            lines.append(f"{what}: known once {', '.join(absent)} is converted")
+        else:
+            lines.append(f"{what}: {_human(size)}")
     return lines
 
 
@@ -186,8 +206,9 @@ def _weight_bytes(catalogue: Catalogue, model: str) -> int:
     return 4 * sum(value.numel() for value in network.state_dict().values())
 
 
-def _folder_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*.png"))
+def _folder_bytes(folder: Path, pattern: str = "*.png") -> int:
+    """Return the bytes of the files below a folder; links take none."""
+    return sum(path.lstat().st_size for path in folder.rglob(pattern) if not path.is_symlink())
 
 
 def _human(size: float) -> str:

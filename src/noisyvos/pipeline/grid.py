@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from noisyvos.datasets.base import MIX_PARTS
+from noisyvos.datasets.base import MIX_PARTS, keeps_links
 from noisyvos.errors import UserError
 from noisyvos.params.entries import read_family
 from noisyvos.params.presets import Block, Preset, missing_names, read_preset
@@ -26,6 +26,7 @@ STAGES = (
     "generate",
     "download",
     "convert",
+    "link",
     "mix",
     "synth",
     "noise",
@@ -154,7 +155,8 @@ def _add_dataset(cells: Cells, catalogue: Catalogue, name: str) -> None:
     cells[stage][source] = {}
     # files put in place by hand are tracked through their inventory, which holds their hashes
     raw = f"data/sources/{source}.json" if by_hand else f"data/raw/{source}"
-    cells["convert"][name] = {
+    linked = keeps_links(catalogue.entries["datasets"].get(name, {}))
+    cells["link" if linked else "convert"][name] = {
         "source": source,
         "raw": raw,
     }

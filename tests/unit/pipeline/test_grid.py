@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from noisyvos.datasets.base import keeps_links
 from noisyvos.errors import UserError
 from noisyvos.params.entries import read_yaml
 from noisyvos.params.presets import Preset, read_preset
@@ -86,13 +87,14 @@ def test_baselines_stand_in_every_preset_and_every_cell_finds_what_it_needs(pres
     for cell in cells["train"].values():
         assert cell["noise_key"] in cells["noise"]
         assert cell["pretrain_key"] in cells["pretrain"]
-        assert cell["dataset"] in cells["convert"] or cell["dataset"] in cells["mix"]
+        assert any(cell["dataset"] in cells[stage] for stage in ("convert", "link", "mix"))
     for cell in cells["mix"].values():
-        assert all(cell[f"part{number}"] in cells["convert"] for number in (1, 2, 3, 4))
+        parts = {cell[f"part{number}"] for number in (1, 2, 3, 4)}
+        assert parts <= {*cells["convert"], *cells["link"]}
     for cell in cells["infer"].values():
         stage, key = cell["weights"].split("/")
         assert key in cells[stage]
-    for cell in cells["convert"].values():
+    for cell in [*cells["convert"].values(), *cells["link"].values()]:
         assert (cell["source"] in cells["generate"]) != (cell["source"] in cells["download"])
 
 
@@ -106,7 +108,7 @@ def code_of(stage: str) -> list[str]:
 def test_every_stage_depends_on_its_code_and_on_that_of_the_kinds_it_names() -> None:
     assert code_of("infer_noisy") == code_of("infer") == ["stages.infer", "models.${item.model}"]
     assert code_of("baseline_noisy") == code_of("baseline") == ["stages.baseline"]
-    assert code_of("mix") == code_of("convert")
+    assert code_of("mix") == code_of("link") == code_of("convert")
     for stage in (*grid.STAGES, "tables", "figures", "report"):
         own, *entries = code_of(stage)
         about = code_deps.STAGES[own.removeprefix("stages.")][1]
@@ -127,7 +129,24 @@ def test_a_mix_is_made_of_its_converted_parts() -> None:
         *["youtube19_train_rest"] * 3,
     ]
     assert {"davis17", "youtube19_train"} < set(cells["download"])
-    assert not set(cells["mix"]) & set(cells["convert"])
+    assert not set(cells["mix"]) & {*cells["convert"], *cells["link"]}
+
+
+def test_datasets_of_links_are_apart_from_those_of_files() -> None:
+    cells = cells_of("paper")
+    assert {"davis17_val", "davis17_train"} < set(cells["link"])
+    assert {"youtube19_train_rest", "ytvos_holdout"} < set(cells["convert"])
+    assert not set(cells["link"]) & set(cells["convert"])
+    entries = read_yaml(PARAMS / "datasets.yaml")
+    assert not keeps_links(entries["visor_sparse_val"])  # its frames are drawn anew
+    assert keeps_links(entries["davis17_val"])
+    assert not keeps_links(entries["youtube19_train"])  # has a `size`
+    stages = read_yaml(PARAMS.parent / "dvc.yaml")["stages"]
+    cached = {
+        stage: [not isinstance(out, dict) for out in stages[stage]["do"]["outs"]]
+        for stage in ("convert", "link", "mix")
+    }
+    assert cached == {"convert": [True], "link": [False], "mix": [False]}
 
 
 def test_an_evaluation_set_may_have_a_protocol_of_its_own() -> None:

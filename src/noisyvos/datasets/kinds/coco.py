@@ -9,7 +9,7 @@ from pydantic import Field
 from noisyvos.datasets.base import DATASETS, Conversion, DatasetSettings
 from noisyvos.datasets.coco_format import read_coco, resize_rle, write_image_dataset
 from noisyvos.errors import UserError
-from noisyvos.io.files import link
+from noisyvos.io.files import place
 from noisyvos.io.images import checked_size, copy_reduced, reduced_size
 from noisyvos.parallel import ordered_map
 
@@ -106,7 +106,7 @@ def _convert_image(task: _Task) -> tuple[int, int]:
         )
     size = reduced_size(*actual, task.size)
     if size == actual:
-        link(task.image, task.out)
+        place(task.image, task.out, as_file=task.size is not None)
     else:
         copy_reduced(task.image, task.out, size)
     return size

@@ -15,7 +15,7 @@ from noisyvos.datasets.layout import Sequence
 from noisyvos.datasets.scribble_files import read_listed_scribbles
 from noisyvos.datasets.sequences import convert_sequences
 from noisyvos.errors import UserError
-from noisyvos.io.files import link
+from noisyvos.io.files import place
 from noisyvos.io.images import checked_size, copy_reduced, reduced_size
 from noisyvos.io.masks import VOID, encode_mask, resize_mask
 from noisyvos.io.text import read_json
@@ -103,7 +103,7 @@ def _convert(task: _Task) -> Sequence | None:
     if size != full:
         copy_reduced(task.image, destination, size)
     else:
-        link(task.image, destination)
+        place(task.image, destination, as_file=task.size is not None)
     mask = task.out / "masks" / task.name / f"{FRAME}.png"
     mask.parent.mkdir(parents=True, exist_ok=True)
     mask.write_bytes(encode_mask(labels))

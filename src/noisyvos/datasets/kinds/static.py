@@ -14,7 +14,7 @@ from noisyvos.datasets.base import DATASETS, Conversion, DatasetSettings
 from noisyvos.datasets.coco_format import instance_fields, write_image_dataset
 from noisyvos.datasets.stills import Pair, pairs_below
 from noisyvos.errors import UserError
-from noisyvos.io.files import link
+from noisyvos.io.files import place
 from noisyvos.io.images import checked_size, copy_reduced, reduced_size
 from noisyvos.io.masks import VOID, resize_mask
 from noisyvos.parallel import ordered_map
@@ -144,7 +144,7 @@ def _convert(task: _Task) -> _Converted:
     size = reduced_size(*full, task.size)
     file_name = f"{task.name}{image.suffix if size == full else '.jpg'}"
     if size == full:
-        link(image, task.out / "images" / file_name)
+        place(image, task.out / "images" / file_name, as_file=task.size is not None)
     else:
         copy_reduced(image, task.out / "images" / file_name, size)
         mask = resize_mask(mask, size)
