@@ -1,5 +1,6 @@
 """Material as users reported it: each case of ../shared/cases that these packages answer."""
 
+import json
 import runpy
 import subprocess
 import sys
@@ -8,9 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from noisyvos.datasets.check import check_dataset
 from noisyvos.datasets.layout import VideoDataset
+from noisyvos.errors import UserError
 from noisyvos.pipeline.handover import commit
-from noisyvos.stages import convert
+from noisyvos.stages import convert, synth, unify
 from noisyvos.stages import score as score_stage
 
 ROOT = Path(__file__).parents[2]
@@ -79,3 +82,25 @@ def test_record_keeps_the_links_of_datasets(case, monkeypatch: pytest.MonkeyPatc
         [sys.executable, "-m", "dvc", "status"], check=True, capture_output=True, text=True
     )
     assert "up to date" in said.stdout
+
+
+def test_run_lengths_of_objects_are_drawn_in_every_clip(case) -> None:
+    folder = case("rle-objects")
+    out = converted(folder, "d")
+    assert check_dataset(out).usable
+    clips = folder / "clips"
+    synth.run(out, recipe="smoke", out=clips, seed=0, params=ROOT / "params")
+    statistics = json.loads((clips / "meta.json").read_text())["statistics"]
+    assert statistics["objects_per_clip"]["0"] == 0  # of 40; 15 before
+
+
+def test_null_fields_empty_shapes_and_swapped_sizes_of_coco(case) -> None:
+    folder = case("coco-null")
+    (kept,) = json.loads((converted(folder, "d") / "instances.json").read_text())["annotations"]
+    assert kept["iscrowd"] == 0
+    (kept,) = json.loads((converted(folder, "area") / "instances.json").read_text())["annotations"]
+    assert kept["area"] == 70  # 14 x 20 pixels at half the side
+    with pytest.raises(UserError, match="no image of COCO"):
+        unify.run("COCO", source=folder / "src" / "empty", destination=folder / "u1")
+    with pytest.raises(UserError, match=r"this image is 64x48, but .* it is 48x64"):
+        unify.run("COCO", source=folder / "src" / "swapped", destination=folder / "u2")

@@ -1,6 +1,8 @@
 """COCO format: checked reading, run-length masks, outlines of masks, writing of image datasets."""
 
 import json
+import math
+from collections.abc import Container, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,19 +15,23 @@ from noisyvos.io.atomic import write_json
 from noisyvos.io.masks import resize_mask
 from noisyvos.io.text import read_json
 
+LEAST_NUMBERS = 6  # of a polygon: three corners
 MOST_OBJECTS = 254  # ids that an index mask can hold besides background and void
 
 
 def read_coco(path: Path) -> dict[str, Any]:
     """Return a COCO instances file after checking the fields that are used.
 
-    UserError names the first entry that is wrong.
+    Every annotation gets whole fields: `segmentation` as polygons of at least three corners or as
+    uncompressed run lengths of its image's size, `iscrowd` 0 or 1, `bbox` and `area`. A field that
+    is null is computed from the shape, or 0. Annotations without a shape are left out and counted
+    under `shapeless`. UserError names the first image or annotation that is wrong.
     """
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: no such file of instances. Set `annotations` of the dataset."
         )
-    content = read_json(path)
+    content = read_json(path, "Export or fetch it again.")
     if not isinstance(content, dict) or not all(
         isinstance(content.get(key), list) for key in ("images", "annotations")
     ):
@@ -35,27 +41,34 @@ def read_coco(path: Path) -> dict[str, Any]:
         )
     if not content["images"]:
         raise UserError(f"{path}: this file lists no images.")
-    ids: set[int] = set()
+    sizes: dict[int, tuple[int, int]] = {}
+    files: dict[str, int] = {}
     for position, image in enumerate(content["images"]):
-        problem = _image_problem(image, ids)
+        problem = _image_problem(image, sizes, files)
         if problem:
             raise UserError(f"{path}: images[{position}] {problem}.")
-        ids.add(image["id"])
+        sizes[image["id"]] = (image["height"], image["width"])
+        files[image["file_name"]] = image["id"]
+    annotations = []
     for position, entry in enumerate(content["annotations"]):
-        problem = _annotation_problem(entry, ids)
-        if problem:
-            raise UserError(f"{path}: annotations[{position}] {problem}.")
-    return content
+        try:
+            whole = _whole(entry, sizes)
+        except ValueError as problem:
+            raise UserError(f"{path}: annotations[{position}] {problem}.") from None
+        if whole is not None:
+            annotations.append(whole)
+    left_out = len(content["annotations"]) - len(annotations)
+    return content | {"annotations": annotations, "shapeless": left_out}
 
 
-def _image_problem(image: Any, seen: set[int]) -> str | None:
+def _image_problem(image: Any, seen: Container[int], files: Mapping[str, int]) -> str | None:
     if not isinstance(image, dict) or not all(
-        key in image for key in ("id", "file_name", "height", "width")
+        image.get(key) is not None for key in ("id", "file_name", "height", "width")
     ):
         return "needs `id`, `file_name`, `height` and `width`"
-    if not isinstance(image["id"], int):
+    if not _is_whole(image["id"]):
         return f"has the id {image['id']!r}, which is not an integer"
-    if not all(isinstance(image[side], int) and image[side] > 0 for side in ("height", "width")):
+    if not all(_is_whole(image[side]) and image[side] > 0 for side in ("height", "width")):
         return (
             f"has the size {image['width']!r} x {image['height']!r}, which is not in whole pixels"
         )
@@ -64,59 +77,146 @@ def _image_problem(image: Any, seen: set[int]) -> str | None:
     name = PurePosixPath(str(image["file_name"]))
     if name.is_absolute() or ".." in name.parts:
         return f"has the file name {image['file_name']!r}, which leaves the folder of images"
+    if image["file_name"] in files:
+        return (
+            f"(id {image['id']}) names the file {image['file_name']!r}, as the image "
+            f"{files[image['file_name']]} does: join their annotations, or remove one"
+        )
     return None
 
 
-def _annotation_problem(entry: Any, images: set[int]) -> str | None:
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _whole(entry: Any, sizes: Mapping[int, tuple[int, int]]) -> dict[str, Any] | None:
+    """Return an annotation with whole fields, None without a shape; ValueError says what is wrong.
+
+    `sizes` are (height, width) of the images by id.
+    """
     if not isinstance(entry, dict) or not all(
         key in entry for key in ("id", "image_id", "segmentation", "bbox")
     ):
-        return "needs `id`, `image_id`, `segmentation` and `bbox`"
+        raise ValueError("needs `id`, `image_id`, `segmentation` and `bbox`")
     where = f"(id {entry['id']})"
-    if entry["image_id"] not in images:
-        return f"{where} belongs to the image {entry['image_id']}, which the file does not list"
-    box = entry["bbox"]
-    if (
-        not isinstance(box, list)
-        or len(box) != 4
-        or not all(isinstance(value, int | float) for value in box)
-    ):
-        return f"{where} has no bbox [x, y, width, height]"
-    shape = entry["segmentation"]
+    size = sizes.get(entry["image_id"])
+    if size is None:
+        raise ValueError(
+            f"{where} belongs to the image {entry['image_id']}, which the file does not list"
+        )
+    crowd = entry.get("iscrowd") or 0
+    if crowd not in (0, 1):
+        raise ValueError(f"{where} has iscrowd {crowd!r}, which is neither 0 nor 1")
+    shape = _shape(entry["segmentation"], size, where)
+    if shape is None:
+        return None
+    box, area = entry["bbox"], entry.get("area")
+    if box is not None and not (isinstance(box, list) and len(box) == 4 and _are_finite(box)):
+        raise ValueError(f"{where} has no bbox [x, y, width, height] of finite numbers")
+    if area is not None and not _are_finite([area]):
+        raise ValueError(f"{where} has the area {area!r}, which is not a finite number")
+    whole = {"category_id": 0} | {key: value for key, value in entry.items() if value is not None}
+    whole |= {"iscrowd": int(crowd), "segmentation": shape}
+    if box is None or area is None:
+        mask = index_mask((shape,), size) > 0
+        fields = instance_fields(mask) if mask.any() else {"bbox": [0, 0, 0, 0], "area": 0}
+        whole |= {key: fields[key] for key in ("bbox", "area") if entry.get(key) is None}
+    return whole
+
+
+def _are_finite(values: list[Any]) -> bool:
+    return all(
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        for value in values
+    )
+
+
+def _shape(shape: Any, size: tuple[int, int], where: str) -> list[Any] | dict[str, Any] | None:
+    """Return a segmentation as checked polygons or run lengths, None if it has no pixel."""
+    if shape is None or shape in ([], {}):
+        return None
     if isinstance(shape, dict):
-        complete = "counts" in shape and "size" in shape
-        return None if complete else f"{where} has a run-length mask without `counts` and `size`"
+        counts = _run_lengths(shape, size, where)
+        return {"size": list(size), "counts": counts} if any(counts[1::2]) else None
+    if isinstance(shape, list) and not any(isinstance(part, list) for part in shape):
+        shape = [shape]  # one polygon without the list around it
     if not isinstance(shape, list) or not all(_is_polygon(part) for part in shape):
-        return (
+        raise ValueError(
             f"{where} has a segmentation that is neither polygons [[x, y, ...], ...] "
             "nor a run-length mask"
         )
-    return None
+    if not all(math.isfinite(value) for part in shape for value in part):
+        raise ValueError(f"{where} has a corner that is not a finite number (NaN or infinity)")
+    # pycocotools would read four numbers as a box
+    return [part for part in shape if len(part) >= LEAST_NUMBERS] or None
 
 
 def _is_polygon(part: Any) -> bool:
     return (
         isinstance(part, list)
         and len(part) % 2 == 0
-        and all(isinstance(value, int | float) for value in part[:2])
+        and all(type(value) in (int, float) for value in part)
     )
+
+
+def _run_lengths(shape: dict[str, Any], size: tuple[int, int], where: str) -> list[int]:
+    """Return the run lengths of an entry, compressed or not, after checking that they fit."""
+    counts = shape.get("counts")
+    if counts is None or "size" not in shape:
+        raise ValueError(f"{where} has a run-length mask without `counts` and `size`")
+    if shape["size"] != list(size):
+        raise ValueError(
+            f"{where} has a run-length mask of the size {shape['size']!r}, but its image is "
+            f"{list(size)} (height, width)"
+        )
+    runs = decompress(counts) if isinstance(counts, str) else counts
+    if not isinstance(runs, list) or not all(_is_whole(run) and run >= 0 for run in runs):
+        raise ValueError(f"{where} has run lengths that are not whole numbers from 0 on")
+    if sum(runs) != size[0] * size[1]:
+        raise ValueError(
+            f"{where} has run lengths of {sum(runs)} pixels together, but its image has "
+            f"{size[0] * size[1]}"
+        )
+    return runs
+
+
+def decompress(text: str) -> list[int]:
+    """Return the run lengths of COCO's compressed string; nonsense in, nonsense out.
+
+    Five bits a character from code 48 on, the sixth bit says that more follow, low bits first, in
+    two's complement. From the fourth on, a run is the difference to the last but one.
+    """
+    codes = np.frombuffer(text.encode("ascii", "replace"), np.uint8).astype(np.int64) - 48
+    if not len(codes):
+        return []
+    last = (codes & 32) == 0
+    number = np.concatenate([[0], np.cumsum(last)[:-1]])  # which run a character belongs to
+    first = np.flatnonzero(np.diff(number, prepend=-1))
+    place = np.arange(len(codes)) - first[number]
+    if place.max() > 10:  # beyond 55 bits: no picture is so large
+        return [-1]
+    values = np.zeros(number[-1] + 1, np.int64)
+    np.add.at(values, number, (codes & 31) << (5 * place))
+    ends = np.concatenate([first[1:], [len(codes)]]) - 1
+    negative = (codes[ends] & 16) > 0
+    values[negative] -= np.int64(1) << (5 * (place[ends][negative] + 1))
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    return [int(value) for value in values]
 
 
 def decode_rle(shape: dict[str, Any]) -> np.ndarray:
     """Return the mask (H, W) uint8 0/1 of a run-length entry.
 
     The entry is {"size": [h, w], "counts": list or compressed string}. Runs are column-major and
-    start with one of zeros.
+    start with one of zeros. ValueError if they do not fill the size.
     """
     height, width = shape["size"]
-    if isinstance(shape["counts"], str):
-        from pycocotools import mask as coco
-
-        return np.ascontiguousarray(
-            coco.decode({"size": [height, width], "counts": shape["counts"].encode()})
-        )
-    counts = np.asarray(shape["counts"])
-    values = np.repeat(np.arange(len(counts)) % 2, counts).astype(np.uint8)
+    counts = shape["counts"]
+    runs = np.asarray(decompress(counts) if isinstance(counts, str) else counts, np.int64)
+    if len(runs) and (runs.min() < 0 or runs.sum() != height * width):
+        raise ValueError(f"run lengths do not fill {width}x{height} pixels")
+    values = np.repeat(np.arange(len(runs)) % 2, runs).astype(np.uint8)
     return np.ascontiguousarray(values.reshape(width, height).T)
 
 

@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from noisyvos.datasets.coco_format import index_mask
+from noisyvos.datasets.coco_format import index_mask, read_coco
 from noisyvos.errors import UserError, unknown_name
 from noisyvos.io.files import files_in
+from noisyvos.io.images import checked_size
 from noisyvos.io.masks import decode_mask, encode_mask, read_colour_codes, read_grey
-from noisyvos.io.text import read_json, read_names
+from noisyvos.io.text import read_names
 from noisyvos.parallel import ordered_map
 
 LEAST_COCO_AREA = 500
@@ -125,24 +126,23 @@ def _voc(folder: Path) -> Iterator[Pair]:
 def _coco(folder: Path) -> Iterator[Pair]:
     paths = [folder / "annotations" / f"instances_{part}2017.json" for part in ("val", "train")]
     for path in (path for path in paths if path.is_file()):
-        try:
-            content = read_json(path)
-            by_image: dict[int, list[Any]] = {}
-            for entry in content["annotations"]:
-                if entry["area"] >= LEAST_COCO_AREA:
-                    by_image.setdefault(entry["image_id"], []).append(entry["segmentation"])
-            found = [
-                (image["coco_url"], by_image.get(image["id"], []), image["height"], image["width"])
-                for image in content["images"]
-            ]
-        except (KeyError, TypeError) as error:
-            raise UserError(
-                f"{path}: this is not a COCO instances file ({type(error).__name__}: {error})."
-            ) from None
-        for url, shapes, height, width in found:
-            if shapes:
-                image = folder.joinpath(*PurePosixPath(url).parts[-2:])
-                yield Pair(image, "coco", shapes=tuple(shapes), size=(height, width))
+        content = read_coco(path)
+        by_image: dict[int, list[Any]] = {}
+        for entry in content["annotations"]:
+            if entry["area"] >= LEAST_COCO_AREA:
+                by_image.setdefault(entry["image_id"], []).append(entry["segmentation"])
+        part = path.stem.removeprefix("instances_")
+        for image in content["images"]:
+            if shapes := by_image.get(image["id"]):
+                address = PurePosixPath(
+                    str(image.get("coco_url") or f"{part}/{image['file_name']}")
+                )
+                yield Pair(
+                    folder.joinpath(*address.parts[-2:]),
+                    "coco",
+                    shapes=tuple(shapes),
+                    size=(image["height"], image["width"]),
+                )
 
 
 SETS: dict[str, Callable[[Path], Iterator[Pair]]] = {
@@ -171,11 +171,26 @@ def find_set(name: str, folder: Path) -> tuple[str, list[Pair]]:
             f"{folder}: no image of {name} was found here. "
             "Check --src against the layout in docs/how-to/new-dataset.md."
         )
+    check_pairs(name, pairs)
+    return name, pairs
+
+
+def check_pairs(name: str, pairs: list[Pair]) -> None:
+    """Refuse a set of which a file is missing, or two images have one name but for the ending.
+
+    FileNotFoundError or UserError names the files.
+    """
+    stems: dict[str, Path] = {}
     for pair in pairs:
         for file in (pair.image, pair.mask):
             if file is not None and not file.is_file():
                 raise FileNotFoundError(f"{file}: this file of {name} is missing.")
-    return name, pairs
+        other = stems.setdefault(pair.image.stem, pair.image)
+        if other is not pair.image:
+            raise UserError(
+                f"{pair.image} and {other} share the name {pair.image.stem!r}, so one would "
+                "replace the other. Rename one of them, or take it out."
+            )
 
 
 def unify(name: str, pairs: list[Pair], images: Path, masks: Path, workers: int = 1) -> int:
@@ -190,5 +205,12 @@ def _unify_one(task: tuple[Pair, Path, Path]) -> None:
         mask = pair.read_mask()
     except UserError as error:
         raise UserError(f"{pair.image.name}: {error}") from None
+    size = checked_size(pair.image)
+    if mask.shape != size:
+        source = pair.mask if pair.mask is not None else "its instances file"
+        raise UserError(
+            f"{pair.image}: this image is {size[1]}x{size[0]}, but by {source} it is "
+            f"{mask.shape[1]}x{mask.shape[0]} (width x height). Correct the one that is wrong."
+        )
     shutil.copyfile(pair.image, images / f"{pair.image.stem}.jpg")
     (masks / f"{pair.image.stem}.png").write_bytes(encode_mask(mask))

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+from noisyvos.datasets.coco_format import decode_rle, outlines
 from noisyvos.datasets.layout import read_meta
 from noisyvos.errors import UserError
 from noisyvos.io.text import read_json
@@ -16,8 +18,8 @@ class Instances:
     """All images and instances of a dataset. Instances of an image keep the order of the file.
 
     Polygon p of instance a: points[corners[p]:corners[p + 1]] for p in range(polygons[a],
-    polygons[a + 1]). Instances of image i: of_image[first[i]:first[i + 1]]. Crowd regions
-    (run-length masks) have no polygons.
+    polygons[a + 1]). Instances of image i: of_image[first[i]:first[i + 1]]. Crowd regions have
+    no polygons.
     """
 
     folder: Path
@@ -52,18 +54,18 @@ def read_instances(root: str | Path) -> Instances:
     """
     root = Path(root)
     read_meta(root, kind="images")
-    content = read_json(root / "instances.json")
+    content = read_json(root / "instances.json", "Run `noisyvos convert` for this folder again.")
     images = content["images"]
     number = {image["id"]: position for position, image in enumerate(images)}
     entries = content["annotations"]
     image = np.array([number[entry["image_id"]] for entry in entries], np.int64)
-    shapes = [
-        entry["segmentation"] if isinstance(entry["segmentation"], list) else []
-        for entry in entries
-    ]
+    shapes = [_polygons(entry) for entry in entries]
     lengths = [len(part) // 2 for shape in shapes for part in shape]
     if not lengths:
-        raise UserError(f"{root}: no instance has a polygon, so no clips can be made.")
+        raise UserError(
+            f"{root}: no instance has a polygon, crowd regions apart, so no clips can be made. "
+            "Look at it with `noisyvos check`."
+        )
     points = np.concatenate(
         [np.asarray(part, np.float64) for shape in shapes for part in shape]
     ).reshape(-1, 2)
@@ -79,6 +81,14 @@ def read_instances(root: str | Path) -> Instances:
         corners=np.concatenate([[0], np.cumsum(lengths)]),
         points=points.astype(np.int32),  # truncation towards zero, as published
     )
+
+
+def _polygons(entry: dict[str, Any]) -> list[Any]:
+    """Return the polygons of an annotation; none of a crowd region."""
+    if entry.get("iscrowd"):
+        return []
+    shape = entry["segmentation"]
+    return shape if isinstance(shape, list) else outlines(decode_rle(shape))
 
 
 def fill(shape: list[np.ndarray], window: tuple[int, int, int, int]) -> np.ndarray:

@@ -188,7 +188,7 @@ BAD = {
     ),
     "wrong size": (
         changed(image_height=41),
-        r"b\.jpg: this image is 60x40, but the instances file says 60x41",
+        r"annotations\[1\] \(id 2\) has a run-length mask of the size \[40, 60\], but its image is",
     ),
     "unknown image": (changed(image_id=77), r"annotations\[0\] \(id 1\) belongs to the image 77"),
     "no bbox": (

@@ -7,10 +7,17 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from noisyvos.datasets.base import DATASETS, Conversion, DatasetSettings
-from noisyvos.datasets.coco_format import read_coco, resize_rle, write_image_dataset
+from noisyvos.datasets.coco_format import (
+    decode_rle,
+    outlines,
+    read_coco,
+    resize_rle,
+    write_image_dataset,
+)
 from noisyvos.errors import UserError
 from noisyvos.io.files import place
 from noisyvos.io.images import checked_size, copy_reduced, reduced_size
+from noisyvos.io.masks import resize_mask
 from noisyvos.parallel import ordered_map
 
 
@@ -34,6 +41,7 @@ class _Task:
     out: Path
     size: int | None
     declared: tuple[int, int]  # height, width
+    number: int  # id of the image in the instances file
 
 
 @DATASETS.register("coco", CocoSettings)
@@ -49,6 +57,14 @@ def convert_coco(job: Conversion, settings: CocoSettings) -> str:
     images = sorted(content["images"], key=lambda image: image["id"])
     (job.out / "images").mkdir()
     tasks = [_task(path, folder, image, job.out, settings.size) for image in images]
+    targets: dict[Path, Path] = {}
+    for task in tasks:
+        if task.out in targets:
+            raise UserError(
+                f"{task.image} and {targets[task.out].name} would both become {task.out.name}. "
+                f"Rename one of them, also in {path.name}."
+            )
+        targets[task.out] = task.image
     made = ordered_map(_convert_image, tasks, job.workers, job.name)
     sizes = dict(zip((image["id"] for image in images), made))
     scales = {
@@ -58,10 +74,12 @@ def convert_coco(job: Conversion, settings: CocoSettings) -> str:
         )
         for image in images
     }
-    annotations = [
+    scaled = [
         _scaled(entry, *scales[entry["image_id"]], sizes[entry["image_id"]])
         for entry in content["annotations"]
     ]
+    annotations = [entry for entry in scaled if entry is not None]
+    left_out = content["shapeless"] + len(scaled) - len(annotations)
     new_images = [
         {
             "id": i["id"],
@@ -76,6 +94,7 @@ def convert_coco(job: Conversion, settings: CocoSettings) -> str:
     )
     return (
         f"{facts['images']} images, {facts['instances']} instances, {facts['crowd']} crowd regions"
+        + (f", {left_out} annotations without a shape left out" if left_out else "")
     )
 
 
@@ -94,7 +113,7 @@ def _task(path: Path, folder: Path, image: dict[str, Any], out: Path, size: int 
         raise FileNotFoundError(f"{file}: this image is listed in {path.name} but is not there.")
     declared = (int(image["height"]), int(image["width"]))
     name = f"{_stem(image)}{_suffix(image, reduced_size(*declared, size))}"
-    return _Task(file, out / "images" / name, size, declared)
+    return _Task(file, out / "images" / name, size, declared, image["id"])
 
 
 def _convert_image(task: _Task) -> tuple[int, int]:
@@ -102,7 +121,13 @@ def _convert_image(task: _Task) -> tuple[int, int]:
     if actual != task.declared:
         raise UserError(
             f"{task.image}: this image is {actual[1]}x{actual[0]}, "
-            f"but the instances file says {task.declared[1]}x{task.declared[0]}."
+            f"but the instances file says {task.declared[1]}x{task.declared[0]} (width x height)"
+            + (
+                ": height and width are swapped, in the file or by a camera's rotation."
+                if actual == task.declared[::-1] != task.declared
+                else "."
+            )
+            + f" Correct image {task.number} in it, or exchange the picture."
         )
     size = reduced_size(*actual, task.size)
     if size == actual:
@@ -112,22 +137,28 @@ def _convert_image(task: _Task) -> tuple[int, int]:
     return size
 
 
-def _scaled(entry: dict[str, Any], x: float, y: float, size: tuple[int, int]) -> dict[str, Any]:
+def _scaled(
+    entry: dict[str, Any], x: float, y: float, size: tuple[int, int]
+) -> dict[str, Any] | None:
     """Return an annotation with the fields that are kept, its lengths times (x, y).
 
-    `size` is the new (height, width) of the image.
+    `size` is the new (height, width) of the image. Run lengths of an object become outlines, which
+    all later stages draw to the very same pixels; None if none of its pixels is left.
     """
     kept = {
         "id": entry["id"],
         "image_id": entry["image_id"],
-        "category_id": entry.get("category_id", 0),
-    }
-    kept |= {
-        "iscrowd": int(entry.get("iscrowd", 0)),
+        "category_id": entry["category_id"],
+        "iscrowd": entry["iscrowd"],
         "bbox": entry["bbox"],
-        "area": entry.get("area", 0),
+        "area": entry["area"],
         "segmentation": entry["segmentation"],
     }
+    if isinstance(entry["segmentation"], dict) and not entry["iscrowd"]:
+        mask = resize_mask(decode_rle(entry["segmentation"]), size)
+        if not mask.any():
+            return None
+        kept["segmentation"] = outlines(mask)
     if x == y == 1:
         return kept
     kept["bbox"] = [
@@ -136,7 +167,8 @@ def _scaled(entry: dict[str, Any], x: float, y: float, size: tuple[int, int]) ->
     kept["area"] = round(kept["area"] * x * y, 3)
     shape = entry["segmentation"]
     if isinstance(shape, dict):
-        kept["segmentation"] = resize_rle(shape, size)
+        if entry["iscrowd"]:
+            kept["segmentation"] = resize_rle(shape, size)
     else:
         kept["segmentation"] = [
             [round(value * (x, y)[position % 2], 3) for position, value in enumerate(part)]

@@ -85,6 +85,14 @@ def convert_static(job: Conversion, settings: StaticSettings) -> str:
     """
     of_folder = {folder.images: _tasks(job, settings, folder) for folder in settings.folders}
     tasks = [task for part in of_folder.values() for task in part]
+    names: dict[str, Path] = {}
+    for task in tasks:
+        other = names.setdefault(task.name, task.pair.image)
+        if other is not task.pair.image:
+            raise UserError(
+                f"{task.pair.image} and {other} share the name {task.name!r}. Rename one of them, "
+                "or correct `folders` of the dataset, which may name one folder twice."
+            )
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     empty = 0
