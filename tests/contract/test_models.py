@@ -50,6 +50,10 @@ def model(name):
     return models.build(name)
 
 
+def test_a_new_network_is_in_eval_mode(name) -> None:
+    assert not any(module.training for module in models.build(name).modules())
+
+
 def test_training_pass_has_the_shapes_and_reaches_every_parameter(name, model) -> None:
     clip = make_clip(name)
     model.train()

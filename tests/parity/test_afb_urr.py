@@ -40,7 +40,8 @@ def case(shared, parity_weights) -> SimpleNamespace:
         state[f"{encoder}.mean"] = torch.tensor(MEAN).view(1, 3, 1, 1)
         state[f"{encoder}.std"] = torch.tensor(STD).view(1, 3, 1, 1)
     model = models.load_official("afb_urr", {"epoch": 3, "model": state, "loss": 0.5, "seed": 7})
-    return SimpleNamespace(model=model.eval(), shapes=shapes, weights=parity_weights)
+    assert not any(module.training for module in model.modules())
+    return SimpleNamespace(model=model, shapes=shapes, weights=parity_weights)
 
 
 def one_hot(mask: Tensor) -> Tensor:

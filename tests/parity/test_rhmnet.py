@@ -102,11 +102,12 @@ def case(shared, parity_weights, scribble) -> SimpleNamespace:
         "rhmnet",
         {"epoch": 79, "state_dict": {f"module.{name}": value for name, value in state.items()}},
     )
+    assert not any(module.training for module in model.modules())
     with np.load(shared / "parity" / "rhmnet.npz") as file:
         expected = {key: file[key] for key in file.files}
     frames = torch.stack([parity_weights.image(f"rhmnet.frame{t}", 3, *SIZE) for t in range(6)])
     return SimpleNamespace(
-        model=model.eval(), shapes=shapes, state=state, expected=expected, frames=frames
+        model=model, shapes=shapes, state=state, expected=expected, frames=frames
     )
 
 

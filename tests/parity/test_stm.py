@@ -47,6 +47,7 @@ def case(request, shared, parity_weights) -> SimpleNamespace:
         state[f"{encoder}.mean"] = torch.tensor(MEAN).view(1, 3, 1, 1)
         state[f"{encoder}.std"] = torch.tensor(STD).view(1, 3, 1, 1)
     model = models.load_official(name, {f"module.{key}": value for key, value in state.items()})
+    assert not any(module.training for module in model.modules())
     with np.load(shared / "parity" / "stm.npz") as file:
         expected = {
             key.removeprefix(f"{prefix}_"): file[key]
@@ -56,7 +57,7 @@ def case(request, shared, parity_weights) -> SimpleNamespace:
     frames = torch.cat([parity_weights.image(f"stm/frame{t}", 1, 3, *SIZE) for t in range(3)])
     masks = torch.stack([parity_weights.mask(f"stm/frame{t}", 2, *SIZE) for t in range(3)])
     return SimpleNamespace(
-        name=name, model=model.eval(), shapes=shapes, expected=expected, frames=frames, masks=masks
+        name=name, model=model, shapes=shapes, expected=expected, frames=frames, masks=masks
     )
 
 

@@ -37,6 +37,7 @@ COMMANDS = (  # in the order of the pipeline, then what goes around it
     "track",
     "segment",
     "merge",
+    "spread",
     "check-submission",
     "start-weights",
 )

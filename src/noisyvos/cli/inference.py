@@ -1,4 +1,4 @@
-"""Commands that run networks over datasets and videos, and merge the results of several runs."""
+"""Commands that run networks over datasets and videos, and that join several runs."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -213,3 +213,16 @@ def merge(
     from noisyvos.stages import merge as stage
 
     stage.run(probabilities, out=out)
+
+
+@app.command()
+def spread(
+    scores: Annotated[
+        list[Path], typer.Argument(help="Folders that `score` wrote, over the same videos.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The table (CSV) to write.")],
+) -> None:
+    """Report mean and spread of several runs' scores, as of five sets of scribbles."""
+    from noisyvos.stages import spread as stage
+
+    stage.run(scores, out=out)

@@ -101,6 +101,17 @@ def test_aoc_net_resizes_frames_once_and_keeps_masks_at_full_size(monkeypatch) -
     assert np.array_equal(result[0].mask, MASK)
 
 
+def test_xmem_without_sensory_memory_segments() -> None:
+    """The published no-sensory model: no hidden state, and a decoder without its channels."""
+    entry = dict(read_family(PARAMS, "models")["xmem_no_sensory"])
+    model = models.build(entry.pop("kind"), **entry)
+    assert not any("hidden" in name for name in model.state_dict())
+    assert model.state_dict()["decoder.fuser.block1.conv1.weight"].shape[1] == 1024 + 512
+    results = list(iterate_video(model, FRAMES, {0: MASK}, {"mem_every": 2}))
+    assert [result.memory_usage["working"] for result in results] == [6, 6, 12, 12]
+    assert np.isfinite(results[-1].probabilities).all()
+
+
 def test_memory_options_take_the_networks_own_names() -> None:
     stm, aoc = STMMemory.model_fields, AOCNetMemory.model_fields
     assert MemoryOptions(mem_every=8).over({"number": 2}, stm, "stm") == {"every": 8}

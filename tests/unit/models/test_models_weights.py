@@ -71,6 +71,7 @@ def test_sizes_are_read_back_from_the_weights() -> None:
     found = models.load_official("xmem_tiny", made.state_dict())
     assert found.settings == made.settings
     assert not any("hidden" in name for name in found.state_dict())
+    assert not any(module.training for module in found.modules())
 
 
 def test_a_checkpoint_of_another_network() -> None:

@@ -1,0 +1,85 @@
+"""Command `spread`: mean and spread of the scores of several runs over the same videos."""
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from noisyvos.errors import UserError
+from noisyvos.io.atomic import write_text
+from noisyvos.io.text import read_json
+
+SAME = ("protocol", "sequences", "objects", "object_frames")  # keys of scores.json
+SUMMARIES: dict[str, Callable[[Sequence[float]], float]] = {
+    "mean": statistics.fmean,
+    "std": statistics.stdev,  # of the sample: divisor n - 1
+    "min": min,
+    "max": max,
+}
+
+
+def run(folders: Sequence[Path], *, out: Path) -> pd.DataFrame:
+    """Write the scores of several folders of `score`, their mean and their spread to the CSV `out`.
+
+    The runs differ in one thing only, for example in the set of drawn scribbles. A row is a run,
+    then `mean`, `std` (divisor n - 1), `min` and `max` over the runs; scores are fractions of 1.
+    UserError names a folder without scores, or with scores of other videos.
+    """
+    if len(folders) < 2:
+        raise UserError("Give at least two folders of scores: one has no spread.")
+    found = [_facts(folder) for folder in folders]
+    for folder, facts in zip(folders[1:], found[1:], strict=True):
+        for name in SAME:
+            if facts[name] != found[0][name]:
+                raise UserError(
+                    f"{folder}: {name} is {facts[name]}, but {found[0][name]} in {folders[0]}. "
+                    "Compare scores of the same videos and protocol."
+                )
+    rows = {
+        str(folder): {
+            name: math.nan if value is None else value for name, value in facts["means"].items()
+        }
+        for folder, facts in zip(folders, found, strict=True)
+    }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    runs = {name: [float(value) for value in table[name]] for name in table}
+    for summary, function in SUMMARIES.items():
+        table.loc[summary] = [
+            math.nan if any(map(math.isnan, values)) else function(values)
+            for values in runs.values()
+        ]
+    write_text(out, table.to_csv(index_label="run", float_format="%.6f", lineterminator="\n"))
+    _show(table)
+    best = {name: table.loc[name, "J&F-Mean"] for name in SUMMARIES}
+    print(
+        f"J&F of {len(folders)} runs: {best['mean']:.3f} ± {best['std']:.3f} "
+        f"({best['min']:.3f} to {best['max']:.3f}), in {out}"
+    )
+    return table
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    file = folder / "scores.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no scores here. `noisyvos score --out` writes them.")
+    facts = read_json(file)
+    missing = [name for name in ("means", *SAME) if name not in facts]
+    if missing:
+        raise UserError(f"{file}: {missing[0]!r} is missing. Score the results again.")
+    return facts
+
+
+def _show(table: pd.DataFrame) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(box=None, header_style="bold", pad_edge=False)
+    shown.add_column("")
+    for name in table.columns:
+        shown.add_column(str(name), justify="right")
+    for name, row in table.iterrows():
+        shown.add_row(str(name), *(f"{value:.3f}" for value in row))
+    Console().print(shown)
