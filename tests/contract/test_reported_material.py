@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from noisyvos import models
 from noisyvos.datasets.check import check_dataset
 from noisyvos.datasets.layout import VideoDataset
 from noisyvos.errors import UserError
@@ -104,3 +105,28 @@ def test_null_fields_empty_shapes_and_swapped_sizes_of_coco(case) -> None:
         unify.run("COCO", source=folder / "src" / "empty", destination=folder / "u1")
     with pytest.raises(UserError, match=r"this image is 64x48, but .* it is 48x64"):
         unify.run("COCO", source=folder / "src" / "swapped", destination=folder / "u2")
+
+
+def test_checkpoints_are_read_or_refused_in_own_words(case) -> None:
+    weights = case("checkpoints") / "input" / "weights"
+    expected = models.build("xmem_tiny").state_dict()
+    for name in ("xmem_checkpoint_1", "scalar"):
+        found = models.load_official("xmem_tiny", weights / f"{name}.pth").state_dict()
+        assert {key: value.tolist() for key, value in found.items()} == {
+            key: value.tolist() for key, value in expected.items()
+        }
+    for name, message in {"whole": "holds a whole network", "page": "it is a web page"}.items():
+        with pytest.raises(UserError, match=message) as refused:
+            models.load_official("xmem_tiny", weights / f"{name}.pth")
+        assert "\x1b" not in str(refused.value)
+
+
+def test_gaps_in_ids_are_warned_of_by_name(case, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = case("id-gaps-score")
+    task = score_stage.Task(folder / "pred", folder / "truth", folder / "scores")
+    scores = score_stage.run(task)
+    assert round(scores.means["J&F-Mean"], 3) == 0.973  # the definition of the DAVIS tool is kept
+    said = capsys.readouterr().err
+    assert "sequence 'car' has the ids 38, 75; 73 objects of its 75 are made up" in said
+    facts = json.loads((folder / "scores" / "scores.json").read_text())
+    assert facts["made_up_objects"] == {"car": {"ids": [38, 75], "made_up": 73}}

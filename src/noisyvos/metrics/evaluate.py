@@ -110,13 +110,19 @@ def _score_video(
             "use binary mode if its masks hold only 0 and 255."
         )
     ids = tuple(range(1, int(first.max()) + 1))
+    absent = set(ids) - _ids(first)  # gaps in the numbers; none in the published sets
     values = np.empty((2, len(ids), len(video.scored)))
     for index, frame in enumerate(video.scored):
         mask = first if frame == video.frames[0] else read_truth(truth, video, frame, job.rules)
         _check_size(truth, video, frame, mask, first)
+        if absent:
+            absent -= _ids(mask)
         prediction = read_prediction(results, video, frame, job.rules, ids, first.shape)
         values[:, :, index] = compare(prediction, mask, ids)
-    return [ObjectScore(video.name, number, video.scored, *values[:, number - 1]) for number in ids]
+    return [
+        ObjectScore(video.name, number, video.scored, *values[:, number - 1], number in absent)
+        for number in ids
+    ]
 
 
 def _score_late_objects(

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,13 +19,17 @@ _BINS = 4
 
 @dataclass(frozen=True, eq=False)
 class ObjectScore:
-    """J and F, (n,) float64 each, of one object over its n scored frames."""
+    """J and F, (n,) float64 each, of one object over its n scored frames.
+
+    DAVIS counts every id from 1 to the largest of the first mask. `made_up`: no true mask has it.
+    """
 
     sequence: str
     object: int
     frames: tuple[str, ...]
     region: np.ndarray
     boundary: np.ndarray
+    made_up: bool = False
 
 
 @dataclass(eq=False)
@@ -49,6 +53,16 @@ class Scores:
             for item in self.items
         ]
         self.means = totals(self._statistics)
+
+    @property
+    def made_up(self) -> dict[str, dict[str, Any]]:
+        """Sequences with gaps in their ids: {name: {"ids": true ones, "made_up": number}}."""
+        found = {}
+        for name in dict.fromkeys(item.sequence for item in self.items if item.made_up):
+            own = [item for item in self.items if item.sequence == name]
+            ids = [item.object for item in own if not item.made_up]
+            found[name] = {"ids": ids, "made_up": len(own) - len(ids)}
+        return found
 
     def frame_rows(self) -> Iterator[tuple[str, int, str, float, float]]:
         """Yield (sequence, object, frame, J, F)."""

@@ -48,7 +48,8 @@ def load_official(
     mode.
 
     `source` is a checkpoint file (.pth as published, or .safetensors) or a {published name: tensor}
-    mapping. A `module.` prefix and the wrappers {"state_dict": ...} and {"model": ...} are removed.
+    mapping. Prefixes such as `module.` and the wrappers of training scripts, such as
+    {"state_dict": ...} and {"network": ...}, are removed.
     A missing, extra or wrongly shaped entry raises UserError that names it. Nothing in a file is
     executed. `extra_plane` turns XMem's network of still-image training into that of the later
     stages: the mask plane that it lacks is zero (to evaluate) or random (to train, from `seed`).

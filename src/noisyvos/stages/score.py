@@ -13,6 +13,7 @@ from noisyvos.io.atomic import atomic_directory, write_json, write_text
 from noisyvos.io.text import read_json, read_names
 from noisyvos.metrics import Scores, score
 
+SHOWN_GAPS = 5  # sequences with gaps in their ids that are named
 _OWN_FILES = (
     "scores.json",
     "frames.csv",
@@ -75,9 +76,33 @@ def run(task: Task, tracking: Tracking | None = None) -> Scores:
     )
     if scores.skipped_sequences:
         print(f"left out, without predictions: {', '.join(scores.skipped_sequences)}")
+    _warn_of_gaps(scores)
     if tracking is not None and tracking.cell:
         _track(scores, task, tracking)
     return scores
+
+
+def _warn_of_gaps(scores: Scores) -> None:
+    """Name the sequences whose ids have gaps: the ids between count as objects, as DAVIS does."""
+    found = scores.made_up
+    for name, facts in list(found.items())[:SHOWN_GAPS]:
+        ids, made_up = facts["ids"], facts["made_up"]
+        print(
+            f"noisyvos: warning: sequence {name!r} has the ids {', '.join(map(str, ids))}; "
+            f"{made_up} objects of its {made_up + len(ids)} are made up.",
+            file=sys.stderr,
+        )
+    if found:
+        rest = len(found) - SHOWN_GAPS
+        more = f"{rest} more sequences have gaps in their ids. " if rest > 0 else ""
+        total = sum(facts["made_up"] for facts in found.values())
+        print(
+            f"noisyvos: warning: {more}The DAVIS definition counts every id up to the largest, so "
+            f"{total} of {len(scores.items)} objects do not exist and score 1 where nothing is "
+            "predicted. For a score of the true objects, number them 1, 2, ... in truth and "
+            "predictions.",
+            file=sys.stderr,
+        )
 
 
 def _check_outputs(task: Task) -> None:
@@ -129,7 +154,7 @@ def _facts(scores: Scores, task: Task) -> dict[str, Any]:
         "skipped_sequences": list(scores.skipped_sequences),
         "objects": len(scores.items),
         "object_frames": sum(len(item.frames) for item in scores.items),
-    }
+    } | ({"made_up_objects": scores.made_up} if scores.made_up else {})
 
 
 def _print_table(scores: Scores) -> None:

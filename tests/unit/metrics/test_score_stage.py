@@ -435,3 +435,28 @@ def test_command_line_exits_with_one_sentence_and_imports_nothing_heavy(
     assert done.stderr.strip().count("\n") == 0
     assert "camel/00002.png is missing" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_gap_is_an_object_if_a_later_mask_has_it(tmp_path: Path) -> None:
+    masks = [np.zeros((20, 30), np.uint8) for _ in range(4)]
+    for mask in masks:
+        mask[2:8, 2:8], mask[10:16, 20:28] = 1, 4
+    masks[2][10:16, 2:8] = 3  # appears late, as no object of DAVIS does; 2 never does
+    for frame, mask in enumerate(masks):
+        for folder in ("truth", "results"):
+            path = tmp_path / folder / "car" / f"{frame:05d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encode_mask(mask))
+    task = Task(tmp_path / "results", tmp_path / "truth", tmp_path / "out")
+    scores = run(task)
+    assert scores.made_up == {"car": {"ids": [1, 3, 4], "made_up": 1}}
+    facts = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert facts["made_up_objects"] == scores.made_up
+
+
+def test_published_ids_have_no_gaps_to_warn_of(
+    truth: Path, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(Task(results, truth, tmp_path / "out"))
+    assert capsys.readouterr().err == ""
+    assert "made_up_objects" not in json.loads((tmp_path / "out" / "scores.json").read_text())
