@@ -3,6 +3,8 @@
 Its normalisation is frozen.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -96,7 +98,22 @@ class _Decoder(nn.Module):
         return self.last_conv(torch.cat([deep, F.relu(self.bn1(self.conv1(low)))], 1))
 
 
-class DeepLab(nn.Module):
+class Backbone(nn.Module, ABC):
+    """What maps frames to features and low-level features at stride 4."""
+
+    @abstractmethod
+    def forward(self, frames: Tensor, drop: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map normalised frames (B, 3, H, W) to features and low-level features, (B, C, h, w) each.
+
+        drop: factors on the deepest features, dropout in training.
+        """
+
+    @abstractmethod
+    def context_shape(self, frames: Tensor) -> tuple[int, int, int, int]:
+        """Return the shape of the deepest features for frames (B, 3, H, W)."""
+
+
+class DeepLab(Backbone):
     """Features of a frame at stride 4, and the low-level features that the video decoder takes as
     well.
     """

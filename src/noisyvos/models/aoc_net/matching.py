@@ -67,8 +67,8 @@ def local_maps(
     """Return distances (N, W, h', w') to the nearest pixel of each object of the previous frame.
 
     The W maps are of windows around the same place, given as half sides. current, previous: (C, h,
-    w) embeddings; planes: (N, h, w). The grid has half the resolution, (h // 2 + 1, w // 2 + 1), embeddings
-    bilinear, planes nearest.
+    w) embeddings; planes: (N, h, w). The grid has half the resolution, (h // 2 + 1, w // 2 + 1),
+    embeddings bilinear, planes nearest.
     """
     size = [side // 2 + 1 for side in current.shape[1:]]
     current, previous = (

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from noisyvos.models.aoc_net import matching
 from noisyvos.models.aoc_net.blocks import group_norm
 from noisyvos.models.aoc_net.decoder import CalibratedDecoder, CarriedMaps
-from noisyvos.models.aoc_net.deeplab import DeepLab
+from noisyvos.models.aoc_net.deeplab import Backbone, DeepLab
 from noisyvos.models.aoc_net.references import (
     Clustering,
     Frame,
@@ -77,7 +77,7 @@ class AOCNet(VideoModel):
         for convolution in (self.seperate_conv, self.embedding_conv):
             nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
 
-    def make_backbone(self) -> nn.Module:
+    def make_backbone(self) -> Backbone:
         """Return what maps normalised frames to features and low-level features at stride 4."""
         return DeepLab()
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from noisyvos.models.aoc_net.deeplab import Backbone
 from noisyvos.models.aoc_net.network import AOCNet
 from noisyvos.models.aoc_net.settings import AOCNetSettings, Sizes
 from noisyvos.models.base import MODELS
@@ -25,7 +26,7 @@ class AOCNetTinySettings(AOCNetSettings):
     dropout: float = Field(0.0, ge=0, lt=1)  # a short training underfits
 
 
-class TinyDeepLab(nn.Module):
+class TinyDeepLab(Backbone):
     """A stem and three residual blocks to stride 8, and DeepLab's way back to stride 4."""
 
     def __init__(self) -> None:
@@ -68,6 +69,6 @@ class AOCNetTiny(AOCNet):
         windows=(4, 2),
     )
 
-    def make_backbone(self) -> nn.Module:
+    def make_backbone(self) -> TinyDeepLab:
         """Return the small backbone."""
         return TinyDeepLab()
