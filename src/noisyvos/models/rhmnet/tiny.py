@@ -2,13 +2,14 @@
 8.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from noisyvos.models.base import MODELS
 from noisyvos.models.resnet import SmallBlock, small_norm
+from noisyvos.models.rhmnet.convolutions import FrameFeatures
 from noisyvos.models.rhmnet.network import RHMNet
 from noisyvos.models.rhmnet.settings import RHMNetSettings, Sizes
 
@@ -20,6 +21,16 @@ class RHMNetTinySettings(RHMNetSettings):
 
     dropout: float = 0.0  # a short training underfits, so dropout would only hurt
     ignore_band: int = 9
+    # Where tokens come from: `last`, as published, is the trunk's output; `early`, our change, is
+    # the output of the last stage's first block (see `xmem_tiny`).
+    key_stage: Literal["last", "early"] = "last"
+    # Whether queries and keys of memory reads start from the same weights, SHARPNESS times as large
+    # as drawn. As published, they are drawn apart: every place then reads the mean of the memory,
+    # and a short training from scratch never learns where to look.
+    same_start: bool = False
+
+
+SHARPNESS = 2.0
 
 
 class TinyBackbone(nn.Module):
@@ -33,11 +44,16 @@ class TinyBackbone(nn.Module):
         self.layer1 = SmallBlock(fine, middle, 2)
         self.layer2 = nn.Sequential(SmallBlock(middle, deep, 2), SmallBlock(deep, deep, 1))
 
-    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Map normalised frames (N, 3, H, W) to fine, middle and deep features."""
+    def stages(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return fine, middle and deep features, and those of the last stage's first block."""
         fine = F.relu(self.norm(self.conv(frames)))
         middle = self.layer1(fine)
-        return fine, middle, self.layer2(middle)
+        early = self.layer2[0](middle)
+        return fine, middle, self.layer2[1](early), early
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map normalised frames (N, 3, H, W) to fine, middle and deep features."""
+        return self.stages(frames)[:3]
 
 
 @MODELS.register("rhmnet_tiny", RHMNetTinySettings)
@@ -47,10 +63,25 @@ class RHMNetTiny(RHMNet):
     Regions are predicted at half resolution.
     """
 
+    settings: RHMNetTinySettings
+    backbone: TinyBackbone
     sizes: ClassVar[Sizes] = Sizes(
         features=(16, 32, 64), stride=8, width=64, heads=4, inner=128, side=24
     )
 
-    def make_backbone(self) -> nn.Module:
+    def __init__(self, settings: RHMNetTinySettings) -> None:
+        super().__init__(settings)
+        if settings.same_start:
+            for layer in self.transformer.layers:
+                query, key, _ = layer.cross_attn.in_proj_weight.detach().chunk(3)
+                key.copy_(query.mul_(SHARPNESS))
+
+    def make_backbone(self) -> TinyBackbone:
         """Return the small trunk."""
         return TinyBackbone(self.sizes.features)
+
+    def look(self, frames: Tensor) -> FrameFeatures:
+        """Return the features of normalised frames, with tokens from `key_stage`."""
+        fine, middle, deep, early = self.backbone.stages(frames)
+        tokens = self.bottleneck(early if self.settings.key_stage == "early" else deep)
+        return FrameFeatures(fine, middle, deep, tokens.flatten(2).mT)
