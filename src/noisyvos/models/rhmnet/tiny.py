@@ -4,6 +4,7 @@
 
 from typing import ClassVar, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,6 +29,9 @@ class RHMNetTinySettings(RHMNetSettings):
     # as drawn. As published, they are drawn apart: every place then reads the mean of the memory,
     # and a short training from scratch never learns where to look.
     same_start: bool = False
+    # Size of the initial position embeddings as a share of the published one. On small frames the
+    # network otherwise learns where objects were instead of what they look like.
+    position_share: float = Field(1.0, ge=0)
 
 
 SHARPNESS = 2.0
@@ -75,6 +79,8 @@ class RHMNetTiny(RHMNet):
             for layer in self.transformer.layers:
                 query, key, _ = layer.cross_attn.in_proj_weight.detach().chunk(3)
                 key.copy_(query.mul_(SHARPNESS))
+        for table in (self.position_embedding.row_embed, self.position_embedding.col_embed):
+            table.weight.detach().mul_(settings.position_share)
 
     def make_backbone(self) -> TinyBackbone:
         """Return the small trunk."""
