@@ -257,7 +257,9 @@ def test_missing_runs_are_not_filled_in_and_withhold_p() -> None:
     assert math.isnan(table.loc["H2", "p"])
     assert table.loc["H2", "verdict"] == "as claimed, no p value"
     assert set(table["tests"]) == {4}
-    whole = tuple(f"shapes_train-erode70-smart_released-xmem_tiny_early-s{seed}" for seed in range(3))
+    whole = tuple(
+        f"shapes_train-erode70-smart_released-xmem_tiny_early-s{seed}" for seed in range(3)
+    )
     row = main_rows(planted(as_claimed, absent=whole)).loc["H2"]
     assert (row["verdict"], row["lacks"]) == ("missing", "3 of 12 runs are not scored")
 
