@@ -127,6 +127,33 @@ def test_single_object_network(parity_weights, xmem_state, xmem_expected) -> Non
     close(hidden, xmem_expected["a_single_hidden0"])
 
 
+def test_network_without_sensory_memory_is_the_full_one_with_an_empty_state(
+    xmem_model, xmem_state, parity_weights
+) -> None:
+    """A checkpoint without the hidden entries: the decoder then reads 1024 + 512 channels."""
+    state = {name: value for name, value in xmem_state.items() if "hidden_" not in name}
+    for layer in ("conv1", "downsample"):
+        name = f"decoder.fuser.block1.{layer}.weight"
+        state[name] = state[name][:, : 1024 + 512]
+    bare = models.load_official("xmem", state)
+    assert bare.settings.hidden_dim == 0
+    frames = bare.normalise(
+        torch.stack([parity_weights.image(f"xmem:frame{t}", 3, 96, 128) for t in range(2)])
+    )
+    masks = planes(parity_weights.mask("xmem:mask0", 2, 96, 128), 2)[None]
+    found = []
+    with torch.no_grad():
+        for model in (xmem_model, bare):
+            key, shrinkage, selection, features = model.encode_key(frames)
+            empty = model.new_hidden(1, 2, key)
+            value, _ = model.encode_value(frames[:1], features.deep[:1], empty, masks)
+            k, s, e = (x.flatten(2) for x in (key, shrinkage, selection))
+            weight = affinity(similarity(k[:1], s[:1], k[1:], e[1:]))
+            read = readout(weight, value.flatten(3)).unflatten(-1, (6, 8))
+            found.append(model.segment(features.of_frames(1)[1], read, empty)[2])
+    assert torch.allclose(*found, atol=1e-5)
+
+
 def test_primitives(xmem_expected) -> None:
     random = np.random.RandomState(1234)
 

@@ -53,10 +53,10 @@ def run(folders: Sequence[Path], *, out: Path) -> pd.DataFrame:
         ]
     write_text(out, table.to_csv(index_label="run", float_format="%.6f", lineterminator="\n"))
     _show(table)
-    best = {name: table.loc[name, "J&F-Mean"] for name in SUMMARIES}
+    mean, deviation, low, high = (float(table["J&F-Mean"][name]) for name in SUMMARIES)
     print(
-        f"J&F of {len(folders)} runs: {best['mean']:.3f} ± {best['std']:.3f} "
-        f"({best['min']:.3f} to {best['max']:.3f}), in {out}"
+        f"J&F of {len(folders)} runs: {mean:.3f} ± {deviation:.3f} ({low:.3f} to {high:.3f}), "
+        f"in {out}"
     )
     return table
 
@@ -80,6 +80,6 @@ def _show(table: pd.DataFrame) -> None:
     shown.add_column("")
     for name in table.columns:
         shown.add_column(str(name), justify="right")
-    for name, row in table.iterrows():
-        shown.add_row(str(name), *(f"{value:.3f}" for value in row))
+    for run, row in table.iterrows():
+        shown.add_row(str(run), *(f"{value:.3f}" for value in row))
     Console().print(shown)

@@ -15,6 +15,7 @@ from noisyvos.datasets.layout import Sequence, write_video_meta
 from noisyvos.errors import UserError
 from noisyvos.io.images import encode_frame
 from noisyvos.io.masks import MaskCollection, encode_mask
+from noisyvos.pipeline.code_deps import code
 
 PARAMS = Path(__file__).resolve().parents[3] / "params"
 HEIGHT, WIDTH = 48, 64
@@ -180,3 +181,10 @@ def test_scores_of_other_videos_have_no_spread(dataset, tmp_path) -> None:
     )
     assert "at least two" in str(refusal("spread", tmp_path / "one", *table))
     assert not (tmp_path / "t.csv").exists()
+
+
+def test_a_change_of_overlays_makes_no_prediction_stale() -> None:
+    """Pictures are the command's, so that their code is no dependency of the stage."""
+    modules = code().stage("infer")
+    assert "noisyvos.inference.video" in modules
+    assert not any(name.startswith("noisyvos.media") for name in modules)
