@@ -107,7 +107,8 @@ def merge_probabilities(folders: Sequence[Path]) -> Iterator[tuple[str, str, np.
 def _saved_frames(folder: Path) -> set[str]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of probabilities.")
-    found = {file.relative_to(folder).with_suffix("").as_posix() for file in folder.glob("*/*.npz")}
+    names = (file.relative_to(folder).with_suffix("") for file in folder.rglob("*.npz"))
+    found = {name.as_posix() for name in names if len(name.parts) > 1}
     if not found:
         raise UserError(
             f"{folder}: this folder holds no probabilities. "

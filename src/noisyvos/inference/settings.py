@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from noisyvos.devices import Amp
 from noisyvos.errors import UserError, unknown_name
@@ -47,7 +47,7 @@ class Evaluation(Settings):
     size: int | None = Field(None, ge=1)
     longer_side: int | None = Field(None, ge=1)
     enlarge: bool = True
-    scales: list[float] = Field(default_factory=lambda: [1.0], min_length=1)
+    scales: list[PositiveFloat] = Field(default_factory=lambda: [1.0], min_length=1)
     flip: bool = False
     amp: Amp = False
     # by kind of network, so that one entry serves several

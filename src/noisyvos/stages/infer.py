@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -33,7 +33,6 @@ class _Segmenter:
     segment: Callable[[Sequence, Prompts], Iterator[FrameResult]]
     prepare_thread: Callable[[], None] = lambda: None
     background_label: int | None = None  # of scribbles, for a network that takes them
-    speed: Speed = field(default_factory=Speed)
 
 
 def run(
@@ -100,14 +99,17 @@ def run(
         folder = None
         if probabilities is not None:
             folder = stack.enter_context(result_directory(probabilities, "probabilities"))
-        write_mask_zip(out, _predict(videos, segmenter, prompts_of, videos_at_once, folder, draw))
+        speed = Speed()
+        masks = _predict(videos, segmenter, prompts_of, videos_at_once, folder, draw, speed)
+        write_mask_zip(out, masks)
     frames = sum(len(sequence.frames) for sequence in videos.sequences.values())
     print(
         f"{baseline or model}: {len(videos.sequences)} sequences, {frames} frames of "
         f"{videos.meta['name']} in {out}"
     )
     if baseline is None:
-        print(f"{model}: {segmenter.speed}")
+        overlap = f"; {videos_at_once} videos at once, so times overlap"
+        print(f"{model}: {speed}{overlap if videos_at_once > 1 else ''}")
 
 
 def _predict(
@@ -117,20 +119,26 @@ def _predict(
     at_once: int,
     probabilities: Path | None,
     draw: Draw | None,
+    speed: Speed,
 ) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Yield (sequence, frame, mask) of the wanted frames, by sequence and then by name of frame."""
+    """Yield (sequence, frame, mask) of the wanted frames, by sequence and then by name of frame.
+
+    The time of the network's work is added to `speed`.
+    """
     total = sum(len(sequence.frames) for sequence in videos.sequences.values())
     with tqdm(total=total, desc="infer", unit="frame", disable=None) as bar:
 
-        def whole(sequence: Sequence, stop: Event) -> list[tuple[str, str, np.ndarray]]:
-            found = []
+        def whole(
+            sequence: Sequence, stop: Event
+        ) -> tuple[list[tuple[str, str, np.ndarray]], Speed]:
+            found, own = [], Speed()
             wanted = set(sequence.frames if sequence.required is None else sequence.required)
             if probabilities is not None:
-                (probabilities / sequence.name).mkdir(parents=True)
+                (probabilities / sequence.name).mkdir(parents=True, exist_ok=True)
             results = segmenter.segment(sequence, prompts_of(sequence))
             for frame, result in zip(sequence.frames, results):
                 if stop.is_set():
-                    return []
+                    return [], own
                 if frame in wanted:
                     found.append((sequence.name, frame, result.mask))
                     if probabilities is not None:
@@ -138,12 +146,14 @@ def _predict(
                         file.write_bytes(encode_probabilities(result))
                 if draw is not None:
                     draw(f"{sequence.name}/{frame}", result.frame, result.mask)
-                segmenter.speed.add(result)
+                own.add(result)
                 bar.update()
-            return sorted(found, key=lambda each: each[1])
+            return sorted(found, key=lambda each: each[1]), own
 
         sequences = videos.sequences.values()
-        for masks in in_order(whole, sequences, at_once, segmenter.prepare_thread):
+        for masks, own in in_order(whole, sequences, at_once, segmenter.prepare_thread):
+            speed.frames += own.frames
+            speed.seconds += own.seconds
             yield from masks
 
 

@@ -61,6 +61,15 @@ def test_the_largest_sum_wins(tmp_path) -> None:
     assert merged[1][2].tolist() == [[9, 3]]
 
 
+def test_names_of_sequences_may_have_a_slash(tmp_path) -> None:
+    save(tmp_path / "a", "BDD/b1/0001", result([[1.0]], [[0.0]]))
+    save(tmp_path / "a", "BDD/0001", result([[0.0]], [[1.0]]))
+    merged = [
+        (name, frame, mask.item()) for name, frame, mask in merge_probabilities([tmp_path / "a"])
+    ]
+    assert merged == [("BDD", "0001", 9), ("BDD/b1", "0001", 3)]
+
+
 def test_runs_over_different_videos_are_refused(tmp_path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     save(one, "bear/00000", result([[1.0]], [[0.0]]))

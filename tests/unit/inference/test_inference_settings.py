@@ -55,6 +55,12 @@ def test_every_entry_has_views() -> None:
     assert Evaluation(**entries["afb_urr_long"]).memory["afb_urr"] == {"update_rate": 0.05}
 
 
+@pytest.mark.parametrize("scales", [[], [0], [1.0, -2]])
+def test_impossible_scales(scales) -> None:
+    with pytest.raises(ValueError, match="scales"):
+        Evaluation(scales=scales)
+
+
 def probabilities(model: torch.nn.Module, frames: torch.Tensor, mask: np.ndarray, **options):
     return [r.probabilities for r in iterate_video(model, frames, {0: mask}, **options)]
 
