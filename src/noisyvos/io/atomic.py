@@ -85,18 +85,22 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
 def result_directory(path: str | Path, kind: str) -> Iterator[Path]:
     """As `atomic_directory`, for a folder that a user names: it replaces only an earlier result.
 
-    The folder gets a meta.json that holds `kind`. UserError, before anything is written, if `path`
-    is a file or a folder with other things in it.
+    The folder gets a meta.json that holds `kind`. UserError as in `check_result_directory`.
     """
     path = Path(path)
+    check_result_directory(path, kind)
+    with atomic_directory(path) as folder:
+        write_text(folder / "meta.json", json.dumps({"kind": kind}) + "\n")
+        yield folder
+
+
+def check_result_directory(path: Path, kind: str) -> None:
+    """Raise UserError if `path` is a file, or a folder with anything but a result of `kind`."""
     if path.exists() and not _is_result(path, kind):
         raise UserError(
             f"{path}: this is no earlier folder of {kind}, and it would be replaced. "
             "Name a new or an empty folder."
         )
-    with atomic_directory(path) as folder:
-        write_text(folder / "meta.json", json.dumps({"kind": kind}) + "\n")
-        yield folder
 
 
 def _is_result(path: Path, kind: str) -> bool:

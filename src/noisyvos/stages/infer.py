@@ -18,7 +18,7 @@ from noisyvos.inference.prompts import copied_masks, first_masks
 from noisyvos.inference.results import FrameResult, Speed, encode_probabilities
 from noisyvos.inference.runner import open_runner
 from noisyvos.inference.settings import MemoryOptions
-from noisyvos.io.atomic import result_directory
+from noisyvos.io.atomic import check_result_directory, result_directory
 from noisyvos.io.masks import MaskCollection, write_mask_zip
 
 BASELINES = ("first_mask",)
@@ -71,6 +71,8 @@ def run(
     videos = VideoDataset(dataset)
     if not videos.sequences:
         raise UserError(f"{dataset}: this dataset has no sequence.")
+    if probabilities is not None:
+        check_result_directory(probabilities, "probabilities")
     given = None if prompts is None else MaskCollection(prompts)
     disturb = None if corruption is None else Corruption(params, corruption, seed=0)
     if baseline is not None:
@@ -136,7 +138,7 @@ def _predict(
             if probabilities is not None:
                 (probabilities / sequence.name).mkdir(parents=True, exist_ok=True)
             results = segmenter.segment(sequence, prompts_of(sequence))
-            for frame, result in zip(sequence.frames, results):
+            for frame, result in zip(sequence.frames, results, strict=True):
                 if stop.is_set():
                     return [], own
                 if frame in wanted:

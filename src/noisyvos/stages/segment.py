@@ -13,7 +13,7 @@ from noisyvos.inference.prompts import check_annotations
 from noisyvos.inference.results import Speed, encode_probabilities
 from noisyvos.inference.runner import open_runner
 from noisyvos.inference.settings import MemoryOptions
-from noisyvos.io.atomic import atomic_directory, result_directory
+from noisyvos.io.atomic import atomic_directory, check_result_directory, result_directory
 from noisyvos.io.files import mask_files
 from noisyvos.io.masks import decode_mask, encode_mask
 from noisyvos.media.overlays import overlay, write_overlay
@@ -132,6 +132,9 @@ def _check_outputs(outputs: Outputs, inputs: tuple[Path, ...]) -> None:
     replaced = [out / "masks", *(path for path in named if path is not None)]
     if outputs.overlays:
         replaced.append(out / "overlays")
+    for path, kind in ((outputs.viz, "overlays"), (outputs.probabilities, "probabilities")):
+        if path is not None:
+            check_result_directory(path, kind)
     for given in inputs:
         for target in replaced:
             if given.resolve().is_relative_to(target.resolve()):

@@ -188,6 +188,8 @@ def test_bad_requests_are_refused_before_the_network_is_built(material, monkeypa
         ({"movie": Path("film.avi")}, ValueError, "ends in .mp4"),
         ({"movie": material / "clip.mp4"}, ValueError, "would replace this input"),
         ({"out": material / "first.png"}, ValueError, "this is a file"),
+        ({"viz": material / "params"}, ValueError, "no earlier folder of overlays"),
+        ({"probabilities": material / "params"}, ValueError, "no earlier folder of probabilities"),
     ):
         with pytest.raises(kind, match=message):
             run(material, **({"video": "clip.mp4"} | options))

@@ -162,6 +162,17 @@ def test_bad_requests_leave_what_is_there(dataset, params, tmp_path, arguments, 
     assert (tmp_path / "out.zip").read_bytes() == b"earlier result"
 
 
+def test_a_folder_of_other_things_is_refused_before_the_network_is_built(
+    dataset, params, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr("noisyvos.models.build", lambda *_, **__: pytest.fail("built"))
+    (tmp_path / "notes.txt").write_text("mine")
+    options = {"model": "small", "weights": "none", "params": params}
+    with pytest.raises(UserError, match="no earlier folder of probabilities"):
+        infer.run(dataset, out=tmp_path / "a.zip", probabilities=tmp_path, **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
 def test_missing_weights_and_frames(dataset, params, tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.safetensors: no such weights"):
         infer.run(
