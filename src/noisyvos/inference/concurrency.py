@@ -1,4 +1,4 @@
-"""Decoding ahead of the network, and several videos at once, without a change of any result."""
+"""Prefetched frames, and several videos at once: neither changes a result."""
 
 import queue
 import threading

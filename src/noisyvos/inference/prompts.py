@@ -55,7 +55,7 @@ def check_annotations(
         too_late = length is not None and index >= length
         if not isinstance(index, int | np.integer) or index < 0 or too_late:
             known = "" if length is None else f" of 0..{length - 1}"
-            raise UserError(f"annotations: {index!r} is no frame index{known}.")
+            raise UserError(f"annotations: {index!r} is not a frame index{known}.")
         if mask.dtype != np.uint8 or mask.ndim != 2:
             raise UserError(
                 f"annotations: frame {index} has {mask.dtype} of shape {mask.shape}; "
@@ -78,7 +78,7 @@ def check_annotations(
         )
     if background_label is not None and ids[-1] > background_label:
         raise UserError(
-            f"annotations: label {ids[-1]} is no object of a scribble map. Objects have "
+            f"annotations: label {ids[-1]} is not an object of a scribble map. Objects have "
             f"1..{background_label - 1}, a scribble of the background {background_label}."
         )
     return Annotations(masks, tuple(ids), sizes.pop(), background_label)

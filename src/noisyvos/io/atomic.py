@@ -98,7 +98,7 @@ def check_result_directory(path: Path, kind: str) -> None:
     """Raise UserError if `path` is a file, or a folder with anything but a result of `kind`."""
     if path.exists() and not _is_result(path, kind):
         raise UserError(
-            f"{path}: this is no earlier folder of {kind}, and it would be replaced. "
+            f"{path}: this folder or file is not an earlier result ({kind}) and would be lost. "
             "Name a new or an empty folder."
         )
 

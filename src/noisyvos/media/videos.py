@@ -64,7 +64,7 @@ class MovieFile:
         return f"{index:05d}"
 
     def index(self, name: str) -> int | None:
-        """Return the index of the frame with this name, None if the name is no number."""
+        """Return the index of the frame with this name, None if the name is not a number."""
         return int(name) if name.isdecimal() else None
 
 

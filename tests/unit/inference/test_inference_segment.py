@@ -136,7 +136,7 @@ def test_pictures_and_probabilities_go_where_they_are_asked(material) -> None:
         predicted = np.array([0, 3])[content["probabilities"].argmax(0)]
     shown = decode_mask(material / "out" / "masks" / "shot_03.png")
     assert (predicted == shown).mean() > 0.99, "ties of rounded probabilities aside"
-    with pytest.raises(ValueError, match="no earlier folder of overlays"):
+    with pytest.raises(ValueError, match=r"not an earlier result \(overlays\)"):
         run(material, "frames", viz=material / "params")
     assert len(list((material / "params").iterdir())) == 2
 
@@ -188,8 +188,12 @@ def test_bad_requests_are_refused_before_the_network_is_built(material, monkeypa
         ({"movie": Path("film.avi")}, ValueError, "ends in .mp4"),
         ({"movie": material / "clip.mp4"}, ValueError, "would replace this input"),
         ({"out": material / "first.png"}, ValueError, "this is a file"),
-        ({"viz": material / "params"}, ValueError, "no earlier folder of overlays"),
-        ({"probabilities": material / "params"}, ValueError, "no earlier folder of probabilities"),
+        ({"viz": material / "params"}, ValueError, r"not an earlier result \(overlays\)"),
+        (
+            {"probabilities": material / "params"},
+            ValueError,
+            r"not an earlier result \(probabilities\)",
+        ),
     ):
         with pytest.raises(kind, match=message):
             run(material, **({"video": "clip.mp4"} | options))

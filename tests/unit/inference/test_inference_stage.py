@@ -168,7 +168,7 @@ def test_a_folder_of_other_things_is_refused_before_the_network_is_built(
     monkeypatch.setattr("noisyvos.models.build", lambda *_, **__: pytest.fail("built"))
     (tmp_path / "notes.txt").write_text("mine")
     options = {"model": "small", "weights": "none", "params": params}
-    with pytest.raises(UserError, match="no earlier folder of probabilities"):
+    with pytest.raises(UserError, match=r"not an earlier result \(probabilities\)"):
         infer.run(dataset, out=tmp_path / "a.zip", probabilities=tmp_path, **options)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 

@@ -120,7 +120,7 @@ GOOD = mask_with(o1=(5, 20, 5, 20))
         ({"size": 0}, "size must be"),
         ({"annotations": {}}, "no mask names an object"),
         ({"annotations": {0: GOOD * 255}}, "no mask names an object"),
-        ({"annotations": {-1: GOOD}}, "-1 is no frame index"),
+        ({"annotations": {-1: GOOD}}, "-1 is not a frame index"),
         ({"annotations": {0: GOOD.astype(np.int64)}}, r"frame 0 has int64"),
         ({"annotations": {0: GOOD, 1: GOOD[:-1]}}, "different sizes"),
     ],

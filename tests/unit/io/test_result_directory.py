@@ -45,7 +45,7 @@ def test_other_things_stay(tmp_path) -> None:
     (tmp_path / "broken/meta.json").write_text("{")
     (tmp_path / "file").write_text("text")
     for name in ("soft", "photos", "broken", "file"):
-        with pytest.raises(UserError, match="no earlier folder of overlays"):
+        with pytest.raises(UserError, match=r"not an earlier result \(overlays\)"):
             write(tmp_path / name, "overlays", "b")
     assert names(tmp_path / "photos") == ["me.png"]
     assert names(tmp_path) == ["broken", "file", "photos", "soft"]

@@ -89,7 +89,7 @@ def test_more_objects_than_channels_are_refused(model) -> None:
     frames, drawn = video(3, last=12)
     with pytest.raises(
         ValueError,
-        match=r"label 12 is no object of a scribble map, which has 1\.\.10 for objects and 11",
+        match=r"label 12 is not an object of a scribble map\. Objects have 1\.\.10, a scribble of the",
     ):
         segment_video(model, frames, {0: drawn})
     session_settings = model.memory_settings()
