@@ -16,7 +16,7 @@ PIPELINE = dvc_yaml.load(preset=str(config.get("preset", "")))
 
 rule all:
     input:
-        PIPELINE.outputs(["tables", "figures", "report"]),
+        PIPELINE.outputs(["submit", "tables", "figures", "report"]),
 
 
 include: "workflow/rules/stages.smk"

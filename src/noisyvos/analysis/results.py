@@ -155,6 +155,8 @@ class Results:
                     "q_achieved": noise.get("q_achieved", np.nan),
                     "seed": cell.get("seed", 0),
                     "noise_seed": cell.get("noise_seed", cell.get("seed", 0)),
+                    "init": cell.get("init", ""),
+                    "label": cell.get("label", ""),
                     "prompt": cell.get("prompt", "clean"),
                     "corruption": cell.get("corruption", "clean"),
                     "sequence": scored["sequence"],
@@ -176,8 +178,8 @@ class Results:
     def _named(self, table: pd.DataFrame) -> pd.DataFrame:
         """Add `line`, the name of a row or curve: the method and whatever else varies."""
         trained = table[table["role"] == "trained"]
-        parts = ["method"] + [name for name in ("model", "dataset") if trained[name].nunique() > 1]
-        table["line"] = table[parts].agg(", ".join, axis=1)
+        parts = ["method"] + [name for name in ("model", "dataset", "label") if trained[name].nunique() > 1]
+        table["line"] = table[parts].agg(lambda row: ", ".join(filter(None, row)), axis=1)
         # Trainings on labels of another seed get separate lines, so that means over seeds
         # contain only trainings whose labels have the same seed.
         other = table["noise_seed"] != table["seed"]
@@ -222,8 +224,9 @@ class Results:
         found = {}
         for role, label in BASELINES.items():
             of_role = rows[rows["role"] == role]
-            for model, group in of_role.groupby("model", sort=False):
-                found[f"{label}, {model}" if of_role["model"].nunique() > 1 else label] = group
+            varying = [name for name in ("model", "init") if of_role[name].nunique() > 1]
+            for place, group in of_role.groupby(varying or ["model"], sort=False):
+                found[", ".join([label, *place]) if varying else label] = group
         return found
 
     def manifests(self, noisy: Path, keys: Iterable[str]) -> dict[str, dict[str, Any]]:

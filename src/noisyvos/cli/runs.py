@@ -50,6 +50,34 @@ Deterministic = Annotated[
 
 
 @app.command()
+def start(
+    name: Annotated[str, typer.Option("--name", help="A start of starts.yaml.")],
+    model: Model,
+    out: Annotated[Path, typer.Option("--out", help="The weights (safetensors) to write.")],
+    seed: Seed = 0,
+    raw: Annotated[Path, typer.Option(help="Folder of all sources.")] = Path("data/raw"),
+    params: Params = Path("params"),
+) -> None:
+    """Write the weights that the first training of a chain begins with."""
+    from noisyvos.stages import start as stage
+
+    stage.run(name, model=model, seed=seed, raw=raw, out=out, params=params)
+
+
+@app.command()
+def submit(
+    predictions: Annotated[Path, typer.Option(help="The zip of masks, as `infer` writes it.")],
+    dataset: Annotated[Path, typer.Option(help="The converted dataset it belongs to.")],
+    rules: Annotated[str, typer.Option(help="davis or youtube_vos.")],
+    out: Annotated[Path, typer.Option("--out", help="The zip for the server.")],
+) -> None:
+    """Pack predictions for the server of a benchmark whose true masks are not public."""
+    from noisyvos.stages import submit as stage
+
+    stage.run(predictions, dataset=dataset, rules=rules, out=out)
+
+
+@app.command()
 def pretrain(
     model: Model,
     clips: Annotated[

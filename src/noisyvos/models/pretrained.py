@@ -133,6 +133,34 @@ def load_trunks(
     model.load_state_dict(values, strict=False)
 
 
+def trunks_of(model: nn.Module) -> tuple[str, ...]:
+    """Return the names of the trunks that `load_trunks` can fill in a network, in order."""
+    return tuple(dict.fromkeys(sorted(_parts(model).values(), reverse=True)))
+
+
+def load_backbone(model: nn.Module, part: str, source: Source) -> None:
+    """Load the published weights of one part of a network. Further entries are left out.
+
+    UserError if the network has no such part, or an entry is missing or wrongly shaped; the network
+    changes only if everything fits.
+    """
+    if not isinstance(getattr(model, part, None), nn.Module):
+        raise UserError(f"This network ({type(model).__name__}) has no part {part!r} to fill.")
+    state = read_state(source)
+    values = {}
+    for name, own in model.get_submodule(part).state_dict().items():
+        if name.endswith("num_batches_tracked"):  # old files lack it, and nothing here reads it
+            continue
+        if name not in state:
+            raise UserError(f"{source}: the entry {name} is missing; {part} needs it.")
+        if state[name].shape != own.shape:
+            raise UserError(
+                f"{source}: {name} is {tuple(state[name].shape)}, needed is {tuple(own.shape)}."
+            )
+        values[f"{part}.{name}"] = state[name]
+    model.load_state_dict(values, strict=False)
+
+
 def _parts(model: nn.Module) -> dict[str, str]:
     """Return {part of the network: name of its ResNet}."""
     found = {}

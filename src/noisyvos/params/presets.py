@@ -10,25 +10,80 @@ from noisyvos.params.entries import read_yaml
 from noisyvos.registry import Settings, describe
 
 Protocol = Literal["davis", "visor", "youtube_vos", "long_videos", "all_frames"]
+Rules = Literal["davis", "youtube_vos"]
 Seeds = tuple[NonNegativeInt, ...]
 Names = tuple[str, ...]
+PerModel = str | dict[str, str]  # one name for all networks, or one for each
+START = "start"  # as `init`: the start of the network, without a phase
+RANDOM = "random"  # the start of networks that the preset gives none
 
 
-class Pretrain(Settings):
-    """The one training on still-image clips that all cells of a model start from."""
+def of_model(names: PerModel, model: str, default: str = "") -> str:
+    """Return the name for one network."""
+    return names if isinstance(names, str) else names.get(model, default)
 
-    images: str = Field(description="The dataset of still images that the clips are made from.")
-    recipe: str = Field(description="The recipe of synth.yaml that makes the clips.")
-    schedule: str = Field(description="The schedule of train.yaml.")
-    method: str = Field("xmem", description="The method of methods.yaml.")
+
+def all_names(names: PerModel | None) -> list[str]:
+    """Return every name that is given."""
+    if names is None:
+        return []
+    return [names] if isinstance(names, str) else list(names.values())
+
+
+class Clips(Settings):
+    """Training clips that a recipe makes of still images."""
+
+    images: str = Field(description="The dataset of still images.")
+    recipe: str = Field(description="The recipe of synth.yaml.")
+    live: bool = Field(
+        False,
+        description="Draw fresh clips during the training, as published trainings do. Without it"
+        " the stage `synth` stores the clips once and the training reads them again and again.",
+    )
+
+
+class Phase(Settings):
+    """A training whose result other trainings start from."""
+
+    about: str = Field("", description="One sentence for the plan.")
+    clips: Clips | None = Field(None, description="Train on clips of still images.")
+    dataset: str | None = Field(None, description="Or train on a video dataset.")
+    noise: str = Field("clean", description="Label noise on the dataset.")
+    schedule: PerModel = Field(description="The schedule of train.yaml, or one for each network.")
+    method: PerModel = Field(
+        "xmem", description="The method of methods.yaml, or one for each network."
+    )
+    init: PerModel = Field(
+        START, description="The phase that this one starts from, or `start`; or one each network."
+    )
     seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _one_material(self) -> "Phase":
+        if (self.clips is None) == (self.dataset is None):
+            raise ValueError("a phase trains either on `clips` or on a `dataset`")
+        return self
 
 
 class Train(Settings):
     """What every block trains on unless the block names something else."""
 
     dataset: str = Field(description="The video dataset of datasets.yaml.")
-    schedule: str = Field(description="The schedule of train.yaml.")
+    schedule: PerModel = Field(description="The schedule of train.yaml, or one for each network.")
+
+
+class EvaluationSet(Settings):
+    """How the cells are evaluated on one dataset."""
+
+    settings: PerModel = Field(
+        "default", description="The evaluation setting of eval.yaml, or one for each network."
+    )
+    protocol: Protocol = Field("davis", description="The protocol of the scores.")
+    submit: Rules | None = Field(
+        None,
+        description="The true masks are not public. Write a zip for the server with these rules in"
+        " place of scores.",
+    )
 
 
 class Block(Settings):
@@ -54,7 +109,20 @@ class Block(Settings):
         description="Image corruptions at test time. The cells are segmented again with each.",
     )
     dataset: str | None = Field(None, description="In place of the dataset of `train`.")
-    schedule: str | None = Field(None, description="In place of the schedule of `train`.")
+    schedule: PerModel | None = Field(None, description="In place of the schedule of `train`.")
+    init: PerModel | None = Field(
+        None,
+        description="The phase that the trainings start from, or `start`; or one each network.",
+    )
+    label: str = Field(
+        "",
+        pattern=r"^[a-z0-9_]*$",
+        description="Added to the keys of the cells, where two blocks train the same cell in two"
+        " ways.",
+    )
+    evaluate: Names = Field(
+        (), description="The evaluation sets of this block. Default: all sets of the preset."
+    )
     reference: str | None = Field(
         None,
         description="The method that the other methods of this block are compared with, in place"
@@ -93,19 +161,115 @@ class Preset(Settings):
         description="A block holds the values of the main setting of one method; its reference is"
         " the published value. The report names the best value.",
     )
-    pretrain: Pretrain
+    starts: dict[str, str] = Field(
+        default_factory=dict,
+        description="The start (starts.yaml) of each network. A network without one starts from"
+        " random weights.",
+    )
+    allow_random_start: bool = Field(
+        False, description="Allow a schedule with `published: true` from random weights."
+    )
+    phases: dict[str, Phase] = Field(
+        default_factory=dict, description="Trainings that others start from, by name."
+    )
+    init: PerModel | None = Field(
+        None, description="What blocks start from. Default: the last phase, or `start` without any."
+    )
     train: Train
-    evaluate: Names = Field(min_length=1, description="Datasets to segment and to score.")
-    inference: str = Field("default", description="The evaluation setting of eval.yaml.")
-    protocol: Protocol = "davis"
-    protocols: dict[str, Protocol] = Field(
-        default_factory=dict, description="Evaluation sets that are scored by another protocol."
+    evaluate: dict[str, EvaluationSet] = Field(
+        min_length=1, description="Datasets to segment, and how to score each."
     )
     reference: str | None = Field(
         None,
         description="The method that the others are compared with. Default: the first of a block.",
     )
     blocks: dict[str, Block] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, values: Any) -> Any:
+        """Expand the short forms: one `pretrain`, one `inference`, a list of evaluation sets."""
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        if "pretrain" in values:
+            if "phases" in values:
+                raise ValueError("`pretrain` is short for one phase of that name; use `phases`")
+            phase = values.pop("pretrain")
+            if isinstance(phase, dict) and "clips" not in phase:
+                clips = {key: phase[key] for key in ("images", "recipe") if key in phase}
+                rest = {key: value for key, value in phase.items() if key not in clips}
+                phase = rest | {"clips": clips}
+            values["phases"] = {"pretrain": phase}
+        common = {
+            name: values.pop(old)
+            for old, name in (("inference", "settings"), ("protocol", "protocol"))
+            if old in values
+        }
+        protocols = values.pop("protocols", {})
+        sets = values.get("evaluate")
+        if isinstance(sets, list | tuple) and all(isinstance(name, str) for name in sets):
+            sets = {name: {} for name in sets}
+        if isinstance(sets, dict) and isinstance(protocols, dict):
+            for name in protocols:
+                if name not in sets:
+                    raise ValueError(f"protocols: {name!r} is not an evaluation set of this preset")
+            values["evaluate"] = {
+                name: common
+                | ({"protocol": protocols[name]} if name in protocols else {})
+                | (entry or {} if isinstance(entry, dict | None) else entry)
+                for name, entry in sets.items()
+            }
+        return values
+
+    @model_validator(mode="after")
+    def _known_places(self) -> "Preset":
+        for name, block in self.blocks.items():
+            for place in block.evaluate:
+                if place not in self.evaluate:
+                    raise ValueError(f"blocks: {name}: evaluate: {place!r} is not in `evaluate`")
+        for where, init in self._inits():
+            for phase in all_names(init):
+                if phase != START and phase not in self.phases:
+                    known = ", ".join([START, *self.phases])
+                    raise ValueError(f"{where}: init: unknown phase {phase!r}. Known: {known}")
+        models = dict.fromkeys(model for block in self.blocks.values() for model in block.model)
+        for model in models:
+            for phase in self.phases:
+                self.chain(phase, model)
+        return self
+
+    def _inits(self) -> list[tuple[str, PerModel | None]]:
+        return [
+            ("preset", self.init),
+            *((f"phases: {name}", phase.init) for name, phase in self.phases.items()),
+            *((f"blocks: {name}", block.init) for name, block in self.blocks.items()),
+        ]
+
+    def start_of(self, model: str) -> str:
+        """Return the start of a network."""
+        return self.starts.get(model, RANDOM)
+
+    def init_of(self, block: Block, model: str) -> str:
+        """Return what the trainings of a network in a block start from: a phase, or START."""
+        last = next(reversed(self.phases), START)
+        for names in (block.init, self.init):
+            if names is not None and of_model(names, model):
+                return of_model(names, model)
+        return last
+
+    def chain(self, init: str, model: str) -> list[str]:
+        """Return the phases that lead to `init`, first to last, for a network.
+
+        ValueError where a phase starts from itself.
+        """
+        found: list[str] = []
+        while init != START:
+            if init in found:
+                raise ValueError(f"phases: {init}: this phase starts from itself")
+            found.insert(0, init)
+            init = of_model(self.phases[init].init, model, START)
+        return found
 
 
 def preset_names(params: Path) -> tuple[str, ...]:
@@ -130,26 +294,35 @@ def read_preset(params: Path, name: str) -> Preset:
 
 def references(preset: Preset) -> dict[str, list[str]]:
     """Return every name that a preset uses, by family, in order of first use."""
-    blocks = preset.blocks.values()
-    pretrain, train = preset.pretrain, preset.train
+    blocks, phases, train = preset.blocks.values(), preset.phases.values(), preset.train
+    clips = [phase.clips for phase in phases if phase.clips]
+    models = [name for block in blocks for name in block.model]
     used = {
         "datasets": [
-            pretrain.images,
+            *(each.images for each in clips),
+            *(phase.dataset for phase in phases if phase.dataset),
             train.dataset,
             *preset.evaluate,
             *(block.dataset for block in blocks if block.dataset),
         ],
-        "synth": [pretrain.recipe],
-        "noise": [name for block in blocks for name in (*block.noise, *block.prompts)],
-        "corruptions": [name for block in blocks for name in block.corruptions],
-        "models": [name for block in blocks for name in block.model],
-        "methods": [pretrain.method, *(name for block in blocks for name in block.method)],
-        "train": [
-            pretrain.schedule,
-            train.schedule,
-            *(block.schedule for block in blocks if block.schedule),
+        "synth": [each.recipe for each in clips],
+        "noise": [
+            *(phase.noise for phase in phases if phase.dataset),
+            *(name for block in blocks for name in (*block.noise, *block.prompts)),
         ],
-        "eval": [preset.inference],
+        "corruptions": [name for block in blocks for name in block.corruptions],
+        "models": models,
+        "starts": [preset.start_of(model) for model in models],
+        "methods": [
+            *(name for phase in phases for name in all_names(phase.method)),
+            *(name for block in blocks for name in block.method),
+        ],
+        "train": [
+            *(name for phase in phases for name in all_names(phase.schedule)),
+            *all_names(train.schedule),
+            *(name for block in blocks for name in all_names(block.schedule)),
+        ],
+        "eval": [name for each in preset.evaluate.values() for name in all_names(each.settings)],
     }
     return {family: list(dict.fromkeys(names)) for family, names in used.items()}
 

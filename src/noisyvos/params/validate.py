@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from noisyvos.errors import UserError, unknown_name
 from noisyvos.io.atomic import write_text
 from noisyvos.params.entries import Entry, parse_entry, read_yaml
-from noisyvos.params.presets import Preset, preset_names, read_preset, references
+from noisyvos.params.presets import Preset, of_model, preset_names, read_preset, references
 from noisyvos.pipeline.catalog import FAMILIES, Family
 from noisyvos.registry import Registry, describe
 
@@ -176,8 +176,11 @@ def _check_preset(params: Path, name: str, checked: Checked) -> list[str]:
         preset = read_preset(params, name)
     except (UserError, OSError) as error:
         return [str(error)]
-    errors = _check_names(where, [name, *preset.blocks]) + _check_references(where, preset)
+    errors = _check_names(where, [name, *preset.blocks, *preset.phases]) + _check_references(
+        where, preset
+    )
     errors += _check_parity(where, preset, checked.entries.get("methods", {}))
+    errors += _check_starts(where, preset, checked)
     for family, names in references(preset).items():
         errors += _check_names(where, names)
         known = checked.known(family)
@@ -197,15 +200,37 @@ def _check_references(where: str, preset: Preset) -> list[str]:
     if preset.reference is not None and preset.reference not in run:
         error = unknown_name("method of this preset", preset.reference, run)
         errors.append(f"{where}: reference: {error}")
-    for name in preset.protocols:
-        if name not in preset.evaluate:
-            error = unknown_name("evaluation set of this preset", name, preset.evaluate)
-            errors.append(f"{where}: protocols: {error}")
     for name, block in preset.blocks.items():
         if block.reference is not None and block.reference not in block.method:
             error = unknown_name("method of this block", block.reference, block.method)
             errors.append(f"{where}: {name}: reference: {error}")
     return errors
+
+
+def _check_starts(where: str, preset: Preset, checked: Checked) -> list[str]:
+    """Return an error for each network that would train a published schedule from random weights.
+
+    Published networks have frozen batch normalisation and small learning rates: from random weights
+    they learn almost nothing, and nothing shows it.
+    """
+    starts, schedules = checked.entries.get("starts", {}), checked.entries.get("train", {})
+    errors: dict[str, None] = {}
+    for name, block in preset.blocks.items():
+        for model in block.model:
+            start = starts.get(preset.start_of(model))
+            if preset.allow_random_start or start is None or start.kind != "random":
+                continue
+            phases = preset.chain(preset.init_of(block, model), model)
+            used = [of_model(preset.phases[phase].schedule, model) for phase in phases]
+            used.append(of_model(block.schedule or preset.train.schedule, model))
+            for schedule in used:
+                if schedule in schedules and schedules[schedule].settings.get("published"):
+                    errors[
+                        f"{where}: {name}: {model} would train the published schedule {schedule!r}"
+                        f" from random weights. Name its start (`starts: {{{model}: imagenet}}`), or"
+                        " set `allow_random_start: true`."
+                    ] = None
+    return list(errors)
 
 
 def _check_parity(where: str, preset: Preset, methods: Entries) -> list[str]:

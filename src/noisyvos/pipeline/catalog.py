@@ -52,6 +52,7 @@ FAMILIES = {
         _registry(
             "corruptions", "image corruption", "corruptions.base:CORRUPTIONS", "corruptions.kinds"
         ),
+        _registry("starts", "start", "starts.base:STARTS", "starts.kinds"),
         Family("train", "schedule", f"{NAME}.training.schedule:Schedule"),
         Family("eval", "evaluation setting", f"{NAME}.inference.settings:Evaluation"),
     )

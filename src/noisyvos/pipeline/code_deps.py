@@ -59,8 +59,11 @@ STAGES: dict[str, tuple[str, Stage]] = {
     "convert": ("convert", Stage(("datasets",))),
     "synth": ("synth", Stage(("synth",))),
     "noise": ("noise", Stage(("noise",))),
-    # clips come ready-made from `synth`; only `--recipe`, which no cell has, makes them in training
+    # clips come ready-made from `synth`; `pretrain_live` makes them in training
+    "start": ("start", Stage(("starts", "models"))),
+    "submit": ("submit", Stage()),
     "pretrain": ("pretrain", Stage(("models", "methods", "train"), unused=("synth",))),
+    "pretrain_live": ("pretrain", Stage(("models", "methods", "train", "synth"))),
     "train": ("train", Stage(("models", "methods", "train"), unused=("synth",))),
     # `--baseline` copies masks: no network, no corruption
     "baseline": ("infer", Stage((), unused=("models", "corruptions"))),

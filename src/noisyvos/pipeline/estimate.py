@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from noisyvos.params.presets import missing_names, read_preset
+from noisyvos.params.presets import Preset, missing_names, of_model, read_preset
 from noisyvos.params.validate import check
 from noisyvos.pipeline.catalog import FAMILIES
-from noisyvos.pipeline.grid import STAGES, Catalogue, Cells, expand
+from noisyvos.pipeline.chains import PRETRAINING, TRAININGS, Catalogue, Cells
+from noisyvos.pipeline.grid import STAGES, expand
 from noisyvos.pipeline.speed import SPEED, Speed, Workload, read_speeds, settings_hash, workloads
+from noisyvos.starts.sources import TRUNKS
 
 _OPTIMISER = 3  # a checkpoint holds the weights and two moments of Adam
 
@@ -37,6 +39,7 @@ def describe(
     lines += _hours(
         name, cells, catalogue, workloads(cells, catalogue, converted), read_speeds(speeds)
     )
+    lines += _chains(preset, cells, catalogue)
     missing = missing_names(params, preset)
     if missing:
         lines.append("not available yet, so this preset can only be dry-run:")
@@ -47,6 +50,28 @@ def describe(
             )
         lines.append(f"training cells that need none of these: {_available(cells, missing)}")
     return "\n".join(lines)
+
+
+def _chains(preset: Preset, cells: Cells, catalogue: Catalogue) -> list[str]:
+    """Return a line for each chain of trainings: start, phases, main training, iterations."""
+
+    def text(name: str, schedule: str) -> str:
+        entry = catalogue.entries["train"].get(schedule, {})
+        total = entry.get("iterations", 0) + entry.get("finetune", 0)
+        return f"{name} {total:,}" if total else f"{name} ?"
+
+    found: dict[str, None] = {}
+    for cell in cells["train"].values():
+        block, model = preset.blocks[cell["blocks"][0]], cell["model"]
+        start = preset.start_of(model)
+        entry, kind = catalogue.entries["starts"].get(start, {}), catalogue.kind("models", model)
+        trunks = TRUNKS.get(kind, ()) if entry.get("kind") == "trunks" else ()
+        steps = [start + (f" ({', '.join(trunks)})" if trunks else "")]
+        for phase in preset.chain(preset.init_of(block, model), model):
+            steps.append(text(phase, of_model(preset.phases[phase].schedule, model)))
+        steps.append(text("train", cell["schedule"]))
+        found[f"chain {cell['blocks'][0]}, {model}: {' -> '.join(steps)}"] = None
+    return list(found)
 
 
 def _available(cells: Cells, missing: list[tuple[str, str]]) -> int:
@@ -66,7 +91,7 @@ def _available(cells: Cells, missing: list[tuple[str, str]]) -> int:
 
 def _disk(cells: Cells, catalogue: Catalogue, converted: Path) -> list[str]:
     """Return the sizes: of weights by counting parameters, of masks from converted datasets."""
-    trained = [cell["model"] for stage in ("pretrain", "train") for cell in cells[stage].values()]
+    trained = [cell["model"] for stage in TRAININGS for cell in cells[stage].values()]
     sizes = {model: _weight_bytes(catalogue, model) for model in dict.fromkeys(trained)}
     known = [sizes[model] for model in trained if sizes[model]]
     lines = []
@@ -148,7 +173,7 @@ def _hours(
         for place, load in loads.items():
             speed = rows.get(hashes[load]) if isinstance(load, Workload) else None
             hours[place] = _cell_hours(place, cells, catalogue, speed)
-        groups = {"pretraining": [place for place in loads if place[0] == "pretrain"]}
+        groups = {"pretraining": [place for place in loads if place[0] in PRETRAINING]}
         for block in dict.fromkeys(
             block for cell in cells["train"].values() for block in cell["blocks"]
         ):

@@ -6,22 +6,32 @@ whose two seeds differ have a fact of that name and `-n<noise seed>` in their ke
 """
 
 import hashlib
-import itertools
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from noisyvos.datasets.base import MIX_PARTS, keeps_links
-from noisyvos.errors import UserError
-from noisyvos.params.entries import read_family
-from noisyvos.params.presets import Block, Preset, missing_names, read_preset
-from noisyvos.params.validate import check, mix_parts
+from noisyvos.params.presets import (
+    EvaluationSet,
+    Preset,
+    missing_names,
+    of_model,
+    read_preset,
+)
+from noisyvos.params.validate import check
 from noisyvos.pipeline.catalog import FAMILIES
+from noisyvos.pipeline.chains import (
+    PRETRAINING,
+    Catalogue,
+    Cells,
+    Section,
+    add_dataset,
+    add_noise,
+    add_training,
+    block_cells,
+)
 
-Section = dict[str, dict[str, Any]]  # cells of one stage by key
-Cells = dict[str, Section]
 STAGES = (
     "generate",
     "download",
@@ -30,7 +40,11 @@ STAGES = (
     "mix",
     "synth",
     "noise",
+    "start",
+    "start_from",
     "pretrain",
+    "pretrain_live",
+    "pretrain_videos",
     "train",
     "baseline",
     "infer",
@@ -38,6 +52,7 @@ STAGES = (
     "infer_noisy",
     "infer_corrupted",
     "score",
+    "submit",
 )
 PROMPT_SEED = 0  # noise of prompts: the same for all trainings, so that their scores compare
 HEADER = (
@@ -47,33 +62,16 @@ HEADER = (
 _PLAIN = re.compile(r"(?!(?:y|n|yes|no|on|off|true|false|null)$)[a-z_][a-z0-9_-]*")
 
 
-class Catalogue:
-    """The entries of all parameter files by family."""
-
-    def __init__(self, params: Path) -> None:
-        self.entries = {family: read_family(params, family) for family in FAMILIES}
-
-    def kind(self, family: str, name: str) -> str:
-        """Return the kind of an entry; empty for an entry that is only declared."""
-        return str(self.entries[family].get(name, {}).get("kind", ""))
-
-
 def expand(preset: Preset, catalogue: Catalogue) -> Cells:
     """Return the cells of every stage, baselines included."""
     cells: Cells = {stage: {} for stage in STAGES}
     for name in _datasets(preset):
-        _add_dataset(cells, catalogue, name)
-    clips = f"{preset.pretrain.images}-{preset.pretrain.recipe}-s0"
-    cells["synth"][clips] = {
-        "images": preset.pretrain.images,
-        "recipe": preset.pretrain.recipe,
-        "seed": 0,
-    }
+        add_dataset(cells, catalogue, name)
     for name, block in preset.blocks.items():
-        for cell in _block_cells(preset, block):
-            _add_training(cells, catalogue, preset, clips, name, cell)
-    for evaluation in preset.evaluate:
-        _add_evaluation(cells, catalogue, preset, evaluation)
+        for cell in block_cells(preset, block):
+            add_training(cells, catalogue, preset, name, cell)
+    for evaluation, settings in preset.evaluate.items():
+        _add_evaluation(cells, catalogue, preset, evaluation, settings)
     return cells
 
 
@@ -89,7 +87,6 @@ def build(name: str, params: Path) -> dict[str, Any]:
         "name": name,
         "title": preset.title,
         "synthetic": preset.synthetic,
-        "protocol": preset.protocol,
         "references": {
             block: settings.compared_with(preset.reference)
             for block, settings in preset.blocks.items()
@@ -103,11 +100,6 @@ def build(name: str, params: Path) -> dict[str, Any]:
     # stages that read the whole grid depend on this hash of it
     facts["digest"] = hashlib.sha256(as_json([facts, cells]).encode()).hexdigest()[:20]
     return {"preset": facts, **cells}
-
-
-def asas_json(value: Any) -> str:
-    """Return a value in JSON's notation on one line."""
-    return json.dumps(value, ensure_ascii=False)
 
 
 def as_json(value: Any) -> str:
@@ -133,129 +125,84 @@ def render(name: str, params: Path) -> str:
 
 
 def _datasets(preset: Preset) -> list[str]:
-    trained = [block.dataset or preset.train.dataset for block in preset.blocks.values()]
-    return list(dict.fromkeys([preset.pretrain.images, *trained, *preset.evaluate]))
+    """Return the datasets that trainings and evaluations read.
 
-
-def _add_dataset(cells: Cells, catalogue: Catalogue, name: str) -> None:
-    if catalogue.kind("datasets", name) == "mix":
-        parts = mix_parts(catalogue.entries["datasets"][name])
-        for part in parts:
-            _add_dataset(cells, catalogue, part)
-        # dvc.yaml names MIX_PARTS parts: the last one fills the places of a shorter mix
-        places = {
-            f"part{place + 1}": parts[min(place, len(parts) - 1)] for place in range(MIX_PARTS)
-        }
-        cells["mix"][name] = places
-        return
-    # a dataset that is only declared has a source of the same name
-    source = catalogue.entries["datasets"].get(name, {}).get("source", name)
-    by_hand = catalogue.kind("sources", source) in ("", "by_hand", "archives")
-    stage = "download" if by_hand else "generate"
-    cells[stage][source] = {}
-    # files put in place by hand are tracked through their inventory, which holds their hashes
-    raw = f"data/sources/{source}.json" if by_hand else f"data/raw/{source}"
-    linked = keeps_links(catalogue.entries["datasets"].get(name, {}))
-    cells["link" if linked else "convert"][name] = {
-        "source": source,
-        "raw": raw,
-    }
-
-
-def _block_cells(preset: Preset, block: Block) -> Iterator[dict[str, Any]]:
-    for model, noise, method, seed in itertools.product(
-        block.model, block.noise, block.method, block.seed
-    ):
-        cell = {
-            "dataset": block.dataset or preset.train.dataset,
-            "noise": noise,
-            "method": method,
-            "model": model,
-            "seed": seed,
-            "schedule": block.schedule or preset.train.schedule,
-        }
-        yield cell
-        yield from (
-            cell | {"noise_seed": noise_seed}
-            for noise_seed in block.noise_seed
-            if noise_seed != seed
-        )
-
-
-def _add_training(
-    cells: Cells, catalogue: Catalogue, preset: Preset, clips: str, block: str, cell: dict[str, Any]
-) -> None:
-    """Add one training cell, its noise cell and the pretraining that it starts from.
-
-    A cell of an earlier block only gains a block.
+    A phase adds its datasets where a training starts from it.
     """
-    noise_key = f"{cell['dataset']}-{cell['noise']}"
-    # clean labels have nothing random: one cell serves all seeds
-    clean = catalogue.kind("noise", cell["noise"]) == "clean"
-    if clean and "noise_seed" in cell:
-        return
-    noise_seed = 0 if clean else cell.get("noise_seed", cell["seed"])
-    noise_key += "" if clean else f"-s{noise_seed}"
-    cells["noise"][noise_key] = {
-        "dataset": cell["dataset"],
-        "noise": cell["noise"],
-        "seed": noise_seed,
-    }
-    pretrain_key = f"{cell['model']}-{clips.removesuffix('-s0')}-s{preset.pretrain.seed}"
-    cells["pretrain"][pretrain_key] = {
-        "model": cell["model"],
-        "clips": clips,
-        "method": preset.pretrain.method,
-        "schedule": preset.pretrain.schedule,
-        "seed": preset.pretrain.seed,
-    }
-    key = f"{cell['dataset']}-{cell['noise']}-{cell['method']}-{cell['model']}-s{cell['seed']}"
-    key += f"-n{noise_seed}" if "noise_seed" in cell else ""
-    present = cells["train"].setdefault(
-        key,
-        cell
-        | {
-            "noise_key": noise_key,
-            "pretrain_key": pretrain_key,
-            "blocks": [],
-        },
-    )
-    if present["schedule"] != cell["schedule"]:
-        raise UserError(
-            f"Blocks {present['blocks'][0]!r} and {block!r} train the cell {key} with different "
-            "schedules: use two presets."
+    trained = [block.dataset or preset.train.dataset for block in preset.blocks.values()]
+    return list(dict.fromkeys([*trained, *preset.evaluate]))
+
+
+def _add_evaluation(
+    cells: Cells, catalogue: Catalogue, preset: Preset, evaluation: str, how: EvaluationSet
+) -> None:
+    """Add inference and scoring on one evaluation set: two baselines, then every trained cell.
+
+    Sets without public truth get a submission in place of scores, and no baselines.
+    """
+    trained = {
+        key: cell
+        for key, cell in cells["train"].items()
+        if any(
+            not preset.blocks[block].evaluate or evaluation in preset.blocks[block].evaluate
+            for block in cell["blocks"]
         )
-    present["blocks"].append(block)
-
-
-def _add_evaluation(cells: Cells, catalogue: Catalogue, preset: Preset, evaluation: str) -> None:
-    """Add inference and scoring on one evaluation set: two baselines, then every trained cell."""
+    }
+    if how.submit:
+        for train_key, cell in trained.items():
+            key = f"{train_key}-{evaluation}"
+            cells["infer"][key] = _infer(how, cell["model"], evaluation, f"train/{train_key}")
+            cells["submit"][key] = {"dataset": evaluation, "rules": how.submit, "run": train_key}
+        return
     key = f"first_mask-{evaluation}"
     cells["baseline"][key] = {"dataset": evaluation}
-    cells["score"][key] = _score(preset, evaluation, "first_mask", key)
-    for pretrain_key, cell in cells["pretrain"].items():
-        key = f"pretrained-{cell['model']}-s{cell['seed']}-{evaluation}"
-        cells["infer"][key] = _infer(preset, cell, evaluation, f"pretrain/{pretrain_key}")
-        cells["score"][key] = _score(preset, evaluation, "pretrained", pretrain_key) | {
+    cells["score"][key] = _score(how, evaluation, "first_mask", key)
+    for init, name, cell in _pretrained(cells, catalogue, trained):
+        key = f"pretrained-{name}-{evaluation}"
+        cells["infer"][key] = _infer(how, cell["model"], evaluation, init)
+        cells["score"][key] = _score(how, evaluation, "pretrained", init.partition("/")[2]) | {
             "model": cell["model"],
             "seed": cell["seed"],
+            "init": cell.get("phase", cell.get("start", "")),
         }
-    for train_key, cell in cells["train"].items():
+    for train_key, cell in trained.items():
         key = f"{train_key}-{evaluation}"
-        cells["infer"][key] = _infer(preset, cell, evaluation, f"train/{train_key}")
+        cells["infer"][key] = _infer(how, cell["model"], evaluation, f"train/{train_key}")
         facts = {
             name: cell[name]
-            for name in ("dataset", "noise", "method", "model", "seed", "noise_seed")
+            for name in ("dataset", "noise", "method", "model", "seed", "noise_seed", "label")
             if name in cell
         }
         cells["score"][key] = (
-            _score(preset, evaluation, "trained", train_key) | {"train_key": train_key} | facts
+            _score(how, evaluation, "trained", train_key) | {"train_key": train_key} | facts
         )
     undisturbed = {
         key: scored for key, scored in cells["score"].items() if scored["evaluation"] == evaluation
     }
     _add_prompts(cells, catalogue, preset, evaluation, undisturbed)
     _add_corruptions(cells, catalogue, preset, undisturbed)
+
+
+def _pretrained(
+    cells: Cells, catalogue: Catalogue, trained: Section
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield folder, short name and cell of what trainings start from and what can segment.
+
+    A network with random weights, or with a trained trunk alone, cannot.
+    """
+    inits = list(dict.fromkeys(cell["init"] for cell in trained.values()))
+    found = {}
+    for init in inits:
+        folder, _, key = init.partition("/")
+        stages = PRETRAINING if folder == "pretrain" else ("start_from",)
+        cell = next((cells[stage][key] for stage in stages if key in cells[stage]), None)
+        if cell is None or catalogue.kind("starts", cell.get("start", "")) in ("trunks", "deeplab"):
+            continue
+        found[init] = cell
+    for init, cell in found.items():
+        short = f"{cell['model']}-s{cell['seed']}"
+        alone = sum(short == f"{each['model']}-s{each['seed']}" for each in found.values()) == 1
+        yield init, short if alone else init.partition("/")[2], cell
 
 
 def _add_prompts(
@@ -265,13 +212,7 @@ def _add_prompts(
     for prompt in dict.fromkeys(
         prompt for block in preset.blocks.values() for prompt in block.prompts
     ):
-        noise_key = f"{evaluation}-{prompt}-s{PROMPT_SEED}"
-        noise = {
-            "dataset": evaluation,
-            "noise": prompt,
-            "seed": PROMPT_SEED,
-        }
-        cells["noise"][noise_key] = noise
+        noise_key = add_noise(cells, catalogue, evaluation, prompt, PROMPT_SEED)
         for clean_key, scored in _asking(cells, preset, undisturbed, "prompts", prompt):
             stage = "baseline" if clean_key in cells["baseline"] else "infer"
             key = f"{clean_key}-prompt_{prompt}"
@@ -313,20 +254,15 @@ def _asking(
             yield key, scored
 
 
-def _infer(preset: Preset, cell: dict[str, Any], evaluation: str, weights: str) -> dict[str, Any]:
+def _infer(how: EvaluationSet, model: str, evaluation: str, weights: str) -> dict[str, Any]:
     return {
         "dataset": evaluation,
-        "model": cell["model"],
+        "model": model,
         "weights": weights,
-        "settings": preset.inference,
+        "settings": of_model(how.settings, model, "default"),
     }
 
 
-def _score(preset: Preset, evaluation: str, role: str, run: str) -> dict[str, Any]:
-    protocol = preset.protocols.get(evaluation, preset.protocol)
-    return {
-        "role": role,
-        "evaluation": evaluation,
-        "protocol": protocol,
-        "run": run,
-    }  # run: whose tracked run takes the scores
+def _score(how: EvaluationSet, evaluation: str, role: str, run: str) -> dict[str, Any]:
+    """Return the cell of a score; `run`: whose tracked run gets the scores."""
+    return {"role": role, "evaluation": evaluation, "protocol": how.protocol, "run": run}

@@ -16,7 +16,7 @@ from typing import Any
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import write_text
 from noisyvos.pipeline.catalog import FAMILIES
-from noisyvos.pipeline.grid import Catalogue, Cells
+from noisyvos.pipeline.chains import TRAININGS, Catalogue, Cells
 
 SPEED = Path("speed.csv")
 
@@ -60,13 +60,11 @@ class Speed:
     settings: str
 
 
-def workload(
-    cell: dict[str, Any], catalogue: Catalogue, clips: dict[str, Any] | None, converted: Path
-) -> Workload | str:
+def workload(cell: dict[str, Any], catalogue: Catalogue, converted: Path) -> Workload | str:
     """Return the workload of a training cell, or in words why it cannot be told.
 
-    clips: the cell of the clips that a pretraining reads; None for a training on videos. Frames
-    have the size of the schedule's crop, else that of the converted or generated data.
+    Frames have the size of the schedule's crop, else that of the recipe of clips, or of the
+    converted or generated videos.
     """
     for family, name in (
         ("models", cell["model"]),
@@ -78,8 +76,8 @@ def workload(
     crop = catalogue.entries["train"][cell["schedule"]].get("crop")
     if crop is None:
         crop = (
-            _clip_side(clips["recipe"], catalogue)
-            if clips is not None
+            _clip_side(cell["recipe"], catalogue)
+            if "recipe" in cell
             else _frame_size(cell["dataset"], catalogue, converted)
         )
     if crop is None:
@@ -93,10 +91,9 @@ def workloads(
 ) -> dict[tuple[str, str], Workload | str]:
     """Return the workload of every training by (stage, key), or in words why it is not known."""
     found: dict[tuple[str, str], Workload | str] = {}
-    for stage in ("pretrain", "train"):
+    for stage in TRAININGS:
         for key, cell in cells[stage].items():
-            clips = cells["synth"][cell["clips"]] if stage == "pretrain" else None
-            found[stage, key] = workload(cell, catalogue, clips, converted)
+            found[stage, key] = workload(cell, catalogue, converted)
     return found
 
 

@@ -1,5 +1,6 @@
 """Stage `pretrain`: train a network on clips of still images, the start of many cells."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def run(task: TrainingTask, *, clips: Path, recipe: str | None = None) -> None:
         return
     inputs = {"images": clips, "recipes": task.params / "synth.yaml"}
     carry_out(
-        task,
+        replace(task, recipe=recipe),
         partial(_live, clips, recipe, task.params),
         inputs,
         {"clips": f"{clips.name}-{recipe}-s0"},

@@ -14,7 +14,13 @@ from noisyvos.registry import Settings
 from noisyvos.training.optimizers import OPTIMIZERS, ParameterGroup
 
 # Settings that change no result.
-_HARMLESS = {"checkpoint_every", "checkpoints_kept", "keep_weights_every", "workers"}
+_HARMLESS = {
+    "checkpoint_every",
+    "checkpoints_kept",
+    "keep_weights_every",
+    "published",
+    "workers",
+}
 
 
 class Growth(Settings):
@@ -87,6 +93,7 @@ class Schedule(Settings):
     # Iterations between weight snapshots beside the final weights; None: only the final ones.
     keep_weights_every: PositiveInt | None = None
     workers: int = Field(0, ge=0)  # processes that prefetch batches
+    published: bool = False  # of authors who start from trained weights: never from random ones
 
     @model_validator(mode="after")
     def _consistent(self) -> "Schedule":

@@ -56,6 +56,7 @@ class TrainingTask:
     processes: int | None = None
     profile: Path | None = None  # where to write a trace of a few iterations
     deterministic: bool = False  # on a GPU: only algorithms that give the same bits each time
+    recipe: str | None = None  # of synth.yaml, for clips that are made during the training
 
     @property
     def checkpoint(self) -> Path:
@@ -201,7 +202,11 @@ def _train(
     if group.leads:
         entries = {"models": chosen.model, "methods": chosen.method}
         entries["train"] = chosen.schedule.model_dump()
-        origin = checkpoint.provenance(inputs, task.stage, entries)
+        stage = task.stage
+        if task.recipe:  # its code makes the clips during the training
+            entries["synth"] = _entry(task.params, "synth", task.recipe)
+            stage = "pretrain_live"
+        origin = checkpoint.provenance(inputs, stage, entries)
     fingerprint = group.broadcast(
         checkpoint.fingerprint(settings | {"threads": task.threads}, origin)
     )

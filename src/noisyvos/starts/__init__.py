@@ -1,0 +1,1 @@
+"""Starts: the weights that the first training of a chain begins with."""
