@@ -474,10 +474,13 @@ def shortest(edges: dict[str, set[str]]) -> dict[str, set[str]]:
 
 def edges_into(name: str) -> list[str]:
     """Return the stages that write what stage `name` reads."""
+    phases = ("pretrain", "pretrain_live", "pretrain_videos")
     return [
         other
         for other, stage in pipeline().items()
         if other != name
+        # a phase may start from a phase: drawn, the graph would have a circle
+        and not (name in phases and other in (*phases, "train"))
         and any(meets(path, out) for path in pipeline()[name]["deps"] for out in stage["outs"])
     ]
 

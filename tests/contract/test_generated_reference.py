@@ -70,10 +70,11 @@ def test_command_section_tells_options(generate: ModuleType) -> None:
 def test_graph_leads_from_raw_data_to_the_report(generate: ModuleType) -> None:
     into = {name: generate.edges_into(name) for name in generate.pipeline()}
     assert set(into["convert"]) == {"generate", "download"}
-    assert set(into["train"]) >= {"convert", "noise", "pretrain"}
+    assert set(into["train"]) >= {"noise", "pretrain", "start", "start_from"}
     assert "score" in into["tables"]
     kept = generate.shortest(into_sets := {name: set(each) for name, each in into.items()})
-    assert kept["train"] == {"noise", "pretrain"}  # they imply `convert` and `mix`
+    # they imply `convert`, `mix` and `start`
+    assert kept["train"] == {"pretrain", "pretrain_live", "pretrain_videos"}
     assert kept["noise"] == {"convert", "link", "mix"}
     assert all(kept[name] <= into_sets[name] for name in kept)
     drawn = generate.part("dag")

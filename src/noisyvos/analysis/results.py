@@ -178,7 +178,9 @@ class Results:
     def _named(self, table: pd.DataFrame) -> pd.DataFrame:
         """Add `line`, the name of a row or curve: the method and whatever else varies."""
         trained = table[table["role"] == "trained"]
-        parts = ["method"] + [name for name in ("model", "dataset", "label") if trained[name].nunique() > 1]
+        parts = ["method"] + [
+            name for name in ("model", "dataset", "label") if trained[name].nunique() > 1
+        ]
         table["line"] = table[parts].agg(lambda row: ", ".join(filter(None, row)), axis=1)
         # Trainings on labels of another seed get separate lines, so that means over seeds
         # contain only trainings whose labels have the same seed.

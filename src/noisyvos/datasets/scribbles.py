@@ -9,9 +9,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spanning_tree
 
 from noisyvos.io.masks import VOID
 
@@ -122,6 +119,10 @@ def _opened(inside: np.ndarray) -> np.ndarray:
 
 def _longest_paths(line: np.ndarray) -> list[np.ndarray]:
     """Return the longest path (n, 2) in every part of a skeleton (H, W), cycles cut open."""
+    # Every training imports this module, and few draw scribbles: scipy takes 0.3 s to import.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+
     nodes = np.argwhere(line)
     if not len(nodes):
         return []
@@ -153,6 +154,8 @@ def _longest_paths(line: np.ndarray) -> list[np.ndarray]:
 
 
 def _farthest(tree: object, start: int) -> tuple[int, np.ndarray]:
+    from scipy.sparse.csgraph import dijkstra
+
     distance, before = dijkstra(tree, directed=False, indices=start, return_predecessors=True)
     return int(np.argmax(np.where(np.isinf(distance), -1, distance))), before
 
@@ -176,6 +179,8 @@ def _some(paths: list[np.ndarray], count: int, generator: np.random.Generator) -
 
 def _by_hand(path: np.ndarray, hand: Hand, generator: np.random.Generator) -> np.ndarray:
     """Return a path trimmed at both ends, its ends displaced, and smoothed."""
+    from scipy.ndimage import gaussian_filter1d
+
     first, last = (int(share * len(path)) for share in generator.uniform(0, hand.trim, 2))
     kept = path[first : max(first + 1, len(path) - last)].astype(float)
     kept[[0, -1]] += generator.uniform(-hand.wobble, hand.wobble, (2, 2))

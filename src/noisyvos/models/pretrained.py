@@ -67,6 +67,23 @@ def load_checkpoint(model: VideoModel, source: Source, fill: Fill, seed: int = 0
     load_strictly(model, state, where)
 
 
+def load_init(model: VideoModel, path: Path, seed: int) -> None:
+    """Load the weights that a training starts from: of a start, or of an earlier training.
+
+    XMem's still-image training has one mask plane less than the start before it and the training
+    after it: the plane is left out, and drawn from `seed` again. UserError for entries that do not
+    fit.
+    """
+    state, own = read_state(path), model.state_dict().get(PLANES)
+    if own is not None and PLANES in state:
+        given, wanted = state[PLANES].shape[1], own.shape[1]
+        if (given, wanted) == (4, 5):
+            state = add_plane(state, "random", seed)
+        elif (given, wanted) == (5, 4):
+            state = {**state, PLANES: state[PLANES][:, :4]}
+    load_strictly(model, state, str(path))
+
+
 def add_plane(state: Mapping[str, Tensor], fill: Fill, seed: int = 0) -> dict[str, Tensor]:
     """Return a 4-plane state dict of XMem with a plane for the other objects' masks.
 

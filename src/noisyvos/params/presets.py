@@ -233,10 +233,15 @@ class Preset(Settings):
                 if phase != START and phase not in self.phases:
                     known = ", ".join([START, *self.phases])
                     raise ValueError(f"{where}: init: unknown phase {phase!r}. Known: {known}")
-        models = dict.fromkeys(model for block in self.blocks.values() for model in block.model)
-        for model in models:
-            for phase in self.phases:
-                self.chain(phase, model)
+        for name, block in self.blocks.items():
+            for model in block.model:
+                if not self.schedule_of(block, model):
+                    raise ValueError(
+                        f"blocks: {name}: {model} has no schedule, nor has `train` one"
+                    )
+                for phase in self.chain(self.init_of(block, model), model):
+                    if not of_model(self.phases[phase].schedule, model):
+                        raise ValueError(f"phases: {phase}: {model} has no schedule")
         return self
 
     def _inits(self) -> list[tuple[str, PerModel | None]]:
@@ -249,6 +254,11 @@ class Preset(Settings):
     def start_of(self, model: str) -> str:
         """Return the start of a network."""
         return self.starts.get(model, RANDOM)
+
+    def schedule_of(self, block: Block, model: str) -> str:
+        """Return the schedule of a network in a block; empty where none is given."""
+        found = "" if block.schedule is None else of_model(block.schedule, model)
+        return found or of_model(self.train.schedule, model)
 
     def init_of(self, block: Block, model: str) -> str:
         """Return what the trainings of a network in a block start from: a phase, or START."""

@@ -222,7 +222,7 @@ def _check_starts(where: str, preset: Preset, checked: Checked) -> list[str]:
                 continue
             phases = preset.chain(preset.init_of(block, model), model)
             used = [of_model(preset.phases[phase].schedule, model) for phase in phases]
-            used.append(of_model(block.schedule or preset.train.schedule, model))
+            used.append(preset.schedule_of(block, model))
             for schedule in used:
                 if schedule in schedules and schedules[schedule].settings.get("published"):
                     errors[

@@ -72,14 +72,13 @@ def block_cells(preset: Preset, block: Block) -> Iterator[dict[str, Any]]:
     for model, noise, method, seed in itertools.product(
         block.model, block.noise, block.method, block.seed
     ):
-        schedule = preset.train.schedule if block.schedule is None else block.schedule
         cell = {
             "dataset": block.dataset or preset.train.dataset,
             "noise": noise,
             "method": method,
             "model": model,
             "seed": seed,
-            "schedule": of_model(schedule, model) or of_model(preset.train.schedule, model),
+            "schedule": preset.schedule_of(block, model),
             "init": preset.init_of(block, model),
         } | ({"label": block.label} if block.label else {})
         yield cell

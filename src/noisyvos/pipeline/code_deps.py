@@ -60,7 +60,7 @@ STAGES: dict[str, tuple[str, Stage]] = {
     "synth": ("synth", Stage(("synth",))),
     "noise": ("noise", Stage(("noise",))),
     # clips come ready-made from `synth`; `pretrain_live` makes them in training
-    "start": ("start", Stage(("starts", "models"))),
+    "start": ("start", Stage(("models", "starts"))),
     "submit": ("submit", Stage()),
     "pretrain": ("pretrain", Stage(("models", "methods", "train"), unused=("synth",))),
     "pretrain_live": ("pretrain", Stage(("models", "methods", "train", "synth"))),

@@ -39,7 +39,7 @@ def describe(
     lines += _hours(
         name, cells, catalogue, workloads(cells, catalogue, converted), read_speeds(speeds)
     )
-    lines += _chains(preset, cells, catalogue)
+    lines += _chains(preset, catalogue)
     missing = missing_names(params, preset)
     if missing:
         lines.append("not available yet, so this preset can only be dry-run:")
@@ -52,7 +52,7 @@ def describe(
     return "\n".join(lines)
 
 
-def _chains(preset: Preset, cells: Cells, catalogue: Catalogue) -> list[str]:
+def _chains(preset: Preset, catalogue: Catalogue) -> list[str]:
     """Return a line for each chain of trainings: start, phases, main training, iterations."""
 
     def text(name: str, schedule: str) -> str:
@@ -61,16 +61,19 @@ def _chains(preset: Preset, cells: Cells, catalogue: Catalogue) -> list[str]:
         return f"{name} {total:,}" if total else f"{name} ?"
 
     found: dict[str, None] = {}
-    for cell in cells["train"].values():
-        block, model = preset.blocks[cell["blocks"][0]], cell["model"]
+    for name, model in dict.fromkeys(
+        (name, model) for name, block in preset.blocks.items() for model in block.model
+    ):
+        block = preset.blocks[name]
         start = preset.start_of(model)
         entry, kind = catalogue.entries["starts"].get(start, {}), catalogue.kind("models", model)
         trunks = TRUNKS.get(kind, ()) if entry.get("kind") == "trunks" else ()
         steps = [start + (f" ({', '.join(trunks)})" if trunks else "")]
         for phase in preset.chain(preset.init_of(block, model), model):
             steps.append(text(phase, of_model(preset.phases[phase].schedule, model)))
-        steps.append(text("train", cell["schedule"]))
-        found[f"chain {cell['blocks'][0]}, {model}: {' -> '.join(steps)}"] = None
+        steps.append(text("train", preset.schedule_of(block, model)))
+        where = name if len(block.model) == 1 else f"{name}, {model}"
+        found[f"chain {where}: {' -> '.join(steps)}"] = None
     return list(found)
 
 

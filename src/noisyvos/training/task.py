@@ -229,6 +229,7 @@ def _train(
 def _start(task: TrainingTask, chosen: Chosen, device: "torch.device", group: Group) -> "Learner":
     """Return a learner at the start of the training."""
     from noisyvos import models
+    from noisyvos.models.pretrained import load_init
     from noisyvos.training.step import make_learner
 
     model = models.build(
@@ -237,7 +238,7 @@ def _start(task: TrainingTask, chosen: Chosen, device: "torch.device", group: Gr
         **(_without_kind(chosen.model) | chosen.schedule.network),
     )
     if task.init is not None:
-        models.load_weights(model, task.init)
+        load_init(model, task.init, task.seed)
     return make_learner(model, chosen.make_method(), chosen.schedule, task.seed, device, group)
 
 

@@ -108,7 +108,9 @@ def test_the_presets_keep_to_the_protocol(name):
     """
     preset = read_preset(PARAMS, name)
     assert preset.tuning
-    assert preset.evaluate[0].removesuffix("_val") == preset.train.dataset.removesuffix("_train")
+    assert next(iter(preset.evaluate)).removesuffix("_val") == preset.train.dataset.removesuffix(
+        "_train"
+    )
     for base, block in preset.blocks.items():
         assert (block.noise, block.seed, block.reference) == (("mix80",), (900,), base)
         assert base in block.method

@@ -121,18 +121,17 @@ BAD = {
     "a protocol of a set that is not evaluated": (
         "presets/smoke.yaml",
         "protocols: {shapes_smoke_vall: visor}\n",
-        "smoke.yaml: protocols: Unknown evaluation set of this preset"
-        " 'shapes_smoke_vall'. Did you mean 'shapes_smoke_val'?",
+        "'shapes_smoke_vall' is not an evaluation set of this preset",
     ),
     "unknown protocol of a set": (
         "presets/smoke.yaml",
         "protocols: {shapes_smoke_val: davos}\n",
-        "smoke.yaml: protocols.shapes_smoke_val: Input should be 'davis'",
+        "smoke.yaml: evaluate.shapes_smoke_val.protocol: Input should be 'davis'",
     ),
     "unknown protocol": (
         "presets/smoke.yaml",
         "protocol: davos\n",
-        "smoke.yaml: protocol: Input should be 'davis'",
+        "smoke.yaml: evaluate.shapes_smoke_val.protocol: Input should be 'davis'",
     ),
 }
 

@@ -37,7 +37,7 @@ def cells_of(name: str) -> dict[str, Any]:
         ("lite", 105),
         ("gpu_micro", 6),
         ("clips", 12),
-        ("paper", 1212),
+        ("paper", 1236),
         ("paper_more", 234),
         ("controls", 12),
         ("hypotheses", 264),
@@ -55,7 +55,7 @@ def test_keys_name_every_axis() -> None:
         "shapes_smoke_train-clean-smart_unit-xmem_tiny-s0",
     ]
     assert list(cells["noise"]) == ["shapes_smoke_train-clean", "shapes_smoke_train-dilate70-s0"]
-    assert list(cells["pretrain"]) == ["xmem_tiny-shapes_smoke_images-smoke-s0"]
+    assert list(cells["pretrain"]) == ["pretrain-xmem_tiny-s0"]
     assert (
         cells["train"]["shapes_smoke_train-dilate70-xmem-xmem_tiny-s0"]["noise_key"]
         == "shapes_smoke_train-dilate70-s0"
@@ -76,8 +76,21 @@ def test_baselines_stand_in_every_preset_and_every_cell_finds_what_it_needs(pres
     roles = [cell["role"] for cell in cells["score"].values() if "clean_key" not in cell]
     evaluations = {cell["evaluation"] for cell in cells["score"].values()}
     assert roles.count("first_mask") == len(evaluations)
-    assert roles.count("pretrained") == len(evaluations) * len(cells["pretrain"])
-    assert roles.count("trained") == len(evaluations) * len(cells["train"])
+    scored = [cell for cell in cells["score"].values() if "clean_key" not in cell]
+    for evaluation in evaluations:
+        trained = [
+            cell["train_key"]
+            for cell in scored
+            if cell.get("train_key") and cell["evaluation"] == evaluation
+        ]
+        pretrained = [
+            cell["run"]
+            for cell in scored
+            if cell["role"] == "pretrained" and cell["evaluation"] == evaluation
+        ]
+        inits = {cells["train"][key]["init"] for key in trained}
+        assert {f"pretrain/{key}" for key in pretrained} == inits
+    assert {cell.get("train_key") for cell in scored} - {None} == set(cells["train"])
     predicting = [
         set(cells[stage])
         for stage in ("infer", "baseline", "infer_noisy", "baseline_noisy", "infer_corrupted")
@@ -86,14 +99,17 @@ def test_baselines_stand_in_every_preset_and_every_cell_finds_what_it_needs(pres
     assert len(cells["score"]) == sum(map(len, predicting))
     for cell in cells["train"].values():
         assert cell["noise_key"] in cells["noise"]
-        assert cell["pretrain_key"] in cells["pretrain"]
+        folder, _, start = cell["init"].partition("/")
+        stages = grid.PRETRAINING if folder == "pretrain" else ("start", "start_from")
+        assert any(start in cells[stage] for stage in stages)
         assert any(cell["dataset"] in cells[stage] for stage in ("convert", "link", "mix"))
     for cell in cells["mix"].values():
         parts = {cell[f"part{number}"] for number in (1, 2, 3, 4)}
         assert parts <= {*cells["convert"], *cells["link"]}
     for cell in cells["infer"].values():
-        stage, key = cell["weights"].split("/")
-        assert key in cells[stage]
+        folder, key = cell["weights"].split("/")
+        stages = {"pretrain": grid.PRETRAINING, "train": ("train",), "start": ("start_from",)}
+        assert any(key in cells[stage] for stage in stages[folder])
     for cell in [*cells["convert"].values(), *cells["link"].values()]:
         assert (cell["source"] in cells["generate"]) != (cell["source"] in cells["download"])
 
@@ -204,13 +220,12 @@ def test_a_cell_of_two_blocks_is_run_once() -> None:
 def test_blocks_that_train_one_cell_differently_are_refused() -> None:
     values = read_preset(PARAMS, "smoke").model_dump()
     values["blocks"]["again"] = copy.deepcopy(values["blocks"]["core"]) | {"schedule": "demo_main"}
-    with pytest.raises(UserError, match="different schedules"):
+    with pytest.raises(UserError, match="different settings"):
         grid.expand(Preset(**values), grid.Catalogue(PARAMS))
 
 
-def test_plan_of_the_full_grid_counts_its_blocks_and_misses_nothing() -> None:
+def test_plan_of_the_full_grid_counts_its_blocks() -> None:
     said = describe("paper", PARAMS)
-    assert "not available yet" not in said
     for block, count in {
         "parity": 126,
         "core": 429,

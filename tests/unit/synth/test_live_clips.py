@@ -105,7 +105,7 @@ def carry_out(
         "summary": out / "summary.json",
         "curve": out / "curve.csv",
     }
-    task = pretrain.Task(
+    task = pretrain.TrainingTask(
         **names,
         **outputs,
         params=world / "params",
