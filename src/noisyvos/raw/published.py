@@ -31,9 +31,14 @@ class Want(Settings):
 
 
 class PublishedSettings(Facts):
-    """Settings of a source with files to have: `url` and `licence` may be empty for the user's own material."""
+    """Settings of a source with files to have.
 
-    wants: tuple[Want, ...] = Field(min_length=1)
+    `url` and `licence` may be empty for the user's own material.
+    """
+
+    wants: tuple[Want, ...] = Field(
+        min_length=1, description="Files that must be present below the raw folder."
+    )
 
 
 class PublishedSource(ManualSource):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from noisyvos.datasets.base import keeps_links
+from noisyvos.datasets.base import DATASETS, DRAWN, keeps_links
 from noisyvos.errors import UserError
 from noisyvos.params.entries import read_yaml
 from noisyvos.params.presets import Preset, read_preset
@@ -155,6 +155,8 @@ def test_datasets_of_links_are_apart_from_those_of_files() -> None:
     assert not set(cells["link"]) & set(cells["convert"])
     entries = read_yaml(PARAMS / "datasets.yaml")
     assert not keeps_links(entries["visor_sparse_val"])  # its frames are drawn anew
+    drawn = [item.name for item in DATASETS if not getattr(item.settings, "links", True)]
+    assert drawn == list(DRAWN)
     assert keeps_links(entries["davis17_val"])
     assert not keeps_links(entries["youtube19_train"])  # has a `size`
     stages = read_yaml(PARAMS.parent / "dvc.yaml")["stages"]
@@ -168,6 +170,7 @@ def test_datasets_of_links_are_apart_from_those_of_files() -> None:
 def test_an_evaluation_set_may_have_a_protocol_of_its_own() -> None:
     cells = cells_of("paper")
     protocols = {"davis17_val": "davis", "davis16_val": "davis", "ytvos_holdout": "youtube_vos"}
+    protocols["tao_valid"] = "davis"
     assert {(cell["evaluation"], cell["protocol"]) for cell in cells["score"].values()} == set(
         protocols.items()
     )
@@ -176,7 +179,8 @@ def test_an_evaluation_set_may_have_a_protocol_of_its_own() -> None:
         for key, cell in cells["score"].items()
         if cell["evaluation"] == "ytvos_holdout" and cell["role"] == "trained"
     ]
-    assert len(held_out) >= len(cells["train"])
+    # the block on TAO is scored on TAO alone
+    assert len([key for key in held_out if "prompt" not in key and "corruption" not in key]) == 1203
 
 
 def test_noisy_prompts_are_given_to_the_blocks_that_ask_and_to_the_baselines() -> None:
