@@ -8,6 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from noisyvos.cli import app
+from noisyvos.cli.app import Failure
 from noisyvos.io.masks import decode_mask
 from noisyvos.models.pretrained import PLANES
 
@@ -98,7 +99,7 @@ def test_xmem_file(judo, xmem_state, tmp_path) -> None:
 def test_mask_one_pixel_too_narrow(judo, tmp_path) -> None:
     frames, mask = judo  # the mask of frame 5 is 853 pixels wide
     with pytest.raises(
-        ValueError, match=r"00005\.png: this mask is 853x480, but the video is 854x480"
+        Failure, match=r"00005\.png: this mask is 853x480, but the video is 854x480"
     ):
         command(
             "segment",
