@@ -24,6 +24,9 @@ class AOCNetTinySettings(AOCNetSettings):
     # from scratch, the first predicted masks are useless as a previous frame's
     previous_mask: Literal["given", "predicted", "halves"] = "halves"
     dropout: float = Field(0.0, ge=0, lt=1)  # a short training underfits
+    # Initial scale of the embedding's last normalisation; published: 1. Squared distances of random
+    # embeddings are far above 1, where the maps, which end at 1, have no slope.
+    embedding_scale: float = Field(1.0, gt=0)
 
 
 class TinyDeepLab(Backbone):
@@ -68,6 +71,10 @@ class AOCNetTiny(AOCNet):
         decoder=32,
         windows=(4, 2),
     )
+
+    def __init__(self, settings: AOCNetTinySettings) -> None:
+        super().__init__(settings)
+        nn.init.constant_(self.bn2.weight, settings.embedding_scale)
 
     def make_backbone(self) -> TinyDeepLab:
         """Return the small backbone."""
