@@ -14,7 +14,8 @@ from noisyvos.io.masks import VOID
 
 WIDTH_AT_480 = 5  # pixels: fills enough of the cells of 4x4 and 16x16 that RHMNet looks at
 THINNEST = 3
-CLEAR = 8  # pixels that a background stroke keeps away from objects
+CLEAR_AT_480 = 8  # pixels that a background stroke keeps away from objects
+LEAST_CLEAR = 2  # on small frames a wider gap would leave all outlines without a label near them
 DETAIL = 96  # side of the grid on which middle lines of large regions are found
 SHORTEST = 4  # nodes of a middle line that counts
 
@@ -43,8 +44,9 @@ def scribbles(mask: np.ndarray, hand: Hand, generator: np.random.Generator) -> n
         chosen = _some(paths, int(generator.integers(1, hand.strokes, endpoint=True)), generator)
         drawn[draw([_by_hand(path, hand, generator) for path in chosen], region, width)] = label
     background = mask == 0
+    gap = max(LEAST_CLEAR, round(CLEAR_AT_480 * min(mask.shape) / 480))
     clear = cv2.erode(
-        background.astype(np.uint8), _disk(CLEAR), borderType=cv2.BORDER_CONSTANT, borderValue=1
+        background.astype(np.uint8), _disk(gap), borderType=cv2.BORDER_CONSTANT, borderValue=1
     ).astype(bool)
     region = clear if clear.any() else background
     if region.any():
