@@ -30,15 +30,19 @@ class AOCNetTinySettings(AOCNetSettings):
 
 
 class TinyDeepLab(Backbone):
-    """A stem and three residual blocks to stride 8, and DeepLab's way back to stride 4."""
+    """A stem and two residual blocks to stride 8, and DeepLab's way back to stride 4.
+
+    An embedding sees 49 pixels. One more block, or wider convolutions on the way back, would show
+    it most of a frame of 48 pixels (see `key_stage` of `xmem_tiny`).
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 16, 5, 2, 2, bias=False)
         self.norm1 = small_norm(16)
         self.layer1 = SmallBlock(16, LOW, 2)
-        self.layer2 = nn.Sequential(SmallBlock(LOW, WIDTH, 2), SmallBlock(WIDTH, WIDTH, 1))
-        self.join = nn.Conv2d(LOW + WIDTH, WIDTH, 3, 1, 1, bias=False)
+        self.layer2 = SmallBlock(LOW, WIDTH, 2)
+        self.join = nn.Conv2d(LOW + WIDTH, WIDTH, 1, bias=False)
         self.norm2 = small_norm(WIDTH)
 
     def forward(self, frames: Tensor, drop: Tensor | None = None) -> tuple[Tensor, Tensor]:
