@@ -10,14 +10,13 @@ from pydantic import Field
 from noisyvos.registry import Registry, Settings
 
 DATASETS = Registry("dataset kind", "noisyvos.datasets.kinds")
-MIX_PARTS = 4  # most datasets in a mix: dvc.yaml lists its dependencies one by one
+MIX_PARTS = 5  # most datasets in a mix: dvc.yaml lists its dependencies one by one
 
 
 class DatasetSettings(Settings):
     """Settings of every kind of dataset that is made of one source."""
 
     makes: ClassVar[str] = "video"  # or "images"; what stages can do with it
-    links: ClassVar[bool] = True  # whether frames of the published size are links to raw files
 
     source: str = Field(description="The entry of sources.yaml whose raw files are converted.")
     size: int | None = Field(

@@ -9,11 +9,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from noisyvos.datasets.base import Conversion, DatasetSettings
+from noisyvos.datasets.base import Conversion
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import write_json
 from noisyvos.io.masks import resize_mask
 from noisyvos.io.text import read_json
+from noisyvos.registry import Settings
 
 LEAST_NUMBERS = 6  # of a polygon: three corners
 MOST_OBJECTS = 254  # ids that an index mask can hold besides background and void
@@ -276,7 +277,7 @@ def instance_fields(mask: np.ndarray) -> dict[str, Any]:
 
 def write_image_dataset(
     job: Conversion,
-    settings: DatasetSettings,
+    settings: Settings,
     images: list[dict[str, Any]],
     annotations: list[dict[str, Any]],
     categories: list[dict[str, Any]],

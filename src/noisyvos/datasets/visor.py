@@ -99,19 +99,32 @@ def set_tasks(
     size: tuple[int, int],
     keep_all: bool | None = None,
     strict: bool = False,
+    unseen: bool = False,
 ) -> list[VisorTask]:
     """Return a task for each subsequence of the set `subset` (train or val).
 
-    `keep_all` tells whether objects are kept that the first frame lacks; None is the published
-    convention: yes for train, no for val.
+    `unseen` takes those of kitchens that train does not show. `keep_all` tells whether objects are
+    kept that the first frame lacks; None is the published convention: yes for train, no for val.
     """
     if subset not in LEAST_MASKS:
         raise UserError(f"Unknown set {subset!r}: VISOR has masks for {' and '.join(LEAST_MASKS)}.")
     keep = subset == "train" if keep_all is None else keep_all
-    return [
+    tasks = [
         VisorTask(name, tuple(frames), images, out, size, keep, strict, LEAST_MASKS[subset])
         for name, frames in read_visor(annotations / subset).items()
+        if not unseen or is_unseen(name)
     ]
+    if not tasks:
+        raise UserError(
+            f"{annotations / subset}: no subsequence of the unseen kitchens is here "
+            f"({', '.join(sorted(UNSEEN_KITCHENS))})."
+        )
+    return tasks
+
+
+def is_unseen(sequence: str) -> bool:
+    """Whether a subsequence was filmed in a kitchen that train does not show."""
+    return "_".join(sequence.split("_")[:2]) in UNSEEN_KITCHENS
 
 
 def read_visor(folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -244,9 +257,7 @@ def convert_set(
     remaining = sorted(sequence.name for sequence in sequences if sequence.masks)
     lists = {subset: remaining}
     if subset == "val":
-        lists["val_unseen"] = [
-            name for name in remaining if "_".join(name.split("_")[:2]) in UNSEEN_KITCHENS
-        ]
+        lists["val_unseen"] = [name for name in remaining if is_unseen(name)]
     folder = out / "ImageSets" / "2022"
     folder.mkdir(parents=True, exist_ok=True)
     for name, members in lists.items():

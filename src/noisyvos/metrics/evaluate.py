@@ -120,8 +120,8 @@ def _score_video(
         prediction = read_prediction(results, video, frame, job.rules, ids, first.shape)
         values[:, :, index] = compare(prediction, mask, ids)
     return [
-        ObjectScore(video.name, number, video.scored, *values[:, number - 1], number in absent)
-        for number in ids
+        ObjectScore(video.name, number, video.scored, region, boundary, number in absent)
+        for number, region, boundary in zip(ids, *values, strict=True)
     ]
 
 

@@ -67,7 +67,7 @@ def check(params: Path, *, settings: bool = True) -> None:
     if settings and not checked.errors:
         for family in FAMILIES.values():
             checked.errors += _check_settings(family, checked.entries[family.file])
-        checked.errors += _check_parts_are_videos(checked.entries["datasets"])
+        checked.errors += _check_parts_agree(checked.entries["datasets"])
     checked.errors += _check_sources(checked) + _check_mixes(checked)
     for name in preset_names(params):
         checked.errors += _check_preset(params, name, checked)
@@ -158,16 +158,22 @@ def _check_mixes(checked: Checked) -> list[str]:
     return errors
 
 
-def _check_parts_are_videos(datasets: Entries) -> list[str]:
+def _check_parts_agree(datasets: Entries) -> list[str]:
     registry = FAMILIES["datasets"].load()
-    return [
-        f"{entry.where}: parts: {part!r} holds still images; a mix is made of video datasets."
-        for entry in datasets.values()
-        if entry.kind == "mix"
-        for part in mix_parts(entry.settings)
-        if part in datasets
-        and getattr(registry.get(datasets[part].kind).settings, "makes", "") == "images"
-    ]
+    errors = []
+    for entry in datasets.values():
+        parts = mix_parts(entry.settings) if entry.kind == "mix" else []
+        made: dict[str, str] = {}  # images or video: the first part that is of it
+        for part in parts:
+            if part in datasets:
+                settings = registry.get(datasets[part].kind).settings
+                made.setdefault(getattr(settings, "makes", "video"), part)
+        if {"images", "video"} <= made.keys():
+            errors.append(
+                f"{entry.where}: parts: {made['images']!r} holds still images, {made['video']!r} "
+                "videos; a mix is made of one or the other."
+            )
+    return errors
 
 
 def _check_preset(params: Path, name: str, checked: Checked) -> list[str]:

@@ -197,7 +197,7 @@ def test_noise_of_a_video_is_that_of_its_part_alone(
         ([], "at least 1 item"),
         ([{"dataset": "not_there"}], "no meta.json here"),
         ([{"dataset": "both"}], "cannot be part of a mix"),
-        ([{"dataset": "stills"}], "of kind 'images'"),
+        ([{"dataset": "davis"}, {"dataset": "stills"}], "of kind 'images'"),
         ([{"dataset": "renamed"}], "this is dataset 'davis'"),
     ],
 )

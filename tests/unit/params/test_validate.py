@@ -94,8 +94,8 @@ BAD = {
     ),
     "still images in a mix": (
         "datasets.yaml",
-        "x: {kind: mix, parts: [{dataset: coco_train}]}\n",
-        "datasets.yaml: x: parts: 'coco_train' holds still images",
+        "x: {kind: mix, parts: [{dataset: davis17_train}, {dataset: coco_train}]}\n",
+        "datasets.yaml: x: parts: 'coco_train' holds still images, 'davis17_train' videos",
     ),
     "a mix of nothing": (
         "datasets.yaml",

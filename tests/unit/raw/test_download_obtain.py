@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import sys
 import tarfile
 import zipfile
@@ -331,6 +332,53 @@ def test_archives_that_are_refused_leave_nothing(site: Site, world: World, name:
         world.download()
     assert tree(world.raw) == {}
     assert [path for path in tree(world.base) if "evil" in path or "good" in path] == []
+
+
+def test_a_page_in_place_of_weights_is_refused_and_not_expected_again(
+    site: Site, world: World
+) -> None:
+    page = site.url("XMem-s0.pth", b"\n<!DOCTYPE html><title>Quota exceeded</title>")
+    world.describe([{"url": page, "unpack": "none"}], wants=[{"path": "*.pth"}])
+    with pytest.raises(UserError, match=r"XMem-s0\.pth: this file is a web page"):
+        world.download()
+    assert not visible(world.raw)
+    (world.archives / "XMem-s0.pth").unlink()
+    world.describe(
+        [{"url": site.url("XMem-s0.pth", b"the weights"), "unpack": "none"}],
+        wants=[{"path": "*.pth"}],
+    )
+    world.download()
+    assert visible(world.raw) == {"XMem-s0.pth": b"the weights"}
+
+
+def test_the_first_digits_of_a_sum_are_enough(site: Site, world: World) -> None:
+    body = b"the weights"
+    start = hashlib.sha256(body).hexdigest()[:8]
+    wrong = "0" * 8
+    assert start != wrong
+    world.describe(
+        [{"url": site.url("a.pth", body), "unpack": "none", "sha256": wrong}],
+        wants=[{"path": "*.pth"}],
+    )
+    with pytest.raises(UserError, match=rf"sha256 of this file is {start}.* {wrong} is expected"):
+        world.download()
+    world.describe(
+        [{"url": site.url("a.pth", body), "unpack": "none", "sha256": start}],
+        wants=[{"path": "*.pth"}],
+    )
+    world.download()
+    assert visible(world.raw) == {"a.pth": body}
+
+
+def test_entries_of_torchvision_bring_address_and_sum(world: World) -> None:
+    source = load_source("imagenet_resnet50", Path(__file__).resolve().parents[3] / "params")
+    (file,) = source.settings.files
+    item = file.item()
+    assert item.name == "resnet50.pth"
+    assert re.search(r"/resnet50-[0-9a-f]{8}\.pth$", item.remote.url)
+    assert item.remote.url.endswith(f"-{item.remote.sha256}.pth")
+    with pytest.raises(UserError, match="torchvision has no weights 'ResNet49'"):
+        file.model_copy(update={"url": "torchvision:ResNet49"}).item()
 
 
 def test_a_wrong_crc_is_damage(tmp_path: Path) -> None:

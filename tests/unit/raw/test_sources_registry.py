@@ -11,6 +11,11 @@ from noisyvos.raw.published import PublishedSource
 
 ROOT = Path(__file__).resolve().parents[3]
 OWN = {"clips", "clip_images"}
+SCRIBBLES = {"rhmnet_coco", "rhmnet_davis", "rhmnet_youtube"}
+WEIGHTS = {
+    *("imagenet_resnet50", "imagenet_resnet18", "xmem_release", "deeplab_r101"),
+    *("afb_urr_release", "visor_release", "rhmnet_release"),
+}
 NAMES = [
     name
     for name, entry in yaml.safe_load((ROOT / "params" / "sources.yaml").read_text()).items()
@@ -51,7 +56,8 @@ def test_every_dataset_of_the_five_systems_is_there() -> None:
         "hrsod",
         "static",
     }
-    assert videos | youtube | images == set(NAMES)
+    lists = {"youtube19_train_smart", "tao_vos_smart"}
+    assert videos | youtube | images | lists | SCRIBBLES | WEIGHTS == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -59,8 +65,8 @@ def test_entry_says_what_a_person_must_know(name: str) -> None:
     settings = source(name).settings
     assert settings.url.startswith(("http://", "https://"))
     assert settings.licence
-    assert settings.published
-    assert settings.disk or name in ("visor", "tao_vos")
+    assert settings.published or name in SCRIBBLES | WEIGHTS
+    assert settings.disk or name in {"visor", "tao_vos", "tao_vos_smart"} | SCRIBBLES | WEIGHTS
     for counts in settings.published.values():
         known = counts.model_dump(exclude={"recalled"}, exclude_none=True)
         assert known

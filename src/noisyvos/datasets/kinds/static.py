@@ -3,21 +3,15 @@
 The masks become outlines that `synth` fills to the very same pixels.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
 from pydantic import Field
 
 from noisyvos.datasets.base import DATASETS, Conversion, DatasetSettings
-from noisyvos.datasets.coco_format import instance_fields, write_image_dataset
-from noisyvos.datasets.stills import Pair, pairs_below
+from noisyvos.datasets.still_layout import Still, convert_stills
+from noisyvos.datasets.stills import pairs_below
 from noisyvos.errors import UserError
-from noisyvos.io.files import place
-from noisyvos.io.images import checked_size, copy_reduced, reduced_size
-from noisyvos.io.masks import VOID, resize_mask
-from noisyvos.parallel import ordered_map
 from noisyvos.registry import Settings
 
 
@@ -59,23 +53,6 @@ class StaticSettings(DatasetSettings):
     )
 
 
-@dataclass(frozen=True)
-class _Task:
-    pair: Pair
-    name: str  # below images/, without suffix
-    out: Path
-    size: int | None
-    repeat: int
-
-
-@dataclass(frozen=True)
-class _Converted:
-    file_name: str
-    size: tuple[int, int]
-    repeat: int
-    instances: tuple[dict[str, Any], ...]  # fields of the annotations, by value of the mask
-
-
 @DATASETS.register("static", StaticSettings)
 def convert_static(job: Conversion, settings: StaticSettings) -> str:
     """Convert all folders to images/ and instances.json and return what was made.
@@ -83,41 +60,15 @@ def convert_static(job: Conversion, settings: StaticSettings) -> str:
     An image without object pixels stays, without an instance. `repeat` is recorded with every
     image. UserError or FileNotFoundError names a file that cannot be used.
     """
-    of_folder = {folder.images: _tasks(job, settings, folder) for folder in settings.folders}
-    tasks = [task for part in of_folder.values() for task in part]
-    names: dict[str, Path] = {}
-    for task in tasks:
-        other = names.setdefault(task.name, task.pair.image)
-        if other is not task.pair.image:
-            raise UserError(
-                f"{task.pair.image} and {other} share the name {task.name!r}. Rename one of them, "
-                "or correct `folders` of the dataset, which may name one folder twice."
-            )
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    empty = 0
-    for number, still in enumerate(ordered_map(_convert, tasks, job.workers, job.name), 1):
-        size = {"height": still.size[0], "width": still.size[1]}
-        repeat = {"repeat": still.repeat} if still.repeat > 1 else {}
-        images.append({"id": number, "file_name": still.file_name, **size, **repeat})
-        for fields in still.instances:
-            ids = {"id": len(annotations) + 1, "image_id": number, "category_id": 1}
-            annotations.append(ids | {"iscrowd": 0} | fields)
-        empty += not still.instances
-    facts = write_image_dataset(
+    return convert_stills(
         job,
         settings,
-        images,
-        annotations,
-        [{"id": 1, "name": "object"}],
-        folders={folder: len(part) for folder, part in of_folder.items()},
-    )
-    return f"{facts['images']} images, {facts['instances']} instances" + (
-        f", {empty} images without an object" if empty else ""
+        {folder.images: _tasks(job, settings, folder) for folder in settings.folders},
+        "or correct `folders` of the dataset, which may name one folder twice",
     )
 
 
-def _tasks(job: Conversion, settings: StaticSettings, folder: StaticFolder) -> list[_Task]:
+def _tasks(job: Conversion, settings: StaticSettings, folder: StaticFolder) -> list[Still]:
     images = job.raw / folder.images
     masks = images if folder.masks is None else job.raw / folder.masks
     for path in (images, masks):
@@ -135,28 +86,6 @@ def _tasks(job: Conversion, settings: StaticSettings, folder: StaticFolder) -> l
         for pair in pairs
     ]
     return [
-        _Task(pair, name, job.out, settings.size, folder.repeat)
+        Still(pair, name, job.out, settings.size, folder.repeat)
         for pair, name in zip(pairs, names, strict=True)
     ]
-
-
-def _convert(task: _Task) -> _Converted:
-    image = task.pair.image
-    full = checked_size(image)
-    mask = task.pair.read_mask()
-    if mask.shape != full:
-        raise UserError(
-            f"{task.pair.mask}: this mask is {mask.shape[1]}x{mask.shape[0]}, "
-            f"but its image is {full[1]}x{full[0]} (width x height)."
-        )
-    size = reduced_size(*full, task.size)
-    file_name = f"{task.name}{image.suffix if size == full else '.jpg'}"
-    if size == full:
-        place(image, task.out / "images" / file_name, as_file=task.size is not None)
-    else:
-        copy_reduced(image, task.out / "images" / file_name, size)
-        mask = resize_mask(mask, size)
-    values = [value for value in np.unique(mask).tolist() if value not in (0, VOID)]
-    return _Converted(
-        file_name, size, task.repeat, tuple(instance_fields(mask == value) for value in values)
-    )

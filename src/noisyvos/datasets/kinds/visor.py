@@ -3,7 +3,7 @@
 import shutil
 import sys
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -18,9 +18,9 @@ PUBLISHED_SIZE = (480, 854)  # height, width
 class VisorSettings(DatasetSettings):
     """One set of VISOR: masks and frames of 854x480, reduced further if `size` is below 480."""
 
-    links: ClassVar[bool] = False
-
-    split: Literal["train", "val"] = "train"
+    split: Literal["train", "val", "val_unseen"] = Field(
+        "train", description="`val_unseen`: the part of val that is filmed in unseen kitchens."
+    )
     annotations: str = Field(
         "annotations", description="Folder inside the source with train/*.json and val/*.json."
     )
@@ -45,11 +45,12 @@ def convert_visor(job: Conversion, settings: VisorSettings) -> str:
     tasks = visor.set_tasks(
         job.raw / settings.annotations,
         job.raw / settings.images,
-        settings.split,
+        settings.split.removesuffix("_unseen"),
         out=drawn,
         size=PUBLISHED_SIZE,
         keep_all=settings.keep_all,
         strict=settings.strict,
+        unseen=settings.split == "val_unseen",
     )
     names = {
         task.name: {str(number): entity for entity, number in task.ids().items()} for task in tasks

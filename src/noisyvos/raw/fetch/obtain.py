@@ -130,7 +130,15 @@ def _obtain_one(item: Item, job: _Job) -> None:
         records = _read(job.places.record)
         if records.get(item.name) != {"url": item.remote.url, **facts}:
             write_json(job.places.record, records | {item.name: {"url": item.remote.url, **facts}})
-    _put_in_place(item, archive, job)
+    try:
+        _put_in_place(item, archive, job)
+    except UserError:
+        if not known:  # a page in place of the archive must not become what is expected
+            with job.watch.lock:
+                records = _read(job.places.record)
+                records.pop(item.name, None)
+                write_json(job.places.record, records)
+        raise
     if not job.keep:
         archive.unlink()
 
@@ -172,6 +180,11 @@ def _take_out(item: Item, part: Part, archive: Path, out: Path, job: _Job) -> di
     """Put the content of one part into the folder `out` and return the sizes of its files."""
     if item.unpack == "none":
         job.watch.check()
+        if not item.name.endswith((".html", ".xml")) and _is_page(archive):
+            raise UserError(
+                f"{archive}: this file is a web page; the server sent it in place of the file, "
+                "perhaps because of a quota or a login. Remove it to fetch it again."
+            )
         shutil.copyfile(archive, out / item.name)
         return {item.name: archive.stat().st_size}
     sizes = unpack(
@@ -190,6 +203,12 @@ def _take_out(item: Item, part: Part, archive: Path, out: Path, job: _Job) -> di
         sizes.pop(name)
         sizes |= {f"{stem}/{file}": size for file, size in found.items()}
     return sizes
+
+
+def _is_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(256).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    return head.startswith((b"<!doctype", b"<html", b"<?xml", b"<head"))
 
 
 def _placement(item: Item) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def verify(path: Path, remote: Remote, name: str) -> dict[str, Any]:
     if remote.size not in (None, size):
         raise Damaged(f"{name}: this file has {size} bytes, but {remote.size} are expected.")
     for kind, total in sums.items():
-        if getattr(remote, kind) not in (None, total.hexdigest()):
+        if not total.hexdigest().startswith(getattr(remote, kind) or ""):
             raise Damaged(
                 f"{name}: the {kind} of this file is {total.hexdigest()}, "
                 f"but {getattr(remote, kind)} is expected."
@@ -253,6 +253,10 @@ def _wish(state: RetryCallState) -> float:
 
 def expecting(remote: Remote, known: dict[str, Any]) -> Remote:
     """Return `remote` with what an earlier transfer found where the settings state nothing."""
+    recorded = str(known.get("sha256") or "")
+    stated = remote.sha256 or ""  # may be its first digits
     return replace(
-        remote, size=remote.size or known.get("size"), sha256=remote.sha256 or known.get("sha256")
+        remote,
+        size=remote.size or known.get("size"),
+        sha256=(recorded if recorded.startswith(stated) else stated) or None,
     )

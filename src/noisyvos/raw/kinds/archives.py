@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from noisyvos.errors import UserError
 from noisyvos.raw.base import SOURCES
 from noisyvos.raw.fetch.obtain import Item, Part, Places, is_complete, is_started, obtain
 from noisyvos.raw.fetch.transfer import Remote
@@ -14,6 +15,7 @@ from noisyvos.raw.fetch.web import SCHEMES
 from noisyvos.raw.published import PublishedSettings, PublishedSource
 from noisyvos.registry import Settings
 
+TORCHVISION = "torchvision"  # scheme of entries of torchvision's weights
 Unpack = Literal["zip", "tar", "none"]
 _SUFFIXES: dict[str, Unpack] = {
     ".zip": "zip",
@@ -56,11 +58,19 @@ class ArchiveFile(ArchivePart):
     Give a size or a sum only as the publisher states it; others are recorded at the first transfer.
     """
 
-    url: str
+    url: str = Field(
+        description="Address, or torchvision:WEIGHTS for an entry of torchvision's weights, "
+        "such as torchvision:ResNet50_Weights.IMAGENET1K_V1, which brings its address and sum."
+    )
     name: str = Field("", description="Name it is kept under; by default the last part of the url.")
     size: int | None = Field(None, gt=0, description="Bytes.")
     md5: str | None = Field(None, pattern="^[0-9a-f]{32}$")
-    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    sha256: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{8,64}$",
+        description="Published SHA-256 sum, or its first "
+        "digits. Without it the first transfer records a sum, and later ones must match it.",
+    )
     about: str = ""
     unpack: Unpack | None = Field(None, description="By default after the end of the name.")
     parts: tuple[ArchivePart, ...] = Field(
@@ -70,12 +80,14 @@ class ArchiveFile(ArchivePart):
     @field_validator("url")
     @classmethod
     def _is_address(cls, value: str) -> str:
-        if urlsplit(value).scheme not in SCHEMES:
-            raise ValueError("an http, https or file address is needed")
+        if urlsplit(value).scheme not in (*SCHEMES, TORCHVISION):
+            raise ValueError("an http, https or file address is needed, or torchvision:WEIGHTS")
         return value
 
     @model_validator(mode="after")
     def _has_name(self) -> "ArchiveFile":
+        if urlsplit(self.url).scheme == TORCHVISION and not self.name:
+            raise ValueError("an entry of torchvision needs `name`, the file it is kept as")
         if not re.fullmatch(r"[\w()+-][\w.()+-]*", self.file_name):
             raise ValueError("the url does not end in a file name: give `name`")
         if self.parts and (self.root or self.into or self.zips):
@@ -95,7 +107,23 @@ class ArchiveFile(ArchivePart):
         by_name = [kind for suffix, kind in _SUFFIXES.items() if name.endswith(suffix)]
         kind: Unpack = self.unpack or (by_name[0] if by_name else "none")
         parts = tuple(Part(part.root, part.into, part.zips) for part in (self.parts or (self,)))
-        return Item(self.file_name, Remote(self.url, self.size, self.md5, self.sha256), kind, parts)
+        url, sha256 = _published(self.url, self.sha256)
+        return Item(self.file_name, Remote(url, self.size, self.md5, sha256), kind, parts)
+
+
+def _published(url: str, sha256: str | None) -> tuple[str, str | None]:
+    """Return the address of a file and the first digits of its sum, as torchvision states them."""
+    if urlsplit(url).scheme != TORCHVISION:
+        return url, sha256
+    from torchvision.models import get_weight
+
+    name = urlsplit(url).path
+    try:
+        address = str(get_weight(name).url)
+    except (ValueError, KeyError, AttributeError):
+        raise UserError(f"torchvision has no weights {name!r}. Correct the source's url.") from None
+    digits = re.search(r"-([0-9a-f]{8,64})\.pth$", address)
+    return address, sha256 or (digits[1] if digits else None)
 
 
 class ArchiveSettings(PublishedSettings):
