@@ -17,6 +17,7 @@ class DatasetSettings(Settings):
     """Settings of every kind of dataset that is made of one source."""
 
     makes: ClassVar[str] = "video"  # or "images"; what stages can do with it
+    links: ClassVar[bool] = True  # whether frames of the published size are links to raw files
 
     source: str = Field(description="The entry of sources.yaml whose raw files are converted.")
     size: int | None = Field(

@@ -3,7 +3,7 @@
 import shutil
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,8 @@ PUBLISHED_SIZE = (480, 854)  # height, width
 
 class VisorSettings(DatasetSettings):
     """One set of VISOR: masks and frames of 854x480, reduced further if `size` is below 480."""
+
+    links: ClassVar[bool] = False
 
     split: Literal["train", "val", "val_unseen"] = Field(
         "train", description="`val_unseen`: the part of val that is filmed in unseen kitchens."
