@@ -164,7 +164,8 @@ seen, importing = set(), "<frozen importlib._bootstrap>"
 def note(frame, event, argument):
     code = frame.f_code
     name = code.co_filename
-    if event != "call" or name in seen or not name.startswith(ROOT) or not code.co_flags & 1:
+    ours = name.startswith(ROOT) and name.endswith(".py")  # not a template of the report
+    if event != "call" or name in seen or not ours or not code.co_flags & 1:
         return  # without the flag it is the body of a module or class
     above = frame.f_back
     while above is not None:
