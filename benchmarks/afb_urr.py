@@ -1,10 +1,13 @@
-"""AFB-URR per frame at 480x854 against a direct transcription of the published procedure: CPU time on equal inputs and outputs.
+"""AFB-URR per frame at 480x854 against a direct transcription of the published procedure.
+
+CPU time on equal inputs and outputs.
 
     python benchmarks/afb_urr.py [--frames 3] [--objects 1]
 
-The transcription does what the published evaluation loop does, with the same weights: every channel carries its own copy of
-the frame and of its features through encoder and decoder, normalisation and ReLU are steps of their own, and affinities and
-similarities with the whole bank exist at once. One process, one thread, CPU seconds; masks are compared at the end.
+The transcription does what the published evaluation loop does, with the same weights: every channel
+carries its own copy of the frame and of its features through encoder and decoder, normalisation and
+ReLU are steps of their own, and affinities and similarities with the whole bank exist at once. One
+process, one thread, CPU seconds; masks are compared at the end.
 """
 
 import argparse
@@ -26,7 +29,10 @@ BUDGET, RATE, THRESHOLD = 300_000, 0.1, 0.95
 
 
 def encode(encoder: Encoder, frame: Tensor, masks: Tensor | None = None) -> list[Tensor]:
-    """Return features of a frame from coarse to fine, repeated for every channel where masks (K, H, W) are given."""
+    """Return features of a frame from coarse to fine, repeated for every channel where masks (K.
+
+    H, W) are given.
+    """
     if masks is not None:
         frame = frame.expand(len(masks), -1, -1, -1)
     x = encoder.conv1((frame - encoder.mean) / encoder.std)
@@ -41,7 +47,10 @@ def encode(encoder: Encoder, frame: Tensor, masks: Tensor | None = None) -> list
 def update(
     keys: Tensor, values: Tensor, info: Tensor, new: tuple[Tensor, Tensor], frame: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a channel's bank with the features of a frame absorbed or appended; the budget is never reached here."""
+    """Return a channel's bank with the features of a frame absorbed or appended.
+
+    The budget is never reached here.
+    """
     likeness, into = (F.normalize(keys, dim=0).T @ F.normalize(new[0], dim=0)).max(0)
     old = likeness > THRESHOLD
     hit, place, counts = into[old].unique(return_inverse=True, return_counts=True)
@@ -136,7 +145,10 @@ def transcription(model: AFBURR, frames: Tensor, mask: np.ndarray) -> np.ndarray
 
 
 def main() -> None:
-    """Print CPU seconds per segmented frame of both, their ratio and how many pixels differ; the exit code is 1 above the bar."""
+    """Print CPU seconds per segmented frame of both, their ratio and how many pixels differ.
+
+    The exit code is 1 above the bar.
+    """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,8 +1,11 @@
-"""Kill a run at random moments and start it again, until it ends: are the scores still the same bytes?
+"""Kill a run at random moments and start it again, until it ends.
 
-`python benchmarks/kill.py --kills 20` copies the repository twice, runs preset `smoke` undisturbed in one copy, and in
-the other kills a random process of the run with SIGKILL (Snakemake itself, a stage, one of its workers), again and
-again; a run that ends before all kills are spent is thrown away and started anew. Exit code 1 if a byte differs.
+Are the scores still the same bytes?
+
+`python benchmarks/kill.py --kills 20` copies the repository twice and runs preset `smoke` undisturbed
+in one copy. In the other it kills a random process of the run with SIGKILL (Snakemake itself, a stage,
+one of its workers), again and again. A run that ends before all kills are spent starts anew. Exit
+code 1 if a byte differs.
 """
 
 import argparse
@@ -36,7 +39,10 @@ def copy_repository(target: Path) -> None:
 
 
 def environment(root: Path) -> dict[str, str]:
-    """Return the environment of a run in `root`: this Python, the copy's sources, no tracking, no GPU."""
+    """Return the environment of a run in `root`.
+
+    This Python, the copy's sources, no tracking, no GPU.
+    """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {
         **os.environ,
@@ -80,7 +86,10 @@ def kill_one(run: psutil.Popen, stream: random.Random) -> str:
 
 
 def end_orphans(root: Path) -> None:
-    """End the processes that outlived the run they belonged to: those whose working folder is `root`."""
+    """End the processes that outlived the run they belonged to.
+
+    Those whose working folder is `root`.
+    """
     for process in psutil.process_iter():
         try:
             if Path(process.cwd()) == root:
@@ -106,7 +115,10 @@ def hashes(root: Path, preset: str) -> dict[str, str]:
 def run_with_kills(
     root: Path, preset: str, kills: int, mean_seconds: float, cores: int, stream: random.Random
 ) -> tuple[list[str], int]:
-    """Run until all kills are spent and the run has ended well; return what was killed and how often it was started."""
+    """Run until all kills are spent and the run has ended well.
+
+    Return what was killed and how often it was started.
+    """
     killed: list[str] = []
     starts = 0
     for _ in range(50 + 3 * kills):

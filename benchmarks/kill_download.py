@@ -1,4 +1,7 @@
-"""Kill downloads at random moments, many times, and compare what is on disk in the end: `python benchmarks/kill_download.py [KILLS]`."""
+"""Kill downloads at random moments, many times, and compare what is on disk in the end.
+
+`python benchmarks/kill_download.py [KILLS]`.
+"""
 
 import sys
 import tempfile
@@ -16,7 +19,8 @@ def main(count: int) -> int:
         tally = kills.run(Path(folder), kills=count, seed=1)
     seconds = time.monotonic() - start
     print(
-        f"{tally.kills} kills in {tally.trials} downloads, {tally.resumed} requests for the rest of a file, {seconds:.0f} s"
+        f"{tally.kills} kills in {tally.trials} downloads, {tally.resumed} requests for the rest "
+        f"of a file, {seconds:.0f} s"
     )
     print(f"ended in other bytes: {tally.differing}; failed: {tally.failed}")
     return int(bool(tally.differing or tally.failed))

@@ -1,10 +1,13 @@
-"""Kill one training at random moments and start it again, until it ends: are weights, curve and summary still the same bytes?
+"""Kill one training at random moments and start it again, until it ends.
+
+Are weights, curve and summary still the same bytes?
 
     python benchmarks/kill_training.py [--kills 30]
 
-SMART trains a small network on a made-up dataset and writes a checkpoint after every iteration, so that many kills hit the
-writing of one. Processes have torch imported when they start, so that SIGKILL hits the training. Every fourth kill also
-cuts the newest checkpoint short, as a power cut does. Exit code 1 if a byte differs.
+SMART trains a small network on a made-up dataset and writes a checkpoint after every iteration, so
+that many kills hit the writing of one. Processes have torch imported when they start, so that
+SIGKILL hits the training. Every fourth kill also cuts the newest checkpoint short, as a power cut
+does. Exit code 1 if a byte differs.
 """
 
 import argparse
@@ -91,7 +94,10 @@ def train(arguments: list[str], log: Path) -> None:
 
 
 def attempt(world: Path, out: Path, delay: float | None) -> tuple[bool, float]:
-    """Run the training, killed after `delay` seconds; return whether it ended by itself, and how long it ran."""
+    """Run the training, killed after `delay` seconds.
+
+    Return whether it ended by itself, and how long it ran.
+    """
     out.mkdir(exist_ok=True)
     process = multiprocessing.get_context("forkserver").Process(
         target=train, args=(words(world, out), out / "log")

@@ -1,11 +1,14 @@
-"""How fast training samples of video are made: per core, against decoding alone, and which GPU that keeps busy.
+"""How fast training samples of video are made.
 
-    python benchmarks/loader.py ../shared/data/real-clips      # any folder that dataset kind `folder` reads
+Per core, against decoding alone, and which GPU that keeps busy.
 
-The clips are converted to a temporary folder: as they are for the published schedules, reduced to 48 pixels for that of the
-demo. Samples are made as in training (frames read anew, except for the demo, whose data stays in memory), in one process with
-one thread. CPU time counts, so that the machine may be shared. `decoding` reads the very frames and masks of those samples.
-A GPU is kept busy by N reading processes on N cores if its step takes at least batch / (N x samples per second).
+python benchmarks/loader.py ../shared/data/real-clips # any folder that dataset kind `folder` reads
+
+The clips are converted to a temporary folder: as they are for the published schedules, reduced to
+48 pixels for that of the demo. Samples are made as in training (frames read anew, except for the
+demo, whose data stays in memory), in one process with one thread. CPU time counts, so that the
+machine may be shared. `decoding` reads the very frames and masks of those samples. A GPU is kept
+busy by N reading processes on N cores if its step takes at least batch / (N x samples per second).
 """
 
 import argparse
@@ -33,7 +36,11 @@ DEMO_SIDE = 48
 
 @dataclass(frozen=True)
 class Case:
-    """One recipe: its schedule of train.yaml, what is changed in it, the shorter side of the frames, and the cache."""
+    """One recipe.
+
+    Its schedule of train.yaml, what is changed in it, the shorter side of the frames, and the
+    cache.
+    """
 
     schedule: str
     changes: dict[str, int]
@@ -61,7 +68,10 @@ def converted(raw: Path, out: Path, side: int | None) -> Path:
 
 
 def measure(source: VideoClips, schedule: Schedule, seconds: float) -> tuple[float, float]:
-    """Return CPU seconds per sample for making samples, and for decoding their frames and masks alone."""
+    """Return CPU seconds per sample for making samples.
+
+    And for decoding their frames and masks alone.
+    """
     make_batch(source, schedule, 0, 0)
     if source.in_memory:
         for unit in range(len(source)):  # a training reads everything once
@@ -103,7 +113,10 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     schedules = read_family(PARAMS, "train")
-    head = f"{'recipe':22s} {'frames':>11s} {'samples/s':>10s} {'decoding':>9s} {'cost':>6s} {'batch':>6s}"
+    head = (
+        f"{'recipe':22s} {'frames':>11s} {'samples/s':>10s} {'decoding':>9s} {'cost':>6s} "
+        f"{'batch':>6s}"
+    )
     print(f"{head}  shortest step kept busy by {', '.join(map(str, options.workers))} workers")
     costs = []
     with tempfile.TemporaryDirectory() as folder:
@@ -122,7 +135,8 @@ def main() -> None:
             size = f"{schedule.clip_length} x {schedule.window[0]}^2"
             cost = f"{making / decoding:.2f}"
             print(
-                f"{name:22s} {size:>11s} {1 / making:10.1f} {1 / decoding:9.1f} {cost:>6s} {schedule.batch:6d}  {kept}",
+                f"{name:22s} {size:>11s} {1 / making:10.1f} {1 / decoding:9.1f} {cost:>6s} "
+                f"{schedule.batch:6d}  {kept}",
                 flush=True,
             )
             costs.append(f"{name} {cost}")

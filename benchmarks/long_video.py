@@ -3,11 +3,12 @@
     python benchmarks/long_video.py [--tiny-frames 3000] [--full-frames 600] [--elements 10000]
 
 Three parts, one thread, CPU seconds, resident memory as Linux tells it (the benchmark needs /proc):
-  read   a memory of `--elements` prototypes and ten frames at 480x854, read as the session does and as published (similarity and
-         affinity of all elements to all positions), with the memory that each takes beyond its inputs
-  tiny   a generated video through xmem_tiny at 96x160 with long-term memory, in which the limit of elements is reached
-  full   a generated video through the full xmem at the reduced size 96x160
-A video is flat if its greatest resident memory in the last third is at most 5 % above that of the middle third.
+read a memory of `--elements` prototypes and ten frames at 480x854, read as the session does and as
+published (similarity and affinity of all elements to all positions), with the memory that each
+takes beyond its inputs tiny a generated video through xmem_tiny at 96x160 with long-term memory, in
+which the limit of elements is reached full a generated video through the full xmem at the reduced
+size 96x160 A video is flat if its greatest resident memory in the last third is at most 5 % above
+that of the middle third.
 """
 
 import argparse
@@ -33,7 +34,7 @@ MIB = 1024  # kB
 
 
 def status(field: str) -> float:
-    """Return an entry of this process's memory status in MiB: VmRSS now, VmHWM the greatest so far."""
+    """Return a memory figure of this process in MiB: VmRSS now, VmHWM the greatest so far."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) / MIB
 
@@ -65,7 +66,10 @@ def published_read(
 
 @torch.inference_mode()
 def read(elements: int) -> bool:
-    """Print time and memory of one read in both ways; return whether they agree and ours takes less memory."""
+    """Print time and memory of one read in both ways.
+
+    Return whether they agree and ours takes less memory.
+    """
     random = torch.Generator().manual_seed(0)
     count = elements + 10 * POSITIONS
     keys, query = (torch.randn(1, 64, size, generator=random) / 4 for size in (count, POSITIONS))
@@ -82,7 +86,8 @@ def read(elements: int) -> bool:
     )  # brings the elements into the form that is read until the memory changes
     results = []
     print(
-        f"read: {elements} prototypes and 10 frames, {count} elements in all, {POSITIONS} positions, one object"
+        f"read: {elements} prototypes and 10 frames, {count} elements in all, {POSITIONS} "
+        f"positions, one object"
     )
     for name, run in (
         ("in pieces", lambda: memory.read(query, selection)[0, 0]),
@@ -98,7 +103,8 @@ def read(elements: int) -> bool:
     (ours, least, found), (theirs, most, wanted) = results
     difference = (found - wanted).abs().max().item()
     print(
-        f"  ratio of time {ours / theirs:.2f}, of memory {least / most:.2f}, greatest difference {difference:.1e}"
+        f"  ratio of time {ours / theirs:.2f}, of memory {least / most:.2f}, greatest difference "
+        f"{difference:.1e}"
     )
     return difference < 1e-4 and least < most
 
@@ -121,7 +127,8 @@ def walk(kind: str, length: int, memory: dict[str, int]) -> bool:
     model = models.build(kind).eval()
     peaks, start, elements, bad = [0.0, 0.0, 0.0], time.process_time(), {}, 0
     print(
-        f"{kind}: {length} frames of {SIZE[0]}x{SIZE[1]}, memory settings {memory or 'as published'}"
+        f"{kind}: {length} frames of {SIZE[0]}x{SIZE[1]}, memory settings "
+        f"{memory or 'as published'}"
     )
     for index, result in enumerate(iterate_video(model, video(length), {0: mask}, memory)):
         peaks[3 * index // length] = max(peaks[3 * index // length], status("VmRSS"))
@@ -129,12 +136,14 @@ def walk(kind: str, length: int, memory: dict[str, int]) -> bool:
         bad += not np.isfinite(result.probabilities).all()
         if (index + 1) % max(1, length // 6) == 0:
             print(
-                f"  after {index + 1} frames {status('VmRSS'):.0f} MiB, working {elements['working']}, long-term {elements['long_term']}"
+                f"  after {index + 1} frames {status('VmRSS'):.0f} MiB, working "
+                f"{elements['working']}, long-term {elements['long_term']}"
             )
     seconds = (time.process_time() - start) / length
     shown = ", ".join(f"{peak:.0f}" for peak in peaks)
     print(
-        f"  greatest resident memory by thirds {shown} MiB; {seconds:.3f} CPU s a frame; frames with a probability that is NaN: {bad}"
+        f"  greatest resident memory by thirds {shown} MiB; {seconds:.3f} CPU s a frame; frames "
+        f"with a probability that is NaN: {bad}"
     )
     return bad == 0 and peaks[2] <= FLAT * peaks[1]
 

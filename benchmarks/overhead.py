@@ -1,4 +1,6 @@
-"""What the workflow itself costs: start-up of the command line, loading the workflow, seconds per job beyond its command.
+"""What the workflow itself costs.
+
+Start-up of the command line, loading the workflow, seconds per job beyond its command.
 
 Jobs are measured with a Snakefile whose jobs have the same directives as ours (log, benchmark,
 params, one input, one output) but whose command does nothing.
@@ -50,7 +52,10 @@ def seconds(command: list[str], folder: Path, repeats: int = 5) -> tuple[float, 
 
 
 def job_overhead() -> dict[str, float]:
-    """Return the seconds a Snakemake job takes beyond its command, which is `touch` here, and the start of Snakemake."""
+    """Return the seconds a Snakemake job takes beyond its command, which is `touch` here.
+
+    And the start of Snakemake.
+    """
     result = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -84,7 +89,8 @@ def main() -> None:
     facts |= job_overhead()
     print(json.dumps({name: round(value, 3) for name, value in facts.items()}, indent=1))
     print(
-        f"summary: --help {facts['noisyvos --help cpu']:.2f} CPU s, a Snakemake job {facts['per job cpu']:.3f} CPU s beyond its command"
+        f"summary: --help {facts['noisyvos --help cpu']:.2f} CPU s, a Snakemake job "
+        f"{facts['per job cpu']:.3f} CPU s beyond its command"
     )
 
 

@@ -1,10 +1,13 @@
-"""Run every benchmark, one after the other on an otherwise idle machine, and write what they print to one page.
+"""Run every benchmark, one after the other on an otherwise idle machine.
 
-    python benchmarks/run.py --out docs/performance.md [--material FOLDER] [--only scoring synth ...]
+And write what they print to one page.
 
-Each prints ratios measured within its own run: against a named peer, or against a floor such as decoding the same files.
-Those that need real masks take them from `--material`, a folder with osvos-masks/ and real-clips/, and are left out,
-visibly, without it. The page is written after each one.
+python benchmarks/run.py --out docs/performance.md [--material FOLDER] [--only scoring synth ...]
+
+Each prints ratios measured within its own run: against a named peer, or against a floor such as
+decoding the same files. Those that need real masks take them from `--material`, a folder with
+osvos-masks/ and real-clips/, and are left out, visibly, without it. The page is written after each
+one.
 """
 
 import argparse
@@ -19,7 +22,8 @@ from pathlib import Path
 from noisyvos.io.atomic import atomic_file
 
 HERE = Path(__file__).resolve().parent
-SUMMARY = "summary: "  # how a benchmark begins the line for the table, where its ratios are not in sentences
+# how a benchmark begins the line for the table, where its ratios are not in sentences
+SUMMARY = "summary: "
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,10 @@ class Outcome:
             or lines[-1:]
         )
         figures = "<br>".join(line.replace("|", "/") for line in found[:6])
-        return f"| [{self.name}](#{self.name}) | {self.seconds:.0f} | {figures} | {'yes' if self.reached else 'no'} |"
+        return (
+            f"| [{self.name}](#{self.name}) | {self.seconds:.0f} | {figures} | "
+            f"{'yes' if self.reached else 'no'} |"
+        )
 
     def section(self) -> str:
         """Return its section of the page."""

@@ -1,10 +1,14 @@
-"""A training step of SMART against a plain one (method `xmem`): CPU time or GPU time, and memory, on equal clips.
+"""A training step of SMART against a plain one (method `xmem`).
 
-    python benchmarks/smart_step.py [--model xmem] [--batch 2] [--frames 4] [--side 128] [--rounds 5] [--device cpu]
+CPU time or GPU time, and memory, on equal clips.
 
-Both start from the same network and see the same clips, one step of each in turn, so that other work on the machine slows
-both alike; the ratio is that of the smallest times. On a CPU one thread is used and its CPU seconds count. What the teacher
-adds to memory is its weights; the growth of the peak is measured in processes of their own (CPU) or by the allocator (GPU).
+python benchmarks/smart_step.py [--model xmem] [--batch 2] [--frames 4] [--side 128] [--rounds 5]
+[--device cpu]
+
+Both start from the same network and see the same clips, one step of each in turn, so that other
+work on the machine slows both alike; the ratio is that of the smallest times. On a CPU one thread
+is used and its CPU seconds count. What the teacher adds to memory is its weights; the growth of the
+peak is measured in processes of their own (CPU) or by the allocator (GPU).
 """
 
 import argparse
@@ -41,7 +45,10 @@ def moving_squares(batch: int, length: int, side: int) -> Clip:
 
 
 def learner(model: str, method: str, options: argparse.Namespace) -> Learner:
-    """Return a learner of `method` in the middle of the published schedule, where a share of pixels is chosen."""
+    """Return a learner of `method` in the middle of the published schedule.
+
+    Where a share of pixels is chosen.
+    """
     schedule = Schedule(
         iterations=1000,
         batch=options.batch,
@@ -136,15 +143,21 @@ def main() -> int:
         / 2**20
     )
     unit = "CPU s" if options.device == "cpu" else "s on the GPU"
-    shape = f"batch {options.batch} of {options.frames} frames at {options.side} x {options.side}, two objects"
-    print(
-        f"{options.model}, {shape}, {options.rounds} steps of each in turn{', half precision' if options.amp else ''}:"
+    shape = (
+        f"batch {options.batch} of {options.frames} frames at {options.side} x "
+        f"{options.side}, two objects"
     )
     print(
-        f"  plain step (xmem) {plain:.3f} {unit}, SMART step {smart:.3f}, ratio {smart / plain:.2f} (bar {RATIO})"
+        f"{options.model}, {shape}, {options.rounds} steps of each in "
+        f"turn{', half precision' if options.amp else ''}:"
     )
     print(
-        f"  peak memory {peaks['xmem']:.0f} MiB plain, {peaks['smart']:.0f} MiB SMART; weights of the teacher {weights:.0f} MiB"
+        f"  plain step (xmem) {plain:.3f} {unit}, SMART step {smart:.3f}, ratio "
+        f"{smart / plain:.2f} (bar {RATIO})"
+    )
+    print(
+        f"  peak memory {peaks['xmem']:.0f} MiB plain, {peaks['smart']:.0f} MiB SMART; weights of "
+        f"the teacher {weights:.0f} MiB"
     )
     return 0 if smart / plain <= RATIO else 1
 

@@ -1,10 +1,13 @@
-"""STM per frame at 480x854 against a direct transcription of the published procedure: CPU time on equal inputs and outputs.
+"""STM per frame at 480x854 against a direct transcription of the published procedure.
+
+CPU time on equal inputs and outputs.
 
     python benchmarks/stm.py [--frames 4] [--objects 1] [--every 5]
 
-The transcription does what the published evaluation loop does, with the same weights: every object carries its own copy
-of the frame and of its features through encoder and decoder, normalisation and ReLU are steps of their own, and the
-affinity of the whole memory exists at once. One process, one thread, CPU seconds; masks are compared at the end.
+The transcription does what the published evaluation loop does, with the same weights: every object
+carries its own copy of the frame and of its features through encoder and decoder, normalisation and
+ReLU are steps of their own, and the affinity of the whole memory exists at once. One process, one
+thread, CPU seconds; masks are compared at the end.
 """
 
 import argparse
@@ -28,7 +31,10 @@ MASK_CHANNELS = 11
 def encode(
     encoder: Encoder, frame: Tensor, masks: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return deep, middle and fine features of a frame, repeated for every object where masks are given."""
+    """Return deep, middle and fine features of a frame.
+
+    Repeated for every object where masks are given.
+    """
     if masks is not None:
         frame = frame.expand(len(masks[0]), -1, -1, -1)
     x = encoder.conv1((frame - encoder.mean) / encoder.std)
@@ -108,7 +114,10 @@ def transcription(model: STM, frames: Tensor, mask: np.ndarray, every: int) -> n
 
 
 def main() -> None:
-    """Print CPU seconds per segmented frame of both, their ratio and how many pixels differ; the exit code is 1 above the bar."""
+    """Print CPU seconds per segmented frame of both, their ratio and how many pixels differ.
+
+    The exit code is 1 above the bar.
+    """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,7 +1,7 @@
 """The size of the code, and how many files a reader meets on the way through one training.
 
-`python benchmarks/structure.py [--source DIR]` counts the modules of a tree. With `-- ARGUMENTS` it also runs
-`noisyvos ARGUMENTS` (a short training) and counts the files of the tree whose functions were called.
+`python benchmarks/structure.py [--source DIR]` counts the modules of a tree. With `-- ARGUMENTS` it
+also runs `noisyvos ARGUMENTS` (a short training) and counts the files whose functions were called.
 """
 
 import argparse

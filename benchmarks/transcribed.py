@@ -1,4 +1,7 @@
-"""What the benchmarks against transcriptions of published loops share: the generated video, the clock and what is printed."""
+"""What the benchmarks against transcriptions of published loops share.
+
+The generated video, the clock and what is printed.
+"""
 
 import time
 from collections.abc import Callable
@@ -12,7 +15,10 @@ RATIO = 0.8  # at most this share of the transcription's time
 
 
 def made_up(frames: int, objects: int) -> tuple[Tensor, np.ndarray]:
-    """Return noise (T, 3, H, W) in [0, 1] and an index mask (H, W) uint8 of its first frame with a box for each object."""
+    """Return noise (T, 3, H, W) in [0, 1] and an index mask (H.
+
+    W) uint8 of its first frame with a box for each object.
+    """
     mask = np.zeros(SIZE, np.uint8)
     for label in range(1, objects + 1):
         mask[60 * label : 60 * label + 200, 80 * label : 80 * label + 260] = label
@@ -29,13 +35,17 @@ def cpu_seconds(run: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
 def compare(
     what: str, published: Callable[[], np.ndarray], ours: Callable[[], np.ndarray], frames: int
 ) -> bool:
-    """Print CPU seconds per segmented frame of both, their ratio and how many pixels differ; return whether the bar is kept."""
+    """Print CPU seconds per segmented frame of both, their ratio and how many pixels differ.
+
+    Return whether the bar is kept.
+    """
     plain, wanted = cpu_seconds(published)
     fast, found = cpu_seconds(ours)
     print(f"{what}, {SIZE[0]}x{SIZE[1]}, {int(wanted.max())} objects, {frames} frames, one thread:")
     steps = frames - 1
     print(
-        f"  transcription {plain / steps:.2f} CPU s per frame, segment_video {fast / steps:.2f}, ratio {fast / plain:.2f} (bar {RATIO})"
+        f"  transcription {plain / steps:.2f} CPU s per frame, segment_video {fast / steps:.2f}, "
+        f"ratio {fast / plain:.2f} (bar {RATIO})"
     )
     print(f"  differing pixels: {(found != wanted).mean():.1e} of all")
     return fast <= RATIO * plain

@@ -1,12 +1,15 @@
-"""XMem per frame at 480x854 against a direct transcription of the published procedure: CPU time on equal inputs and outputs.
+"""XMem per frame at 480x854 against a direct transcription of the published procedure.
+
+CPU time on equal inputs and outputs.
 
     python benchmarks/xmem.py [--frames 7] [--objects 1]
 
-The transcription does what the published evaluation loop does, with the same weights: plain modules in the usual memory
-layout, normalisation and ReLU as steps of their own, the image repeated for every object, the similarity of the whole
-memory as three terms, its top k scattered into a matrix of zeros, and usage counted as row sums of that matrix. One
-process, one thread, CPU seconds; masks and probabilities are compared at the end. The published code itself was measured
-on another machine at 2.8 to 3.8 CPU seconds a frame with one object.
+The transcription does what the published evaluation loop does, with the same weights: plain modules
+in the usual memory layout, normalisation and ReLU as steps of their own, the image repeated for
+every object, the similarity of the whole memory as three terms, its top k scattered into a matrix
+of zeros, and usage counted as row sums of that matrix. One process, one thread, CPU seconds; masks
+and probabilities are compared at the end. The published code itself was measured on another machine
+at 2.8 to 3.8 CPU seconds a frame with one object.
 """
 
 import argparse
@@ -134,7 +137,10 @@ def transcription(model: XMem, frames: Tensor, mask: np.ndarray, clock: Clock) -
 
 
 def main() -> int:
-    """Print CPU seconds per segmented frame of both, their parts, the ratio and the greatest difference of a probability."""
+    """Print CPU seconds per segmented frame of both, their parts.
+
+    The ratio and the greatest difference of a probability.
+    """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -163,7 +169,8 @@ def main() -> int:
     report(options, plain, ours)
     difference = np.abs(found.probabilities - wanted).max()
     print(
-        f"  greatest difference of a probability {difference:.1e}, differing pixels {(found.masks != wanted.argmax(1)).mean():.1e} of all"
+        f"  greatest difference of a probability {difference:.1e}, differing pixels "
+        f"{(found.masks != wanted.argmax(1)).mean():.1e} of all"
     )
     good = plain.seconds["all"] * RATIO >= ours.seconds["all"] and difference < 1e-3
     return 0 if good else 1
@@ -173,7 +180,8 @@ def report(options: argparse.Namespace, plain: Clock, ours: Clock) -> None:
     """Print the times of both."""
     steps = options.frames - 1
     print(
-        f"xmem, {SIZE[0]}x{SIZE[1]}, {options.objects} objects, {options.frames} frames, every {MEM_EVERY}th memorised, one thread:"
+        f"xmem, {SIZE[0]}x{SIZE[1]}, {options.objects} objects, {options.frames} frames, every "
+        f"{MEM_EVERY}th memorised, one thread:"
     )
     for name, clock in (("transcription", plain), ("segment_video", ours)):
         whole = clock.seconds["all"]

@@ -12,7 +12,10 @@ SHARED = Path(os.environ.get("NOISYVOS_SHARED", Path(__file__).resolve().parents
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of reference material beside the repository (parity values, real samples); the test skips without it."""
+    """The folder of reference material beside the repository (parity values, real samples).
+
+    The test skips without it.
+    """
     if not SHARED.is_dir():
         pytest.skip("the folder of reference material is not here (set NOISYVOS_SHARED to it)")
     return SHARED

@@ -1,4 +1,7 @@
-"""What every registered network must do, so that training and inference need not know which one they drive."""
+"""What every registered network must do.
+
+So that training and inference need not know which one they drive.
+"""
 
 import numpy as np
 import pytest

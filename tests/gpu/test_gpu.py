@@ -1,4 +1,6 @@
-"""What only a GPU can show: parity in full precision, closeness in half, processes over NCCL, speed. Needs torch and numpy only.
+"""What only a GPU can show.
+
+Parity in full precision, closeness in half, processes over NCCL, speed. Needs torch and numpy only.
 
 No test here imports Snakemake, DVC or MLflow, so that the suite runs on machines that lack them.
 """
@@ -222,7 +224,10 @@ def test_a_short_smart_training_on_generated_data(world, tmp_path):
 def step_cost(
     load: Workload, device: str, steps: int, params: Path = PARAMS
 ) -> tuple[Speed, float]:
-    """Return the measured speed of a training as `noisyvos measure` takes it, and operations a second in its convolutions and products."""
+    """Return the measured speed of a training as `noisyvos measure` takes it.
+
+    And operations a second in its convolutions and products.
+    """
     catalogue = Catalogue(params)
     speed = measure(load, settings_hash(load, catalogue), params, device, threads=1, steps=steps)
     with FlopCounterMode(display=False) as counter:
@@ -231,7 +236,10 @@ def step_cost(
 
 
 def best_product(device: str, side: int) -> float:
-    """Return operations a second of a large half-precision matrix product, the peak that this machine shows."""
+    """Return operations a second of a large half-precision matrix product.
+
+    The peak that this machine shows.
+    """
     left = torch.randn(side, side, device=device, dtype=torch.float16)
     best = float("inf")
     for _ in range(5):
@@ -244,7 +252,10 @@ def best_product(device: str, side: int) -> float:
 
 
 def test_training_speed_as_published(capsys):
-    """SMART and XMem train as published: eight clips of eight frames at 384 x 384; `noisyvos plan` reads what is measured here."""
+    """SMART and XMem train as published: eight clips of eight frames at 384 x 384.
+
+    `noisyvos plan` reads what is measured here.
+    """
     rates = {}
     for method in ("xmem", "smart_released"):
         try:
@@ -258,12 +269,15 @@ def test_training_speed_as_published(capsys):
         share = operations / best_product("cuda", 8192)
         with capsys.disabled():
             print(
-                f"\n{method}, smart_stage3 on {speed.device}: {speed.iterations_per_second:.3g} it/s in {speed.precision}, peak memory "
-                f"{speed.peak_memory_mib} MiB, {operations / 1e12:.0f} Tflop/s, {share:.0%} of a large matrix product's"
+                f"\n{method}, smart_stage3 on {speed.device}: {speed.iterations_per_second:.3g} "
+                f"it/s in {speed.precision}, peak memory "
+                f"{speed.peak_memory_mib} MiB, {operations / 1e12:.0f} Tflop/s, {share:.0%} of a "
+                f"large matrix product's"
             )
     with capsys.disabled():
         print(
-            f"\na SMART step takes {rates['xmem'] / rates['smart_released']:.2f} times a plain one (target 1.35); written to {SPEED}"
+            f"\na SMART step takes {rates['xmem'] / rates['smart_released']:.2f} times a plain "
+            f"one (target 1.35); written to {SPEED}"
         )
 
 
@@ -292,6 +306,7 @@ def test_inference_speed_at_480p(capsys):
         full, half = (frame_rate(model, frames, first, half) for half in (False, True))
         with capsys.disabled():
             print(
-                f"\nxmem, {objects} objects at 480 x 854: {full:.1f} frames a second in full, {half:.1f} in half precision "
+                f"\nxmem, {objects} objects at 480 x 854: {full:.1f} frames a second in full, "
+                f"{half:.1f} in half precision "
                 f"(its authors: {published}, in half precision on a GPU they do not name)"
             )

@@ -10,7 +10,8 @@ from noisyvos.pipeline.dvc_yaml import CODE_STAGE, Pipeline, load
 from noisyvos.pipeline.handover import pending_outputs, verified
 
 _WRAPPED = re.compile(
-    r"(?:NOISYVOS_WORKERS=\d+|python -m noisyvos\.pipeline\.gpu_lease --need \d+ --) (.*) > logs/\S+ 2>&1"
+    r"(?:NOISYVOS_WORKERS=\d+|python -m noisyvos\.pipeline\.gpu_lease --need \d+ --) (.*) > "
+    r"logs/\S+ 2>&1"
 )
 
 
@@ -22,7 +23,10 @@ def pipeline(workspace: Any) -> Pipeline:
 def snakemake_jobs(
     workspace: Any, *targets: str
 ) -> dict[frozenset[str], tuple[str, frozenset[str]]]:
-    """Return outputs -> (command, inputs) of every job that `targets` need (by default all), as Snakemake itself lists them."""
+    """Return outputs -> (command, inputs) of every job that `targets` need (by default all).
+
+    As Snakemake itself lists them.
+    """
     table = workspace.run(
         "snakemake", *targets, "--detailed-summary", "--forceall"
     ).stdout.splitlines()

@@ -18,7 +18,10 @@ from noisyvos.training.schedule import Schedule
 
 
 def train_with_signal(number: int, to_parent: bool, *arguments) -> None:
-    """Train as a stage does; in iteration 1 the last process sends signal `number` to its parent or to itself."""
+    """Train as a stage does.
+
+    In iteration 1 the last process sends signal `number` to its parent or to itself.
+    """
     take_step = loop.take_step
 
     def one_step(learner, clip, iteration):
@@ -51,7 +54,9 @@ def killed(*arguments) -> None:
 
 
 def remembered(world: Path, names: list[str], out: Path, group: Group) -> None:
-    """Take four steps of each method that hardly move the weights, and write their gradients and the state they leave, by process.
+    """Take four steps of each method that hardly move the weights.
+
+    And write their gradients and the state they leave, by process.
 
     Before the last step ADELE is told to correct its labels.
     """

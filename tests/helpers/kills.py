@@ -1,4 +1,7 @@
-"""A download that is killed at random moments: made-up archives on loopback, a child process, SIGKILL, and what is on disk in the end."""
+"""A download that is killed at random moments.
+
+Made-up archives on loopback, a child process, SIGKILL, and what is on disk in the end.
+"""
 
 import hashlib
 import io
@@ -21,7 +24,8 @@ from pathlib import Path
 from noisyvos.stages import download
 base = Path(sys.argv[1])
 print("ready", flush=True)
-download.run("made", raw=base / "raw/made", out=base / "sources/made.json", params=base / "params", accept_licence=True)
+places = {"raw": base / "raw/made", "out": base / "sources/made.json"}
+download.run("made", **places, params=base / "params", accept_licence=True)
 """
 
 
@@ -40,7 +44,10 @@ class Tally:
 def trial(
     folder: Path, site: Site, rng: random.Random, duration: float, kills: int, tally: Tally
 ) -> dict[str, str]:
-    """Run the download in the new folder `folder`, killed at most `kills` times, until it ends by itself; return the sums of its files."""
+    """Run the download in the new folder `folder`, killed at most `kills` times.
+
+    Until it ends by itself; return the sums of its files.
+    """
     _write_params(folder, site)
     asked = len(site.ranges)
     for delay in [*(rng.uniform(0, duration) for _ in range(kills)), None]:
@@ -71,7 +78,10 @@ def trial(
 def run(
     base: Path, *, kills: int, kills_a_trial: int = 4, seed: int = 0, mebibytes: float = 1.0
 ) -> Tally:
-    """Kill downloads below `base` until `kills` kills were delivered; the bytes of an undisturbed download are the measure."""
+    """Kill downloads below `base` until `kills` kills were delivered.
+
+    The bytes of an undisturbed download are the measure.
+    """
     rng, tally = random.Random(seed), Tally()
     with serve() as site:
         _publish(site, int(mebibytes * 2**20))
@@ -87,7 +97,10 @@ def run(
 
 
 def sums(folder: Path) -> dict[str, str]:
-    """Return the sha256 of every file below `folder`, hidden ones included; the parameter file, which names the port, is left out."""
+    """Return the sha256 of every file below `folder`, hidden ones included.
+
+    The parameter file, which names the port, is left out.
+    """
     files = (
         path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "sources.yaml"
     )

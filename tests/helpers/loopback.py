@@ -1,4 +1,7 @@
-"""A web server on loopback that serves made-up files, well or with one of the faults that real servers have."""
+"""A web server on loopback that serves made-up files.
+
+Well or with one of the faults that real servers have.
+"""
 
 import http.server
 import threading
@@ -40,7 +43,10 @@ class Site:
     sent: int = 0
 
     def url(self, name: str, body: bytes | None = None, **behaviour: object) -> str:
-        """Serve `body` at `name` and return the address; without a body, the address of what is served already."""
+        """Serve `body` at `name` and return the address.
+
+        Without a body, the address of what is served already.
+        """
         if body is not None:
             self.pages[f"/{name}"] = Behaviour(body, **behaviour)  # type: ignore[arg-type]
         return f"{self.base}/{name}"
@@ -48,7 +54,10 @@ class Site:
 
 @contextmanager
 def serve(on_block: Callable[[], None] = lambda: None) -> Iterator[Site]:
-    """Run a server on a free port of loopback; `on_block` is called after every block that was sent."""
+    """Run a server on a free port of loopback.
+
+    `on_block` is called after every block that was sent.
+    """
     site = Site("")
 
     class Handler(http.server.BaseHTTPRequestHandler):

@@ -1,4 +1,7 @@
-"""Small faithful copies of how published datasets lie on disk, a training step on what is made of them, and killed conversions."""
+"""Small faithful copies of how published datasets lie on disk.
+
+A training step on what is made of them, and killed conversions.
+"""
 
 import hashlib
 import json
@@ -49,7 +52,10 @@ def put(path: Path, data: bytes | np.ndarray | str | dict) -> None:
 
 
 def youtube_vos(root: Path) -> Path:
-    """train: 2 videos at 6 frames a second, one name missing, a late object; valid with first masks only; valid at 30 frames a second."""
+    """train: 2 videos at 6 frames a second, one name missing, a late object.
+
+    Valid with first masks only; valid at 30 frames a second.
+    """
     names = [
         "00000",
         "00005",
@@ -102,7 +108,10 @@ def long_videos(root: Path) -> Path:
 
 
 def tao_vos(root: Path) -> Path:
-    """train_480p with <source>/<video> folders and masks of every third frame; valid with first masks, meta.json and its list."""
+    """train_480p with <source>/<video> folders and masks of every third frame.
+
+    Valid with first masks, meta.json and its list.
+    """
     for source, video in (("YFCC100M", "v_1"), ("BDD", "b1c9")):
         for number in range(9):
             put(
@@ -135,7 +144,10 @@ def tao_vos(root: Path) -> Path:
 
 
 def visor(root: Path) -> Path:
-    """Polygons of one train sequence of three sparse Full HD frames, one of two frames (too few), and one val sequence."""
+    """Polygons of one train sequence of three sparse Full HD frames, one of two frames (too few).
+
+    And one val sequence.
+    """
     grey = cv2.imencode(".jpg", np.full((1080, 1920, 3), 90, np.uint8))[1].tobytes()
     for subset, sequences in {
         "train": {"P01_01_seq_00001": 3, "P01_01_seq_00002": 2},
@@ -163,7 +175,10 @@ def visor(root: Path) -> Path:
 
 
 def still_mask(path: Path, seed: int, height: int = 60, width: int = 80) -> np.ndarray:
-    """Write an anti-aliased grey mask with a hole, as saliency sets hold them; return its object (grey level from 128)."""
+    """Write an anti-aliased grey mask with a hole, as saliency sets hold them.
+
+    Return its object (grey level from 128).
+    """
     grey = np.zeros((height, width), np.float32)
     cv2.ellipse(grey, (40 + seed, 30), (24, 18), 20, 0, 360, 255, -1)
     cv2.circle(grey, (40 + seed, 30), 6, 0, -1)
@@ -174,7 +189,10 @@ def still_mask(path: Path, seed: int, height: int = 60, width: int = 80) -> np.n
 
 
 def static(root: Path) -> Path:
-    """The six folders that XMem pretrains on: class folders in fss, images and masks side by side in the others."""
+    """The six folders that XMem pretrains on.
+
+    Class folders in fss, images and masks side by side in the others.
+    """
     names = [
         "fss/ab_wheel/1",
         "fss/ab_wheel/2",
@@ -201,7 +219,10 @@ def convert(base: Path, name: str, raw: Path, entry: dict, workers: int = 1) -> 
 
 
 def train_step(base: Path, data: Path, *, clips: bool = False, crop: int = 40) -> float:
-    """Make one training step on a converted video dataset with its own masks, or on clips; return its loss."""
+    """Make one training step on a converted video dataset with its own masks, or on clips.
+
+    Return its loss.
+    """
     from noisyvos.stages import noise, pretrain, train
     from noisyvos.training.task import TrainingTask
 
@@ -256,7 +277,10 @@ def train_step(base: Path, data: Path, *, clips: bool = False, crop: int = 40) -
 
 
 def sums(folder: Path) -> dict[str, str]:
-    """Return the sha256 of all files below `folder`, hidden ones included, and the targets of links."""
+    """Return the sha256 of all files below `folder`, hidden ones included.
+
+    And the targets of links.
+    """
     result = {}
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
@@ -273,9 +297,11 @@ import sys
 from pathlib import Path
 from noisyvos.stages import convert
 base = Path(sys.argv[1])
-import noisyvos.datasets.kinds.folder, noisyvos.datasets.kinds.youtube_vos, cv2, PIL.JpegImagePlugin, PIL.PngImagePlugin
+import cv2, PIL.JpegImagePlugin, PIL.PngImagePlugin
+import noisyvos.datasets.kinds.folder, noisyvos.datasets.kinds.youtube_vos
 print("ready", flush=True)
-convert.run("own", raw=base / "raw", out=base / "converted" / "own", params=base / "params", workers=2)
+out = base / "converted" / "own"
+convert.run("own", raw=base / "raw", out=out, params=base / "params", workers=2)
 """
 
 
@@ -291,7 +317,10 @@ class Tally:
 
 
 def kill_conversions(base: Path, *, kills: int, seed: int = 0, videos: int = 24) -> Tally:
-    """Kill (SIGKILL) conversions at random moments; after each kill look at what is there, then convert undisturbed and compare."""
+    """Kill (SIGKILL) conversions at random moments.
+
+    After each kill look at what is there, then convert undisturbed and compare.
+    """
     rng, tally = random.Random(seed), Tally()
     names = [f"{number:05d}" for number in range(0, 30, 5)]
     for video in range(videos):
@@ -334,7 +363,10 @@ def kill_conversions(base: Path, *, kills: int, seed: int = 0, videos: int = 24)
 
 
 def _run(base: Path, kill_after: float | None) -> float | None:
-    """Run a conversion and return how long it took from the moment it was ready; None if it was killed after `kill_after` seconds."""
+    """Run a conversion and return how long it took from the moment it was ready.
+
+    None if it was killed after `kill_after` seconds.
+    """
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(base)], stdout=subprocess.PIPE, text=True
     )

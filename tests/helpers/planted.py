@@ -1,7 +1,10 @@
-"""Clips with planted wrong labels, and the smallest network that first learns what is general and then learns by heart.
+"""Clips with planted wrong labels.
 
-Its logits are linear in a pixel's colours, which tell object and background apart up to noise, plus a number of its own for every
-pixel. Descent moves what all pixels share first (their gradients add up) and memorises single pixels later, as deep networks do.
+And the smallest network that first learns what is general and then learns by heart.
+
+Its logits are linear in a pixel's colours, which tell object and background apart up to noise, plus
+a number of its own for every pixel. Descent moves what all pixels share first (their gradients add
+up) and memorises single pixels later, as deep networks do.
 """
 
 from dataclasses import dataclass
@@ -17,7 +20,8 @@ from noisyvos.training.schedule import Schedule
 from noisyvos.training.step import Learner, make_learner, take_step
 
 SAMPLES, HEIGHT, WIDTH = 4, 24, 32
-SHARE = 6.0  # of what is learned by heart: plain cross-entropy knows nearly all wrong labels after 100 steps
+# of what is learned by heart: plain cross-entropy knows nearly all wrong labels after 100 steps
+SHARE = 6.0
 COLOURS = torch.tensor([[0.35, 0.5, 0.6], [0.65, 0.5, 0.4]])  # of background and object
 
 
@@ -107,7 +111,10 @@ def planted(noise) -> Clip:
 
 
 def pretrained(share: float) -> ByHeart:
-    """Return the small network as it is after some steps on true labels, with nothing learned by heart."""
+    """Return the small network as it is after some steps on true labels.
+
+    With nothing learned by heart.
+    """
     network = outcome(
         learner_of("ce_plain", 60, share=0.0), planted(lambda clean: clean), 60
     ).learner.networks[0]
@@ -127,8 +134,9 @@ def learner_of(
 ) -> Learner:
     """Return a learner of the small network by a method.
 
-    rate: of descent; clean_start: from true labels, as every training of the pipeline starts; length: of the schedule that the
-    method sees, if not `steps`: mining, say, begins after 0.18 of it.
+    rate: of descent; clean_start: from true labels, as every training of the pipeline starts;
+    length: of the schedule that the method sees, if not `steps`: mining, say, begins after 0.18 of
+    it.
     """
     schedule = Schedule(iterations=steps, batch=SAMPLES, learning_rate=rate, amp=False, objects=1)
     method = methods.build(kind, total_iterations=length or steps, **settings)

@@ -1,6 +1,8 @@
-"""Miniatures of published datasets: archives with the folders, names and kinds of files of the real ones, drawn by a random stream.
+"""Miniatures of published datasets.
 
-`ARCHIVES[source]()` returns the members of each archive of a source, {archive name: {member: bytes}}.
+Archives with the folders, names and kinds of files of the real ones, drawn by a random stream.
+
+`ARCHIVES[source]()` returns the members of each archive of a source: {archive: {member: bytes}}.
 """
 
 import io

@@ -11,7 +11,7 @@ from noisyvos.io.images import encode_frame
 def write_images(
     root: Path, shapes: dict[int, list[list[float]]], *, repeat: dict[int, int] | None = None
 ) -> Path:
-    """Write three converted images of 60x80, dark, with bright squares (polygon corners) in them."""
+    """Write three dark converted images of 60x80 with bright squares (polygon corners)."""
     (root / "images").mkdir(parents=True)
     entries, annotations = [], []
     for number in range(3):

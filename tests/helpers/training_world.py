@@ -30,7 +30,10 @@ def _mask(sequence: int, frame: int, grow: int = 0) -> np.ndarray:
 
 
 def make_world(root: Path, *, sequences: int = 3, frames: int = 4) -> Path:
-    """Write `data` (a converted dataset), `noisy.zip`, `noisy.json` and `params` into `root` and return it."""
+    """Write `data` (a converted dataset), `noisy.zip`.
+
+    `noisy.json` and `params` into `root` and return it.
+    """
     entries, noisy = [], []
     for number in range(sequences):
         name = f"seq{number}"

@@ -1,4 +1,7 @@
-"""AFB-URR against published reference values: every step of two frames, the bank alone, training, and the loop for YouTube-VOS."""
+"""AFB-URR against published reference values.
+
+Every step of two frames, the bank alone, training, and the loop for YouTube-VOS.
+"""
 
 from types import SimpleNamespace
 
@@ -33,7 +36,10 @@ def expected(shared):
 
 @pytest.fixture(scope="module")
 def case(shared, parity_weights) -> SimpleNamespace:
-    """The network with the reference weights, loaded as from a published checkpoint, and its published names and shapes."""
+    """The network with the reference weights, loaded as from a published checkpoint.
+
+    And its published names and shapes.
+    """
     shapes = parity_weights.load_shapes(shared / "parity" / "afb_urr.keys.json")
     state = parity_weights.fill_state_dict(shapes)
     for encoder in ("encoder_m", "encoder_q"):

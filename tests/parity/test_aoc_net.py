@@ -1,4 +1,7 @@
-"""AOC-Net against reference values of the repaired release: embedding, clustering, maps, decoder, logits, pool filter, corrections."""
+"""AOC-Net against reference values of the repaired release.
+
+Embedding, clustering, maps, decoder, logits, pool filter, corrections.
+"""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,7 +32,10 @@ def close(actual: Tensor, wanted: np.ndarray, tolerance: float) -> None:
 
 @pytest.fixture(scope="module")
 def case(shared, parity_weights) -> SimpleNamespace:
-    """The network with the reference weights, three embedded frames, and the first frame as reference."""
+    """The network with the reference weights, three embedded frames.
+
+    And the first frame as reference.
+    """
     shapes = parity_weights.load_shapes(shared / "parity" / "aoc_net.keys.json")
     state = parity_weights.fill_state_dict(shapes)
     model = models.load_official(
@@ -38,7 +44,8 @@ def case(shared, parity_weights) -> SimpleNamespace:
     assert not any(module.training for module in model.modules())
     with np.load(shared / "parity" / "aoc_net.npz") as file:
         expected = dict(file)
-    # the reference normalises channels in index order, without the swap to BGR that the network does
+    # the reference normalises channels in index order, without the swap to BGR that the network
+    # does
     frames = torch.stack(
         [parity_weights.image(f"aoc_net:frame{t}", 3, *SIZE) for t in range(3)]
     ).flip(1)

@@ -1,4 +1,7 @@
-"""RHMNet against published reference values: one frame after the other, memory policies, late objects, training and its losses."""
+"""RHMNet against published reference values.
+
+One frame after the other, memory policies, late objects, training and its losses.
+"""
 
 from types import SimpleNamespace
 
@@ -95,7 +98,10 @@ def scribble(parity_weights):
 
 @pytest.fixture(scope="module")
 def case(shared, parity_weights, scribble) -> SimpleNamespace:
-    """The published network with the reference weights, as a checkpoint saved from several processes, and its reference arrays."""
+    """The published network with the reference weights.
+
+    As a checkpoint saved from several processes, and its reference arrays.
+    """
     shapes = parity_weights.load_shapes(shared / "parity" / "rhmnet.keys.json")
     state = published_weights(shapes, parity_weights)
     model = models.load_official(

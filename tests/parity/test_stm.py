@@ -1,4 +1,4 @@
-"""The STM networks against published reference values: forward pass, padding, losses and gradients."""
+"""STM against published reference values: forward pass, padding, losses and gradients."""
 
 from types import SimpleNamespace
 
@@ -39,7 +39,10 @@ def close(actual: Tensor, wanted: np.ndarray, tolerance: float = 1e-4) -> None:
     scope="module", params=[("r50", "stm"), ("r18", "stm_resnet18")], ids=["resnet50", "resnet18"]
 )
 def case(request, shared, parity_weights) -> SimpleNamespace:
-    """One published network with the reference weights, as a checkpoint saved from DataParallel, and its reference arrays."""
+    """One published network with the reference weights, as a checkpoint saved from DataParallel.
+
+    And its reference arrays.
+    """
     prefix, name = request.param
     shapes = parity_weights.load_shapes(shared / "parity" / f"{name}.keys.json")
     state = parity_weights.fill_state_dict(shapes)

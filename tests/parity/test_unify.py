@@ -1,4 +1,7 @@
-"""The unifier of still-image sets against the output of the published one: indices, palette, image bytes."""
+"""The unifier of still-image sets against the output of the published one.
+
+Indices, palette, image bytes.
+"""
 
 from pathlib import Path
 

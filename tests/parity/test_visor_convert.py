@@ -1,4 +1,7 @@
-"""The VISOR converter against the fixture of the published one: masks, lists, mappings, images that remain."""
+"""The VISOR converter against the fixture of the published one.
+
+Masks, lists, mappings, images that remain.
+"""
 
 import json
 from pathlib import Path

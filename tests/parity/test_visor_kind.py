@@ -1,4 +1,7 @@
-"""Dataset kind `visor` against the fixture of the published converter: the same sequences, frames and masks."""
+"""Dataset kind `visor` against the fixture of the published converter.
+
+The same sequences, frames and masks.
+"""
 
 import json
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""XMem's inference (working and long-term memory, late objects) against published reference results."""
+"""XMem's inference (working and long-term memory.
+
+Late objects) against published reference results.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""The XMem network against published reference values: forward pass, primitives, training pass with gradients."""
+"""The XMem network against published reference values.
+
+Forward pass, primitives, training pass with gradients.
+"""
 
 import numpy as np
 import pytest
@@ -184,7 +187,10 @@ def test_primitives(xmem_expected) -> None:
 
 
 def bootstrapped(logits: Tensor, target: Tensor, iteration: int) -> Tensor:
-    """Mean of the largest per-pixel cross-entropies of one sample, the share falling from 1 to 0.15."""
+    """Mean of the largest per-pixel cross-entropies of one sample.
+
+    The share falling from 1 to 0.15.
+    """
     losses = F.cross_entropy(logits[None], target[None], reduction="none").flatten()
     if iteration < 20000:
         return losses.mean()

@@ -1,4 +1,7 @@
-"""A copy of the repository in which stages are stand-ins: the workflow is what is tested here, not what the stages do."""
+"""A copy of the repository in which stages are stand-ins.
+
+The workflow is what is tested here, not what the stages do.
+"""
 
 import os
 import shutil
@@ -31,7 +34,8 @@ words = sys.argv[1:]
 if words[0] == "code":
     from noisyvos.cli import main
     main()
-outputs = ["--out", "--inventory", "--manifest", "--summary", "--curve"] + ["--weights"] * (words[0] != "infer")
+outputs = ["--out", "--inventory", "--manifest", "--summary", "--curve"]
+outputs += ["--weights"] * (words[0] != "infer")
 for option, value in zip(words, words[1:]):
     if option in outputs:
         path = Path(value)
@@ -75,7 +79,10 @@ class Workspace:
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A copy of the repository with the grid of preset `smoke`, run once from end to end by Snakemake with stand-ins."""
+    """A copy of the repository with the grid of preset `smoke`.
+
+    Run once from end to end by Snakemake with stand-ins.
+    """
     base = tmp_path_factory.mktemp("workflow")
     root, tools = base / "repository", base / "tools"
     root.mkdir()

@@ -105,7 +105,8 @@ def test_adopt_hands_over_exactly_what_dvc_verified(recorded: Any) -> None:
 MIX = (
     "params/datasets.yaml",
     "# benchmarks at the published resolution",
-    "toy_mix: {kind: mix, parts: [{dataset: shapes_smoke_train, repeat: 5}, {dataset: clips_train}]}\n",
+    "toy_mix: {kind: mix, parts: [{dataset: shapes_smoke_train, repeat: 5}, {dataset: "
+    "clips_train}]}\n",
 )
 
 
@@ -129,7 +130,8 @@ def test_a_mix_and_noisy_prompts_wait_for_what_they_need_in_both(workspace: Any)
             assert inputs == {"data/converted/shapes_smoke_train", "data/converted/clips_train"}
             assert command.endswith("--raw data/converted --out data/converted/toy_mix")
             outputs = set().union(*dvc)
-            # generate, download, four conversions, mix, clips, clean labels, noisy prompts, pretrain, train, twice infer and score
+            # generate, download, four conversions, mix, clips, clean labels, noisy prompts,
+            # pretrain, train, twice infer and score
             assert len(snakemake) == 16
             for outs, job in snakemake.items():
                 assert job == (dvc[outs][0], spelled_out(dvc[outs][1], outputs))

@@ -1,4 +1,7 @@
-"""Every fetched source of the registry, in miniature: served on loopback, downloaded with its own settings, converted."""
+"""Every fetched source of the registry, in miniature.
+
+Served on loopback, downloaded with its own settings, converted.
+"""
 
 import io
 import json
@@ -41,7 +44,9 @@ def packed(name: str, members: Members) -> bytes:
 
 
 def fetch(name: str, site: Site, base: Path) -> Path:
-    """Serve the miniature of source `name`, download it with the settings of the registry, and return its raw folder.
+    """Serve the miniature of source `name`, download it with the settings of the registry.
+
+    And return its raw folder.
 
     Only the addresses, the published sizes and sums, and the counts of the real thing are replaced.
     """

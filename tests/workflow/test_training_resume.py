@@ -1,4 +1,7 @@
-"""A training that is killed or asked to stop, and started again, ends in the bytes of one that ran through."""
+"""A training that is killed or asked to stop, and started again.
+
+Ends in the bytes of one that ran through.
+"""
 
 import multiprocessing
 import os
@@ -65,7 +68,10 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def processes():
-    """Processes that have torch imported when they start, so that kills hit the training and not the imports."""
+    """Processes that have torch imported when they start.
+
+    So that kills hit the training and not the imports.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         [

@@ -181,7 +181,8 @@ class Results:
         parts = ["method"] + [
             name for name in ("model", "dataset", "label") if trained[name].nunique() > 1
         ]
-        table["line"] = table[parts].agg(lambda row: ", ".join(filter(None, row)), axis=1)
+        named = zip(*(table[part] for part in parts), strict=True)
+        table["line"] = [", ".join(filter(None, names)) for names in named]
         # Trainings on labels of another seed get separate lines, so that means over seeds
         # contain only trainings whose labels have the same seed.
         other = table["noise_seed"] != table["seed"]
@@ -228,7 +229,8 @@ class Results:
             of_role = rows[rows["role"] == role]
             varying = [name for name in ("model", "init") if of_role[name].nunique() > 1]
             for place, group in of_role.groupby(varying or ["model"], sort=False):
-                found[", ".join([label, *place]) if varying else label] = group
+                names = [str(name) for name in place] if varying else []
+                found[", ".join([label, *names])] = group
         return found
 
     def manifests(self, noisy: Path, keys: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -233,7 +233,8 @@ def _check_starts(where: str, preset: Preset, checked: Checked) -> list[str]:
                 if schedule in schedules and schedules[schedule].settings.get("published"):
                     errors[
                         f"{where}: {name}: {model} would train the published schedule {schedule!r}"
-                        f" from random weights. Name its start (`starts: {{{model}: imagenet}}`), or"
+                        f" from random weights. Name its start (`starts: {{{model}: imagenet}}`), "
+                        f"or"
                         " set `allow_random_start: true`."
                     ] = None
     return list(errors)

@@ -184,7 +184,10 @@ def test_a_crop_larger_than_the_frames_is_refused():
     ],
 )
 def test_the_recorded_geometry_leads_every_pixel_back_to_its_source(name, crop, off):
-    """Labels that are their own coordinates, from 1; exact where pixels only move, as every further resampling rounds."""
+    """Labels that are their own coordinates, from 1.
+
+    Exact where pixels only move, as every further resampling rounds.
+    """
     y, x = (
         np.broadcast_to(axis, (3, 120, 180)).astype(np.uint8)
         for axis in np.ogrid[:1, 1:121, 1:181][1:]

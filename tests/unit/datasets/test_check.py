@@ -1,4 +1,8 @@
-"""`noisyvos check`: every kind of defect is found and named, published counts are held against the data, the exit code tells."""
+"""`noisyvos check`.
+
+Every kind of defect is found and named, published counts are held against the data, the exit code
+tells.
+"""
 
 import json
 from pathlib import Path
@@ -133,8 +137,11 @@ def test_images(tmp_path: Path) -> None:
     content["images"][2]["width"] = 81
     (root / "instances.json").write_text(json.dumps(content))
     assert {what: len(where) for what, where in found(root).items()} == {
-        "instance without a shape": 1, "box outside its image": 1, "size mismatch": 1, "image without an instance": 1,
-    }  # fmt: skip
+        "instance without a shape": 1,
+        "box outside its image": 1,
+        "size mismatch": 1,
+        "image without an instance": 1,
+    }
 
 
 def test_published_counts_recalled_ones_never_decide() -> None:

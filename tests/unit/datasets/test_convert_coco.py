@@ -1,4 +1,7 @@
-"""Dataset kind `coco` on made-up images: what is written, scaling of polygons and crowds, refusals by their message."""
+"""Dataset kind `coco` on made-up images.
+
+What is written, scaling of polygons and crowds, refusals by their message.
+"""
 
 import json
 from pathlib import Path
@@ -143,7 +146,10 @@ def test_run_lengths_round_trip_and_agree_with_pycocotools(shape: tuple[int, int
 
 
 def changed(**entries: Any) -> dict[str, Any]:
-    """Return the instances with fields of the first image (`image_`) or of the first annotation replaced; None removes one."""
+    """Return the instances with fields replaced; None removes one.
+
+    Fields of the first image begin with `image_`, others are of the first annotation.
+    """
     content = instances()
     for key, value in entries.items():
         target = (

@@ -1,4 +1,7 @@
-"""Dataset kinds `folder` and `davis` on small made-up folders: what is written, and every refusal by its message."""
+"""Dataset kinds `folder` and `davis` on small made-up folders.
+
+What is written, and every refusal by its message.
+"""
 
 import io
 import shutil
@@ -31,7 +34,10 @@ def mask(*objects: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
 
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
-    """Two sequences of four frames: `one` with a mask for every frame, `two` with two masks and a late object."""
+    """Two sequences of four frames.
+
+    `one` with a mask for every frame, `two` with two masks and a late object.
+    """
     root = tmp_path / "raw" / "own"
     for name in ("one", "two"):
         frames, masks = root / "JPEGImages" / "480p" / name, root / "Annotations" / "480p" / name

@@ -1,4 +1,7 @@
-"""Contact sheets of videos, images and clips: what is shown, that masks lie where they belong, refusals."""
+"""Contact sheets of videos, images and clips.
+
+What is shown, that masks lie where they belong, refusals.
+"""
 
 from pathlib import Path
 

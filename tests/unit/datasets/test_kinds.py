@@ -1,4 +1,7 @@
-"""Every kind of published dataset, from a faithful miniature of its on-disk form through convert and check, some to a training step."""
+"""Every kind of published dataset.
+
+From a faithful miniature of its on-disk form through convert and check, some to a training step.
+"""
 
 import json
 from pathlib import Path
@@ -52,7 +55,8 @@ def test_youtube_train_is_reduced_and_records_late_objects_and_categories(
     )
     assert data.meta["categories"]["ff02"] == {"1": "dog", "3": "cat"}
     counts = usable(root)
-    assert {name: counts[name] for name in ("sequences", "frames", "annotated_frames", "objects", "categories")} == {
+    names = ("sequences", "frames", "annotated_frames", "objects", "categories")
+    assert {name: counts[name] for name in names} == {
         "sequences": 2, "frames": 10, "annotated_frames": 10, "objects": 4, "categories": 2,
     }  # fmt: skip
     assert set(np.unique(data.read_mask("0a1b", "00020"))) == {

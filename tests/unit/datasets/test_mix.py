@@ -1,4 +1,7 @@
-"""Several video datasets as one: conversion, what stays of each part in sampling and in label noise, videos held out."""
+"""Several video datasets as one.
+
+Conversion, what stays of each part in sampling and in label noise, videos held out.
+"""
 
 import shutil
 from collections import Counter

@@ -1,4 +1,8 @@
-"""Scribbles: drawn ones keep to what they stand for, published files are read right, and both train and prompt a network."""
+"""Scribbles.
+
+Drawn ones keep to what they stand for, published files are read right, and both train and prompt a
+network.
+"""
 
 import json
 import shutil
@@ -203,7 +207,10 @@ def test_pictures_are_moved_as_published() -> None:
 
 
 def coco(raw: Path) -> Path:
-    """Write three images with scribbles in the published form: two and one objects, and background alone."""
+    """Write three images with scribbles in the published form.
+
+    Two and one objects, and background alone.
+    """
     rows = []
     for number, values in enumerate(({5: 1, 15: 2, 30: 3}, {5: 1, 30: 2}, {30: 1})):
         bitmap(raw / "COCO" / "scribbles" / f"{number}.bmp", values)
@@ -327,7 +334,10 @@ def command(*arguments: object) -> str:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
-    """A toy dataset with objects 1 and 2, its scribbles in published files, and parameters for the small network."""
+    """A toy dataset with objects 1 and 2, its scribbles in published files.
+
+    And parameters for the small network.
+    """
     root = make_world(tmp_path_factory.mktemp("world"), sequences=2)
     for file in (root / "data" / "masks").rglob("*.png"):
         mask = decode_mask(file)

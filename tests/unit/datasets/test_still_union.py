@@ -1,4 +1,4 @@
-"""The union of still sets, mixes of images, lists of videos inside a source, VISOR's unseen part."""
+"""The union of still sets, mixes of images, lists of videos in a source, VISOR's unseen part."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ PARAMS = Path(__file__).resolve().parents[3] / "params"
 
 
 def drawn(dataset: Path) -> dict[str, np.ndarray]:
-    """Draw the index mask of every image as the synthesis of clips does, instance after instance."""
+    """Draw the index mask of every image as the synthesis of clips does, one by one."""
     instances = read_instances(dataset)
     masks = {}
     for image, name in enumerate(instances.files):

@@ -1,4 +1,4 @@
-"""Checkpoints as training scripts and downloads leave them: read safely, or refused in own words."""
+"""Checkpoints as scripts and downloads leave them: read safely, or refused in own words."""
 
 import argparse
 import collections

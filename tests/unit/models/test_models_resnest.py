@@ -1,4 +1,8 @@
-"""STM on ResNeSt-101: names and sizes, the trunk against other code, dilations, rectified skips, and dropout that follows the seed."""
+"""STM on ResNeSt-101.
+
+Names and sizes, the trunk against other code, dilations, rectified skips, and dropout that follows
+the seed.
+"""
 
 import json
 

@@ -1,4 +1,8 @@
-"""RHMNet's own rules: limits of scribble maps, chance that follows samples, what the memory holds, and where its losses look."""
+"""RHMNet's own rules.
+
+Limits of scribble maps, chance that follows samples, what the memory holds, and where its losses
+look.
+"""
 
 import numpy as np
 import pytest
@@ -89,7 +93,10 @@ def test_more_objects_than_channels_are_refused(model) -> None:
     frames, drawn = video(3, last=12)
     with pytest.raises(
         ValueError,
-        match=r"label 12 is not an object of a scribble map\. Objects have 1\.\.10, a scribble of the",
+        match=(
+            r"label 12 is not an object of a scribble map\. Objects have 1\.\.10, a scribble of "
+            r"the"
+        ),
     ):
         segment_video(model, frames, {0: drawn})
     session_settings = model.memory_settings()
@@ -161,7 +168,9 @@ def test_similarity_of_thin_and_missing_scribbles() -> None:
     scribbles[0, 1, 4:8, :16] = 1  # a quarter of one cell
     scribbles[0, 2, 20, 16:32] = 1  # a line of one pixel covers 16 of 256: labels nothing
     scribbles[0, 3, 20:23, 16:48] = (
-        1  # 48 of 256 in two cells: enough to be labelled, too little to be sure; both are the prototype
+        # 48 of 256 in two cells: enough to be labelled, too little to be sure; both are the
+        # prototype
+        1
     )
     labels = similarity_labels(scribbles, features, 16)[0]
     assert labels[0].abs().max() == 0

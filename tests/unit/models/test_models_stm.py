@@ -1,4 +1,4 @@
-"""STM's pieces: memory rules, late objects, ragged batches, folded convolutions, reading in parts."""
+"""STM: memory rules, late objects, ragged batches, folded convolutions, reading in parts."""
 
 import numpy as np
 import pytest

@@ -71,7 +71,10 @@ def test_usage_is_counted_by_the_published_rule_of_length() -> None:
 def run_memory(
     late_groups: str, frames: int, late: dict[int, int], **values: int
 ) -> tuple[Memory, list[torch.Tensor]]:
-    """Fill a memory whose keys and values both say the frame number, so that a readout tells what is paired with what."""
+    """Fill a memory whose keys and values both say the frame number.
+
+    So that a readout tells what is paired with what.
+    """
     settings = XMemMemory(
         mem_every=1, late_groups=late_groups, enable_long_term_count_usage=True, **values
     )
@@ -107,7 +110,8 @@ def test_long_term_memory_stays_within_its_limit_with_late_groups_too() -> None:
 
 def test_fixed_groups_keep_values_with_their_keys() -> None:
     memory, _ = run_memory("fixed", 6, {3: 1}, **SMALL)
-    # frame 0 and the last ones stay in the working memory; the late object must not answer for frame 0
+    # frame 0 and the last ones stay in the working memory; the late object must not answer for
+    # frame 0
     found = memory.read(torch.full((1, 1, 1), 5.0), torch.ones(1, 1, 1))
     assert found[0, :, 0, 0].tolist() == pytest.approx([5, 5], abs=1e-3)
     assert 0 not in memory.working.keys[0, 0][memory.working.columns(1)]

@@ -74,7 +74,10 @@ def lease_command(script: str, ids: str, folder: Path) -> subprocess.Popen[str]:
 
 
 def test_the_command_holds_its_gpu_until_it_ends_however_it_ends(tmp_path: Path) -> None:
-    script = "import os, sys; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.stdin.readline()"
+    script = (
+        "import os, sys; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); "
+        "sys.stdin.readline()"
+    )
     holder = lease_command(script, "5,7", tmp_path)
     other = lease_command(script, "5,7", tmp_path)
     held = {holder.stdout.readline().strip(), other.stdout.readline().strip()}

@@ -63,7 +63,10 @@ def test_nothing_is_said_of_hours_without_a_measurement(tmp_path: Path) -> None:
 
 
 def test_hours_are_iterations_over_measured_speed_block_by_block(tmp_path: Path) -> None:
-    """lite by hand: 21 trainings a method of 11,000 iterations, one pretraining of 15,000; 84 trainings are shared by no block."""
+    """lite by hand: 21 trainings a method of 11,000 iterations, one pretraining of 15,000.
+
+    84 trainings are shared by no block.
+    """
     catalogue, loads = loads_of("lite")
     rates = {load: 5.0 if load.method == "xmem" else 2.5 for load in loads}
     write_speeds(
@@ -72,8 +75,8 @@ def test_hours_are_iterations_over_measured_speed_block_by_block(tmp_path: Path)
     )
     said = describe("lite", PARAMS, NOWHERE, tmp_path / "speed.csv")
     assert (
-        "hours on one GPU X (float16, torch 2.11; iterations / measured it/s, without inference and scoring):"
-        in said
+        "hours on one GPU X (float16, torch 2.11; iterations / measured it/s, without inference "
+        "and scoring):" in said
     )
     pretraining, main = 15_000 / 5 / 3600, 21 * 11_000 * (1 / 5 + 3 / 2.5) / 3600
     assert f"  pretraining  {60 * pretraining:>10.1f} min  1 of 1 trainings" in said

@@ -1,4 +1,4 @@
-"""Stage `download`: what it says about missing material, and the list it writes when all is there."""
+"""Stage `download`: its report of missing material, and its list of complete material."""
 
 import hashlib
 import json

@@ -1,4 +1,7 @@
-"""One file from a real server on loopback: what is fetched, continued, tried again, refused, and what is left on disk."""
+"""One file from a real server on loopback.
+
+What is fetched, continued, tried again, refused, and what is left on disk.
+"""
 
 import hashlib
 import os
@@ -96,7 +99,10 @@ def test_attempts_without_progress_are_limited_and_the_part_is_kept(
     url = site.url("a.bin", BODY, ranges=False, breaks_after=100_000)
     with pytest.raises(
         UserError,
-        match=r"ended after 100000 of 307200 bytes, 5 attempts. The 100000 bytes that arrived are kept",
+        match=(
+            r"ended after 100000 of 307200 bytes, 5 attempts. The 100000 bytes that arrived are "
+            r"kept"
+        ),
     ):
         fetch(Remote(url), tmp_path / "a.bin", FAST)
     assert site.requests.total() == 5  # the first made progress, the four after it none

@@ -1,4 +1,7 @@
-"""Archives of a source from a server on loopback into the raw folder: unpacking, refusals, what is remembered, what is left."""
+"""Archives of a source from a server on loopback into the raw folder.
+
+Unpacking, refusals, what is remembered, what is left.
+"""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""The registry of published datasets: what each entry must say, and its row in the documentation."""
+"""The registry of published datasets: what an entry says, and its row in the documentation."""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""The generated source: equal bytes however it is made, valid COCO, and videos in which what should happen happens."""
+"""The generated source.
+
+Equal bytes however it is made, valid COCO, and videos in which what should happen happens.
+"""
 
 import contextlib
 import io
@@ -19,8 +22,15 @@ from noisyvos.stages import generate
 from noisyvos.synth.instances import fill
 
 ENTRY = {
-    "kind": "shapes", "seed": 3, "train_sequences": 2, "val_sequences": 2, "frames": 4, "images": 3, "height": 96, "width": 144,
-}  # fmt: skip
+    "kind": "shapes",
+    "seed": 3,
+    "train_sequences": 2,
+    "val_sequences": 2,
+    "frames": 4,
+    "images": 3,
+    "height": 96,
+    "width": 144,
+}
 
 
 def make(folder: Path, workers: int = 1, **change: int) -> tuple[Path, list[dict]]:
@@ -133,7 +143,10 @@ def test_coco_tools_read_the_instances(made: tuple[Path, list[dict]]) -> None:
 
 
 def areas_of(index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return visible areas (frames, objects) of a scene, and which objects are meant to leave, in the order of their ids."""
+    """Return visible areas (frames, objects) of a scene, and which objects are meant to leave.
+
+    In the order of their ids.
+    """
     from noisyvos.raw.render import draw_mask
 
     settings = ShapesSettings(seed=5, train_sequences=1, val_sequences=1, frames=8, images=1)

@@ -1,4 +1,4 @@
-"""Several processes that train together: the same weights as one, stopped together, ended together."""
+"""Several processes that train together: same weights as one, stopped and ended together."""
 
 import json
 import math
@@ -97,7 +97,8 @@ def run(world, out, **rest):
 def apart(left, right) -> float:
     """Return the distance between two sets of weights as a share of their length.
 
-    Without the bias of the keys: matching does not see it, so its gradient is rounding noise, which Adam brings to full size.
+    Without the bias of the keys: matching does not see it, so its gradient is rounding noise, which
+    Adam brings to full size.
     """
     names = [name for name in left if name != "key_proj.key_proj.bias"]
     square = sum((left[name].double() - right[name].double()).square().sum() for name in names)
@@ -128,7 +129,9 @@ def test_every_sample_belongs_to_one_process(batch, size):
     assert max(map(len, rows)) - min(map(len, rows)) <= 1
 
 
-CALM = 5  # a seed whose batch has no near-ties: where a maximum or a choice of pixels flips by rounding, gradients differ by up to 5e-5
+# a seed whose batch has no near-ties: where a maximum or a choice of pixels flips by rounding,
+# gradients differ by up to 5e-5
+CALM = 5
 
 
 def gradients(source, name, schedule, size):
@@ -167,7 +170,10 @@ REMEMBERING = ["adele", "coteach_frame", "elr", "npn"]
 
 @pytest.fixture(scope="module")
 def memories(world, tmp_path_factory):
-    """Return where one process and two of them left the gradients and the state of methods that remember pixels or compare frames."""
+    """Return the gradients and states that one process and two processes left.
+
+    The methods remember pixels or compare frames.
+    """
     folders = {count: tmp_path_factory.mktemp(f"remembered{count}") for count in (1, 2)}
     for count, folder in folders.items():
         run_together(group_work.remembered, (world, REMEMBERING, folder), count)
@@ -176,7 +182,10 @@ def memories(world, tmp_path_factory):
 
 @pytest.mark.parametrize("name", REMEMBERING)
 def test_what_is_remembered_is_the_same_in_several_processes(memories, name):
-    """The batch of 5 holds frames twice, of 3 videos: both processes have news of the same pixels in one step."""
+    """The batch of 5 holds frames twice, of 3 videos.
+
+    Both processes have news of the same pixels in one step.
+    """
     alone, first, second = (
         torch.load(memories[size] / f"{name}-{rank}.pt", weights_only=True)
         for size, rank in ((1, 0), (2, 0), (2, 1))
@@ -267,7 +276,10 @@ def test_the_death_of_one_ends_the_others_and_is_named(world, tmp_path, monkeypa
     monkeypatch.setattr(distributed, "run_together", spoiled(group_work.killed))
     with pytest.raises(
         UserError,
-        match=r"Process 1 of 2 was ended by SIGKILL, so the others were ended too\..*last checkpoint is kept",
+        match=(
+            r"Process 1 of 2 was ended by SIGKILL, so the others were ended too\..*last "
+            r"checkpoint is kept"
+        ),
     ):
         run(world, tmp_path, processes=2)
     assert not (tmp_path / "weights.safetensors").exists()

@@ -1,4 +1,7 @@
-"""Spatial correction: bias measured on few clean masks, labels corrected by it, and the rounds of a training."""
+"""Spatial correction.
+
+Bias measured on few clean masks, labels corrected by it, and the rounds of a training.
+"""
 
 import json
 import os
@@ -27,7 +30,10 @@ DATA = ("00001", "00002", "00003")
 
 
 class Grown(VideoModel):
-    """A network that knows the true mask of object 1 by its frame and gives it `pixels` too far, with logits linear in depth."""
+    """A network that knows the true mask of object 1 by its frame and gives it `pixels` too far.
+
+    With logits linear in depth.
+    """
 
     memory_settings = Settings
 
@@ -82,7 +88,10 @@ def test_objects_are_moved_back_and_the_rest_is_background():
 
 @pytest.mark.parametrize("name", ["less than a pixel", "rounds"])
 def test_rounds_of_a_training(world, tmp_path, monkeypatch, name):
-    """One training if the bias is small, else as many as rounds allow; a kill between them changes no byte."""
+    """One training if the bias is small, else as many as rounds allow.
+
+    A kill between them changes no byte.
+    """
     biases = {"less than a pixel": [0.5], "rounds": [-3.0, -1.5]}[name]
     (world / "params" / "methods.yaml").write_text(
         yaml.safe_dump({"sc": {"kind": "sc", "clean_masks": 2}})
@@ -217,7 +226,10 @@ def test_a_network_that_sees_nothing_loses_no_object(world, tmp_path):
 
 
 class Reach(VideoModel):
-    """A network that knows the true objects of a frame and learns one number: how far beyond them labels reach, in pixels."""
+    """A network that knows the true objects of a frame and learns one number.
+
+    How far beyond them labels reach, in pixels.
+    """
 
     memory_settings = Settings
 
@@ -234,7 +246,10 @@ class Reach(VideoModel):
                 ).float()
 
     def logits(self, frame: torch.Tensor, objects) -> torch.Tensor:
-        """Return the logits (1 + objects, H, W) of a frame (3, H, W) for objects 0 (label 1) and 1 (label 5)."""
+        """Return the logits (1 + objects, H, W) of a frame (3, H.
+
+        W) for objects 0 (label 1) and 1 (label 5).
+        """
         picture = (frame * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
         seen = 2 * (self.reach + 0.5 - self.distances[picture.tobytes()])[objects]
         return torch.cat([torch.zeros_like(seen[:1]), seen])
@@ -270,7 +285,10 @@ class Reach(VideoModel):
 def test_labels_that_reach_too_far_are_learned_by_cross_entropy_and_taken_back_by_sc(
     tmp_path, monkeypatch
 ):
-    """All labels are three pixels too large. With a share of next to nothing nothing is corrected, and `sc` is `ce_plain`."""
+    """All labels are three pixels too large.
+
+    With a share of next to nothing nothing is corrected, and `sc` is `ce_plain`.
+    """
     world = make_world(tmp_path)
     dataset = VideoDataset(world / "data")
     grown = []

@@ -1,4 +1,7 @@
-"""The small networks of STM and AFB-URR through the real stages, from generated data to masks: two steps each, in a temporary folder."""
+"""The small networks of STM and AFB-URR through the real stages, from generated data to masks.
+
+Two steps each, in a temporary folder.
+"""
 
 import csv
 import json

@@ -1,4 +1,7 @@
-"""Checkpoints of training: stopping and resuming to the same bits, damaged files, kept weights, what a fingerprint looks at."""
+"""Checkpoints of training.
+
+Stopping and resuming to the same bits, damaged files, kept weights, what a fingerprint looks at.
+"""
 
 import json
 import os
