@@ -2,10 +2,10 @@
 
 Are the scores still the same bytes?
 
-`python benchmarks/kill.py --kills 20` copies the repository twice and runs preset `smoke` undisturbed
-in one copy. In the other it kills a random process of the run with SIGKILL (Snakemake itself, a stage,
-one of its workers), again and again. A run that ends before all kills are spent starts anew. Exit
-code 1 if a byte differs.
+`python benchmarks/kill.py --kills 20` copies the repository twice and runs preset `smoke`
+undisturbed in one copy. In the other it kills a random process of the run with SIGKILL (Snakemake
+itself, a stage, one of its workers), again and again. A run that ends before all kills are spent
+starts anew. Exit code 1 if a byte differs.
 """
 
 import argparse
