@@ -158,6 +158,7 @@ class Results:
                     "init": cell.get("init", ""),
                     "label": cell.get("label", ""),
                     "prompt": cell.get("prompt", "clean"),
+                    "prompt_seed": cell.get("prompt_seed", 0),
                     "corruption": cell.get("corruption", "clean"),
                     "sequence": scored["sequence"],
                     "object": scored["object"],

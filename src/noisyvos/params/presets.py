@@ -104,6 +104,12 @@ class Block(Settings):
         description="Label noise on the masks that are given at test time. The cells are segmented"
         " again with each of these.",
     )
+    prompt_seed: Seeds = Field(
+        (0,),
+        min_length=1,
+        description="Seeds of that label noise, for example of five sets of scribbles. With several"
+        " seeds the table of the prompts has the spread between them.",
+    )
     corruptions: Names = Field(
         (),
         description="Image corruptions at test time. The cells are segmented again with each.",

@@ -208,6 +208,23 @@ def test_noisy_prompts_are_given_to_the_blocks_that_ask_and_to_the_baselines() -
     )  # the truth is the clean set
 
 
+def test_prompts_of_several_seeds_are_several_sets() -> None:
+    values = read_preset(PARAMS, "smoke").model_dump()
+    values["blocks"]["core"] |= {"prompts": ("strokes_prompt",), "prompt_seed": (0, 3)}
+    cells = grid.expand(Preset(**values), grid.Catalogue(PARAMS))
+    drawn = "shapes_smoke_val-strokes_prompt"
+    assert {cell["prompts"] for cell in cells["infer_noisy"].values()} == {
+        f"{drawn}-s0",
+        f"{drawn}-s3",
+    }
+    assert cells["noise"][f"{drawn}-s3"]["seed"] == 3
+    first = "first_mask-shapes_smoke_val-prompt_strokes_prompt"
+    assert {first, f"{first}-p3"} == set(cells["baseline_noisy"])
+    assert "prompt_seed" not in cells["score"][first]
+    assert cells["score"][f"{first}-p3"]["prompt_seed"] == 3
+    assert cells["score"][f"{first}-p3"]["prompt"] == "strokes_prompt"
+
+
 def test_a_cell_of_two_blocks_is_run_once() -> None:
     values = read_preset(PARAMS, "smoke").model_dump()
     values["blocks"]["again"] = copy.deepcopy(values["blocks"]["core"]) | {

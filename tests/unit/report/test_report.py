@@ -162,14 +162,15 @@ def test_table_has_means_over_objects_and_seeds_baselines_first(workspace: Path)
     assert table.loc["gce", "clean"].area_ratio == pytest.approx(1.0)
 
 
-def add_disturbed(root: Path, axis: str, name: str, loss: float) -> None:
+def add_disturbed(root: Path, axis: str, name: str, loss: float, draw: int = 0) -> None:
     """Score every cell but those of training seed 1 again, disturbed at test time, `loss` lower."""
+    drawn = {"prompt_seed": draw} if draw else {}
     cells = yaml.safe_load((root / "cells.yaml").read_text())
     for key, cell in list(cells["score"].items()):
         if key.endswith("s1-val") or "clean_key" in cell:
             continue
-        noisy = f"{key}-{axis}_{name}"
-        cells["score"][noisy] = cell | {axis: name, "clean_key": key}
+        noisy = f"{key}-{axis}_{name}" + (f"-p{draw}" if draw else "")
+        cells["score"][noisy] = cell | {axis: name, "clean_key": key} | drawn
         scored = pd.read_csv(root / f"results/p/scores/{key}/objects.csv")
         scored[["J-Mean", "F-Mean"]] -= loss
         (root / f"results/p/scores/{noisy}").mkdir()
@@ -178,6 +179,20 @@ def add_disturbed(root: Path, axis: str, name: str, loss: float) -> None:
             (root / f"runs/p/predictions/{key}.zip").read_bytes()
         )
     (root / "cells.yaml").write_text(yaml.safe_dump(cells, sort_keys=False))
+
+
+def test_prompts_drawn_several_times_have_a_mean_and_a_spread(workspace: Path) -> None:
+    add_disturbed(workspace, "prompt", "strokes", 0.2)
+    add_disturbed(workspace, "prompt", "strokes", 0.3, draw=1)
+    prompts = comparisons(load_results(**places(workspace)), "val")["prompts"]
+    row = prompts.numbers.set_index(["line", "noise", "prompt"]).loc["gce", "dilate80", "strokes"]
+    assert row["JF"] == pytest.approx(0.6 - 0.25)
+    assert row["change"] == pytest.approx(-0.25)
+    assert row["draws"] == 2
+    assert row["spread"] == pytest.approx(0.1 / 2**0.5)
+    assert "±7.1" in prompts.views[0].table.loc["gce, trained on dilate80", "strokes"]
+    assert "±" not in prompts.views[0].table.loc["gce, trained on dilate80", "clean"]
+    assert any("standard deviation" in note for note in prompts.views[0].notes)
 
 
 def test_noisy_prompts_have_a_separate_table_and_touch_no_other(workspace: Path) -> None:

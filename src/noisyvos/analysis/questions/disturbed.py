@@ -20,6 +20,10 @@ _PROMPT_NOTES = (
     "is the first column here.",
     "A network that only propagates its prompt loses as much as the first mask copied.",
 )
+_DRAWS_NOTE = (
+    "Prompts that were drawn several times have the mean over the drawings; ± is the standard "
+    "deviation of the mean over objects between the drawings (divisor n - 1)."
+)
 _CORRUPTION_NOTES = (
     "All frames of the evaluation set are corrupted, including the first, before any other "
     "processing; masks are clean. All rows use the same corrupted images. Corruptions and levels "
@@ -52,6 +56,8 @@ def _comparison(
     table = disturbed_table(scores.results, scores.evaluation, axis)
     if not len(table):
         return None
+    if "draws" in table and (table["draws"] > 1).any():
+        notes = (*notes, _DRAWS_NOTE)
     view = View(scores.heading(caption), disturbed_view(table, axis), notes)
     return Comparison(title, table, (view,), place)
 
@@ -59,7 +65,8 @@ def _comparison(
 def disturbed_table(results: Results, evaluation: str, axis: str) -> pd.DataFrame:
     """Return a row per line, training noise and disturbance; scores are fractions of 1.
 
-    The columns are J&F with its interval over videos, J, F, and the change from clean.
+    The columns are J&F with its interval over videos, J, F, and the change from clean. Prompts also
+    have the number of drawings and the standard deviation of J&F between them.
     axis: `prompt` or `corruption`. Empty where the preset disturbs nothing on `evaluation`.
     """
     if not any(
@@ -84,6 +91,8 @@ def disturbed_table(results: Results, evaluation: str, axis: str) -> pd.DataFram
         clean = sequence_interval(groups["clean"]).mean if "clean" in groups else math.nan
         for name, group in groups.items():
             interval = sequence_interval(group)
+            drawn = group.groupby("prompt_seed")["JF"].mean()
+            draws = {"draws": len(drawn), "spread": drawn.std(ddof=1)} if axis == "prompt" else {}
             rows.append(
                 {
                     "line": line,
@@ -96,6 +105,7 @@ def disturbed_table(results: Results, evaluation: str, axis: str) -> pd.DataFram
                     "J": group["J"].mean(),
                     "F": group["F"].mean(),
                     "change": interval.mean - clean,
+                    **draws,
                 }
             )
     return pd.DataFrame(rows)
@@ -117,6 +127,8 @@ def disturbed_view(table: pd.DataFrame, axis: str) -> pd.DataFrame:
     )
     for name, row in zip(names, table.to_dict("records"), strict=True):
         text = f"{100 * row['JF']:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+        if row.get("draws", 1) > 1:
+            text += f" ±{100 * row['spread']:.1f}"
         out.loc[name, row[axis]] = (
             text if row[axis] == "clean" else f"{text} ({100 * row['change']:+.1f})"
         )
