@@ -142,8 +142,8 @@ def read_visor(folder: Path) -> dict[str, list[dict[str, Any]]]:
                 for field in ("name", "subsequence", "video"):
                     _plain(entry["image"][field])
                 shapes = [
-                    {"name": shape["name"], "segments": shape["segments"]}
-                    for shape in entry["annotations"]
+                    {"name": shape["name"], "segments": _segments(shape)}
+                    for shape in entry["annotations"] or ()
                 ]
                 found.setdefault(entry["image"]["subsequence"], []).append(
                     {"image": entry["image"], "annotations": shapes}
@@ -159,6 +159,18 @@ def read_visor(folder: Path) -> dict[str, list[dict[str, Any]]]:
             )
         sequences |= found
     return sequences
+
+
+def _segments(shape: dict[str, Any]) -> list[list[Any]]:
+    """Return the polygons of an entity, none for null; ValueError names a corner that is wrong."""
+    polygons = shape["segments"] or []
+    for part in polygons:
+        corners = np.asarray(part, np.float64)
+        if corners.size % 2:
+            raise ValueError(f"a polygon of {shape['name']!r} is not a list of [x, y]")
+        if not np.isfinite(corners).all():
+            raise ValueError(f"a corner of {shape['name']!r} is not a finite number")
+    return polygons
 
 
 def _plain(name: str) -> None:

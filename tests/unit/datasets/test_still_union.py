@@ -139,8 +139,12 @@ def test_a_list_inside_the_source_chooses_the_videos(tmp_path: Path) -> None:
     entry = {"kind": "tao_vos", "root": "train_480p", "sequences_file": "tao_subset.txt"}
     assert list(VideoDataset(mini.convert(tmp_path, "t", tao, entry)).sequences) == ["YFCC100M/v_1"]
     entries = read_yaml(PARAMS / "datasets.yaml")
-    for name, listed in (("youtube19_train_smart", "yv"), ("tao_train_smart", "tao")):
-        assert entries[name]["sequences_file"] == f"{listed}_subset.txt"
+    for name, videos, listed in (
+        ("youtube19_train_smart", "youtube19_smart_videos", "yv_subset.txt"),
+        ("tao_train_smart", "tao_smart_videos", "tao_subset.txt"),
+    ):
+        assert entries[name]["parts"] == [{"dataset": videos, "jump_divisor": 5}]  # M // 5
+        assert entries[videos]["sequences_file"] == listed
 
 
 def test_the_unseen_part_of_visor(tmp_path: Path) -> None:
@@ -189,3 +193,34 @@ def test_unify_and_unified_agree_on_real_masks(tmp_path: Path, parts: Path) -> N
     for number in range(2):
         path = tmp_path / "dst" / "Annotations" / "MSRA10K" / f"{number}.png"
         np.testing.assert_array_equal(decode_mask(path), masks[f"{number}.jpg"])
+
+
+@pytest.mark.parametrize(
+    ("segments", "message"),
+    [
+        ([[[1, 2], [3, float("nan")], [5, 6]]], "a corner of 'pan' is not a finite number"),
+        ([[[1, 2, 3]]], r"a polygon of 'pan' is not a list of \[x, y\]"),
+        ([[["a", 2]]], "this is not a VISOR annotation file"),
+    ],
+)
+def test_wrong_polygons_of_visor_are_refused_with_their_file(
+    tmp_path: Path, segments: list, message: str
+) -> None:
+    raw = mini.visor(tmp_path / "raw")
+    path = raw / "annotations" / "val" / "val.json"
+    content = json.loads(path.read_text())
+    content["video_annotations"][0]["annotations"][0]["segments"] = segments
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=rf"val\.json: .*{message}"):
+        mini.convert(tmp_path, "val", raw, {"kind": "visor", "split": "val"})
+
+
+def test_null_polygons_of_visor_are_no_polygons(tmp_path: Path) -> None:
+    raw = mini.visor(tmp_path / "raw")
+    path = raw / "annotations" / "val" / "val.json"
+    content = json.loads(path.read_text())
+    for entry in content["video_annotations"]:
+        entry["annotations"].append({"id": "9", "name": "cup", "segments": None})
+    path.write_text(json.dumps(content))
+    root = mini.convert(tmp_path, "val", raw, {"kind": "visor", "split": "val", "size": 60})
+    assert VideoDataset(root).sequences["P02_01_seq_00001"].objects == (1,)
