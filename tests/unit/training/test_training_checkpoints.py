@@ -45,7 +45,19 @@ def stop_at(moment: int):
 
 @pytest.mark.parametrize(
     ("moment", "optimizer"),
-    [(0, {}), (6, {}), (12, {}), (6, {"optimizer": "sgd", "momentum": 0.9})],
+    [
+        (0, {}),
+        (6, {}),
+        (12, {}),
+        (6, {"optimizer": "sgd", "momentum": 0.9}),
+        pytest.param(
+            6,
+            {"optimizer": "muon", "muon_rate": 3},
+            marks=pytest.mark.skipif(
+                not hasattr(torch.optim, "Muon"), reason="this torch has no Muon"
+            ),
+        ),
+    ],
 )
 def test_asked_to_stop_it_saves_exits_143_and_resumes_to_the_same_bits(
     source, tmp_path, moment, optimizer, capsys
