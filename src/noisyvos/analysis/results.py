@@ -13,7 +13,7 @@ import yaml
 
 from noisyvos.errors import UserError
 from noisyvos.io.masks import MaskCollection
-from noisyvos.io.text import read_json, read_table
+from noisyvos.io.text import read_json, read_table, read_text
 
 _RUN_AGAIN = "Delete it and run the pipeline again."
 BASELINES = {"first_mask": "first mask copied", "pretrained": "pretrained only"}
@@ -262,7 +262,10 @@ def load_results(cells: Path, results: Path, predictions: Path, converted: Path)
         raise FileNotFoundError(
             f"{cells}: this file does not exist. Write it with `noisyvos grid --preset NAME`."
         )
-    content = yaml.safe_load(cells.read_text(encoding="utf-8"))
+    try:
+        content = yaml.safe_load(read_text(cells))
+    except yaml.YAMLError:
+        content = None
     if not isinstance(content, dict) or "preset" not in content:
         raise UserError(
             f"{cells}: not a generated grid. Write it with `noisyvos grid --preset NAME`."

@@ -40,6 +40,7 @@ class Pair:
     threshold: int = 128  # for rule `grey`: the lowest grey level of the object
     shapes: tuple[Any, ...] = ()
     size: tuple[int, int] = (0, 0)
+    told: str = ""  # for messages: which annotations `shapes` are of
 
     def read_mask(self) -> np.ndarray:
         """Return the index mask (H, W) uint8; UserError names a mask that cannot be used."""
@@ -127,21 +128,22 @@ def _coco(folder: Path) -> Iterator[Pair]:
     paths = [folder / "annotations" / f"instances_{part}2017.json" for part in ("val", "train")]
     for path in (path for path in paths if path.is_file()):
         content = read_coco(path)
-        by_image: dict[int, list[Any]] = {}
+        by_image: dict[int, list[dict[str, Any]]] = {}
         for entry in content["annotations"]:
             if entry["area"] >= LEAST_COCO_AREA:
-                by_image.setdefault(entry["image_id"], []).append(entry["segmentation"])
+                by_image.setdefault(entry["image_id"], []).append(entry)
         part = path.stem.removeprefix("instances_")
         for image in content["images"]:
-            if shapes := by_image.get(image["id"]):
+            if entries := by_image.get(image["id"]):
                 address = PurePosixPath(
                     str(image.get("coco_url") or f"{part}/{image['file_name']}")
                 )
                 yield Pair(
                     folder.joinpath(*address.parts[-2:]),
                     "coco",
-                    shapes=tuple(shapes),
+                    shapes=tuple(entry["segmentation"] for entry in entries),
                     size=(image["height"], image["width"]),
+                    told=f"{path.name} (image {image['id']}, annotation {entries[0]['id']})",
                 )
 
 
@@ -168,8 +170,9 @@ def find_set(name: str, folder: Path) -> tuple[str, list[Pair]]:
     pairs = list(SETS[name](folder))
     if not pairs:
         raise UserError(
-            f"{folder}: no image of {name} was found here. "
-            "Check --src against the layout in docs/how-to/new-dataset.md."
+            f"{folder}: no image of {name} with a mask was found here"
+            + (f" (instances of area {LEAST_COCO_AREA} and more count)" if name == "COCO" else "")
+            + ". Compare the folder with the layout in docs/how-to/new-dataset.md."
         )
     check_pairs(name, pairs)
     return name, pairs
@@ -207,7 +210,7 @@ def _unify_one(task: tuple[Pair, Path, Path]) -> None:
         raise UserError(f"{pair.image.name}: {error}") from None
     size = checked_size(pair.image)
     if mask.shape != size:
-        source = pair.mask if pair.mask is not None else "its instances file"
+        source = pair.told or pair.mask
         raise UserError(
             f"{pair.image}: this image is {size[1]}x{size[0]}, but by {source} it is "
             f"{mask.shape[1]}x{mask.shape[0]} (width x height). Correct the one that is wrong."
