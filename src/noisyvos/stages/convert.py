@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from noisyvos.datasets.base import DATASETS, Conversion
-from noisyvos.io.atomic import atomic_directory, remove_leftovers
+from noisyvos.io.atomic import output_directory, remove_leftovers
 from noisyvos.params.entries import read_entry
+
+_NAMES = ("frames", "masks", "images", "instances.json")
 
 
 def run(name: str, *, raw: Path, out: Path, params: Path, workers: int = 1) -> None:
@@ -23,6 +25,10 @@ def run(name: str, *, raw: Path, out: Path, params: Path, workers: int = 1) -> N
         )
         raise FileNotFoundError(f"{raw}: no such folder. {wanted}.")
     remove_leftovers(out)
-    with atomic_directory(out) as folder:
+    parts = getattr(settings, "parts", None)  # of a mix
+    read = (raw,) if parts is None else tuple(raw / part.dataset for part in parts)
+    with output_directory(
+        out, "convert", inputs=read, kinds=("video", "images"), names=_NAMES
+    ) as folder:
         summary = kind.build(Conversion(name, raw, folder, workers), settings)
     print(f"{name}: {summary} in {out}")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from noisyvos.analysis.results import Results, load_results
-from noisyvos.io.atomic import atomic_directory
+from noisyvos.io.atomic import output_directory
 from noisyvos.params.entries import read_family
 from noisyvos.report import figures, pictures
 
@@ -25,7 +25,8 @@ def run(
     clips: folder of the sets of clips by key; sets that are not on this machine are left out.
     """
     loaded = load_results(cells, results, predictions, converted)
-    with atomic_directory(out) as folder:
+    read = (cells, results / "scores", results / "train", predictions, converted, clips)
+    with output_directory(out, "figures", inputs=read, names=("*.png",)) as folder:
         _draw_numbers(folder, loaded)
         for evaluation in loaded.evaluations:
             for label, sequence in pictures.ranked_sequences(loaded, evaluation).items():

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from noisyvos.errors import UserError
-from noisyvos.io.atomic import atomic_directory, write_json
+from noisyvos.io.atomic import output_directory, write_json
 from noisyvos.raw.base import GeneratedSource, load_source, take_inventory
 
 
@@ -25,7 +25,7 @@ def run(source: str, *, out: Path, inventory: Path, params: Path, workers: int =
             f"{out}: this is a link, so its files are not replaced. "
             "Remove the link or give another --out."
         )
-    with atomic_directory(out) as folder:
+    with output_directory(out, "generate", inputs=(inventory,)) as folder:
         made = found.generate(folder, workers)
         paths = sorted(
             path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from noisyvos.errors import UserError
-from noisyvos.io.atomic import atomic_directory, write_json, write_text
+from noisyvos.io.atomic import check_apart, output_directory, write_json, write_text
 from noisyvos.io.text import read_json, read_names
 from noisyvos.metrics import Scores, score
 
@@ -65,7 +65,9 @@ def run(task: Task, tracking: Tracking | None = None) -> Scores:
         )
     finally:
         show.close()
-    with atomic_directory(task.out) as folder:
+    with output_directory(
+        task.out, "score", inputs=(task.results, task.truth), checked=True
+    ) as folder:
         for name, text in scores.csv_files(task.subset).items():
             write_text(folder / name, text)
         write_json(folder / "scores.json", _facts(scores, task))
@@ -124,6 +126,7 @@ def _check_outputs(task: Task) -> None:
             f"{task.out} holds {min(foreign)!r}, which is not a score and would be lost. "
             "Give an empty folder as --out."
         )
+    check_apart(task.out, (task.results, task.truth))
 
 
 def _is_own(path: Path) -> bool:

@@ -1,7 +1,7 @@
 """Command `segment`: a user's own video, from the mask of its first frame."""
 
 from collections.abc import Callable, Sized
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,12 @@ from noisyvos.inference.prompts import check_annotations
 from noisyvos.inference.results import Speed, encode_probabilities
 from noisyvos.inference.runner import open_runner
 from noisyvos.inference.settings import MemoryOptions
-from noisyvos.io.atomic import atomic_directory, check_result_directory, result_directory
+from noisyvos.io.atomic import (
+    check_output,
+    check_result_directory,
+    output_directory,
+    result_directory,
+)
 from noisyvos.io.files import mask_files
 from noisyvos.io.masks import decode_mask, encode_mask
 from noisyvos.media.overlays import overlay, write_overlay
@@ -61,7 +66,7 @@ def run(
     speed = Speed()
     count = 0
     with ExitStack() as stack:
-        folder = stack.enter_context(atomic_directory(outputs.out / "masks"))
+        folder = stack.enter_context(_own(outputs, "masks"))
         draw = _drawer(stack, outputs, next(iter(masks.values())).shape, source.frame_rate)
         saved = _folder(stack, outputs.probabilities, "probabilities")
         total = len(source) if isinstance(source, Sized) else None
@@ -142,6 +147,12 @@ def _check_outputs(outputs: Outputs, inputs: tuple[Path, ...]) -> None:
                     f"{given}: the results would replace this input. "
                     "Choose another folder or file for them."
                 )
+    for name in ("masks", "overlays") if outputs.overlays else ("masks",):
+        check_output(out / name, f"segment {name}", inputs=inputs, listed=True)
+
+
+def _own(outputs: Outputs, name: str) -> AbstractContextManager[Path]:
+    return output_directory(outputs.out / name, f"segment {name}", listed=True)
 
 
 def _folder(stack: ExitStack, path: Path | None, kind: str) -> Path | None:
@@ -158,7 +169,7 @@ def _drawer(
     height, width = size
     folders = [_folder(stack, outputs.viz, "overlays")]
     if outputs.overlays:
-        folders.append(stack.enter_context(atomic_directory(outputs.out / "overlays")))
+        folders.append(stack.enter_context(_own(outputs, "overlays")))
     append = None
     if outputs.movie is not None:
         append = stack.enter_context(movie_writer(outputs.movie, (height, width), frame_rate))

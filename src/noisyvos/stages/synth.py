@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from noisyvos.io.atomic import atomic_directory, write_json
+from noisyvos.io.atomic import output_directory, write_json
 from noisyvos.parallel import ordered_map
 from noisyvos.params.entries import read_entry
 from noisyvos.synth.clip import encode_clip, frame_suffix
@@ -27,7 +27,8 @@ def run(images: Path, *, recipe: str, out: Path, seed: int, params: Path, worker
     clips, shard = settings.clips, settings.shard  # type: ignore[attr-defined]
     chunks = [range(low, min(low + _CHUNK, clips)) for low in range(0, clips, _CHUNK)]
     facts: list[ClipFacts] = []
-    with atomic_directory(out) as folder:
+    names = ("clips-*.zip",)
+    with output_directory(out, "synth", inputs=(images,), kinds=("clips",), names=names) as folder:
         done: list[_Encoded] = []
         for encoded in ordered_map(_make, chunks, workers, out.name, _use, (series,)):
             done += encoded

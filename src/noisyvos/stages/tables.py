@@ -4,15 +4,18 @@ from pathlib import Path
 
 from noisyvos.analysis.comparison import comparisons
 from noisyvos.analysis.results import Results, load_results
-from noisyvos.io.atomic import atomic_directory
+from noisyvos.io.atomic import output_directory
 from noisyvos.report import tables
 from noisyvos.tracking.publish import publish
+
+_NAMES = ("*.csv", "*.md", "*.tex")
 
 
 def run(*, cells: Path, results: Path, predictions: Path, converted: Path, out: Path) -> None:
     """Write the tables of the preset in `cells` to the folder `out`."""
     loaded = load_results(cells, results, predictions, converted)
-    with atomic_directory(out) as folder:
+    read = (cells, results / "scores", results / "train", predictions, converted)
+    with output_directory(out, "tables", inputs=read, names=_NAMES) as folder:
         tables.cell_table(loaded).to_csv(folder / "cells.csv", index=False, lineterminator="\n")
         for evaluation in loaded.evaluations:
             print(_write_scores(folder, loaded, evaluation))

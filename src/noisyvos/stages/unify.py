@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from noisyvos.datasets.stills import find_set, unify
-from noisyvos.io.atomic import atomic_directory
+from noisyvos.io.atomic import output_directory
 
 
 def run(name: str, *, source: Path, destination: Path, workers: int = 1) -> None:
@@ -13,8 +13,12 @@ def run(name: str, *, source: Path, destination: Path, workers: int = 1) -> None
     """
     name, pairs = find_set(name, source)
     with (
-        atomic_directory(destination / "JPEGImages" / name) as images,
-        atomic_directory(destination / "Annotations" / name) as masks,
+        output_directory(
+            destination / "JPEGImages" / name, "convert unify", inputs=(source,), listed=True
+        ) as images,
+        output_directory(
+            destination / "Annotations" / name, "convert unify", inputs=(source,), listed=True
+        ) as masks,
     ):
         done = unify(name, pairs, images, masks, workers)
     print(f"{name}: {done} images with masks in {destination}")

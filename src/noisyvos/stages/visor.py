@@ -7,7 +7,7 @@ from pathlib import Path
 
 from noisyvos.datasets.visor import carry_over, convert_set, set_tasks
 from noisyvos.errors import UserError
-from noisyvos.io.atomic import atomic_directory
+from noisyvos.io.atomic import output_directory
 
 ROOT = "VISOR_2022"
 
@@ -42,7 +42,9 @@ def run(
         keep_all=keep_all,
         strict=strict,
     )
-    with atomic_directory(root) as folder:
+    with output_directory(
+        root, "convert visor", inputs=(annotations, images), checked=True
+    ) as folder:
         carry_over(root, folder, subset, {task.name for task in tasks})
         sequences = convert_set(
             [replace(task, out=folder) for task in tasks], subset, folder, workers

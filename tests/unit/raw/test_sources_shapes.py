@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 
 from noisyvos.errors import UserError
+from noisyvos.io.atomic import MARKER
 from noisyvos.io.images import read_frame
 from noisyvos.io.masks import decode_mask
 from noisyvos.raw.kinds.shapes import FIRST_AREA, LEAST_AREA, ShapesSettings, Task, draw_valid_scene
@@ -56,7 +57,9 @@ def test_inventory_lists_every_file(made: tuple[Path, list[dict]]) -> None:
     raw, inventory = made
     paths = [entry["path"] for entry in inventory]
     assert paths == sorted(
-        path.relative_to(raw).as_posix() for path in raw.rglob("*") if path.is_file()
+        path.relative_to(raw).as_posix()
+        for path in raw.rglob("*")
+        if path.is_file() and path != raw / MARKER
     )
     assert len(paths) == 2 * 4 * 4 + 3 + 1 + 2  # frames and masks, pictures, instances, split lists
     assert all(entry["size"] == (raw / entry["path"]).stat().st_size for entry in inventory)
