@@ -110,5 +110,5 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 @pytest.fixture(scope="module")
 def recorded(workspace: Workspace) -> Workspace:
     """The workspace after `noisyvos record`."""
-    assert "recorded 27 of 27 cells" in workspace.noisyvos("record").stdout
+    assert "recorded 28 of 28 cells" in workspace.noisyvos("record").stdout
     return workspace

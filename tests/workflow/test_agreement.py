@@ -20,7 +20,7 @@ pytestmark = pytest.mark.xdist_group("agreement")
 def test_every_job_has_the_command_inputs_and_outputs_of_its_stage(workspace: Any) -> None:
     snakemake, dvc = snakemake_jobs(workspace), dvc_jobs(workspace)
     outputs = set().union(*dvc)
-    assert len(dvc) == 27
+    assert len(dvc) == 28
     assert set(snakemake) == set(dvc)
     for outs, (command, deps) in dvc.items():
         assert snakemake[outs] == (command, spelled_out(deps, outputs))
@@ -70,7 +70,7 @@ def test_a_methods_weight_makes_its_own_cells_stale_in_both(recorded: Any) -> No
         assert "recorded 18 of 27 cells" in said
         assert stale_in_dvc(workspace) == stale
     assert (
-        "adopted 27 of 27 cells" in workspace.noisyvos("adopt").stdout
+        "adopted 28 of 28 cells" in workspace.noisyvos("adopt").stdout
     )  # the edit is taken back: all is as recorded
 
 
@@ -94,7 +94,7 @@ def test_adopt_hands_over_exactly_what_dvc_verified(recorded: Any) -> None:
     shutil.rmtree(workspace.root / ".snakemake" / "metadata")
     for path in (workspace.root / "data").rglob("*"):
         path.touch()  # as after a checkout: times say nothing
-    assert "adopted 27 of 27 cells" in workspace.noisyvos("adopt").stdout
+    assert "adopted 28 of 28 cells" in workspace.noisyvos("adopt").stdout
     with edited(workspace, NOISE):  # edits after the hand-over are seen
         stale = stale_in_dvc(workspace)
         assert trained(stale) == {"dilate70-xmem", "dilate70-smart_unit"}
@@ -131,8 +131,8 @@ def test_a_mix_and_noisy_prompts_wait_for_what_they_need_in_both(workspace: Any)
             assert command.endswith("--raw data/converted --out data/converted/toy_mix")
             outputs = set().union(*dvc)
             # generate, download, four conversions, mix, clips, clean labels, noisy prompts,
-            # pretrain, train, twice infer and score
-            assert len(snakemake) == 16
+            # start, pretrain, train, twice infer and score
+            assert len(snakemake) == 17
             for outs, job in snakemake.items():
                 assert job == (dvc[outs][0], spelled_out(dvc[outs][1], outputs))
             noisy = [
