@@ -14,7 +14,7 @@ import numpy as np
 
 from noisyvos.datasets.coco_format import index_mask, read_coco
 from noisyvos.errors import UserError, unknown_name
-from noisyvos.io.files import files_in
+from noisyvos.io.files import FRAME_SUFFIXES, files_in, normal
 from noisyvos.io.images import checked_size
 from noisyvos.io.masks import decode_mask, encode_mask, read_colour_codes, read_grey
 from noisyvos.io.text import read_names
@@ -87,22 +87,31 @@ def voc_mask(path: Path) -> np.ndarray:
 
 
 def pairs_below(images: Path, masks: Path, threshold: int | None, partial: bool) -> list[Pair]:
-    """Return the JPEG images below a folder with PNG masks at the same place below `masks`, sorted.
+    """Return the images below a folder with PNG masks at the same place below `masks`, sorted.
+
+    Images are JPEG, or PNG too where the masks are in another folder.
 
     `threshold` None reads masks as ids. FileNotFoundError names an image without a mask; with
     `partial` such images are left out.
     """
+    # a PNG beside its own mask would be taken for one
+    suffixes = (".jpg", ".jpeg") if images == masks else FRAME_SUFFIXES
+    known = {
+        normal(file.relative_to(masks).with_suffix("").as_posix()): file
+        for file in files_in(masks, (".png",), deep=True)
+    }
     pairs = []
-    for file in files_in(images, (".jpg", ".jpeg"), deep=True):
+    for file in files_in(images, suffixes, deep=True):
         relative = file.relative_to(images)
-        mask = (masks / relative).with_suffix(".png")
-        if mask.is_file():
+        mask = known.get(normal(relative.with_suffix("").as_posix()))
+        if mask is not None:
             pairs.append(
                 Pair(file, "index", mask)
                 if threshold is None
                 else Pair(file, "grey", mask, threshold)
             )
         elif not partial:
+            mask = (masks / relative).with_suffix(".png")
             raise FileNotFoundError(f"{mask}: the mask of {relative} is not there.")
     return pairs
 

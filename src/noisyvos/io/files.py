@@ -4,93 +4,169 @@ Every command that searches a folder for frames, masks or sequences goes through
 """
 
 import os
+import re
 import shutil
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from noisyvos.errors import UserError
 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
-STRAY = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX"})  # left by file managers
+# what file managers, network drives and notebooks leave, in lower case; hidden names are stray too
+STRAY = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "lost+found"})
 
 
 def is_stray(name: str) -> bool:
     """Whether a file or folder of this name is hidden or was left by a file manager."""
-    return name.startswith(".") or name in STRAY
+    return name.startswith(".") or name.lower() in STRAY
+
+
+def normal(name: str) -> str:
+    """Return a name in Unicode's composed form (NFC): file systems differ in the form they keep."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def same_place(folder: Path, name: str) -> Path:
+    """Return `folder`/`name`, or the entry there whose name differs in its Unicode form only."""
+    exact = folder / name
+    if name.isascii() or exact.exists() or not folder.is_dir():
+        return exact
+    found = (path for path in folder.iterdir() if normal(path.name) == normal(name))
+    return next(found, exact)
+
+
+def _number_key(name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Return the parts of a name between its numbers, and the numbers."""
+    parts = re.split("([0-9]+)", name)
+    return tuple(parts[::2]), tuple(map(int, parts[1::2]))
+
+
+def time_order(names: Iterable[str], where: object = None) -> list[str]:
+    """Return frame names in time order: by number if they differ only in numbers, else by name.
+
+    With `where`, names of several patterns are refused if their order is not that of their numbers
+    (UserError, which starts with `where` and gives two of the names).
+    """
+    plain = sorted(names)
+    keys = {name: _number_key(name) for name in plain}
+    patterns = {text for text, _ in keys.values()}
+    if len(patterns) <= 1:
+        return sorted(plain, key=lambda name: (keys[name][1], name))
+    if where is not None:
+        last: dict[tuple[str, ...], str] = {}
+        for name in plain:
+            before = last.setdefault(keys[name][0], name)
+            if keys[before][1] > keys[name][1]:
+                raise UserError(
+                    f"{where}: the time order of the frames is not clear. By name, {before!r} "
+                    f"comes before {name!r}, and the names differ in more than a number. "
+                    "Rename the frames with leading zeros."
+                )
+            last[keys[name][0]] = name
+    return plain
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """Yield what `folder` holds without stray entries; UserError names a link to nothing."""
+    for path in folder.iterdir():
+        if is_stray(path.name):
+            continue
+        if path.is_symlink() and not path.exists():
+            raise UserError(
+                f"{path}: this link leads to nothing that can be read. "
+                "Restore its target, or remove the link."
+            )
+        yield path
+
+
+def _walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """Yield the files below `folder`, sorted in each folder. Links are followed, loops are not."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    for path in sorted(_entries(folder)):
+        if path.is_dir():
+            yield from _walk(path, above | {real})
+        else:
+            yield path
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """Return the folders directly inside `folder` without hidden ones, sorted by name."""
-    return sorted(
-        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
+    """Return the folders directly inside `folder` without stray ones, sorted by name.
+
+    Links are followed. UserError names a link to nothing, and two names that differ in their
+    Unicode form only, because their results would collide.
+    """
+    found = sorted(path for path in _entries(folder) if path.is_dir())
+    _by_name(found, lambda path: normal(path.name), "folder")
+    return found
+
+
+def _by_name(
+    files: Iterable[Path], key: Callable[[Path], str], kind: str = "frame"
+) -> dict[str, Path]:
+    """Return {name: file}; UserError if two files have one name."""
+    named: dict[str, Path] = {}
+    for file in files:
+        other = named.setdefault(key(file), file)
+        if other is not file:
+            raise UserError(
+                f"{file.parent}: {other.name} and {file.name} share a {kind} name. "
+                "Keep one of them."
+            )
+    return named
 
 
 def files_in(folder: Path, suffixes: Iterable[str], *, deep: bool = False) -> list[Path]:
     """Return the files with one of `suffixes` (lower case, with dot) in `folder`, sorted.
 
-    Hidden files are left out; the case of an ending is ignored. `deep` also searches the folders
-    below. An absent folder has no files.
+    Stray files are left out, links are followed, and the case of an ending is ignored. `deep` also
+    searches the folders below. An absent folder has no files. UserError names a link to nothing.
     """
     if not folder.is_dir():
         return []
     endings = tuple(suffixes)
-    found = folder.rglob("*") if deep else folder.iterdir()
-    return sorted(
-        path for path in found if path.suffix.lower() in endings and not path.name.startswith(".")
-    )
+    found = _walk(folder) if deep else (path for path in _entries(folder) if not path.is_dir())
+    return sorted(path for path in found if path.suffix.lower() in endings)
 
 
 def image_files(folder: Path) -> dict[str, Path]:
-    """Return {stem: file} of the frames in `folder`, sorted by name; stray files are left out.
+    """Return {stem: file} of the frames in `folder` in time order; stray files are left out.
 
-    Raises UserError if two files share a stem or if the endings differ, because then the choice
-    of frames would be a guess.
+    Raises UserError if two files share a stem, if JPEG and PNG files are mixed, because then the
+    choice of frames would be a guess, or if the order is not clear (`time_order`).
     """
-    files: dict[str, Path] = {}
-    for file in files_in(folder, FRAME_SUFFIXES):
-        if file.stem in files:
-            raise UserError(
-                f"{folder}: {files[file.stem].name} and {file.name} share a frame name. "
-                "Keep one of them."
-            )
-        files[file.stem] = file
-    suffixes = sorted({file.suffix for file in files.values()})
+    files = _by_name(files_in(folder, FRAME_SUFFIXES), lambda file: normal(file.stem))
+    suffixes = sorted({file.suffix.lower().replace("jpeg", "jpg") for file in files.values()})
     if len(suffixes) > 1:
         raise UserError(
             f"{folder}: the frames are of mixed kinds ({', '.join(suffixes)}). "
             "Keep one kind in a sequence."
         )
-    return files
+    return {name: files[name] for name in time_order(files, folder)}
 
 
 def mask_files(folder: Path) -> dict[str, Path]:
-    """Return {stem: file} of the PNG masks in `folder`, sorted; an absent one has none."""
-    return {
-        file.stem: file for file in sorted(folder.glob("*.png")) if not file.name.startswith(".")
-    }
+    """Return {stem: file} of the PNG masks in `folder` in time order; an absent one has none.
+
+    UserError if two files share a stem.
+    """
+    files = _by_name(files_in(folder, (".png",)), lambda file: normal(file.stem))
+    return {name: files[name] for name in time_order(files)}
 
 
 def files_below(root: Path, start: str = ".") -> list[str]:
     """Return all files below `root`/`start` relative to `root`, with forward slashes.
 
-    Follows links, visits each folder once, and leaves out hidden and stray files. If `start` is a
-    file, the result is that file alone.
+    Follows links but no loops, and leaves out stray files. If `start` is a file, the result is that
+    file alone. UserError names a link to nothing.
     """
     if (root / start).is_file():
         return [Path(start).as_posix()]
-    names, seen = [], set()
-    for folder, inner, files in os.walk(root / start, followlinks=True):
-        real = os.path.realpath(folder)
-        inner[:] = [] if real in seen else sorted(name for name in inner if not is_stray(name))
-        if real not in seen:
-            names += [
-                (Path(folder) / name).relative_to(root).as_posix()
-                for name in files
-                if not is_stray(name)
-            ]
-        seen.add(real)
-    return names
+    if not (root / start).is_dir():
+        return []
+    return [path.relative_to(root).as_posix() for path in _walk(root / start)]
 
 
 def place(target: Path, destination: Path, *, as_file: bool) -> None:

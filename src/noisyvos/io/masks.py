@@ -21,6 +21,7 @@ from PIL import Image
 
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import atomic_file
+from noisyvos.io.files import files_below, is_stray, normal, time_order
 from noisyvos.io.images import read_bgr
 
 VOID = 255
@@ -168,7 +169,7 @@ class MaskCollection:
         self._zip: zipfile.ZipFile | None = None
         self._index: dict[str, dict[str, str]] = {}
         if self.path.is_dir():
-            names = (file.relative_to(self.path).as_posix() for file in self.path.rglob("*.png"))
+            names = files_below(self.path)
         elif self.path.is_file():
             try:
                 self._zip = zipfile.ZipFile(self.path)
@@ -177,22 +178,39 @@ class MaskCollection:
                     f"{self.path}: this file is not a readable zip (truncated?). "
                     "Make or fetch it again."
                 ) from None
-            names = (name for name in self._zip.namelist() if name.endswith(".png"))
+            names = self._zip.namelist()
         else:
             raise FileNotFoundError(f"{self.path}: no such folder or zip of masks.")
+        found: dict[str, dict[str, str]] = {}
         for name in names:
-            sequence, _, file = name.rpartition("/")
-            if name.startswith("/") or ".." in name.split("/"):
-                raise UserError(
-                    f"{self.path}: entry {name!r} leads out of its folder. "
-                    "Pack the masks again as <sequence>/<frame>.png."
-                )
-            if sequence and not file.startswith("."):
-                self._index.setdefault(sequence, {})[file.removesuffix(".png")] = name
+            self._add(found, name)
         self._index = {
-            sequence: dict(sorted(frames.items()))
-            for sequence, frames in sorted(self._index.items())
+            sequence: {frame: frames[frame] for frame in time_order(frames)}
+            for sequence, frames in sorted(found.items())
         }
+
+    def _add(self, found: dict[str, dict[str, str]], name: str) -> None:
+        """Add a mask to {sequence: {frame: stored name}}; other files are passed over."""
+        # some programs pack zips with backslashes between folders
+        path = normal(name if self._zip is None else name.replace("\\", "/"))
+        if not path.lower().endswith(".png"):
+            return
+        parts = path.removeprefix("./").split("/")
+        if path.startswith("/") or ".." in parts:
+            raise UserError(
+                f"{self.path}: entry {name!r} leads out of its folder. "
+                "Pack the masks again as <sequence>/<frame>.png."
+            )
+        if len(parts) == 1 or any(map(is_stray, parts)):
+            return
+        frames = found.setdefault("/".join(parts[:-1]), {})
+        frame = parts[-1][: -len(".png")]
+        if frame in frames:
+            raise UserError(
+                f"{self.path}: the mask {'/'.join(parts)} is there twice "
+                f"({frames[frame]!r} and {name!r}). Keep one of them."
+            )
+        frames[frame] = name
 
     def __enter__(self) -> Self:
         return self
@@ -215,8 +233,8 @@ class MaskCollection:
         return tuple(self._index)
 
     def frames(self, sequence: str) -> tuple[str, ...]:
-        """Return the sorted frame names (file stems) of a sequence; empty if it is unknown."""
-        return tuple(self._index.get(sequence, ()))
+        """Return the frame names (file stems) of a sequence in time order; empty if unknown."""
+        return tuple(self._index.get(normal(sequence), ()))
 
     def read(self, sequence: str, frame: str) -> np.ndarray:
         """Return one mask, (H, W) uint8; FileNotFoundError or UserError names an unusable one."""
@@ -224,7 +242,7 @@ class MaskCollection:
 
     def read_bytes(self, sequence: str, frame: str) -> bytes:
         """Return the bytes of one mask; FileNotFoundError or UserError names an unusable one."""
-        name = self._index.get(sequence, {}).get(frame)
+        name = self._index.get(normal(sequence), {}).get(normal(frame))
         where = f"{self.path}: {sequence}/{frame}.png"
         if name is None:
             raise FileNotFoundError(f"{where} is missing.")
@@ -251,19 +269,22 @@ class MaskCollection:
 def write_mask_zip(path: str | Path, masks: Iterable[tuple[str, str, np.ndarray | bytes]]) -> None:
     """Write (sequence, frame, mask or PNG bytes) triples as one mask collection, atomically.
 
-    `masks` must be sorted by (sequence, frame), because the file is streamed; else ValueError.
+    `masks` must be sorted by sequence, because the file is streamed, and name no mask twice; else
+    ValueError. The frames of a sequence keep their order.
     """
-    last: tuple[str, str] | None = None
+    last, frames = "", set()
     with (
         atomic_file(path) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
     ):
         for sequence, frame, mask in masks:
-            if last is not None and (sequence, frame) <= last:
-                raise ValueError(
-                    f"masks must come in sorted order: {(sequence, frame)} after {last}"
-                )
-            last = (sequence, frame)
+            if sequence != last:
+                if sequence < last:
+                    raise ValueError(f"masks must come in sorted order: {sequence} after {last}")
+                last, frames = sequence, set()
+            if frame in frames:
+                raise ValueError(f"masks must come in sorted order, each once: {sequence}/{frame}")
+            frames.add(frame)
             entry = zipfile.ZipInfo(f"{sequence}/{frame}.png", _TIME)
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, mask if isinstance(mask, bytes) else encode_mask(mask))

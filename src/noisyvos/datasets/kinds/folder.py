@@ -16,6 +16,7 @@ from noisyvos.datasets.splits import (
     select_sequences,
     wanted_sequences,
 )
+from noisyvos.io.files import normal, same_place
 
 
 class FolderSettings(SplitSettings):
@@ -57,7 +58,14 @@ def convert_folder(job: Conversion, settings: FolderSettings) -> str:
     wanted = wanted_sequences(job.raw, settings.sequences_file, settings.sequences)
     names = settings.taken(select_sequences(root, frames, settings.split, wanted, settings.exclude))
     tasks = [
-        SequenceTask(name, frames / name, masks / name, job.out, settings.size, settings.one_object)
+        SequenceTask(
+            normal(name),
+            frames / name,
+            same_place(masks, name),
+            job.out,
+            settings.size,
+            settings.one_object,
+        )
         for name in names
     ]
     return convert_sequences(job, settings, tasks)

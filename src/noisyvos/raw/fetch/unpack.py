@@ -83,6 +83,10 @@ def unpack(
             ):
                 continue
             name = "/".join(parts[len(below) :])
+            if name in written:
+                raise UserError(
+                    f"{path}: {name!r} is twice in this archive; the archive is not unpacked."
+                )
             _require_room(path, out, member.size, limits)
             _write(path, member, out / name)
             written[name] = member.size
@@ -162,14 +166,9 @@ def _link(path: Path, name: str) -> UserError:
 
 def _safe_parts(path: Path, name: str) -> list[str]:
     """Return the parts of a member's name; UserError if it could lead out of the folder."""
+    name = name.replace("\\", "/")  # some programs pack backslashes between folders
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    if (
-        name.startswith("/")
-        or "\\" in name
-        or "\0" in name
-        or ".." in parts
-        or re.match("[A-Za-z]:", name)
-    ):
+    if name.startswith("/") or "\0" in name or ".." in parts or re.match("[A-Za-z]:", name):
         raise UserError(
             f"{path}: {name!r} in this archive leads out of its folder; "
             "the archive is not unpacked."
