@@ -3,13 +3,24 @@
 from pathlib import Path
 
 from noisyvos.analysis.results import load_results
+from noisyvos.errors import UserError
+from noisyvos.tracking.mlflow import enabled
 from noisyvos.tracking.publish import publish
 
 
 def run(*, cells: Path, results: Path, predictions: Path, converted: Path) -> None:
-    """Write the runs and sweeps of the preset in `cells` from its results."""
+    """Write the runs and sweeps of the preset in `cells` from its results.
+
+    UserError if MLflow did not take all of them, or if tracking is switched off.
+    """
     loaded = load_results(cells, results, predictions, converted)
-    publish(loaded)
+    if not enabled():
+        raise UserError("Tracking is switched off. Unset NOISYVOS_TRACKING and run this again.")
+    if not publish(loaded):
+        raise UserError(
+            "MLflow does not have all scores; the warning above says why. "
+            "Check MLFLOW_TRACKING_URI, or the file mlflow.db here, and run this again."
+        )
     count = len(loaded.score_cells) - len(loaded.missing)
     print(
         f"{count} scored cells of preset {loaded.preset['name']} are in MLflow; "

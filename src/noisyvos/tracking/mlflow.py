@@ -10,11 +10,12 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from noisyvos.tracking.server import limit_requests, probe
 from noisyvos.tracking.tags import config_hash, flatten, git_sha
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ _BATCH = 100  # points per request; one request per point costs more than a trai
 _LARGEST_BATCH = 1000  # metrics that MLflow takes in one request
 _MOST_PARAMS = 100  # params that MLflow takes in one request
 _LONGEST_PARAM = 500  # characters
-_LOCK_SECONDS = 120
+_LOCK_SECONDS = 60
+_QUIET_SECONDS = 2  # a longer wait for the lock is announced
 _STORE = "sqlite:///mlflow.db"  # the default of `mlflow ui`
 # without this tag the UI opens on its pages for language models
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
@@ -44,35 +46,61 @@ def enabled() -> bool:
     return os.environ.get("NOISYVOS_TRACKING", "on") != "off"
 
 
+def _uri() -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI", "") or _STORE
+
+
+def check_server() -> None:
+    """Raise NoAnswer if the tracking server does not answer within seconds.
+
+    Call this before `lock`, so that jobs do not wait one after another.
+    """
+    probe(_uri())
+
+
 def connect() -> "MlflowClient":
     """Return a client on MLFLOW_TRACKING_URI, or on mlflow.db in the current folder."""
+    limit_requests()
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow.tracking import MlflowClient
 
     # after the import, which sets levels itself
     for noisy in ("mlflow", "mlflow.store.db.utils", "alembic"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    return MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", _STORE))
+    return MlflowClient(_uri())
 
 
 @contextmanager
-def forgiving(what: str) -> Iterator[None]:
-    """Turn any failure of tracking into a one-line warning."""
+def forgiving(what: str, then: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Turn any failure of tracking into a one-line warning, and call `then` after one."""
     try:
         yield
     except Exception as error:  # any failure: tracking must not stop a stage
         print(f"noisyvos: warning: MLflow did not accept {what} ({_short(error)})", file=sys.stderr)
+        then()
 
 
 @contextmanager
 def lock() -> Iterator[None]:
     """Exclude other jobs while the database is created or a run is found or created."""
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
     path = Path("scratch/mlflow.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path, timeout=_LOCK_SECONDS):
+    held = FileLock(path)
+    try:
+        held.acquire(timeout=_QUIET_SECONDS)
+    except Timeout:
+        print(
+            f"noisyvos: waiting up to {_LOCK_SECONDS} s for another job that writes to MLflow",
+            file=sys.stderr,
+            flush=True,
+        )
+        held.acquire(timeout=_LOCK_SECONDS)
+    try:
         yield
+    finally:
+        held.release()
 
 
 def _short(error: Exception) -> str:
@@ -171,12 +199,25 @@ def _points(metrics: Points) -> "list[Metric]":
 
 
 class Track:
-    """The run of a cell while a stage works on it; without a client every call does nothing."""
+    """The run of a cell while a stage works on it; without a client every call does nothing.
+
+    The first failure ends the tracking of this run. `noisyvos track` fills the gap later.
+    """
 
     def __init__(self, client: "MlflowClient | None" = None, run_id: str = "") -> None:
         self._client = client
         self._run_id = run_id
         self._points: list[Metric] = []
+
+    def _stop(self) -> None:
+        self._client, self._points = None, []
+        print(
+            "noisyvos: this run is no longer tracked; `noisyvos track` adds it from its results",
+            file=sys.stderr,
+        )
+
+    def _forgiving(self, what: str) -> AbstractContextManager[None]:
+        return forgiving(what, self._stop)
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Note metric values at a step; they are sent in batches."""
@@ -192,7 +233,7 @@ class Track:
             return
         from mlflow.entities import Param
 
-        with forgiving("settings"):
+        with self._forgiving("settings"):
             known = self._client.get_run(self._run_id).data.params
             new = [
                 Param(name, str(value)[:_LONGEST_PARAM])
@@ -204,21 +245,21 @@ class Track:
     def tags(self, values: Mapping[str, Any]) -> None:
         """Set tags."""
         if self._client is not None:
-            with forgiving("tags"):
+            with self._forgiving("tags"):
                 for name, value in values.items():
                     self._client.set_tag(self._run_id, name, str(value))
 
     def artifact(self, path: str | Path, folder: str | None = None) -> None:
         """Attach a file."""
         if self._client is not None:
-            with forgiving("an artifact"):
+            with self._forgiving("an artifact"):
                 self._client.log_artifact(self._run_id, str(path), folder)
 
     def flush(self) -> None:
         """Send the points noted so far."""
         if self._client is not None and self._points:
             points, self._points = self._points, []
-            with forgiving("metrics"):
+            with self._forgiving("metrics"):
                 self._client.log_batch(self._run_id, metrics=points)
 
     def status(self, status: str) -> None:
@@ -229,8 +270,9 @@ class Track:
             self._client.update_run(self._run_id, status=status)
             return
         self.flush()
-        with forgiving("the end of a run"):
-            self._client.set_terminated(self._run_id, status)
+        if self._client is not None:
+            with self._forgiving("the end of a run"):
+                self._client.set_terminated(self._run_id, status)
 
 
 @contextmanager
@@ -251,6 +293,7 @@ def run(
     track = Track()
     if enabled():
         try:
+            check_server()
             with lock():
                 client = connect()
                 run_id = Store(client, preset).cell_run(block, cell, stage, params or {})

@@ -17,7 +17,7 @@ import pandas as pd
 
 from noisyvos.analysis.results import Results, rows_of, sweep_name
 from noisyvos.pipeline.cells import block_of
-from noisyvos.tracking.mlflow import NOTE, Store, connect, enabled, forgiving, lock
+from noisyvos.tracking.mlflow import NOTE, Store, check_server, connect, enabled, forgiving, lock
 from noisyvos.tracking.tags import cell_tags, config_hash
 
 _MOST_OVERLAID = 60  # sweeps in one URL
@@ -60,10 +60,11 @@ class SweepPoint:
     block: str = ""
 
 
-def publish(results: Results) -> None:
-    """Write every scored cell to its run and every sweep to a parent run."""
-    if enabled():
-        record(results.preset["name"], scored_cells(results), sweep_points(results))
+def publish(results: Results) -> bool:
+    """Write every scored cell to its run and every sweep to a parent run; return as `record`."""
+    if not enabled():
+        return False
+    return record(results.preset["name"], scored_cells(results), sweep_points(results))
 
 
 def scored_cells(results: Results) -> list[ScoredCell]:
@@ -190,25 +191,32 @@ def _metrics(group: pd.DataFrame) -> dict[str, float]:
     return means | {"q_achieved": float(group["q_achieved"].iloc[0])}
 
 
-def record(preset: str, cells: list[ScoredCell], points: list[SweepPoint]) -> None:
+def record(preset: str, cells: list[ScoredCell], points: list[SweepPoint]) -> bool:
     """Write cells to their runs and points to their sweeps; print the URL of each block's sweeps.
 
-    A failure prints a warning.
+    Return whether all of it is in MLflow. A failure prints a warning.
     """
     if not enabled():
-        return
-    with forgiving("the scores"), lock():
-        store = Store(connect(), preset)
-        runs = {cell.cell: (_write_cell(store, cell), cell) for cell in cells}
-        made: dict[str, list[str]] = {}
-        for block, sweep in dict.fromkeys((point.block, point.sweep) for point in points):
-            members = [point for point in points if (point.block, point.sweep) == (block, sweep)]
-            made.setdefault(block or preset, []).append(_write_sweep(store, members, runs))
-        for name, parents in made.items():
-            experiment = store.experiment(name)
-            page = sweeps_page(experiment, parents)
-            store.describe(experiment, f"{NOTE}\n\n[All sweeps of J&F in one chart]({page})")
-            print(f"grid/{name}: start `mlflow ui` and open {_UI}/{page}")
+        return False
+    with forgiving("the scores"):
+        check_server()
+        with lock():
+            _record(Store(connect(), preset), preset, cells, points)
+        return True
+    return False
+
+
+def _record(store: Store, preset: str, cells: list[ScoredCell], points: list[SweepPoint]) -> None:
+    runs = {cell.cell: (_write_cell(store, cell), cell) for cell in cells}
+    made: dict[str, list[str]] = {}
+    for block, sweep in dict.fromkeys((point.block, point.sweep) for point in points):
+        members = [point for point in points if (point.block, point.sweep) == (block, sweep)]
+        made.setdefault(block or preset, []).append(_write_sweep(store, members, runs))
+    for name, parents in made.items():
+        experiment = store.experiment(name)
+        page = sweeps_page(experiment, parents)
+        store.describe(experiment, f"{NOTE}\n\n[All sweeps of J&F in one chart]({page})")
+        print(f"grid/{name}: start `mlflow ui` and open {_UI}/{page}")
 
 
 def sweeps_page(experiment: str, runs: list[str]) -> str:

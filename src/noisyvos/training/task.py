@@ -213,13 +213,14 @@ def _train(
     tracked = task if group.leads else replace(task, track=False)
     with _tracked(tracked, settings | facts, origin) as watch:
         learner, curve, biases = _train_rounds(task, chosen, learner, reader, fingerprint, watch)
-    if not group.leads:
-        return
-    if method.relabelling is not None:
-        clean_masks = method.relabelling.clean_masks
-        facts = facts | {"relabelling": {"clean_masks": clean_masks, "bias": biases}}
-    shared = {"processes": group.size} if group.size > 1 else {}
-    _write(task, learner.networks[0], curve, settings | shared | facts | origin)
+        if not group.leads:
+            return
+        if method.relabelling is not None:
+            clean_masks = method.relabelling.clean_masks
+            facts = facts | {"relabelling": {"clean_masks": clean_masks, "bias": biases}}
+        shared = {"processes": group.size} if group.size > 1 else {}
+        # before the tracked run ends: a server that hangs must not withhold the results
+        _write(task, learner.networks[0], curve, settings | shared | facts | origin)
     for index in range(len(biases)):
         for suffix in (".zip", ".json"):
             task.checkpoint.with_name(f"labels-{index}{suffix}").unlink(missing_ok=True)

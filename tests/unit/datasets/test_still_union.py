@@ -106,7 +106,7 @@ def small_recipe(parts: Path) -> Path:
         ([{"dataset": "videos"}, {"dataset": "one"}], "of kind 'images', but 'video' is needed"),
         ([{"dataset": "one", "jump_divisor": 5}], "neither `share` nor `jump_divisor`"),
         ([{"dataset": "one", "share": 1}], "neither `share` nor `jump_divisor`"),
-        ([{"dataset": "union"}], "a mix cannot be part of a mix"),
+        ([{"dataset": "union"}], "the result would replace this input"),
     ],
 )
 def test_mixes_that_are_refused(parts: Path, settings: list[dict], message: str) -> None:
