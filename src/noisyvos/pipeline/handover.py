@@ -17,12 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from noisyvos.errors import UserError
+from noisyvos.io.atomic import write_text
 from noisyvos.pipeline import code_deps
 from noisyvos.pipeline.dvc_yaml import CODE_STAGE, Job, Pipeline, load
 
+_LOCK_FILE = Path("dvc.lock")
+_KEPT = Path("scratch/dvc.lock.before")  # there only while dvc.lock is written
+
 
 def record() -> None:
-    """Commit every cell to DVC that Snakemake calls up to date; UserError if there is none."""
+    """Commit every cell to DVC that Snakemake calls up to date; UserError if there is none.
+
+    A run that is killed anywhere changes nothing that the next one sees: outputs keep their times,
+    by which Snakemake judges them, and a half-written dvc.lock is put back.
+    """
+    _put_back()
     code_deps.refresh()
     pipeline = load()
     pending = pending_outputs(_run(["snakemake", "--summary"]))
@@ -36,8 +45,6 @@ def record() -> None:
             "Nothing is up to date yet, so there is nothing to record. Run `snakemake` first."
         )
     commit({CODE_STAGE, *(job.name for job in finished)})
-    # DVC moved the files into its cache and back, so their times are new
-    _touch(verified(pipeline, {job.name for job in waiting}))
     print(f"recorded {len(finished)} of {len(finished) + len(waiting)} cells in dvc.lock")
     if waiting:
         print(f"left out, because Snakemake would still run them: {_some(waiting)}")
@@ -45,6 +52,7 @@ def record() -> None:
 
 def adopt() -> None:
     """Make Snakemake take every cell that DVC has verified as up to date; UserError for none."""
+    _put_back()
     code_deps.refresh()  # DVC compares hashes of this file, so it must show the code of today
     pipeline = load()
     stale = set(json.loads(_run(["dvc", "status", "--json"]) or "{}"))
@@ -96,6 +104,10 @@ def commit(names: set[str]) -> None:
     UserError if DVC refuses. `dvc commit --force` takes targets one by one, and reads and writes
     all of dvc.lock for each, so its time grows with the square of the number of cells. This
     function makes the same calls for all stages and writes dvc.lock once.
+
+    DVC would also replace each output by a copy of or a link to its cached file. Its new time would
+    make later cells stale in Snakemake until all are committed, so outputs stay as they are.
+    `dvc checkout --relink` replaces them by links.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo, lock_repo
@@ -111,14 +123,33 @@ def commit(names: set[str]) -> None:
                 )
             for stage in stages:
                 stage.save()
-                stage.commit()
+                stage.commit(relink=False)
+            _keep_lock_file()
             for file in {stage.dvcfile.path: stage.dvcfile for stage in stages}.values():
                 file.dump_stages(
                     [stage for stage in stages if stage.dvcfile.path == file.path],
                     update_pipeline=False,
                 )
+            _KEPT.unlink()
     except DvcException as error:
         raise UserError(f"DVC did not take the finished cells: {error}") from error
+
+
+def _keep_lock_file() -> None:
+    """Keep a copy of dvc.lock, which DVC does not write atomically; no content if there is none."""
+    before = _LOCK_FILE.read_text(encoding="utf-8") if _LOCK_FILE.is_file() else ""
+    write_text(_KEPT, before)
+
+
+def _put_back() -> None:
+    """Put the copy of dvc.lock back that a killed run left."""
+    if not _KEPT.is_file():
+        return
+    if _KEPT.stat().st_size:
+        write_text(_LOCK_FILE, _KEPT.read_text(encoding="utf-8"))
+    else:
+        _LOCK_FILE.unlink(missing_ok=True)
+    _KEPT.unlink()
 
 
 @contextmanager
