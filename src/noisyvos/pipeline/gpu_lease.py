@@ -3,19 +3,25 @@
 Workflow managers count GPUs, but do not say which one is free. The lease waits for N free GPUs and
 becomes the command; without a GPU the command just runs. Each GPU of the machine has one lock file.
 The command inherits the locks, so that the kernel releases them however the command ends. Where a
-scheduler has set CUDA_VISIBLE_DEVICES, only those ids are leased.
+scheduler has set CUDA_VISIBLE_DEVICES, only those ids are leased. In a job of SLURM or Kubernetes
+that needs all its GPUs nothing is leased, because the scheduler has chosen them.
 """
 
 import argparse
+import errno
 import fcntl
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+
+from noisyvos.errors import ExitCode, UserError, explain
 
 POLL_SECONDS = 1.0
 
@@ -27,7 +33,13 @@ def visible_gpus() -> list[str]:
     """
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
-        return [name.strip() for name in given.split(",") if name.strip() and name.strip() != "-1"]
+        ids = [name.strip() for name in given.split(",") if name.strip() and name.strip() != "-1"]
+        repeated = sorted({name for name in ids if ids.count(name) > 1})
+        if repeated:
+            raise UserError(
+                f"CUDA_VISIBLE_DEVICES={given}: {repeated[0]} is there twice. Name each GPU once."
+            )
+        return ids
     if shutil.which("nvidia-smi") is None:
         return []
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
@@ -41,11 +53,17 @@ def visible_gpus() -> list[str]:
 
 def try_lease(ids: Sequence[str], need: int, folder: Path) -> tuple[list[str], list[int]] | None:
     """Return `need` free ids and the descriptors of their locks; None if there are too few."""
-    folder.mkdir(parents=True, exist_ok=True)
+    _check_private(folder)
     chosen: list[str] = []
     locks: list[int] = []
     for name in ids:
-        lock = os.open(folder / f"{name.replace('/', '_')}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        path = folder / f"{name.replace('/', '_')}.lock"
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise UserError(f"{path}: this lock is a link. Remove it.") from None
+            raise
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -60,17 +78,55 @@ def try_lease(ids: Sequence[str], need: int, folder: Path) -> tuple[list[str], l
     return None
 
 
+def _check_private(folder: Path) -> None:
+    """Make `folder` for this user alone; UserError if it is a link, or open to other users.
+
+    Its name is known to all users of the machine, so another one may have made it first.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise UserError(
+            f"{folder}: the leases of GPUs need this folder, and it is a file, a link "
+            "or another user's. Remove it, or set TMPDIR to a folder of yours."
+        )
+    if stat.S_IMODE(found.st_mode) & 0o022:
+        raise UserError(
+            f"{folder}: other users may write to this folder of GPU leases. Run `chmod 700` on it."
+        )
+    if stat.S_IMODE(found.st_mode) != 0o700:
+        folder.chmod(0o700)
+
+
+def scheduled() -> bool:
+    """Return whether SLURM or Kubernetes runs this job and has chosen its GPUs."""
+    return "SLURM_JOB_ID" in os.environ or "KUBERNETES_SERVICE_HOST" in os.environ
+
+
 def lease(need: int, folder: Path | None = None, poll: float = POLL_SECONDS) -> list[str]:
     """Wait for `need` GPUs, keep them for the life of this process, and return their ids.
 
-    Without any GPU the answer is empty at once; more than there are is a ValueError.
+    Without any GPU the answer is empty at once, and also in a job of SLURM or Kubernetes that needs
+    all GPUs it was given. UserError if `need` is negative or more than there are.
     """
+    if need < 0:
+        raise UserError(f"--need {need}: give the number of GPUs, 0 or more.")
     ids = visible_gpus()
     if not ids or not need:
         return []
     if need > len(ids):
-        raise ValueError(f"{need} GPUs are wanted, this machine has {len(ids)}")
-    folder = folder or Path(tempfile.gettempdir()) / f"noisyvos-gpus-{os.getuid()}"
+        raise UserError(
+            f"{need} GPUs are wanted, this machine has {len(ids)}. Correct --need, or "
+            "CUDA_VISIBLE_DEVICES."
+        )
+    if scheduled() and need == len(ids):
+        return []
+    # two jobs of SLURM on a node may call different GPUs by the same number
+    job = f"-{os.environ['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in os.environ else ""
+    name = f"noisyvos-gpus-{os.getuid()}{job}".replace("/", "_")
+    folder = folder or Path(tempfile.gettempdir()) / name
     told = False
     while (found := try_lease(ids, need, folder)) is None:
         if not told:
@@ -98,10 +154,18 @@ def main() -> None:
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
         parser.error("a command is needed")
-    chosen = lease(options.need)
+    try:
+        chosen = lease(options.need)
+    except (UserError, OSError) as error:
+        print(f"noisyvos: {explain(error)}", file=sys.stderr)
+        raise SystemExit(ExitCode.FAILED) from None
     if chosen:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(chosen)
-    os.execvp(command[0], command)
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        print(f"noisyvos: {command[0]}: {error.strerror}. Check the command.", file=sys.stderr)
+        raise SystemExit(ExitCode.FAILED) from None
 
 
 if __name__ == "__main__":

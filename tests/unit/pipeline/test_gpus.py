@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from noisyvos.errors import UserError
 from noisyvos.pipeline import gpu_lease as gpus
 
 
@@ -53,6 +54,57 @@ def test_more_gpus_than_there_are_is_refused(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with pytest.raises(ValueError, match="3 GPUs are wanted, this machine has 2"):
         gpus.lease(3, tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SLURM_JOB_ID", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("ids", "need", "said"), [("0", "-1", "0 or more"), ("0", "2", "has 1"), ("0,0", "1", "twice")]
+)
+def test_bad_wishes_are_refused_in_one_sentence(
+    tmp_path: Path, ids: str, need: str, said: str
+) -> None:
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ids, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "noisyvos.pipeline.gpu_lease", "--need", need, "--", "true"]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert said in done.stderr
+
+
+def test_the_folder_of_leases_is_private(tmp_path: Path) -> None:
+    folder = tmp_path / "leases"
+    assert gpus.try_lease(["0"], 1, folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    (folder / "1.lock").symlink_to(tmp_path / "created")
+    with pytest.raises(UserError, match="this lock is a link"):
+        gpus.try_lease(["1"], 1, folder)
+    assert not (tmp_path / "created").exists()
+    folder.chmod(0o777)
+    with pytest.raises(UserError, match="other users may write"):
+        gpus.try_lease(["2"], 1, folder)
+    (tmp_path / "link").symlink_to(folder)
+    (tmp_path / "file").touch()
+    for name in ("link", "file"):
+        with pytest.raises(UserError, match="a file, a link or another user's"):
+            gpus.try_lease(["0"], 1, tmp_path / name)
+
+
+def test_a_scheduler_has_leased_already(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    assert gpus.lease(1, tmp_path / "leases") == []
+    assert not (tmp_path / "leases").exists()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")  # several jobs of a workflow share them
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    assert gpus.lease(1) == ["0"]
+    assert [path.name for path in tmp_path.iterdir()] == [f"noisyvos-gpus-{os.getuid()}-1"]
 
 
 def lease_command(script: str, ids: str, folder: Path) -> subprocess.Popen[str]:
