@@ -166,12 +166,18 @@ def check_dataset(
     expect: Annotated[Path, typer.Option(help="A sources.yaml with published counts.")] = Path(
         "params/sources.yaml"
     ),
+    one_object: Annotated[
+        bool,
+        typer.Option(
+            "--one-object", help="Read raw masks of 0 and 255 or grey levels as one object."
+        ),
+    ] = False,
     workers: Workers = 1,
 ) -> None:
     """Read a whole dataset once and say what is in it; exit code 1 if it is not usable."""
     from noisyvos.stages import check as stage
 
-    if not stage.run(dataset, expect=expect, workers=workers):
+    if not stage.run(dataset, expect=expect, one_object=one_object, workers=workers):
         raise typer.Exit(1)
 
 

@@ -171,6 +171,10 @@ def segment(
     ] = False,
     viz: Viz = None,
     save_probabilities: Probabilities = None,
+    one_object: Annotated[
+        bool,
+        typer.Option("--one-object", help="Read masks of 0 and 255 or grey levels as one object."),
+    ] = False,
     size: Annotated[
         int | None, typer.Option(min=1, help="Shorter side to work at; none: as eval.yaml says.")
     ] = None,
@@ -190,6 +194,7 @@ def segment(
         video,
         mask,
         stage.Outputs(out, movie, overlays, viz, save_probabilities),
+        one_object=one_object,
         size=size,
         device=device,
         threads=threads,

@@ -10,9 +10,9 @@ from noisyvos.datasets.coco_format import decode_rle
 from noisyvos.datasets.layout import VideoDataset
 from noisyvos.datasets.splits import resolution_folders
 from noisyvos.errors import UserError
-from noisyvos.io.files import folders_in, image_files, mask_files
+from noisyvos.io.files import folders_in, image_files, mask_files, normal, same_place
 from noisyvos.io.images import checked_size
-from noisyvos.io.masks import INDEX_MODES, VOID, open_mask
+from noisyvos.io.masks import VOID, open_mask, read_mask_set
 from noisyvos.io.text import read_json
 from noisyvos.parallel import ordered_map
 
@@ -30,6 +30,8 @@ PROBLEMS = {
     "wanted frame that is not there": True,
     "mask without a frame": True,
     "instance without a shape": True,
+    "refused by convert": True,
+    "gap in the ids (score counts the ids between as objects)": False,
     "listed object that no mask shows": False,
     "box outside its image": False,
     "grey, not palette, PNG": False,
@@ -77,6 +79,7 @@ class _Video:
     size: tuple[int, int] | None
     objects: tuple[int, ...] | None
     required: tuple[str, ...] = ()
+    one_object: bool = False  # of a raw folder
     listed: tuple[int, ...] = ()  # objects that the published meta.json names
 
 
@@ -89,9 +92,10 @@ class _Facts:
     problems: tuple[Problem, ...]
 
 
-def check_dataset(root: Path, workers: int = 1) -> Findings:
+def check_dataset(root: Path, workers: int = 1, one_object: bool = False) -> Findings:
     """Read every image and mask of a converted dataset or a DAVIS-style folder once.
 
+    Masks of a raw folder are read as `convert` reads them, with `one_object` as in its settings.
     UserError if `root` is neither.
     """
     meta = root / "meta.json"
@@ -105,7 +109,7 @@ def check_dataset(root: Path, workers: int = 1) -> Findings:
             f"{root}: a dataset of kind {kind!r} cannot be checked; `video` and `images` can."
         )
     if (root / "JPEGImages").is_dir():
-        return _check_folder(root, workers)
+        return _check_folder(root, workers, one_object)
     raise UserError(
         f"{root}: neither a converted dataset (no meta.json) "
         "nor a DAVIS-style folder (no JPEGImages/)."
@@ -127,7 +131,7 @@ def _check_converted(root: Path, workers: int) -> Findings:
                 sequence.size,
                 sequence.objects,
                 sequence.required or (),
-                listed,
+                listed=listed,
             )
         )
     settings = data.meta.get("settings", {})
@@ -149,13 +153,25 @@ def _check_converted(root: Path, workers: int) -> Findings:
     return findings
 
 
-def _check_folder(root: Path, workers: int) -> Findings:
+def _check_folder(root: Path, workers: int, one_object: bool) -> Findings:
     frames, masks = resolution_folders(root)
     videos = []
+    refused = []
     for folder in folders_in(frames):
-        own = tuple(mask_files(masks / folder.name).values())
-        videos.append(_Video(folder.name, tuple(image_files(folder).values()), own, None, None))
-    return _read_videos(root.name, videos, workers)
+        try:
+            own = tuple(mask_files(same_place(masks, folder.name)).values())
+            pictures = tuple(image_files(folder).values())
+        except UserError as error:
+            refused.append(Problem("refused by convert", str(error)))
+            continue
+        if not pictures:
+            refused.append(Problem("refused by convert", f"{folder}: this sequence has no frames."))
+        videos.append(_Video(folder.name, pictures, own, None, None, one_object=one_object))
+    if not videos and refused:
+        raise UserError(refused[0].where)
+    findings = _read_videos(root.name, videos, workers)
+    findings.problems += refused
+    return findings
 
 
 def _read_videos(name: str, videos: list[_Video], workers: int) -> Findings:
@@ -186,7 +202,7 @@ def _read_video(video: _Video) -> _Facts:
             )
     if not video.masks:
         problems.append(Problem("sequence without a mask", video.name))
-    stems = {path.stem for path in video.frames}
+    stems = {normal(path.stem) for path in video.frames}
     problems += [
         Problem("wanted frame that is not there", f"{video.name}/{frame}")
         for frame in video.required
@@ -194,10 +210,17 @@ def _read_video(video: _Video) -> _Facts:
     ]
     values: set[int] = set()
     void = 0
-    for path in video.masks:
-        if path.stem not in stems:
+    stored = {path: _read_mask(path, problems) for path in video.masks}
+    masks = dict(stored)
+    if video.objects is None and video.masks and not any(mask is None for mask in stored.values()):
+        try:
+            masks.update(read_mask_set({path: path for path in video.masks}, video.one_object))
+        except UserError as error:
+            problems.append(Problem("refused by convert", str(error)))
+            masks = dict.fromkeys(stored)
+    for path, mask in masks.items():
+        if normal(path.stem) not in stems:
             problems.append(Problem("mask without a frame", str(path)))
-        mask = _read_mask(path, problems)
         if mask is None:
             continue
         if size and mask.shape != size:
@@ -214,6 +237,13 @@ def _read_video(video: _Video) -> _Facts:
         ]
         values |= present
     values -= {0, VOID}
+    if values and max(values) != len(values):
+        problems.append(
+            Problem(
+                "gap in the ids (score counts the ids between as objects)",
+                f"{video.name}: {', '.join(map(str, sorted(values)))}",
+            )
+        )
     problems += [
         Problem("id without pixels", f"{video.name}: {number}")
         for number in video.objects or ()
@@ -240,12 +270,12 @@ def _image_size(path: Path, problems: list[Problem]) -> tuple[int, int] | None:
 def _read_mask(path: Path, problems: list[Problem]) -> np.ndarray | None:
     try:
         stored = open_mask(path)
-        if stored.mode not in INDEX_MODES:
+        if stored.mode.startswith(("RGB", "CMYK", "YCbCr")) and stored.format == "PNG":
             problems.append(Problem("mask of colours (RGB), not of indices", str(path)))
             return None
         if stored.mode != "P":
             problems.append(Problem("grey, not palette, PNG", str(path)))
-        return stored.values.astype(np.uint8, copy=False)
+        return stored.values
     except FileNotFoundError:
         problems.append(Problem("missing mask", str(path)))
     except UserError:

@@ -1,6 +1,5 @@
 """Converting videos: what all kinds of video datasets share once they know where the files are."""
 
-import functools
 import shutil
 from collections.abc import Callable
 from collections.abc import Sequence as Items
@@ -15,7 +14,7 @@ from noisyvos.datasets.layout import Sequence, write_video_meta
 from noisyvos.errors import UserError
 from noisyvos.io.files import image_files, mask_files, place
 from noisyvos.io.images import checked_size, copy_reduced, reduced_size
-from noisyvos.io.masks import VOID, decode_mask, encode_mask, resize_mask
+from noisyvos.io.masks import VOID, encode_mask, read_mask_set, resize_mask
 from noisyvos.parallel import ordered_map
 from noisyvos.registry import Settings
 
@@ -154,28 +153,13 @@ def _convert_masks(
     size: tuple[int, int],
 ) -> dict[int, str]:
     """Write all masks of a video and return {object id: first frame} after reduction."""
-    masks = {stem: decode_mask(file) for stem, file in files.items()}
+    masks = read_mask_set(files, task.one_object)
     for stem, mask in masks.items():
         if mask.shape != full:
             raise UserError(
                 f"{files[stem]}: this mask is {mask.shape[1]}x{mask.shape[0]}, "
                 f"but its frame is {full[1]}x{full[0]} (width x height)."
             )
-    values = functools.reduce(np.union1d, (np.unique(mask) for mask in masks.values()))
-    if set(values.tolist()) <= {0, VOID}:
-        if not task.one_object:
-            what = "void (255)" if VOID in values else "background (0)"
-            raise UserError(
-                f"{task.masks}: these masks hold no object, only {what}. "
-                "If 255 marks one object here (as in DAVIS 2016), "
-                "set `one_object: true` for the dataset."
-            )
-        masks = {stem: (mask > 0).astype(np.uint8) for stem, mask in masks.items()}
-    elif task.one_object:
-        masks = {
-            stem: np.where(mask == VOID, mask, mask > 0).astype(np.uint8)
-            for stem, mask in masks.items()
-        }
     folder = task.out / "masks" / task.name
     folder.mkdir(parents=True)
     appears: dict[int, str] = {}

@@ -74,7 +74,8 @@ def check_annotations(
     ids = sorted({int(number) for mask in masks.values() for number in np.unique(mask)} - no_object)
     if not ids:
         raise UserError(
-            "annotations: no mask names an object (ids 1..254). At least one frame must."
+            "annotations: no mask names an object (ids 1..254; 255 is void). "
+            "At least one frame must."
         )
     if background_label is not None and ids[-1] > background_label:
         raise UserError(

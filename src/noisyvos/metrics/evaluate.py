@@ -107,7 +107,7 @@ def _score_video(
         raise UserError(
             f"{truth.path}: {video.truth_folder}/{video.frames[0]}.png is empty, but the first "
             f"true mask of a sequence defines its objects. Leave sequence {video.name!r} out, or "
-            "use binary mode if its masks hold only 0 and 255."
+            "use binary mode (--binary) if its masks hold only 0 and 255."
         )
     ids = tuple(range(1, int(first.max()) + 1))
     absent = set(ids) - _ids(first)  # gaps in the numbers; none in the published sets

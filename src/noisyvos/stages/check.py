@@ -31,16 +31,21 @@ class Count:
 
 
 def run(
-    dataset: Path, *, expect: Path | None = Path("params/sources.yaml"), workers: int = 1
+    dataset: Path,
+    *,
+    expect: Path | None = Path("params/sources.yaml"),
+    one_object: bool = False,
+    workers: int = 1,
 ) -> bool:
     """Print a table on `dataset`; return whether it is usable.
 
     It is usable if nothing fatal was found and every confirmed count is met.
 
-    `expect` is a sources.yaml with published counts, or None. UserError if `dataset` is not a
+    `expect` is a sources.yaml with published counts, or None. `one_object` reads the masks of a raw
+    folder as that setting of its dataset does. UserError if `dataset` is not a
     dataset.
     """
-    findings = check_dataset(dataset, workers)
+    findings = check_dataset(dataset, workers, one_object)
     published = _published(findings, expect)
     comparisons = compare(findings, published.get(_split(findings)))
     for folder, images in findings.folders.items():

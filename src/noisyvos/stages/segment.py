@@ -20,7 +20,7 @@ from noisyvos.io.atomic import (
     result_directory,
 )
 from noisyvos.io.files import mask_files
-from noisyvos.io.masks import decode_mask, encode_mask
+from noisyvos.io.masks import encode_mask, read_mask_set
 from noisyvos.media.overlays import overlay, write_overlay
 from noisyvos.media.videos import FrameFolder, MovieFile, movie_writer, open_video
 
@@ -43,6 +43,7 @@ def run(
     *,
     model: str,
     weights: str,
+    one_object: bool = False,
     size: int | None = None,
     settings: str = "default",
     memory: MemoryOptions | None = None,
@@ -53,12 +54,13 @@ def run(
     """Write masks/<frame>.png for every frame of a movie or a folder of images.
 
     Only a few frames are in memory at a time. `mask` is the index mask of the first frame, or a
-    folder of masks named as their frames, for objects that appear later. `size` and `memory` go
+    folder of masks named as their frames, for objects that appear later; `one_object` joins their
+    ids. `size` and `memory` go
     before those of the entry `settings` of eval.yaml. Everything is checked before the network is
     built; UserError or FileNotFoundError say what is wrong.
     """
     source = open_video(video)
-    masks = read_masks(mask, source)
+    masks = read_masks(mask, source, one_object)
     _check_outputs(outputs, inputs=(video, mask))
     runner = open_runner(
         model, weights, settings, params, size=size, memory=memory, device=device, threads=threads
@@ -89,12 +91,14 @@ def run(
     print(f"{model}: {speed}")
 
 
-def read_masks(path: Path, video: FrameFolder | MovieFile) -> dict[int, np.ndarray]:
+def read_masks(
+    path: Path, video: FrameFolder | MovieFile, one_object: bool = False
+) -> dict[int, np.ndarray]:
     """Return {frame index: (H, W) uint8} from a mask of the first frame or a folder of masks.
 
-    Masks of a folder are named as their frames. UserError or FileNotFoundError names a mask that is
-    absent, unreadable, not an index image, of another size than the first frame or without a frame,
-    and says if no mask names an object.
+    Masks of a folder are named as their frames; `one_object` is that of `read_mask_set`. UserError
+    or FileNotFoundError names a mask that is absent, unreadable, not an index image, of another
+    size than the first frame or without a frame, and says if no mask names an object.
     """
     if path.is_dir():
         files = {}
@@ -111,7 +115,7 @@ def read_masks(path: Path, video: FrameFolder | MovieFile) -> dict[int, np.ndarr
             )
     else:
         files = {0: path}
-    masks = {index: decode_mask(file) for index, file in files.items()}
+    masks = read_mask_set(files, one_object)
     size = next(iter(video)).shape[:2]
     for index, given in masks.items():
         if given.shape != size:
