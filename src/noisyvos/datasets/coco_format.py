@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Container, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,6 +13,7 @@ from noisyvos.datasets.base import Conversion
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import write_json
 from noisyvos.io.masks import resize_mask
+from noisyvos.io.names import problem
 from noisyvos.io.text import read_json
 from noisyvos.registry import Settings
 
@@ -75,9 +76,9 @@ def _image_problem(image: Any, seen: Container[int], files: Mapping[str, int]) -
         )
     if image["id"] in seen:
         return f"repeats the id {image['id']}"
-    name = PurePosixPath(str(image["file_name"]))
-    if name.is_absolute() or ".." in name.parts:
-        return f"has the file name {image['file_name']!r}, which leaves the folder of images"
+    wrong = problem(image["file_name"])
+    if wrong is not None:
+        return f"has the file name {image['file_name']!r}, which {wrong}"
     if image["file_name"] in files:
         return (
             f"(id {image['id']}) names the file {image['file_name']!r}, as the image "

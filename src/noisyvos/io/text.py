@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from noisyvos.errors import UserError
+from noisyvos.io.names import plain_name
 
 if TYPE_CHECKING:
     import pandas
@@ -74,7 +75,7 @@ def read_names(path: str | Path) -> list[str]:
         name, is_frame = _sequence(line)
         if name in names and not is_frame:
             repeated[name] = None
-        names[name] = None
+        names[plain_name(name, path, "sequence")] = None
     if not names:
         raise UserError(
             f"{path}: this list names no sequence. Write one name on each line, or make it again."

@@ -16,6 +16,7 @@ from noisyvos.datasets.sampling import frames_needed
 from noisyvos.devices import choose_device
 from noisyvos.errors import UserError, unknown_name
 from noisyvos.io.atomic import write_json, write_text
+from noisyvos.io.names import plain_name
 from noisyvos.params.entries import read_family
 from noisyvos.training import distributed
 from noisyvos.training.distributed import Group
@@ -94,6 +95,8 @@ def carry_out(
     open_clips: opens the clips (it must pickle). inputs: files and folders that the result
     depends on, by role. facts: what the summary adds (the data, the noise achieved).
     """
+    for option in ("cell", "preset"):
+        plain_name(getattr(task, option), f"--{option}")
     chosen = choose(task)
     if task.init is not None and not task.init.is_file():
         raise FileNotFoundError(

@@ -186,7 +186,7 @@ BAD = {
     ),
     "image outside": (
         changed(image_file_name="../b.jpg"),
-        r"'\.\./b\.jpg', which leaves the folder of images",
+        r"'\.\./b\.jpg', which leads out of its folder",
     ),
     "image missing": (
         changed(image_file_name="c.jpg"),

@@ -18,6 +18,7 @@ from noisyvos.errors import UserError
 from noisyvos.io.files import place
 from noisyvos.io.images import checked_size, copy_reduced, reduced_size
 from noisyvos.io.masks import VOID, encode_mask, resize_mask
+from noisyvos.io.names import plain_name
 from noisyvos.io.text import read_json
 
 FRAME = "00000"
@@ -68,8 +69,7 @@ def convert_coco_scribbles(job: Conversion, settings: CocoScribblesSettings) -> 
     tasks = {}
     for file_name, anno_name, background in rows:
         for name in (file_name, anno_name):
-            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-                raise UserError(f"{listed}: the name {name!r} leads out of its folder.")
+            plain_name(name, listed)
         if not 0 < background < VOID:
             raise UserError(
                 f"{listed}: `num_objects` of {file_name!r} is {background}; "

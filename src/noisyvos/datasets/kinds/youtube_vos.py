@@ -12,6 +12,7 @@ from noisyvos.datasets.splits import (
     required_frames,
     wanted_sequences,
 )
+from noisyvos.io.names import plain_name
 
 
 class YouTubeSettings(SplitSettings):
@@ -62,6 +63,8 @@ def convert_youtube_vos(job: Conversion, settings: YouTubeSettings) -> str:
     wanted = wanted_sequences(job.raw, settings.sequences_file, settings.sequences)
     videos = read_videos(split / "meta.json", wanted, settings.exclude)
     videos = {name: videos[name] for name in settings.taken(videos)}
+    for name in videos:
+        plain_name(name, split / "meta.json", "video name")
     training = settings.split == "train"
     tasks = [
         SequenceTask(
