@@ -1,6 +1,7 @@
 """A user's videos: reading a movie file or a folder of images, writing a movie."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ _FRAME_RATE = 25.0  # of folders, and of movies that do not say
 
 @dataclass(frozen=True)
 class FrameFolder:
-    """A folder of images, in the order of their names."""
+    """A folder of images, in time order."""
 
     files: tuple[Path, ...]
     frame_rate: float = _FRAME_RATE
@@ -48,13 +49,27 @@ class MovieFile:
     frame_rate: float = _FRAME_RATE
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Yield (H, W, 3) uint8 RGB frames."""
+        """Yield (H, W, 3) uint8 RGB frames, turned as the header says.
+
+        Warns on stderr if the movie ends before its header says so.
+        """
         capture = cv2.VideoCapture(str(self.path))
+        capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+        promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        count = 0
         try:
             while True:
                 there, frame = capture.read()
                 if not there:
+                    if count < promised:
+                        print(
+                            f"noisyvos: warning: {self.path}: this movie ends after {count} frames,"
+                            f" but its header says {promised}. It may be cut off or damaged; "
+                            "the frames after the last one have no result.",
+                            file=sys.stderr,
+                        )
                     return
+                count += 1
                 yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
         finally:
             capture.release()
