@@ -13,9 +13,11 @@ from noisyvos import models
 from noisyvos.datasets.check import check_dataset
 from noisyvos.datasets.layout import VideoDataset
 from noisyvos.errors import UserError
+from noisyvos.media.videos import open_video
 from noisyvos.pipeline.handover import commit
 from noisyvos.stages import convert, synth, unify
 from noisyvos.stages import score as score_stage
+from noisyvos.stages.segment import read_masks
 
 ROOT = Path(__file__).parents[2]
 
@@ -130,3 +132,87 @@ def test_gaps_in_ids_are_warned_of_by_name(case, capsys: pytest.CaptureFixture[s
     assert "sequence 'car' has the ids 38, 75; 73 objects of its 75 are made up" in said
     facts = json.loads((folder / "scores" / "scores.json").read_text())
     assert facts["made_up_objects"] == {"car": {"ids": [38, 75], "made_up": 73}}
+
+
+def segment_masks(folder: Path, sequence: str, mask: str, one_object: bool = False):
+    """Return the given masks and the frames as `segment` reads them."""
+    video = open_video(folder / "raw" / "JPEGImages" / sequence)
+    return read_masks(folder / "raw" / "Annotations" / sequence / mask, video, one_object), video
+
+
+def test_white_masks_get_one_answer_and_a_remedy_that_works(case) -> None:
+    folder = case("white-mask")
+    void = r"these masks hold no object, only void \(255\).*--one-object"
+    with pytest.raises(UserError, match=void) as refused:
+        converted(folder, "d")
+    with pytest.raises(UserError, match=rf"00000\.png: {void}"):
+        segment_masks(folder, "car", "00000.png")
+    findings = check_dataset(folder / "raw")
+    assert not findings.usable
+    assert str(refused.value) in [problem.where for problem in findings.problems]
+    (folder / "params" / "datasets.yaml").write_text(
+        "d: {kind: folder, source: x, one_object: true}"
+    )
+    dataset = VideoDataset(converted(folder, "d"))
+    masks, _ = segment_masks(folder, "car", "00000.png", one_object=True)
+    for mask in (masks[0], dataset.read_mask("car", "00000")):
+        assert mask.sum() == 20 * 14
+        assert mask[10:30, 4:18].all()
+    assert check_dataset(folder / "raw", one_object=True).usable
+
+
+def test_grey_levels_and_jpeg_data_are_no_ids(case) -> None:
+    folder = case("soft-mask")
+    findings = check_dataset(folder / "raw")
+    assert not findings.usable
+    places = " ".join(problem.where for problem in findings.problems)
+    for sequence, message in {
+        "car": "grey levels of soft edges",
+        "jpeg": "holds JPEG data",
+    }.items():
+        assert message in places
+        with pytest.raises(UserError, match=rf"{sequence}/00000\.png: .*{message}.*one_object"):
+            segment_masks(folder, sequence, "00000.png")
+    with pytest.raises(UserError, match=r"0000\d\.png: .*Threshold the masks"):
+        converted(folder, "d")
+
+
+def test_frames_are_upright_where_their_masks_are(case) -> None:
+    folder = case("exif")
+    for name, sequence in {"d": "half", "quarter": "quarter"}.items():
+        data = VideoDataset(converted(folder, name))
+        for t in data.sequences[sequence].frames:
+            frame = data.read_frame(sequence, t).astype(int)
+            shown = frame[:, :, 0] - frame[:, :, 2] > 80
+            mask = data.read_mask(sequence, t) == 1
+            assert (shown & mask).sum() / (shown | mask).sum() > 0.9
+
+
+def test_frames_are_in_the_order_of_their_numbers(case) -> None:
+    folder = case("frame-order")
+    wanted = [str(t) for t in range(12)]
+    assert list(VideoDataset(converted(folder, "d")).sequences["car"].frames) == wanted
+    _, video = segment_masks(folder, "car", "0.png")
+    assert [video.name(index) for index in range(12)] == wanted
+    assert check_dataset(folder / "raw").usable
+
+
+def test_folders_that_programs_leave_are_passed_over(case) -> None:
+    folder = case("jupyter-folder")
+    task = score_stage.Task(folder / "pred", folder / "truth", folder / "scores")
+    scores = score_stage.run(task)
+    assert scores.scored_sequences == ("a", "b")
+    assert scores.means["J&F-Mean"] == 1
+    assert list(VideoDataset(converted(folder, "d")).sequences) == ["car"]
+
+
+def test_links_to_sequences_are_followed(case) -> None:
+    folder = case("linked-sequences")
+    task = score_stage.Task(folder / "pred", folder / "truth", folder / "scores")
+    scores = score_stage.run(task)
+    assert scores.scored_sequences == ("a", "b")
+    assert scores.means["J&F-Mean"] == pytest.approx(0.660, abs=5e-4)
+    images = json.loads((converted(folder, "d") / "instances.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == [
+        f"fss/{name}/{i}.jpg" for name in ("ab", "cd") for i in range(3)
+    ]
