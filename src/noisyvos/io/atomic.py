@@ -295,6 +295,26 @@ def check_result_directory(path: Path, kind: str) -> None:
     check_output(path, kind, kinds=(kind,))
 
 
+def check_writable(path: str | Path) -> None:
+    """Raise the OSError that a later write of the file `path` would meet; leave nothing behind.
+
+    Call this before long work. IsADirectoryError if `path` is a folder.
+    """
+    absent = [folder for folder in Path(path).parents if not folder.exists()]
+    try:
+        with suppress(_Tried), atomic_file(path) as temporary:
+            temporary.touch()
+            raise _Tried
+    finally:
+        for folder in absent:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+class _Tried(Exception):
+    """Ends a trial write before the rename."""
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` atomically as UTF-8 with plain newlines."""
     with atomic_file(path) as temporary:

@@ -110,6 +110,14 @@ def load(file: Path, fingerprint: str) -> dict[str, Any] | None:
     return None
 
 
+def what_is_kept(file: Path) -> str:
+    """Return a sentence on how a training that ends now can go on: from its newest checkpoint."""
+    found = _numbered_files(file)
+    if not found:
+        return "It wrote no checkpoint, so the same command starts over."
+    return f"The checkpoint {found[-1]} is kept: the same command goes on from it."
+
+
 def discard(file: Path) -> None:
     """Remove the checkpoints of a finished training, and their folder if it is then empty."""
     for path in _numbered_files(file):

@@ -389,5 +389,5 @@ def _judge(codes: list[int], pipes: list[connection.Connection]) -> None:
     )
     raise UserError(
         f"Process {first} of {len(codes)} {how}, so the others were ended too.{hint} "
-        "The last checkpoint is kept: the same command goes on from it."
+        "If it wrote one, the last checkpoint is kept: the same command goes on from it."
     )

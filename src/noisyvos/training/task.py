@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from noisyvos.datasets.sampling import frames_needed
 from noisyvos.devices import choose_device
 from noisyvos.errors import UserError, unknown_name
-from noisyvos.io.atomic import write_json, write_text
+from noisyvos.io.atomic import check_writable, write_json, write_text
 from noisyvos.io.names import plain_name
 from noisyvos.params.entries import read_family
 from noisyvos.training import distributed
@@ -104,6 +104,8 @@ def carry_out(
         )
     count = distributed.choose_count(task.processes, task.device)
     _check_division(chosen, task.method, count)
+    for output in (task.weights, task.summary, task.curve, task.checkpoint):
+        check_writable(output)
     distributed.run_together(_train, (task, chosen, open_clips, inputs, facts), count)
 
 
@@ -305,6 +307,7 @@ def _write(
 ) -> None:
     """Write weights, curve and summary; the summary holds no times and no machine."""
     from noisyvos import models
+    from noisyvos.training import checkpoint
 
     summary = settings | {
         "cell": task.cell,
@@ -319,8 +322,8 @@ def _write(
         write_json(task.summary, summary)
     except OSError as error:
         raise UserError(
-            f"The training is done, but its outputs could not be written ({error}). The last "
-            "checkpoint is kept: once there is room, the same command goes on from it."
+            f"The training is done, but its outputs could not be written ({error}). "
+            f"{checkpoint.what_is_kept(task.checkpoint)}"
         ) from error
 
 

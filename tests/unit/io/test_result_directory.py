@@ -10,6 +10,7 @@ from noisyvos.io.atomic import (
     MARKER,
     atomic_file,
     check_output,
+    check_writable,
     output_directory,
     result_directory,
 )
@@ -154,3 +155,17 @@ def test_files_reach_the_disk_before_their_names(tmp_path, monkeypatch) -> None:
         temporary.write_text("x")
     make(tmp_path / "out")
     assert done == ["sync", "rename", "sync", "sync", "sync", "rename", "sync"]
+
+
+def test_an_output_is_tried_before_long_work_and_nothing_changes(tmp_path) -> None:
+    (tmp_path / "old").write_text("old")
+    check_writable(tmp_path / "old")
+    check_writable(tmp_path / "new/file")
+    assert (tmp_path / "old").read_text() == "old"
+    assert names(tmp_path) == ["old"]
+    with pytest.raises(IsADirectoryError):
+        check_writable(tmp_path)
+    with pytest.raises(NotADirectoryError):
+        check_writable(tmp_path / "old/below/file")
+    with pytest.raises(OSError, match="too long"):
+        check_writable(tmp_path / ("x" * 300))
