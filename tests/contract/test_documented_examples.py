@@ -27,7 +27,8 @@ from noisyvos.io.images import encode_frame
 from noisyvos.io.masks import encode_mask
 from noisyvos.methods.base import METHODS
 from noisyvos.noise.base import NOISE, Video
-from noisyvos.params.presets import Block
+from noisyvos.params.entries import read_family
+from noisyvos.params.presets import Block, Phase
 from noisyvos.pipeline.catalog import FAMILIES
 from noisyvos.registry import Registry
 
@@ -172,6 +173,9 @@ def test_every_augmentation_is_in_the_table() -> None:
         assert re.search(rf"^\| .*`{name}`.* \| ", table, flags=re.M), name
 
 
+PARTS = {"phases": Phase, "blocks": Block}  # of a preset
+
+
 @pytest.mark.parametrize(("page", "text"), blocks("yaml"))
 def test_entries_validate(page: str, text: str) -> None:
     content = yaml.safe_load(text)
@@ -180,6 +184,13 @@ def test_entries_validate(page: str, text: str) -> None:
             continue  # a key of a preset or schedule
         if "model" in values:
             Block(**values)
+            continue
+        if name in PARTS:
+            for part in values.values():
+                PARTS[name](**part)
+            continue
+        if name == "starts":  # of a preset: network -> start
+            assert set(values.values()) <= set(read_family(ROOT / "params", "starts"))
             continue
         settings = {key: value for key, value in values.items() if key != "kind"}
         kind = values.get("kind", name)
