@@ -328,7 +328,7 @@ def references(preset: Preset) -> dict[str, list[str]]:
         ],
         "corruptions": [name for block in blocks for name in block.corruptions],
         "models": models,
-        "starts": [preset.start_of(model) for model in models],
+        "starts": [*preset.starts.values(), *(preset.start_of(model) for model in models)],
         "methods": [
             *(name for phase in phases for name in all_names(phase.method)),
             *(name for block in blocks for name in block.method),

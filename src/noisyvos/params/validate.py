@@ -133,10 +133,21 @@ def _check_sources(checked: Checked) -> list[str]:
     sources = checked.known("sources")
     if sources is None:
         return []
-    return [
-        f"{entry.where}: {unknown_name('source', str(entry.settings.get('source')), sources)}"
+    wanted = [
+        (entry, str(entry.settings.get("source")))
         for entry in checked.entries.get("datasets", {}).values()
-        if entry.kind not in ("", "mix") and str(entry.settings.get("source")) not in sources
+        if entry.kind not in ("", "mix")
+    ]
+    wanted += [
+        (entry, str(entry.settings[key]))
+        for entry in checked.entries.get("starts", {}).values()
+        for key in ("source", "resnet50", "resnet18")
+        if entry.settings.get(key)
+    ]
+    return [
+        f"{entry.where}: {unknown_name('source', name, sources)}"
+        for entry, name in wanted
+        if name not in sources
     ]
 
 
@@ -233,9 +244,8 @@ def _check_starts(where: str, preset: Preset, checked: Checked) -> list[str]:
                 if schedule in schedules and schedules[schedule].settings.get("published"):
                     errors[
                         f"{where}: {name}: {model} would train the published schedule {schedule!r}"
-                        f" from random weights. Name its start (`starts: {{{model}: imagenet}}`), "
-                        f"or"
-                        " set `allow_random_start: true`."
+                        " from random weights. Name its start "
+                        f"(`starts: {{{model}: imagenet}}`), or set `allow_random_start: true`."
                     ] = None
     return list(errors)
 
