@@ -1,5 +1,6 @@
 """Commands that run networks over datasets and videos, and that join several runs."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +44,15 @@ def _memory(pairs: list[str] | None, *named: Any) -> Any:
 
     options = MemoryOptions(tuple(pairs or ()), *named)
     return None if options == MemoryOptions() else options
+
+
+def _overlays(viz: Path | None) -> AbstractContextManager[Any]:
+    """Return a context that yields what draws overlays; nothing is imported without `viz`."""
+    if viz is None:
+        return nullcontext()
+    from noisyvos.media.overlays import overlay_folder
+
+    return overlay_folder(viz)
 
 
 @app.command()
@@ -111,10 +121,9 @@ def infer(
     if dataset is not None:
         if mask is not None or movie is not None:
             raise UserError("--mask and --movie belong to --video; a dataset has its own masks.")
-        from noisyvos.media.overlays import overlay_folder
         from noisyvos.stages import infer as stage
 
-        with overlay_folder(viz) as draw:
+        with _overlays(viz) as draw:
             stage.run(
                 dataset,
                 out=out,

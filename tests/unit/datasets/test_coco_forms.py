@@ -51,8 +51,8 @@ def write(root: Path, annotations: list[dict[str, Any]], **image: Any) -> Path:
 def run(root: Path, **settings: Any) -> Path:
     entry = {"kind": "coco", "source": "own", "images": "images", "annotations": "all.json"}
     (root / "datasets.yaml").write_text(yaml.safe_dump({"own": entry | settings}))
-    convert.run("own", raw=root, out=root / "out", params=root)
-    return root / "out"
+    convert.run("own", raw=root, out=root.parent / f"{root.name}-out", params=root)
+    return root.parent / f"{root.name}-out"
 
 
 def drawn(dataset: Path) -> np.ndarray:
