@@ -82,6 +82,6 @@ def load_tensors(file: BinaryIO) -> Any:
     """
     reader = ModuleType("noisyvos_tensors_only")
     vars(reader).update(Unpickler=TensorUnpickler, load=_load, __name__=reader.__name__)
-    # weights_only=True would take torch's reader in place of ours. Ours resolves no name of the file
-    # beyond _BUILDERS and torch's dtypes, and weights.py tries weights_only=True first.
+    # weights_only=True would take torch's reader in place of ours. Ours resolves no name of the
+    # file beyond _BUILDERS and torch's dtypes, and weights.py tries weights_only=True first.
     return torch.load(file, map_location="cpu", pickle_module=reader, weights_only=False)
