@@ -15,6 +15,7 @@ treat these hashes as parameters of a job.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,7 @@ from noisyvos.pipeline.catalog import FAMILIES
 from noisyvos.pipeline.source_facts import NAME, PACKAGE, Facts, package_facts
 
 CODE_FILE = "data/code.json"
+KEPT_CODE = "scratch/code"  # module hashes of each state of the code that ran here
 
 # Code that cannot change a result. A package covers all its modules. Closures do not follow the
 # imports of these modules either.
@@ -239,13 +241,30 @@ def refresh(
 ) -> dict[str, dict[str, str]]:
     """Bring the file of hashes up to date and return its content.
 
-    An equal file is left alone, so that its time does not change.
+    An equal file is left alone, so that its time does not change. The hashes of single modules are
+    kept beside it in scratch/code, so that `noisyvos why` can name the module that changed.
     """
     table = code().table(params)
     text = json.dumps(table, indent=1, sort_keys=True) + "\n"
     if not (path.is_file() and path.read_text(encoding="utf-8") == text):
         write_text(path, text)
+    _keep_modules(params.parent / KEPT_CODE, text)
     return table
+
+
+def module_hashes(found: Code) -> dict[str, str]:
+    """Return a hash of each module that can change a result, with the data files it names."""
+    return {name: found.hash([name]) for name in found.facts if not _excluded(name)}
+
+
+def _keep_modules(folder: Path, text: str) -> None:
+    """Keep the hashes of all modules under the hash of the text of CODE_FILE."""
+    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.json"
+    if path.is_file():
+        return
+    content = {"table": json.loads(text), "modules": module_hashes(code())}
+    with suppress(OSError):  # a help for `why`, which must not stop a run
+        write_text(path, json.dumps(content, sort_keys=True))
 
 
 def _excluded(module: str) -> bool:
