@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 from noisyvos.errors import UserError, unknown_name
 from noisyvos.params.entries import read_yaml
 from noisyvos.registry import Settings, describe
+from noisyvos.starts.sources import sources_of
 
 Protocol = Literal["davis", "visor", "youtube_vos", "long_videos", "all_frames"]
 Rules = Literal["davis", "youtube_vos"]
@@ -344,9 +345,21 @@ def references(preset: Preset) -> dict[str, list[str]]:
 
 
 def missing_names(params: Path, preset: Preset) -> list[tuple[str, str]]:
-    """Return (family, name) for each name that a preset uses and no parameter file defines."""
-    missing = []
-    for family, names in references(preset).items():
-        defined: dict[str, Any] = read_yaml(params / f"{family}.yaml")
-        missing += [(family, name) for name in names if name not in defined]
-    return missing
+    """Return (family, name) for each name that a preset uses and no parameter file defines.
+
+    This includes the sources that its starts read.
+    """
+    defined = {family: read_yaml(params / f"{family}.yaml") for family in references(preset)}
+    missing = [
+        (family, name)
+        for family, names in references(preset).items()
+        for name in names
+        if name not in defined[family]
+    ]
+    sources = read_yaml(params / "sources.yaml")
+    for model in dict.fromkeys(name for block in preset.blocks.values() for name in block.model):
+        start = preset.start_of(model)
+        entry = {"kind": start} | (defined["starts"].get(start) or {})
+        kind = (defined["models"].get(model) or {}).get("kind", model)
+        missing += [("sources", name) for name in sources_of(entry, kind) if name not in sources]
+    return list(dict.fromkeys(missing))

@@ -14,6 +14,7 @@ from noisyvos.params.entries import Entry, parse_entry, read_yaml
 from noisyvos.params.presets import Preset, of_model, preset_names, read_preset, references
 from noisyvos.pipeline.catalog import FAMILIES, Family
 from noisyvos.registry import Registry, describe
+from noisyvos.starts.sources import misfit
 
 # `-` joins the axes of a key, and anything else is trouble in shells and paths.
 NAME = re.compile(r"[a-z0-9_]+")
@@ -225,16 +226,24 @@ def _check_references(where: str, preset: Preset) -> list[str]:
 
 
 def _check_starts(where: str, preset: Preset, checked: Checked) -> list[str]:
-    """Return an error for each network that would train a published schedule from random weights.
+    """Return an error for each network that its start cannot fill, or that needs a better start.
 
-    Published networks have frozen batch normalisation and small learning rates: from random weights
-    they learn almost nothing, and nothing shows it.
+    A published schedule from random weights is refused: published networks have frozen batch
+    normalisation and small learning rates, so they learn almost nothing, and nothing shows it.
     """
     starts, schedules = checked.entries.get("starts", {}), checked.entries.get("train", {})
+    models = checked.entries.get("models", {})
     errors: dict[str, None] = {}
     for name, block in preset.blocks.items():
         for model in block.model:
             start = starts.get(preset.start_of(model))
+            if start is not None and model in models:
+                reason = misfit({"kind": start.kind, **start.settings}, models[model].kind)
+                if reason:
+                    errors[
+                        f"{where}: {name}: the start {start.name!r} does not fit {model}: {reason}."
+                    ] = None
+                    continue
             if preset.allow_random_start or start is None or start.kind != "random":
                 continue
             phases = preset.chain(preset.init_of(block, model), model)

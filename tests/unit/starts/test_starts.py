@@ -10,10 +10,10 @@ from noisyvos import models
 from noisyvos.errors import UserError
 from noisyvos.models.base import MODELS
 from noisyvos.models.pretrained import PLANES, load_init, trunks_of
-from noisyvos.params.presets import Preset
+from noisyvos.params.presets import Preset, missing_names
 from noisyvos.params.validate import check
 from noisyvos.stages import start, submit
-from noisyvos.starts.sources import TRUNKS, sources_of
+from noisyvos.starts.sources import DEEPLAB, TRUNKS, misfit, sources_of
 
 PARAMS = Path(__file__).resolve().parents[3] / "params"
 SMALL = {"width": 8, "key_dim": 8, "value_dim": 16, "hidden_dim": 8}
@@ -93,6 +93,25 @@ def test_the_table_of_trunks_is_what_the_networks_have() -> None:
     assert sources_of(entry, "xmem") == ["a", "b"]
     assert sources_of(entry, "stm") == ["a"]
     assert sources_of({"kind": "random"}, "stm") == []
+    assert not misfit(entry, "xmem")
+    assert "it needs the trunk resnet18" in misfit({"kind": "trunks", "resnet50": "a"}, "xmem")
+
+
+def test_the_networks_of_deeplab_are_those_with_its_backbone() -> None:
+    with torch.device("meta"):
+        networks = {item.name: item.build(item.settings()) for item in MODELS}
+    entry = "feature_extracter.backbone.layer3.22.conv1.weight"
+    assert {name for name, each in networks.items() if entry in each.state_dict()} == set(DEEPLAB)
+
+
+def test_the_missing_source_of_a_start_is_a_missing_name(params: Path) -> None:
+    for name in ("datasets", "synth", "noise", "methods", "train", "eval", "corruptions"):
+        (params / f"{name}.yaml").write_text((PARAMS / f"{name}.yaml").read_text())
+    (params / "sources.yaml").write_text("other: {}\n")
+    made = Preset(**preset(starts={"stm": "given"}))
+    assert ("sources", "weights") in missing_names(params, made)
+    (params / "sources.yaml").write_text("weights: {}\n")
+    assert ("sources", "weights") not in missing_names(params, made)
 
 
 def test_the_plane_of_other_objects_comes_and_goes(tmp_path: Path) -> None:
@@ -125,6 +144,18 @@ def preset(**more: object) -> dict:
         ({"starts": {"stm": "imagenett"}}, "Did you mean 'imagenet'"),
         ({"starts": {"stm": "imagenet", "xmem": "xmem_s00"}}, "Did you mean 'xmem_s0'"),
         ({"starts": {"stm": "imagenet"}, "init": "coco"}, "unknown phase 'coco'"),
+        ({"starts": {"stm": "xmem_s0"}}, "'xmem_s0' does not fit stm: the file is for xmem"),
+        ({"starts": {"stm": "deeplab"}}, "does not fit stm: it has no DeepLabV3"),
+        (
+            {
+                "starts": {"aoc_net": "imagenet"},
+                "blocks": {
+                    "b": {"model": ["aoc_net"], "noise": ["clean"], "method": ["ce"], "seed": [0]}
+                },
+                "train": {"dataset": "davis17_train", "schedule": "aoc_net_first"},
+            },
+            "b: the start 'imagenet' does not fit aoc_net: it has no ImageNet trunk",
+        ),
         (
             {"train": {"dataset": "davis17_train", "schedule": {"xmem": "xmem_stage3"}}},
             "no schedule",

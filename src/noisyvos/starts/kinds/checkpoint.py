@@ -15,6 +15,9 @@ class CheckpointSettings(Settings):
 
     source: str = Field(description="The source (sources.yaml) that holds the file.")
     file: str = Field("", description="Name of the file. Default: the only one with weights.")
+    networks: tuple[str, ...] = Field(
+        (), description="Kinds of networks that the file is for. Default: not checked early."
+    )
     extra_plane: Literal["random", "zero"] = Field(
         "random",
         description="How the mask plane is filled that XMem's still-image network lacks.",
