@@ -1,12 +1,14 @@
-"""Train and score one configuration on a generated world, and print J&F and CPU seconds.
+"""Train and score networks on generated worlds: J&F, area ratio and CPU seconds, a row a network.
 
-    python benchmarks/learning.py WORK --world 901 --model xmem_tiny \\
-        --set 'models.xmem_tiny={"key_stage": "early"}' --pretrain demo_pretrain --main demo_main
+    python benchmarks/learning.py WORK --worlds 901 902 --seeds 0 1 2 \\
+        --cells pretrained clean:xmem dilate60:xmem dilate60:smart_released --table trials.csv
 
-WORK keeps the world and every trained network, so a second call with other options trains only what
-is new. `--set FAMILY.NAME={...}` adds keys to an entry of a parameter file, or makes an entry.
-Every stage runs as the pipeline runs it, on one thread. The CPU seconds of a training include start
-and end of its process. Numbers are of generated videos: they compare configurations, no more.
+A world is the material of source `shapes` with another seed, so development never sees the videos
+that a preset reports on. A cell is `first_mask`, `pretrained` or NOISE:METHOD. The seed of a row
+fixes pretraining, label noise and main training. WORK keeps worlds and networks: a second call
+trains only what is new. `--set FAMILY.NAME={...}` adds keys to an entry of a parameter file, or
+makes an entry. Every stage runs as in the pipeline, on one thread. CPU seconds include start and
+end of a process. The numbers are of generated videos: they compare configurations, no more.
 """
 
 import argparse
@@ -17,11 +19,16 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from statistics import mean, median
 from typing import Any
 
+import numpy as np
 import yaml
+
+from noisyvos.io.masks import MaskCollection
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,27 +36,30 @@ ROOT = Path(__file__).resolve().parents[1]
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("work", type=Path)
-    parser.add_argument("--world", type=int, default=901, help="seed of the generated world")
-    parser.add_argument("--model", default="xmem_tiny")
+    parser.add_argument("--worlds", type=int, nargs="+", default=[901], help="seeds of the worlds")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--cells", nargs="+", default=["pretrained"], metavar="NOISE:METHOD")
+    parser.add_argument("--model", default="xmem_tiny_early")
     parser.add_argument("--recipe", default="demo")
     parser.add_argument("--images", default="shapes_images", help="dataset entry of the stills")
     parser.add_argument("--videos", default="shapes", help="datasets NAME_train and NAME_val")
-    parser.add_argument("--pretrain", help="schedule; none: start from random weights")
+    parser.add_argument(
+        "--pretrain", default="demo_pretrain", help="schedule; none: random weights"
+    )
     parser.add_argument("--pretrain-method", default="xmem")
-    parser.add_argument("--main", help="schedule; none: score the pretrained network")
-    parser.add_argument("--method", default="xmem")
-    parser.add_argument("--noise", default="clean")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--main", default="demo_main", help="schedule of the NOISE:METHOD cells")
     parser.add_argument("--settings", default="default", help="entry of eval.yaml")
     parser.add_argument("--prompts", help="noise setting (of scribbles) that makes the prompts")
-    parser.add_argument("--baseline", action="store_true", help="score the copied first mask")
     parser.add_argument("--raw", type=Path, help="folder that holds raw material, links and all")
     parser.add_argument("--set", action="append", default=[], metavar="FAMILY.NAME={...}")
-    parser.add_argument("--label", default="")
+    parser.add_argument("--label", default="", help="first column of the rows")
+    parser.add_argument("--table", type=Path, help="CSV file that the rows are added to")
     return parser.parse_args()
 
 
-def write_params(options: argparse.Namespace, folder: Path) -> dict[str, dict[str, Any]]:
+def write_params(
+    options: argparse.Namespace, world: int, folder: Path
+) -> dict[str, dict[str, Any]]:
     """Write the parameter files with the changes asked for, and return them by family."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT / "params", folder)
@@ -57,7 +67,7 @@ def write_params(options: argparse.Namespace, folder: Path) -> dict[str, dict[st
     for file in folder.glob("*.yaml"):
         if file.stem != "cells":
             families[file.stem] = yaml.safe_load(file.read_text())
-    families["sources"]["shapes"]["seed"] = options.world
+    families["sources"]["shapes"]["seed"] = world
     for change in options.set:
         where, _, value = change.partition("=")
         family, name = where.split(".", 1)
@@ -90,13 +100,13 @@ def once(folder: Path, *words: object) -> Path:
     return folder
 
 
-class Trials:
-    """One configuration, step by step; what is made has a name that its settings give it."""
+class World:
+    """One generated world; whatever is made of it has a name that its settings give it."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, world: int) -> None:
         self.options, self.work = options, options.work.resolve()
-        self.params = self.work / "params" / str(os.getpid())
-        self.families = write_params(options, self.params)
+        self.params = self.work / "params" / f"{os.getpid()}-{world}"
+        self.families = write_params(options, world, self.params)
         self.place = ("--params", self.params)
 
     def dataset(self, name: str) -> Path:
@@ -120,21 +130,20 @@ class Trials:
         return once(out, "noise", "--dataset", dataset, *words), manifest
 
     def train(
-        self, stage: str, schedule: str, method: str, data: tuple[object, ...], init: Path | None
+        self, stage: str, names: tuple[str, str], seed: int, data: tuple[object, ...], init: object
     ) -> tuple[Path, float]:
-        """Return the weights of a training and its CPU seconds."""
+        """Return the weights of a training and its CPU seconds; `names`: schedule and method."""
         options, families = self.options, self.families
-        settings = [
-            families["models"][options.model],
-            families["train"][schedule],
-            families["methods"][method],
+        settings = [families["models"][options.model]]
+        settings += [
+            families[family][name] for family, name in zip(("train", "methods"), names, strict=True)
         ]
-        key = key_of(stage, options.model, *settings, options.seed, data, init)
+        key = key_of(stage, options.model, *settings, seed, data, init)
         folder = self.work / "trained" / key
         seconds = folder / "seconds"
         if not seconds.exists():
-            words = [stage, *data, "--model", options.model, "--method", method]
-            words += ["--schedule", schedule, "--seed", options.seed, "--cell", key]
+            words = [stage, *data, "--model", options.model, "--schedule", names[0]]
+            words += ["--method", names[1], "--seed", seed, "--cell", key]
             words += ["--preset", "learning", "--no-track", "--scratch", self.work / "scratch"]
             words += ["--weights", folder / "weights.safetensors"]
             words += ["--summary", folder / "summary.json", "--curve", folder / "curve.csv"]
@@ -144,8 +153,34 @@ class Trials:
             seconds.write_text(str(taken))
         return folder / "weights.safetensors", float(seconds.read_text())
 
+    def pretrained(self, seed: int) -> tuple[Path | None, float]:
+        """Return the weights of the pretraining and its CPU seconds."""
+        options = self.options
+        if options.pretrain == "none":
+            return None, 0.0
+        images = self.dataset(options.images)
+        recipe = self.families["synth"][options.recipe]
+        clips = self.work / "synth" / f"{images.name}-{key_of(recipe)}"
+        words = ("synth", "--images", images, "--recipe", options.recipe, *self.place)
+        data = ("--clips", once(clips, *words))
+        names = (options.pretrain, options.pretrain_method)
+        return self.train("pretrain", names, seed, data, None)
+
+    def trained(self, cell: str, seed: int) -> tuple[Path | None, float]:
+        """Return the weights of a cell and the CPU seconds of its last training."""
+        if cell == "first_mask":
+            return None, 0.0
+        if cell == "pretrained":
+            return self.pretrained(seed)
+        noise, _, method = cell.partition(":")
+        dataset = self.dataset(f"{self.options.videos}_train")
+        masks, manifest = self.noisy(dataset, noise, seed)
+        labels = ("--dataset", dataset, "--masks", masks, "--noise-manifest", manifest)
+        names = (self.options.main, method)
+        return self.train("train", names, seed, labels, self.pretrained(seed)[0])
+
     def score(self, weights: Path | None) -> dict[str, float]:
-        """Return J, F and J&F in percent, and the CPU seconds of inference."""
+        """Return J, F and J&F in percent, and the median ratio of predicted to true area."""
         options = self.options
         dataset = self.dataset(f"{options.videos}_val")
         key = key_of(weights, dataset, options.settings, options.prompts)
@@ -157,53 +192,71 @@ class Trials:
             words += ("--settings", options.settings, "--device", "cpu")
             if options.prompts:
                 words += ("--prompts", self.noisy(dataset, options.prompts, 0)[0])
-        taken = 0.0
         if not masks.exists():
-            taken = run("infer", "--dataset", dataset, "--out", masks, *words, *self.place)
+            run("infer", "--dataset", dataset, "--out", masks, *words, *self.place)
         once(out, "score", "--results", masks, "--truth", dataset / "masks")
         with (out / "objects.csv").open() as file:
             rows = list(csv.DictReader(file))
-        means = {
-            name: 100 * sum(float(row[column]) for row in rows) / len(rows)
-            for name, column in (("J", "J-Mean"), ("F", "F-Mean"))
-        }
-        return means | {"J&F": (means["J"] + means["F"]) / 2, "infer_s": taken}
+        j, f = (100 * mean(float(row[f"{name}-Mean"]) for row in rows) for name in "JF")
+        area = area_ratio(masks, dataset / "masks")
+        return {"J": j, "F": f, "J&F": (j + f) / 2, "area": area}
 
-    def carry_out(self) -> dict[str, Any]:
-        options = self.options
-        if options.baseline:
-            return self.score(None)
-        weights, seconds = None, {}
-        if options.pretrain:
-            images = self.dataset(options.images)
-            recipe = self.families["synth"][options.recipe]
-            clips = self.work / "synth" / f"{images.name}-{key_of(recipe)}"
-            words = ("synth", "--images", images, "--recipe", options.recipe, *self.place)
-            data = ("--clips", once(clips, *words))
-            weights, seconds["pretrain_s"] = self.train(
-                "pretrain", options.pretrain, options.pretrain_method, data, None
-            )
-        if options.main:
-            dataset = self.dataset(f"{options.videos}_train")
-            masks, manifest = self.noisy(dataset, options.noise, options.seed)
-            labels = ("--dataset", dataset, "--masks", masks, "--noise-manifest", manifest)
-            weights, seconds["main_s"] = self.train(
-                "train", options.main, options.method, labels, weights
-            )
-        return {"weights": str(weights)} | seconds | self.score(weights)
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield a row for every seed and cell."""
+        for seed in self.options.seeds:
+            for cell in self.options.cells:
+                weights, seconds = self.trained(cell, seed)
+                scores = {name: round(value, 2) for name, value in self.score(weights).items()}
+                yield {"seed": seed, "cell": cell} | scores | {"cpu_s": round(seconds)}
+
+
+def area_ratio(predicted: Path, true: Path) -> float:
+    """Return the median over objects of predicted to true area, the given first frame left out."""
+    areas: dict[tuple[str, int], list[int]] = {}
+    with MaskCollection(true) as truth, MaskCollection(predicted) as masks:
+        for sequence in truth.sequences():
+            for frame in truth.frames(sequence)[1:]:
+                for place, source in enumerate((truth, masks)):
+                    counts = np.bincount(source.read(sequence, frame).ravel(), minlength=256)
+                    for identity in np.flatnonzero(counts[1:255]) + 1:
+                        area = areas.setdefault((sequence, int(identity)), [0, 0])
+                        area[place] += int(counts[identity])
+    return median(mine / wanted for wanted, mine in areas.values() if wanted)
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """Return a Markdown table: a row per cell, means over worlds and seeds."""
+    lines = ["| cell | J&F | least to most | area ratio | CPU s | runs |", "|" + " --- |" * 6]
+    for cell in dict.fromkeys(row["cell"] for row in rows):
+        of_cell = [row for row in rows if row["cell"] == cell]
+        scores = [row["J&F"] for row in of_cell]
+        area, seconds = (mean(row[name] for row in of_cell) for name in ("area", "cpu_s"))
+        lines.append(
+            f"| {cell} | {mean(scores):.1f} | {min(scores):.1f} to {max(scores):.1f} "
+            f"| {area:.2f} | {seconds:.0f} | {len(scores)} |"
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:
     options = arguments()
-    trials = Trials(options)
-    try:
-        found = trials.carry_out()
-    finally:
-        shutil.rmtree(trials.params, ignore_errors=True)
-    row = {name: round(value, 2) if isinstance(value, float) else value
-           for name, value in found.items()}  # fmt: skip
-    what = options.label or options.model
-    print(json.dumps({"what": what, "world": options.world, "seed": options.seed} | row))
+    rows = []
+    for seed in options.worlds:
+        world = World(options, seed)
+        try:
+            for row in world.rows():
+                rows.append({"label": options.label, "world": seed} | row)
+                print(json.dumps(rows[-1]), flush=True)
+                if options.table:
+                    new = not options.table.exists()
+                    with options.table.open("a", newline="") as file:
+                        writer = csv.DictWriter(file, list(row := rows[-1]))
+                        if new:
+                            writer.writeheader()
+                        writer.writerow(row)
+        finally:
+            shutil.rmtree(world.params, ignore_errors=True)
+    print(summary(rows))
 
 
 if __name__ == "__main__":
