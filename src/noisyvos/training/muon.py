@@ -1,10 +1,51 @@
-"""torch's Muon for convolutions, which it does not take itself: it updates matrices only."""
+"""Muon for convolutions.
 
-from collections.abc import Callable
+`torch.optim.Muon` takes matrices only and computes in bfloat16. A CPU without instructions for
+bfloat16 then spends 330 ms a step on `xmem_tiny`, longer than on the rest of an iteration; float32
+takes 17 ms (float32 is also twice as fast on a CPU that has them).
+"""
+
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+MOMENTUM = 0.95
+STEPS = 5  # of Newton-Schulz
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of its polynomial, in x, x^3 and x^5
+
+
+class ConvolutionMuon(torch.optim.Optimizer):
+    """Muon (Jordan et al. 2024) with Nesterov momentum 0.95 and five Newton-Schulz steps.
+
+    A weight (O, I, h, w) is a matrix with O rows. An update is 0.2 * sqrt(max(rows, columns)) times
+    a nearly orthogonal matrix, whose entries are as large as an update of Adam (Liu et al. 2025,
+    "Muon is Scalable for LLM Training", section 2.2). Weight decay is decoupled. Every parameter
+    group sets `share` and `weight_decay`.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]]) -> None:
+        super().__init__(groups, {"lr": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update the convolutions that have a gradient, at the learning rates of their groups."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    self._update(weight, group["lr"], group["weight_decay"])
+
+    def _update(self, weight: Tensor, rate: float, decay: float) -> None:
+        columns_last = not weight.is_contiguous()
+        gradient = _as_matrix(weight.grad, columns_last)
+        state = self.state[weight]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(gradient)
+        momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+        update = orthogonal(gradient.lerp(momentum, MOMENTUM))
+        matrix = _as_matrix(weight, columns_last)
+        matrix.mul_(1 - rate * decay)
+        matrix.add_(update, alpha=-0.2 * max(matrix.shape) ** 0.5 * rate)
 
 
 def _as_matrix(tensor: Tensor, columns_last: bool) -> Tensor:
@@ -15,50 +56,19 @@ def _as_matrix(tensor: Tensor, columns_last: bool) -> Tensor:
     return (tensor.permute(0, 2, 3, 1) if columns_last else tensor).reshape(len(tensor), -1)
 
 
-class ConvolutionMuon(torch.optim.Optimizer):
-    """Muon (Jordan et al. 2024) with Nesterov momentum 0.95 and five Newton-Schulz steps.
+def orthogonal(matrix: Tensor) -> Tensor:
+    """Return a matrix with the same singular vectors and singular values of about 1.
 
-    Each weight is a matrix with a row per output channel. An update is 0.2 * sqrt(max(rows,
-    columns)) times an orthogonal matrix, whose entries are as large as an update of Adam (Liu et
-    al. 2025, "Muon is Scalable for LLM Training", section 2.2). Every parameter group sets `share`
-    and `weight_decay`.
+    Five steps bring singular values above 0.01 of the norm to between 0.68 and 1.13. On a GPU they
+    are computed in bfloat16.
     """
-
-    def __init__(
-        self, groups: list[dict[str, Any]], muon: Callable[..., torch.optim.Optimizer]
-    ) -> None:
-        super().__init__(groups, {"lr": 0.0})
-        matrices = [
-            {
-                "params": [
-                    nn.Parameter(_as_matrix(weight.detach(), not weight.is_contiguous()))
-                    for weight in group["params"]
-                ],
-                "weight_decay": group["weight_decay"],
-            }
-            for group in groups
-        ]
-        self._muon = muon(
-            matrices, lr=0.0, momentum=0.95, ns_steps=5, adjust_lr_fn="match_rms_adamw"
-        )
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update the convolutions that have a gradient, at the learning rates of their groups."""
-        for group, matrices in zip(self.param_groups, self._muon.param_groups, strict=True):
-            matrices["lr"] = group["lr"]
-            for weight, matrix in zip(group["params"], matrices["params"], strict=True):
-                if weight.grad is not None:
-                    matrix.grad = _as_matrix(weight.grad, not weight.is_contiguous())
-        self._muon.step()
-        for matrices in self._muon.param_groups:
-            for matrix in matrices["params"]:
-                matrix.grad = None
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the momenta."""
-        return self._muon.state_dict()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what `state_dict` returned."""
-        self._muon.load_state_dict(state_dict)
+    linear, cubic, quintic = COEFFICIENTS
+    found = matrix.bfloat16() if matrix.is_cuda else matrix
+    if wide := len(found) <= found.shape[1]:
+        found = found.mT
+    found = found / found.norm().clamp(min=1e-7)
+    for _ in range(STEPS):
+        gram = found.mT @ found
+        found = torch.addmm(found, found, torch.addmm(gram, gram, gram, beta=cubic, alpha=quintic),
+                            beta=linear)  # fmt: skip
+    return (found.mT if wide else found).to(matrix.dtype)

@@ -78,17 +78,7 @@ def _sgd(groups: Groups, options: Options) -> "list[Optimizer]":
 
 
 def _muon(groups: Groups, options: Options) -> "list[Optimizer]":
-    """Muon on convolutions, AdamW on all other parameters.
-
-    UserError if torch is older than 2.9, which introduced Muon.
-    """
-    import torch
-
-    if not hasattr(torch.optim, "Muon"):
-        raise UserError(
-            f"train.yaml: `optimizer: muon` needs torch 2.9 or newer; this is {torch.__version__}. "
-            "Update torch, or set `optimizer: adamw`."
-        )
+    """Muon on convolutions, AdamW on all other parameters."""
     from noisyvos.training.muon import ConvolutionMuon
 
     parts: tuple[Groups, Groups] = ([], [])
@@ -101,7 +91,7 @@ def _muon(groups: Groups, options: Options) -> "list[Optimizer]":
     convolutions, others = parts
     found: list[Optimizer] = []
     if convolutions:
-        found.append(_light(ConvolutionMuon)(convolutions, _light(torch.optim.Muon)))
+        found.append(_light(ConvolutionMuon)(convolutions))
     return found + (_adamw(others, options) if others else [])
 
 

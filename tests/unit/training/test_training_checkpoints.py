@@ -50,13 +50,7 @@ def stop_at(moment: int):
         (6, {}),
         (12, {}),
         (6, {"optimizer": "sgd", "momentum": 0.9}),
-        pytest.param(
-            6,
-            {"optimizer": "muon", "muon_rate": 3},
-            marks=pytest.mark.skipif(
-                not hasattr(torch.optim, "Muon"), reason="this torch has no Muon"
-            ),
-        ),
+        (6, {"optimizer": "muon", "muon_rate": 3}),
     ],
 )
 def test_asked_to_stop_it_saves_exits_143_and_resumes_to_the_same_bits(
