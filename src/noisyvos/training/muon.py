@@ -1,8 +1,8 @@
 """Muon for convolutions.
 
-`torch.optim.Muon` takes matrices only and computes in bfloat16. A CPU without instructions for
-bfloat16 then spends 330 ms a step on `xmem_tiny`, longer than on the rest of an iteration; float32
-takes 17 ms (float32 is also twice as fast on a CPU that has them).
+`torch.optim.Muon` takes matrices only and computes in bfloat16. On a CPU without instructions for
+bfloat16 its step on `xmem_tiny` takes 330 ms, longer than the rest of an iteration. In float32 it
+takes 29 ms. A CPU with such instructions takes 57 ms in bfloat16 and 24 ms in float32.
 """
 
 from typing import Any
@@ -33,11 +33,11 @@ class ConvolutionMuon(torch.optim.Optimizer):
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
-                    self._update(weight, group["lr"], group["weight_decay"])
+                    self._update(weight, weight.grad, group["lr"], group["weight_decay"])
 
-    def _update(self, weight: Tensor, rate: float, decay: float) -> None:
+    def _update(self, weight: Tensor, gradient: Tensor, rate: float, decay: float) -> None:
         columns_last = not weight.is_contiguous()
-        gradient = _as_matrix(weight.grad, columns_last)
+        gradient = _as_matrix(gradient, columns_last)
         state = self.state[weight]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(gradient)
