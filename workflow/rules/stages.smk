@@ -14,6 +14,7 @@ NEEDS = {
     "link": (4, 0, {"mem_mb": 4000, "runtime": 480}),
     "mix": (2, 0, {"mem_mb": 2000, "runtime": 240}),
     "synth": (8, 0, {"mem_mb": 4000, "runtime": 240}),
+    "scribbles": (1, 0, {"mem_mb": 2000, "runtime": 240}),
     "noise": (1, 0, {"mem_mb": 2000, "runtime": 480}),
     "start": (1, 0, {"mem_mb": 4000, "runtime": 60}),
     "start_from": (1, 0, {"mem_mb": 4000, "runtime": 60}),

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from noisyvos.cli.app import Out, Params, Seed, Workers, app, convert_app
+from noisyvos.errors import UserError
 
 
 @app.command()
@@ -125,11 +126,20 @@ def convert_scribbles(
     dataset: Annotated[
         Path, typer.Option(help="The converted video dataset that the scribbles are of.")
     ],
-    scribbles: Annotated[
-        Path, typer.Option(help="Folder with <video>/<frame>.bmp or <video>.bmp.")
-    ],
     out: Annotated[Path, typer.Option("--out", help="The mask collection (zip) to write.")],
     manifest: Annotated[Path, typer.Option(help="Where to write what the scribbles cover.")],
+    scribbles: Annotated[
+        Path | None, typer.Option(help="Folder with <video>/<frame>.bmp or <video>.bmp.")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Or a setting of noise.yaml of kind `drawn`, which names the folder."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="With --name: which of several drawn sets.")] = 0,
+    raw: Annotated[Path, typer.Option(help="With --name: folder of all sources.")] = Path(
+        "data/raw"
+    ),
+    params: Params = Path("params"),
     highest: Annotated[
         bool,
         typer.Option(
@@ -142,7 +152,12 @@ def convert_scribbles(
     """Read drawn scribbles as labels (`train --masks`) and prompts (`infer --prompts`)."""
     from noisyvos.stages import scribbles as stage
 
-    stage.run(dataset, scribbles=scribbles, out=out, manifest=manifest, highest=highest)
+    if scribbles is not None and name is not None:
+        raise UserError("--scribbles and --name both say where the scribbles are. Give one.")
+    drawn = None if name is None else stage.Drawn(name, seed, raw, params)
+    stage.run(
+        dataset, out=out, manifest=manifest, scribbles=scribbles, drawn=drawn, highest=highest
+    )
 
 
 @convert_app.command("unify")

@@ -19,12 +19,12 @@ from noisyvos.io.masks import VOID, read_bitmap
 MOST_OBJECTS = 10
 
 
-def scribble_files(folder: Path, sequence: Sequence) -> dict[str, Path]:
-    """Return {frame: file} of one video, in order.
+def scribble_files(folder: Path, sequence: Sequence, name: str = "") -> dict[str, Path]:
+    """Return {frame: file} of one video, in order; `name`: of its files, if not the sequence's.
 
     UserError names a video without scribbles, and a file that belongs to no frame.
     """
-    name = sequence.name
+    name = name or sequence.name
     single = folder / f"{name}.bmp"
     files = (
         {sequence.frames[0]: single}
@@ -41,19 +41,24 @@ def scribble_files(folder: Path, sequence: Sequence) -> dict[str, Path]:
     return files
 
 
-def read_scribbles(file: Path, sequence: Sequence, *, highest: bool = False) -> np.ndarray:
+def read_scribbles(
+    file: Path, sequence: Sequence, *, highest: bool = False, joined: bool = False
+) -> np.ndarray:
     """Return one scribble map as labels (H, W) uint8 at the size of the sequence.
 
     The background is the number after the last object of the video. With `highest` it is the
     largest number in the file, as in the released code; a file without a background scribble then
-    loses its last object. UserError names a file that cannot be read, has another aspect ratio
-    than the frames, or has labels without a meaning.
+    loses its last object. With `joined` the sequence has one object, the union of those in the
+    file; the largest of several numbers is then the background. UserError names a file that cannot
+    be read, has another aspect ratio than the frames, or has labels without a meaning.
     """
     drawn = read_bitmap(file)
     if drawn.shape != sequence.size:
         _check_aspect(file, (drawn.shape[1], drawn.shape[0]), sequence)
         size = (sequence.size[1], sequence.size[0])
         drawn = np.array(Image.fromarray(drawn).resize(size, Image.Resampling.NEAREST))
+    if joined:
+        return _as_one(drawn, sequence)
     last = max(sequence.objects, default=0)
     if last > MOST_OBJECTS:
         raise UserError(
@@ -76,6 +81,16 @@ def read_scribbles(file: Path, sequence: Sequence, *, highest: bool = False) -> 
     return table[drawn]
 
 
+def _as_one(drawn: np.ndarray, sequence: Sequence) -> np.ndarray:
+    """Return a scribble map of several objects as labels of one."""
+    numbers = [int(number) for number in np.unique(drawn) if number]
+    table = np.full(256, VOID, np.uint8)
+    table[numbers] = max(sequence.objects, default=1)
+    if len(numbers) > 1:
+        table[numbers[-1]] = 0
+    return table[drawn]
+
+
 def read_listed_scribbles(file: Path, background: int) -> np.ndarray:
     """Return a scribble map of RHMNet's COCO list as labels (H, W) uint8.
 
@@ -89,11 +104,16 @@ def read_listed_scribbles(file: Path, background: int) -> np.ndarray:
 
 
 def read_video(
-    folder: Path, sequence: Sequence, *, highest: bool = False
+    folder: Path,
+    sequence: Sequence,
+    name: str = "",
+    *,
+    highest: bool = False,
+    joined: bool = False,
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield (frame, labels) of every scribble map of a video."""
-    for frame, file in scribble_files(folder, sequence).items():
-        yield frame, read_scribbles(file, sequence, highest=highest)
+    """Yield (frame, labels) of every scribble map of a video; see `scribble_files`."""
+    for frame, file in scribble_files(folder, sequence, name).items():
+        yield frame, read_scribbles(file, sequence, highest=highest, joined=joined)
 
 
 def _check_aspect(file: Path, size: tuple[int, int], sequence: Sequence) -> None:

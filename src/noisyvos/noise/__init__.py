@@ -14,10 +14,12 @@ from noisyvos.noise.base import NOISE, NoisyVideo, Video
 
 __all__ = ["NOISE", "corrupt", "corrupt_video", "kinds"]
 
+FROM_FILES = ("drawn",)  # labels that people made: no process
+
 
 def kinds() -> tuple[str, ...]:
-    """Return the names of all noise kinds."""
-    return NOISE.names()
+    """Return the names of all noise kinds that make noisy masks from clean ones."""
+    return tuple(name for name in NOISE.names() if name not in FROM_FILES)
 
 
 def corrupt(

@@ -85,6 +85,17 @@ class EvaluationSet(Settings):
         description="The true masks are not public. Write a zip for the server with these rules in"
         " place of scores.",
     )
+    prompts: str = Field(
+        "",
+        description="With `submit`: what the network is given in place of the dataset's masks, a"
+        " name of noise.yaml, for example scribbles. Scored sets have the `prompts` of blocks.",
+    )
+
+    @model_validator(mode="after")
+    def _prompts_are_submitted(self) -> "EvaluationSet":
+        if self.prompts and not self.submit:
+            raise ValueError("`prompts` goes with `submit`; scored sets have those of blocks")
+        return self
 
 
 class Block(Settings):
@@ -326,6 +337,7 @@ def references(preset: Preset) -> dict[str, list[str]]:
         "noise": [
             *(phase.noise for phase in phases if phase.dataset),
             *(name for block in blocks for name in (*block.noise, *block.prompts)),
+            *(each.prompts for each in preset.evaluate.values() if each.prompts),
         ],
         "corruptions": [name for block in blocks for name in block.corruptions],
         "models": models,

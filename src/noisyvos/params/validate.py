@@ -145,6 +145,13 @@ def _check_sources(checked: Checked) -> list[str]:
         for key in ("source", "resnet50", "resnet18")
         if entry.settings.get(key)
     ]
+    wanted += [
+        (entry, str(each["source"]))
+        for entry in checked.entries.get("noise", {}).values()
+        if entry.kind == "drawn" and isinstance(entry.settings.get("sets"), dict)
+        for each in entry.settings["sets"].values()
+        if isinstance(each, dict) and "source" in each
+    ]
     return [
         f"{entry.where}: {unknown_name('source', name, sources)}"
         for entry, name in wanted

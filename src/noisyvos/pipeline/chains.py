@@ -19,6 +19,7 @@ from noisyvos.starts.sources import SOURCES_AT_MOST, sources_of
 Section = dict[str, dict[str, Any]]  # cells of one stage by key
 Cells = dict[str, Section]
 PRETRAINING = ("pretrain", "pretrain_live", "pretrain_videos")  # the stages of phases
+DRAWN = "drawn"  # kind of label noise that is read from files
 TRAININGS = (*PRETRAINING, "train")
 # Kinds of sources that come from outside. All others are generated. "": only declared.
 FETCHED = ("", "archives", "by_hand", "torchvision")
@@ -92,11 +93,53 @@ def block_cells(preset: Preset, block: Block) -> Iterator[dict[str, Any]]:
 def add_noise(cells: Cells, catalogue: Catalogue, dataset: str, noise: str, seed: int) -> str:
     """Add the cell of one realisation of label noise; return its key.
 
-    Clean labels have nothing random: one cell serves all seeds.
+    Clean labels have nothing random: one cell serves all seeds. Drawn labels are files: the seed is
+    the number of the set, where there are several.
     """
+    if catalogue.kind("noise", noise) == DRAWN:
+        return _add_drawn(cells, catalogue, dataset, noise, seed)
     clean = catalogue.kind("noise", noise) == "clean"
     key = f"{dataset}-{noise}" + ("" if clean else f"-s{seed}")
     cells["noise"][key] = {"dataset": dataset, "noise": noise, "seed": 0 if clean else seed}
+    return key
+
+
+def has_labels(catalogue: Catalogue, dataset: str, noise: str) -> bool:
+    """Return whether a setting of noise.yaml has labels of a dataset; drawn ones are of some."""
+    if catalogue.kind("noise", noise) != DRAWN:
+        return True
+    return dataset in (catalogue.entries["noise"][noise].get("sets") or {})
+
+
+def _add_drawn(cells: Cells, catalogue: Catalogue, dataset: str, noise: str, seed: int) -> str:
+    """Add the cell that reads drawn labels, and the sources of the files; return its key.
+
+    UserError if a part of the dataset has no drawn labels, or they are of too many sources.
+    """
+    sets = catalogue.entries["noise"][noise].get("sets") or {}
+    mixed = catalogue.kind("datasets", dataset) == "mix"
+    parts = mix_parts(catalogue.entries["datasets"][dataset]) if mixed else [dataset]
+    for part in parts:
+        if part not in sets:
+            raise UserError(
+                f"noise.yaml: {noise}: `sets` names no scribbles of {part!r}, which {dataset!r} "
+                f"needs. It has {', '.join(sets) or 'none'}."
+            )
+    sources = list(dict.fromkeys(str(sets[part].get("source")) for part in parts))
+    if len(sources) > SOURCES_AT_MOST:
+        raise UserError(
+            f"noise.yaml: {noise}: the scribbles of {dataset!r} are in {len(sources)} sources; "
+            f"dvc.yaml has places for {SOURCES_AT_MOST}."
+        )
+    for source in sources:
+        _add_source(cells, catalogue, source)
+    several = any("{seed}" in str(sets[part].get("folder", "")) for part in parts)
+    key = f"{dataset}-{noise}" + (f"-s{seed}" if several else "")
+    cells["scribbles"][key] = {
+        "dataset": dataset,
+        "noise": noise,
+        "seed": seed if several else 0,
+    } | _places("source", sources, SOURCES_AT_MOST)
     return key
 
 

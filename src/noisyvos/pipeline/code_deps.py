@@ -61,6 +61,7 @@ STAGES: dict[str, tuple[str, Stage]] = {
     "convert": ("convert", Stage(("datasets",))),
     "synth": ("synth", Stage(("synth",))),
     "noise": ("noise", Stage(("noise",))),
+    "scribbles": ("scribbles", Stage(("noise",))),
     # clips come ready-made from `synth`; `pretrain_live` makes them in training
     "start": ("start", Stage(("models", "starts"))),
     "submit": ("submit", Stage()),

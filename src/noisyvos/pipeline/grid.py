@@ -30,6 +30,7 @@ from noisyvos.pipeline.chains import (
     add_noise,
     add_training,
     block_cells,
+    has_labels,
 )
 
 STAGES = (
@@ -40,6 +41,7 @@ STAGES = (
     "mix",
     "synth",
     "noise",
+    "scribbles",
     "start",
     "start_from",
     "pretrain",
@@ -149,9 +151,14 @@ def _add_evaluation(
         )
     }
     if how.submit:
+        stage, given = "infer", {}
+        if how.prompts:
+            noise_key = add_noise(cells, catalogue, evaluation, how.prompts, PROMPT_SEED)
+            stage, given = "infer_noisy", {"prompts": noise_key}
         for train_key, cell in trained.items():
             key = f"{train_key}-{evaluation}"
-            cells["infer"][key] = _infer(how, cell["model"], evaluation, f"train/{train_key}")
+            made = _infer(how, cell["model"], evaluation, f"train/{train_key}")
+            cells[stage][key] = made | given
             cells["submit"][key] = {"dataset": evaluation, "rules": how.submit, "run": train_key}
         return
     key = f"first_mask-{evaluation}"
@@ -216,6 +223,8 @@ def _add_prompts(
         for seed in block.prompt_seed
     )
     for prompt, seed in asked:
+        if not has_labels(catalogue, evaluation, prompt):
+            continue
         noise_key = add_noise(cells, catalogue, evaluation, prompt, seed)
         suffix, drawn = f"-prompt_{prompt}", dict[str, Any](prompt=prompt)
         if seed != PROMPT_SEED:

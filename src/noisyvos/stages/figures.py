@@ -35,7 +35,11 @@ def run(
                 figures.save(figure, folder / f"example-{evaluation}-{label}.png", _PICTURE_DOTS)
         settings = read_family(params, "noise")
         for dataset in dict.fromkeys(cell["dataset"] for cell in loaded.train_cells.values()):
-            shown = {name: settings[name] for name in loaded.noises}
+            shown = {
+                name: settings[name]
+                for name in loaded.noises
+                if settings[name].get("kind") != "drawn"  # its labels are files
+            }
             title = loaded.heading(f"Label noise on {dataset}")
             noise = pictures.noise_figure(converted / dataset, shown, title)
             if noise is not None:

@@ -12,7 +12,7 @@ from noisyvos.errors import UserError
 from noisyvos.io.atomic import atomic_file
 from noisyvos.io.masks import VOID
 from noisyvos.media.overlays import enlarge, overlay
-from noisyvos.noise import corrupt
+from noisyvos.noise import FROM_FILES, corrupt
 from noisyvos.noise.base import NOISE
 from noisyvos.noise.engine.calibration import object_ious
 from noisyvos.noise.engine.geometry import object_boxes, widen
@@ -41,7 +41,7 @@ def run(
     """
     entries = read_family(params, "noise")
     names = list(noises) or [
-        name for name, entry in entries.items() if entry.get("kind") not in IN_TIME
+        name for name, entry in entries.items() if entry.get("kind") not in (*IN_TIME, *FROM_FILES)
     ]
     settings = {name: read_entry(params, "noise", name, NOISE) for name in names}
     data = VideoDataset(dataset)

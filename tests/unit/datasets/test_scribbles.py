@@ -27,6 +27,8 @@ from noisyvos.errors import UserError
 from noisyvos.inference.prompts import first_masks
 from noisyvos.io.masks import MaskCollection, decode_mask, encode_mask, write_mask_zip
 from noisyvos.seeding import numpy_generator
+from noisyvos.stages import noise as noise_stage
+from noisyvos.stages import scribbles as scribble_stage
 
 SIZE = (240, 320)
 
@@ -124,6 +126,55 @@ def test_files_have_the_background_after_the_last_object(tmp_path) -> None:
         1,
         255,
     }  # as released: object 2 is lost
+
+
+def test_files_of_several_objects_may_be_read_as_one(tmp_path) -> None:
+    one = Sequence("bear", ("00000",), ("00000",), (40, 60), (1,))
+    labels = read_scribbles(bitmap(tmp_path / "a.bmp", {3: 1, 10: 2, 20: 3}), one, joined=True)
+    assert [int(labels[row, 5]) for row in (0, 4, 11, 21)] == [255, 1, 1, 0]
+    alone = read_scribbles(bitmap(tmp_path / "b.bmp", {3: 2}), one, joined=True)
+    assert set(np.unique(alone)) == {1, 255}
+
+
+def test_drawn_sets_are_found_by_name_and_seed(world, tmp_path) -> None:
+    """A set is the folder of its number; the videos of a mix have those of their parts."""
+    params, raw = tmp_path / "params", tmp_path / "raw"
+    shutil.copytree(world / "params", params)
+    sets = {"toy": {"source": "strokes", "folder": "set{seed}"}}
+    entries = {"drawn_toy": {"kind": "drawn", "sets": sets}, "clean": {}}
+    (params / "noise.yaml").write_text(yaml.safe_dump(entries))
+    for video in VideoDataset(world / "data").sequences.values():
+        for number in (0, 3):
+            file = raw / "strokes" / f"set{number}" / f"{video.name}.bmp"
+            bitmap(file, {4 + number: 1, 14 + number: 2, 26: 3}, (32, 40))
+    out, manifest = tmp_path / "drawn.zip", tmp_path / "drawn.json"
+    where = ("--raw", raw, "--params", params, "--out", out, "--manifest", manifest)
+    command("convert", "scribbles", "--dataset", world / "data", "--name", "drawn_toy", *where)
+    at = [int(MaskCollection(out).read("seq1", "00000")[row, 5]) for row in (0, 4, 14, 27)]
+    assert at == [255, 1, 2, 0]
+    third = ("--name", "drawn_toy", "--seed", 3)
+    command("convert", "scribbles", "--dataset", world / "data", *third, *where)
+    assert MaskCollection(out).read("seq1", "00000")[4, 5] == 255
+    assert MaskCollection(out).read("seq1", "00000")[7, 5] == 1
+    head = json.loads(manifest.read_text())
+    assert (head["noise"], head["seed"], head["kind"]) == ("drawn_toy", 3, "drawn")
+    said = {
+        ("drawn_toy", 1): "set1: no such folder of scribbles",
+        ("clean", 0): "clean is not drawn but made",
+    }
+    for (name, seed), message in said.items():
+        drawn = scribble_stage.Drawn(name, seed, raw, params)
+        with pytest.raises(UserError, match=message):
+            scribble_stage.run(world / "data", out=out, manifest=manifest, drawn=drawn)
+    sets["other"] = sets.pop("toy")
+    (params / "noise.yaml").write_text(yaml.safe_dump(entries))
+    drawn = scribble_stage.Drawn("drawn_toy", 0, raw, params)
+    with pytest.raises(UserError, match="names no scribbles of 'toy', only of other"):
+        scribble_stage.run(world / "data", out=out, manifest=manifest, drawn=drawn)
+    with pytest.raises(UserError, match="files and not a process"):
+        noise_stage.run(
+            world / "data", noise="drawn_toy", out=out, manifest=manifest, params=params
+        )
 
 
 def test_files_of_another_size_are_reduced_with_nearest_labels(tmp_path) -> None:

@@ -225,6 +225,42 @@ def test_prompts_of_several_seeds_are_several_sets() -> None:
     assert cells["score"][f"{first}-p3"]["prompt"] == "strokes_prompt"
 
 
+def test_drawn_scribbles_are_read_from_their_sources() -> None:
+    cells = cells_of("rhmnet")
+    assert cells["scribbles"]["davis17_ytvos19_stm-drawn_train"] == {
+        "dataset": "davis17_ytvos19_stm",
+        "noise": "drawn_train",
+        "seed": 0,
+        "source1": "rhmnet_davis",
+        "source2": "rhmnet_youtube",
+    }
+    five = [f"davis17_val-drawn_prompt-s{number}" for number in range(5)]
+    assert set(five) < set(cells["scribbles"])
+    assert set(cells["noise"]) == {"rhmnet_coco-clean"}
+    assert {"rhmnet_coco", "rhmnet_davis", "rhmnet_youtube"} < set(cells["download"])
+    (trained,) = cells["train"]
+    drawn = f"{trained}-davis17_val-prompt_drawn_prompt"
+    prompted = [cells["infer_noisy"][drawn + end] for end in ("", "-p1", "-p2", "-p3", "-p4")]
+    assert [cell["prompts"] for cell in prompted] == five
+    # a set whose result is submitted is segmented from the scribbles themselves
+    submitted = f"{trained}-youtube19_valid"
+    assert set(cells["submit"]) == {submitted, f"{trained}-youtube18_valid"}
+    assert cells["infer_noisy"][submitted]["prompts"] == "youtube19_valid-drawn_prompt"
+    assert submitted not in cells["infer"]
+
+
+def test_drawn_scribbles_that_a_dataset_lacks(params: Path) -> None:
+    values = read_preset(PARAMS, "rhmnet").model_dump()
+    values["blocks"]["video"]["dataset"] = "visor_sparse_train"
+    with pytest.raises(UserError, match="drawn_train: `sets` names no scribbles of 'visor_sparse"):
+        grid.expand(Preset(**values), grid.Catalogue(PARAMS))
+    values = read_preset(PARAMS, "rhmnet").model_dump()
+    values["evaluate"]["tao_valid"] = {}  # drawn prompts are given where they exist
+    cells = grid.expand(Preset(**values), grid.Catalogue(PARAMS))
+    assert not [key for key in cells["infer_noisy"] if "tao_valid" in key]
+    assert [key for key in cells["infer"] if "tao_valid" in key]
+
+
 def test_a_cell_of_two_blocks_is_run_once() -> None:
     values = read_preset(PARAMS, "smoke").model_dump()
     values["blocks"]["again"] = copy.deepcopy(values["blocks"]["core"]) | {
