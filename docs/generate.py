@@ -5,14 +5,11 @@ So a table cannot lag behind the code. The hook also turns formulas into MathML:
 neither a script nor the network to show them.
 """
 
-import ast
 import html
 import inspect
 import re
-import tokenize
 import typing
 from functools import cache
-from io import StringIO
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any
@@ -127,40 +124,20 @@ def table_of(kind: type[BaseModel]) -> str:
 
 @cache
 def descriptions(kind: type[BaseModel]) -> dict[str, str]:
-    """Return what each key means, in the words of the class that declares it.
-
-    The first of these counts: `Field(description)`, reference/keys.yaml, the docstring's
-    "`key`: ...", the field's comment.
-    """
+    """Return what each key means, in the words of the class that declares it."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if issubclass(base, BaseModel) and base not in (BaseModel, Settings):
-            comments = field_comments(base)
-            written = meanings().get(short_name(base), {})
-            told = docstring_keys(inspect.getdoc(base) or "", kind.model_fields)
+            declared = vars(base).get("__annotations__", {})
             for name in kind.model_fields:
-                own = [says(base, name), written.get(name), told.get(name), comments.get(name)]
-                text = next((each for each in own if each), None)
+                text = base.model_fields[name].description if name in declared else None
                 if text:
                     found[name] = sentence(text)
     return found
 
 
-def says(kind: type[BaseModel], key: str) -> str | None:
-    """Return the `Field(description)` of a key that the class itself declares."""
-    declared = key in vars(kind).get("__annotations__", {})
-    return kind.model_fields[key].description if declared else None
-
-
-@cache
-def meanings() -> dict[str, dict[str, str]]:
-    """Return reference/keys.yaml."""
-    path = ROOT / "docs/reference/keys.yaml"
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
-
-
 def short_name(kind: type) -> str:
-    """Return <package>.<class>, by which reference/keys.yaml knows a settings class."""
+    """Return <package>.<class>, for the messages of tests."""
     return f"{kind.__module__.split('.')[1]}.{kind.__name__}"
 
 
@@ -188,43 +165,6 @@ def settings_classes() -> list[type[BaseModel]]:
         visit(item.build.memory_settings)
     visit(preset_file.Preset)
     return list(found)
-
-
-def docstring_keys(text: str, keys: Any) -> dict[str, str]:
-    """Return what a docstring says of each key that begins one of its parts."""
-    text = " ".join(text.split())
-    starts = [
-        (found.start(), found.end(), found[1])
-        for found in re.finditer(r"(?<![\w`])`(\w+)`(?: \([^)]*\))?(?=[:,]| of| is)", text)
-        if found[1] in keys and (found.start() == 0 or text[found.start() - 2] in ";.:,")
-    ]
-    told = {}
-    ends = [start for start, _, _ in starts[1:]] + [len(text)] * bool(starts)
-    for (_, begin, name), end in zip(starts, ends, strict=True):
-        told[name] = text[begin:end].strip(" :;.,")
-    return {name: value for name, value in told.items() if value}
-
-
-def field_comments(kind: type[BaseModel]) -> dict[str, str]:
-    """Return the comments beside, inside or right above each field in the class's source."""
-    source = inspect.cleandoc("\n" + inspect.getsource(kind))
-    comments = {
-        token.start[0]: token.string.lstrip("# ")
-        for token in tokenize.generate_tokens(StringIO(source).readline)
-        if token.type == tokenize.COMMENT
-    }
-    body = ast.parse(source).body[0]
-    assert isinstance(body, ast.ClassDef)
-    texts = {}
-    for node in body.body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            lines = list(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-            above = node.lineno - 1
-            while above in comments and source.splitlines()[above - 1].lstrip().startswith("#"):
-                lines.insert(0, above)
-                above -= 1
-            texts[node.target.id] = " ".join(comments[line] for line in lines if line in comments)
-    return {name: text for name, text in texts.items() if text}
 
 
 def sentence(text: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from noisyvos.datasets.base import DatasetSettings
 from noisyvos.errors import UserError, unknown_name
@@ -26,8 +26,18 @@ class SplitSettings(DatasetSettings):
     nobody can choose them by their scores.
     """
 
-    holdout: PositiveInt | None = None  # number of videos
-    take: Literal["rest", "holdout"] = "rest"
+    holdout: PositiveInt | None = Field(
+        None,
+        description=(
+            "Number of videos to hold out. They are those whose names have the smallest SHA-256."
+        ),
+    )
+    take: Literal["rest", "holdout"] = Field(
+        "rest",
+        description=(
+            "`rest` takes the videos that are not held out, `holdout` takes exactly those that are."
+        ),
+    )
 
     def taken(self, names: Iterable[str]) -> list[str]:
         """Return the videos that belong to this dataset, sorted; UserError if none is left."""

@@ -44,14 +44,41 @@ class View:
 class Evaluation(Settings):
     """Working size, views and memory settings; what is left out is the network's default."""
 
-    size: int | None = Field(None, ge=1)
-    longer_side: int | None = Field(None, ge=1)
-    enlarge: bool = True
-    scales: list[PositiveFloat] = Field(default_factory=lambda: [1.0], min_length=1)
-    flip: bool = False
-    amp: Amp = False
-    # by kind of network, so that one entry serves several
-    memory: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    size: int | None = Field(
+        None, ge=1, description="Shorter side to work at. Null works at the size of the video."
+    )
+    longer_side: int | None = Field(
+        None,
+        ge=1,
+        description=(
+            "Limit of the longer side. It applies after `size`, before `scales`. Null "
+            "sets no limit."
+        ),
+    )
+    enlarge: bool = Field(
+        True, description="Whether `size` also enlarges a video with a smaller shorter side."
+    )
+    scales: list[PositiveFloat] = Field(
+        default_factory=lambda: [1.0],
+        min_length=1,
+        description=(
+            "Factors on the working size. Each is a separate view of the video with a "
+            "separate memory. The result averages the probabilities of all views."
+        ),
+    )
+    flip: bool = Field(
+        False,
+        description=(
+            "Whether each scale is also run on the mirrored video. This doubles the views."
+        ),
+    )
+    amp: Amp = Field(
+        False,
+        description=("Half precision on a GPU. True is fp16, as published results are computed."),
+    )
+    memory: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Memory settings for each kind of network."
+    )
 
     def working_size(self, size: int | None = None) -> WorkingSize:
         """Return the working size; `size` goes before the entry's own shorter side."""

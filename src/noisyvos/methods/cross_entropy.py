@@ -14,14 +14,15 @@ from noisyvos.registry import Settings
 class WithoutDice(Settings):
     """Settings of a method with a released counterpart."""
 
-    # as in SMART's code: running sum over the batch and published schedule
-    parity: bool = False
+    parity: bool = Field(
+        False, description="As in SMART's code: running sum over the batch and published schedule."
+    )
 
 
 class WithDice(WithoutDice):
     """Settings of a method with a dice term."""
 
-    dice: float = Field(1.0, ge=0)  # weight of the dice term
+    dice: float = Field(1.0, ge=0, description="Weight of the dice term.")
 
 
 class CrossEntropy(Method):

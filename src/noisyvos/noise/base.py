@@ -22,9 +22,25 @@ SURVIVORS = 16  # pixels kept of an object that would otherwise vanish
 class NoiseSettings(Settings):
     """Settings of every random kind: share of noisy object-frames and correlation in time."""
 
-    rate: float = Field(1.0, ge=0, le=1)
-    temporal: Literal["iid", "ar1", "persistent"] = "iid"
-    rho: float = Field(0.9, ge=0, lt=1)
+    rate: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description=(
+            "Share of object-frames that is touched, by independent draws. With "
+            "`persistent` there is one draw for each object."
+        ),
+    )
+    temporal: Literal["iid", "ar1", "persistent"] = Field(
+        "iid",
+        description=(
+            "`iid` draws anew for every frame. `persistent` draws once for each "
+            "object and video. `ar1` correlates the draws of neighbouring frames."
+        ),
+    )
+    rho: float = Field(
+        0.9, ge=0, lt=1, description="Correlation of neighbouring frames under `ar1`."
+    )
 
 
 class GeometricSettings(NoiseSettings):
@@ -34,8 +50,16 @@ class GeometricSettings(NoiseSettings):
     is used, so that the mean IoU reaches q.
     """
 
-    q: float = Field(gt=0, le=1)
-    calib: Literal["per_object", "dataset"] = "per_object"
+    q: float = Field(
+        gt=0, le=1, description="Target mean IoU of a noisy object with its clean mask."
+    )
+    calib: Literal["per_object", "dataset"] = Field(
+        "per_object",
+        description=(
+            "`per_object` reaches `q` for every object-frame. `dataset` uses one "
+            "strength for all, so that `q` is the mean."
+        ),
+    )
     strength: float | None = Field(
         None,
         ge=0,

@@ -57,7 +57,7 @@ class Phase(Settings):
     init: PerModel = Field(
         START, description="The phase that this one starts from, or `start`; or one each network."
     )
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt = Field(0, description="Seed of the training.")
 
     @model_validator(mode="after")
     def _one_material(self) -> "Phase":
@@ -193,7 +193,7 @@ class Preset(Settings):
     init: PerModel | None = Field(
         None, description="What blocks start from. Default: the last phase, or `start` without any."
     )
-    train: Train
+    train: Train = Field(description="Dataset and schedule of all blocks that name none.")
     evaluate: dict[str, EvaluationSet] = Field(
         min_length=1, description="Datasets to segment, and how to score each."
     )
@@ -201,7 +201,13 @@ class Preset(Settings):
         None,
         description="The method that the others are compared with. Default: the first of a block.",
     )
-    blocks: dict[str, Block] = Field(min_length=1)
+    blocks: dict[str, Block] = Field(
+        min_length=1,
+        description=(
+            "Blocks by name. Each is a full product of its axes; a cell in several "
+            "blocks runs once."
+        ),
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -1,7 +1,8 @@
 """What the source text of the package says: imports, registered kinds, and a digest of the code.
 
-Comments and docstrings do not change a digest. Nothing is imported to find these facts. They are
-cached beside the compiled modules by size and time of each file, because every job asks for them.
+Comments, docstrings and the descriptions of settings do not change a digest. Nothing is imported to
+find these facts. They are cached beside the compiled modules by size and time of each file, because
+every job asks for them.
 """
 
 import ast
@@ -19,7 +20,7 @@ from noisyvos.io.atomic import write_text
 
 PACKAGE = Path(__file__).resolve().parents[1]
 NAME = PACKAGE.name
-_FORMAT = 2  # raise it when this module finds other facts: the cache is then void
+_FORMAT = 3  # raise it when this module finds other facts: the cache is then void
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _MODULE = re.compile(rf"{NAME}(\.\w+)+")
 
@@ -120,9 +121,10 @@ def digest_of(tree: ast.AST) -> str:
 
 
 def _parts(node: Any) -> Iterator[str]:
-    """Yield the text of a tree without positions, docstrings and empty fields.
+    """Yield the text of a tree without positions, docstrings, descriptions and empty fields.
 
-    Newer versions of Python add empty fields.
+    A `Field(description=...)` explains a setting and changes no result. Newer versions of Python
+    add empty fields.
     """
     if isinstance(node, ast.Constant):
         yield f"{node.value!r};"
@@ -131,6 +133,8 @@ def _parts(node: Any) -> Iterator[str]:
         for name, value in ast.iter_fields(node):
             if name == "body" and isinstance(node, _DOCUMENTED) and _has_docstring(node):
                 value = value[1:]
+            elif name == "keywords" and _declares_field(node):
+                value = [each for each in value if each.arg != "description"]
             if value is not None and value != []:
                 yield f"{name}="
                 yield from _parts(value)
@@ -145,6 +149,12 @@ def _parts(node: Any) -> Iterator[str]:
 
 def _has_docstring(node: Any) -> bool:
     return ast.get_docstring(node, clean=False) is not None
+
+
+def _declares_field(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Field"
+    )
 
 
 def _for_types_only(tree: ast.AST) -> Iterator[ast.AST]:
@@ -180,9 +190,17 @@ def _builds(node: ast.ClassDef) -> dict[str, list[str]]:
     found = {}
     for setting, package in ast.literal_eval(declared).items():
         default = values.get(setting)
+        if isinstance(default, ast.Call) and _declares_field(default):
+            default = _default_of(default)
         known = isinstance(default, ast.Constant) and isinstance(default.value, str)
         found[setting] = [package, default.value if known else ""]  # type: ignore[union-attr]
     return found
+
+
+def _default_of(field: ast.Call) -> ast.expr | None:
+    """Return the default that a call of `Field` gives."""
+    named = [each.value for each in field.keywords if each.arg == "default"]
+    return next(iter([*field.args, *named]), None)
 
 
 def _is_package(path: Path) -> bool:

@@ -21,22 +21,29 @@ _THREADS = 4  # hashing and reading release the interpreter
 class Counts(Settings):
     """Published numbers of one split, None if unknown; `recalled` names the unconfirmed ones."""
 
-    sequences: int | None = Field(None, ge=0)
-    frames: int | None = Field(None, ge=0)
-    objects: int | None = Field(None, ge=0)
-    images: int | None = Field(None, ge=0)
-    instances: int | None = Field(None, ge=0)
-    annotated_frames: int | None = Field(None, ge=0)
-    categories: int | None = Field(None, ge=0)
-    recalled: tuple[str, ...] = ()
+    sequences: int | None = Field(None, ge=0, description="Number of videos.")
+    frames: int | None = Field(None, ge=0, description="Number of frames.")
+    objects: int | None = Field(None, ge=0, description="Number of objects.")
+    images: int | None = Field(None, ge=0, description="Number of still images.")
+    instances: int | None = Field(None, ge=0, description="Number of instances in still images.")
+    annotated_frames: int | None = Field(
+        None, ge=0, description="Number of frames that have a mask."
+    )
+    categories: int | None = Field(None, ge=0, description="Number of object categories.")
+    recalled: tuple[str, ...] = Field(
+        (), description="Names of the counts that no page at hand confirms."
+    )
 
 
 class Facts(Settings):
     """What published sources say of themselves; `recalled` names the unconfirmed facts."""
 
-    about: str
-    url: str = ""
-    licence: str = ""
+    about: str = Field(description="What the material is, in one sentence.")
+    url: str = Field("", description="Home page of the material.")
+    licence: str = Field(
+        "",
+        description=("Terms of use. `noisyvos download` prints them before it fetches anything."),
+    )
     registration: str = Field(
         "", description="What a person has to do first: an account, terms, a form."
     )
@@ -44,7 +51,9 @@ class Facts(Settings):
     published: dict[str, Counts] = Field(
         default_factory=dict, description="Published counts by split."
     )
-    recalled: tuple[str, ...] = ()
+    recalled: tuple[str, ...] = Field(
+        (), description="Names of facts in this entry that no page at hand confirms."
+    )
 
     def lines(self) -> list[str]:
         """Return what a person should know before fetching the material, one fact a line."""

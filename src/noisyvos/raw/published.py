@@ -13,9 +13,11 @@ from noisyvos.registry import Settings
 class Want(Settings):
     """Something that must be there: a path or glob below the raw folder."""
 
-    path: str
-    about: str = ""
-    count: int = Field(1, ge=1)  # at least so many matches
+    path: str = Field(
+        description="Path or glob below the raw folder. A folder includes everything in it."
+    )
+    about: str = Field("", description="What these files are, for the message that asks for them.")
+    count: int = Field(1, ge=1, description="Least number of matches.")
 
     @field_validator("path")
     @classmethod

@@ -22,9 +22,15 @@ if TYPE_CHECKING:
 class ParameterGroup(Settings):
     """Parameters, chosen by a regular expression in their names, that learn unlike the rest."""
 
-    match: str
-    rate: float = Field(1.0, ge=0)  # times the schedule's learning rate; 0: frozen
-    weight_decay: float | None = Field(None, ge=0)  # None: the schedule's
+    match: str = Field(
+        description="Regular expression searched in the names of `weights.safetensors`."
+    )
+    rate: float = Field(
+        1.0, ge=0, description="Factor on the learning rate. 0 freezes the weights."
+    )
+    weight_decay: float | None = Field(
+        None, ge=0, description="Weight decay of the group. Null takes that of the schedule."
+    )
 
     @field_validator("match")
     @classmethod

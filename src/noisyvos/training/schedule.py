@@ -26,9 +26,9 @@ _HARMLESS = {
 class Growth(Settings):
     """A largest jump that grows by one every so many iterations, as in STM and RHMNet."""
 
-    start: PositiveInt = 1
-    every: PositiveInt  # iterations
-    most: PositiveInt
+    start: PositiveInt = Field(1, description="First largest jump.")
+    every: PositiveInt = Field(description="Iterations between increases by one.")
+    most: PositiveInt = Field(description="Last largest jump.")
 
 
 class Schedule(Settings):
@@ -37,63 +37,145 @@ class Schedule(Settings):
     # a setting that names a registered kind: its code is a dependency of the cell
     builds: ClassVar[dict[str, str]] = {"augmentation": "noisyvos.datasets.augmentations.kinds"}
 
-    iterations: PositiveInt
-    # Further iterations at the last jump, without rotation and shear.
-    finetune: int = Field(0, ge=0)
-    batch: PositiveInt = 4
-    # A batch passes through the network in so many parts, whose gradients are added.
-    parts: PositiveInt = 1
+    iterations: PositiveInt = Field(description="Length of the training in iterations.")
+    finetune: int = Field(
+        0,
+        ge=0,
+        description="Further iterations at the last `max_jump`, without rotation and shear.",
+    )
+    batch: PositiveInt = Field(4, description="Clips in a batch, over all processes.")
+    parts: PositiveInt = Field(
+        1,
+        description=(
+            "Number of pieces in which a batch passes through the network. Their "
+            "gradients are added."
+        ),
+    )
 
-    learning_rate: PositiveFloat
-    optimizer: Annotated[str, Field(json_schema_extra={"enum": [*OPTIMIZERS]})] = "adamw"
-    momentum: float = Field(0, ge=0, lt=1)  # Nesterov's, of `sgd`
-    # With `muon`: the convolutions' learning rate over that of the other parameters.
-    muon_rate: PositiveFloat = 1.0
-    weight_decay: float = Field(0.01, ge=0)
-    warmup: int = Field(0, ge=0)  # the learning rate rises linearly over these
-    # poly_cfbi: see `learning_rate`.
-    decay: Literal["constant", "cosine", "steps", "poly", "poly_cfbi"] = "constant"
-    # With decay `steps`: the learning rate is multiplied by `drop_factor` at each of these.
-    drops: tuple[PositiveInt, ...] = ()
-    drop_factor: float = Field(0.1, gt=0, lt=1)
-    # With decay `cosine`, `poly` or `poly_cfbi`: the rate changes after every so many iterations.
-    hold: PositiveInt = 1
-    floor: float = Field(0, ge=0)  # the learning rate never falls below it, nor does it start lower
-    gradient_clip: PositiveFloat | None = None
-    # Half precision, on a GPU only; true: fp16 with loss scaling.
-    amp: bool | Literal["fp16", "bf16"] = True
-    # Parameters with other rates; of several groups that match a name the first counts.
-    groups: tuple[ParameterGroup, ...] = ()
+    learning_rate: PositiveFloat = Field(description="Learning rate after the warm-up.")
+    optimizer: Annotated[str, Field(json_schema_extra={"enum": [*OPTIMIZERS]})] = Field(
+        "adamw", description="Optimiser."
+    )
+    momentum: float = Field(0, ge=0, lt=1, description="Nesterov momentum of `sgd`.")
+    muon_rate: PositiveFloat = Field(
+        1.0,
+        description=(
+            "With `muon`, the learning rate of convolutions over that of all other parameters."
+        ),
+    )
+    weight_decay: float = Field(0.01, ge=0, description="Weight decay.")
+    warmup: int = Field(
+        0, ge=0, description="Iterations over which the learning rate rises linearly."
+    )
+    decay: Literal["constant", "cosine", "steps", "poly", "poly_cfbi"] = Field(
+        "constant",
+        description=(
+            "Course of the learning rate. `poly_cfbi` starts from 0 and would reach 0 "
+            "one iteration after the end, as in CFBI and AOC-Net."
+        ),
+    )
+    drops: tuple[PositiveInt, ...] = Field(
+        (),
+        description=(
+            "With `steps`, the iterations at which the rate is multiplied by `drop_factor`."
+        ),
+    )
+    drop_factor: float = Field(0.1, gt=0, lt=1, description="Factor of each drop.")
+    hold: PositiveInt = Field(
+        1,
+        description=(
+            "With `cosine`, `poly` and `poly_cfbi`, the rate changes only every so many iterations."
+        ),
+    )
+    floor: float = Field(
+        0, ge=0, description="Least learning rate, before the factors of parameter groups."
+    )
+    gradient_clip: PositiveFloat | None = Field(
+        None, description="Largest gradient norm. Null does not clip."
+    )
+    amp: bool | Literal["fp16", "bf16"] = Field(
+        True,
+        description=(
+            "Half precision on a GPU. `true` and `fp16` use loss scaling, `bf16` does "
+            "not. On a CPU all trainings use float32."
+        ),
+    )
+    groups: tuple[ParameterGroup, ...] = Field(
+        (), description="Parameter groups. The first one that matches a name applies."
+    )
 
-    clip_length: int = Field(3, ge=2)
-    # near: within `max_jump` of a chosen frame (XMem); forward: at most that far ahead each time
-    # (STM); any: any frames; still: one frame over and over.
-    sampler: Literal["near", "forward", "any", "still"] = "near"
-    # In annotated frames: a number, a curriculum, or steps (share of `iterations`, jump).
-    max_jump: PositiveInt | Growth | tuple[tuple[float, PositiveInt], ...] = 2
-    reverse: float = Field(0.5, ge=0, le=1)  # probability of showing a clip backwards
-    objects: PositiveInt = 2  # slots K
-    min_area: PositiveInt = 1  # of an object in the first mask
-    # Which objects of the first mask count: `min_area`, or XMem's rule for BL30K.
-    object_rule: Literal["area", "lasting"] = "area"
-    augmentation: str = "light"
-    # None: whole frames, all of one size.
-    crop: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
+    clip_length: int = Field(3, ge=2, description="Frames in a clip.")
+    sampler: Literal["near", "forward", "any", "still"] = Field(
+        "near",
+        description=(
+            "`near` draws frames within `max_jump` of a chosen one (XMem), `forward` "
+            "at most that far ahead (STM), `any` in random order, `still` repeats one "
+            "frame."
+        ),
+    )
+    max_jump: PositiveInt | Growth | tuple[tuple[float, PositiveInt], ...] = Field(
+        2,
+        description=(
+            "Largest gap between annotated frames: a number, steps as `[[share of "
+            "iterations, jump], ...]`, or a growth."
+        ),
+    )
+    reverse: float = Field(0.5, ge=0, le=1, description="Probability of showing a clip backwards.")
+    objects: PositiveInt = Field(
+        2, description="Object slots. An image with more objects keeps a random choice."
+    )
+    min_area: PositiveInt = Field(
+        1, description="Least area of an object in the first mask, in pixels."
+    )
+    object_rule: Literal["area", "lasting"] = Field(
+        "area",
+        description=(
+            "Which objects of the first mask count: those of `min_area`, or XMem's "
+            "rule for BL30K (`lasting`)."
+        ),
+    )
+    augmentation: str = Field(
+        "light", description="An augmentation by name. See the table of augmentations."
+    )
+    crop: PositiveInt | tuple[PositiveInt, PositiveInt] | None = Field(
+        None,
+        description=(
+            "Crop in pixels: one side or [height, width]. Null takes whole frames, "
+            "which must all have one size."
+        ),
+    )
 
-    # Settings of the network for this training alone.
-    network: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    network: dict[str, bool | int | float | str] = Field(
+        default_factory=dict, description="Settings of the network for this training alone."
+    )
 
-    diagnostics: PositiveInt = 20  # how often over the training noise diagnostics are measured
-    diagnosed_batches: PositiveInt = 4  # batches each of them looks at
-    # Iterations between rows of the curve; None: fifty rows in all.
-    log_every: PositiveInt | None = None
+    diagnostics: PositiveInt = Field(20, description="How often noise diagnostics are measured.")
+    diagnosed_batches: PositiveInt = Field(4, description="Batches that each diagnosis looks at.")
+    log_every: PositiveInt | None = Field(
+        None, description="Iterations between rows of the curve. Null writes fifty rows in all."
+    )
     # None of the settings below changes a result.
-    checkpoint_every: PositiveInt = 50
-    checkpoints_kept: PositiveInt = 2  # the last ones
-    # Iterations between weight snapshots beside the final weights; None: only the final ones.
-    keep_weights_every: PositiveInt | None = None
-    workers: int = Field(0, ge=0)  # processes that prefetch batches
-    published: bool = False  # of authors who start from trained weights: never from random ones
+    checkpoint_every: PositiveInt = Field(
+        50, description="Iterations between checkpoints. Never changes a result."
+    )
+    checkpoints_kept: PositiveInt = Field(
+        2, description="Number of checkpoints kept. Never changes a result."
+    )
+    keep_weights_every: PositiveInt | None = Field(
+        None,
+        description=(
+            "Iterations between weights that are kept beside the final ones. Never "
+            "changes a result."
+        ),
+    )
+    workers: int = Field(0, ge=0, description="Processes that read ahead. Never changes a result.")
+    published: bool = Field(
+        False,
+        description=(
+            "The authors start this training from trained weights. A preset that "
+            "would start it from random weights is refused. Never changes a result."
+        ),
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "Schedule":

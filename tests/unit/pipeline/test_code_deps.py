@@ -53,6 +53,16 @@ def test_a_digest_changes_with_code_only() -> None:
         assert read_facts(other, "noisyvos.synth.new").digest != before
 
 
+def test_a_description_of_a_setting_changes_no_digest() -> None:
+    def digest(field: str) -> str:
+        text = TEXT + f"\n\nclass Some:\n    x: int = {field}\n"
+        return read_facts(text, "noisyvos.synth.new").digest
+
+    assert digest('Field(1, ge=0, description="A.")') == digest("Field(1, ge=0)")
+    assert digest("Field(1, ge=0)") != digest("Field(2, ge=0)")
+    assert digest('other(1, description="A.")') != digest("other(1)")
+
+
 def test_imports_are_found_in_functions_but_not_for_types_only() -> None:
     found = read_facts(TEXT, "noisyvos.synth.new").imports
     assert {"noisyvos.io.images", "noisyvos.noise.base"} <= set(found)

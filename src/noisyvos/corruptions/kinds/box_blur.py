@@ -11,7 +11,9 @@ from noisyvos.registry import Settings
 class BoxBlurSettings(Settings):
     """`size`: side of the window in pixels, odd. The benchmark uses 3, 5 and 9."""
 
-    size: int = Field(ge=1)
+    size: int = Field(
+        ge=1, description="Side of the window in pixels, odd. The benchmark uses 3, 5 and 9."
+    )
 
     @field_validator("size")
     @classmethod

@@ -10,7 +10,13 @@ from noisyvos.registry import Settings
 class GaussianNoiseSettings(Settings):
     """`sigma`: standard deviation in grey levels (0 to 255). The benchmark uses 5, 10 and 30."""
 
-    sigma: float = Field(gt=0, le=255)
+    sigma: float = Field(
+        gt=0,
+        le=255,
+        description=(
+            "Standard deviation in grey levels (0 to 255). The benchmark uses 5, 10 and 30."
+        ),
+    )
 
 
 @CORRUPTIONS.register("gaussian_noise", GaussianNoiseSettings)

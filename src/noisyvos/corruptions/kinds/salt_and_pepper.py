@@ -13,7 +13,13 @@ class SaltAndPepperSettings(Settings):
     Its middle level is not published; we use 3000.
     """
 
-    points: int = Field(ge=1)
+    points: int = Field(
+        ge=1,
+        description=(
+            "Number of points, half of them white. The benchmark's levels are 1000 "
+            "and 5000. Its middle level is unknown; 3000 is this project's choice."
+        ),
+    )
 
 
 def set_points(frame: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

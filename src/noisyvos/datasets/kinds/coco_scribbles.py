@@ -27,8 +27,10 @@ FRAME = "00000"
 class CocoScribblesSettings(DatasetSettings):
     """Where images, scribbles and their list are in the source."""
 
-    images: str = "COCO/images"
-    scribbles: str = "COCO/scribbles"
+    images: str = Field("COCO/images", description="Folder of the images inside the source.")
+    scribbles: str = Field(
+        "COCO/scribbles", description="Folder of the scribble masks inside the source."
+    )
     list: str = Field(
         "COCO/COCO_scribbles.json",
         description='{"images": [{"file_name", "anno_name", "num_objects"}, ...]}',

@@ -25,8 +25,8 @@ class FolderSettings(SplitSettings):
     root: str = Field(
         ".", description="Folder inside the source that holds the images and annotations folders."
     )
-    images: str = "JPEGImages"
-    annotations: str = "Annotations"
+    images: str = Field("JPEGImages", description="Name of the folder of frames.")
+    annotations: str = Field("Annotations", description="Name of the folder of masks.")
     resolution: str | None = Field(
         None,
         description="Sub-folder of both; None takes the first of 480p, Full-Resolution, 1080p "
@@ -77,10 +77,20 @@ class DavisSettings(SplitSettings):
     The 2017 package also holds the 2016 split, with the objects kept apart in its masks.
     """
 
-    year: Literal[2016, 2017] = 2017
-    split: str = "train"
-    root: str = "."
-    resolution: str = "480p"
+    year: Literal[2016, 2017] = Field(
+        2017, description="2016 joins all objects of a frame into one. 2017 keeps them apart."
+    )
+    split: str = Field("train", description="Split of ImageSets/<year>.")
+    root: str = Field(
+        ".", description="Folder inside the source that holds JPEGImages and Annotations."
+    )
+    resolution: str = Field(
+        "480p",
+        description=(
+            "Sub-folder of both. Null takes the first of 480p, Full-Resolution and "
+            "1080p that exists."
+        ),
+    )
 
 
 @DATASETS.register("davis", DavisSettings)

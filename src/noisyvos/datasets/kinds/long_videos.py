@@ -11,7 +11,9 @@ from noisyvos.io.text import read_names
 class LongVideoSettings(DatasetSettings):
     """Long Videos (AFB-URR). A video has one object: all values of its masks but 0 and void."""
 
-    root: str = "."
+    root: str = Field(
+        ".", description="Folder inside the source that holds JPEGImages, Annotations and val.txt."
+    )
     triple: bool = Field(
         False,
         description="The tripled set: every video forwards, backwards and forwards again, "

@@ -48,7 +48,9 @@ class MixSettings(Settings):
 
     makes: ClassVar[str] = "mix"
 
-    parts: tuple[Part, ...] = Field(min_length=1, max_length=MIX_PARTS)
+    parts: tuple[Part, ...] = Field(
+        min_length=1, max_length=MIX_PARTS, description="One to four converted video datasets."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "MixSettings":

@@ -18,7 +18,7 @@ from noisyvos.registry import Settings
 class StaticFolder(Settings):
     """A folder of images, searched with the folders below it. Masks are PNGs of the same names."""
 
-    images: str
+    images: str = Field(description="Folder of the images inside the source.")
     masks: str | None = Field(
         None, description="Folder of the masks, with the same names; None: beside the images."
     )
@@ -43,6 +43,7 @@ class StaticSettings(DatasetSettings):
             StaticFolder(images="HRSOD_small", repeat=5),
         ),
         min_length=1,
+        description="Folders of images with their masks.",
     )
     threshold: int | None = Field(
         128,

@@ -21,7 +21,7 @@ class YouTubeSettings(SplitSettings):
     `size: 480` makes the usual training copy, with bicubic frames.
     """
 
-    split: str = "train"
+    split: str = Field("train", description="train, valid or test.")
     root: str = Field(
         ".",
         description="Folder inside the source that holds the folders of the splits "

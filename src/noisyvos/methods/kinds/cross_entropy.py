@@ -15,18 +15,30 @@ from noisyvos.registry import Settings
 class Fall(Settings):
     """The shares of the training between which the share of kept pixels falls from 1 to 0.15."""
 
-    start: float = Field(default=selection.START, ge=0)
-    end: float = Field(default=selection.END, ge=0)
+    start: float = Field(
+        default=selection.START,
+        ge=0,
+        description="Share of the training at which the kept share starts to fall from 1.",
+    )
+    end: float = Field(
+        default=selection.END, ge=0, description="Share of the training at which it reaches 0.15."
+    )
 
 
 class Mined(WithoutDice):
     """Settings that change XMem's mining into that of CFBI and AOC-Net."""
 
-    mining: Fall = Fall()
-    # counted: ignored pixels count as pixels with loss 0
-    void: Literal["left_out", "counted"] = "left_out"
-    # how the losses of a clip's frames are combined; with `sgd` it matters
-    frames: Literal["sum", "mean"] = "sum"
+    mining: Fall = Field(Fall(), description="When the share of kept pixels falls.")
+    void: Literal["left_out", "counted"] = Field(
+        "left_out", description="`counted` keeps ignored pixels in the count, with a loss of 0."
+    )
+    frames: Literal["sum", "mean"] = Field(
+        "sum",
+        description=(
+            "Whether the losses of the frames of a clip are added or averaged. The "
+            "choice matters to `sgd`."
+        ),
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "Mined":

@@ -24,11 +24,15 @@ class EarlyLearningSettings(Settings):
     (asymmetric noise).
     """
 
-    momentum: float = Field(0.7, ge=0, lt=1)  # beta, of the running average
-    weight: float = Field(1.0, ge=0)  # lambda, of the regulariser
-    # visits of a pixel, including the current one, before its average is used
-    visits: int = Field(2, ge=1, le=255)
-    dice: float = Field(1.0, ge=0)
+    momentum: float = Field(0.7, ge=0, lt=1, description="Momentum of the running average (beta).")
+    weight: float = Field(1.0, ge=0, description="Weight of the regulariser (lambda).")
+    visits: int = Field(
+        2,
+        ge=1,
+        le=255,
+        description=("Visits to a pixel, including the present one, before its average is used."),
+    )
+    dice: float = Field(1.0, ge=0, description="Weight of the dice term.")
 
 
 def clamped(now: Frame) -> Tensor:

@@ -23,19 +23,51 @@ from noisyvos.registry import Settings
 class LabelCorrectionSettings(Settings):
     """Settings of `adele`."""
 
-    periods: int = Field(20, ge=4)  # periods of the curve: equal parts of the training
-    # r: relative decrease of the curve's slope at which labels are corrected
-    fall: float = Field(0.9, gt=0, lt=1)
-    # probability above which a pixel is relabelled as object
-    object_threshold: float = Field(0.8, ge=0.5, le=1)
-    # the same for background; 0.95 in the released code for medical images
-    background_threshold: float = Field(0.8, ge=0.5, le=1)
-    # lambda, weight of the divergence between scales; 0 skips the passes at other scales
-    consistency: float = Field(1.0, ge=0)
-    scales: tuple[float, ...] = (0.7, 1.5)  # in addition to 1
-    # least value of a frame's highest mean object probability for the consistency term
-    sure: float = Field(0.8, ge=0, le=1)
-    dice: float = Field(1.0, ge=0)
+    periods: int = Field(
+        20, ge=4, description="Number of equal parts of the training, used as epochs."
+    )
+    fall: float = Field(
+        0.9,
+        gt=0,
+        lt=1,
+        description=(
+            "Share of its first slope that the fitted curve must have lost before "
+            "labels are corrected."
+        ),
+    )
+    object_threshold: float = Field(
+        0.8, ge=0.5, le=1, description="Probability above which a pixel is relabelled as object."
+    )
+    background_threshold: float = Field(
+        0.8,
+        ge=0.5,
+        le=1,
+        description=(
+            "Probability above which a pixel is relabelled as background. The "
+            "released code uses 0.95 for medical images."
+        ),
+    )
+    consistency: float = Field(
+        1.0,
+        ge=0,
+        description=(
+            "Weight of the divergence between scales (lambda). 0 leaves out the "
+            "passes at other scales."
+        ),
+    )
+    scales: tuple[float, ...] = Field(
+        (0.7, 1.5), description="Scales of the extra passes, besides 1."
+    )
+    sure: float = Field(
+        0.8,
+        ge=0,
+        le=1,
+        description=(
+            "Consistency applies only to frames in which the mean probability of an "
+            "object reaches this value."
+        ),
+    )
+    dice: float = Field(1.0, ge=0, description="Weight of the dice term.")
 
 
 def consistency(frames: Sequence[Frame], sure: float) -> Tensor:

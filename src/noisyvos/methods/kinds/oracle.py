@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from noisyvos.errors import UserError
@@ -18,9 +19,13 @@ class OracleSettings(Settings):
     # this setting names another registered kind, whose code is a dependency too
     builds: ClassVar[dict[str, str]] = {"method": "noisyvos.methods.kinds"}
 
-    # how the clean labels are learned: any method with one network and no teacher
-    method: str = "xmem"
-    settings: dict[str, Any] = {}  # noqa: RUF012 (pydantic copies defaults)  # that method's settings
+    method: str = Field(
+        "xmem",
+        description=(
+            "Method that learns from the clean labels. It must have one network and no teacher."
+        ),
+    )
+    settings: dict[str, Any] = Field({}, description="Settings of that method.")
 
 
 @METHODS.register("oracle_clean", OracleSettings)

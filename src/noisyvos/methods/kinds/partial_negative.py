@@ -27,16 +27,38 @@ from noisyvos.seeding import torch_generator
 class PartialNegativeSettings(Settings):
     """Settings of `npn`. Defaults are those of ActiSeg-NL (warm-up: 2 of its 6 epochs)."""
 
-    negative: float = Field(0.1, ge=0)  # alpha, weight of negative learning
-    # beta, weight of the agreement between views; 0 skips the pass of the strong view
-    consistency: float = Field(0.2, ge=0)
-    # tau: least probability of a prediction that the strong view must match
-    sure: float = Field(0.7, ge=0, le=1)
-    # share of the training that only collects votes
-    warmup: float = Field(1 / 3, ge=0, le=1)
-    # soft: candidates are weighted by their votes; hard: only the one with most votes counts
-    disambiguation: Literal["soft", "hard"] = "soft"
-    dice: float = Field(1.0, ge=0)
+    negative: float = Field(0.1, ge=0, description="Weight of negative learning (alpha).")
+    consistency: float = Field(
+        0.2,
+        ge=0,
+        description=(
+            "Weight of agreement between the views (beta). 0 leaves out the pass of "
+            "the strong view."
+        ),
+    )
+    sure: float = Field(
+        0.7,
+        ge=0,
+        le=1,
+        description=(
+            "Probability from which the weak view's label is asked of the strong view (tau)."
+        ),
+    )
+    warmup: float = Field(
+        1 / 3,
+        ge=0,
+        le=1,
+        description=(
+            "Share of the training in which labels are used as given and only votes are gathered."
+        ),
+    )
+    disambiguation: Literal["soft", "hard"] = Field(
+        "soft",
+        description=(
+            "`soft` weighs all candidates by their votes, `hard` takes the one with the most."
+        ),
+    )
+    dice: float = Field(1.0, ge=0, description="Weight of the dice term.")
 
 
 def strong_view(clip: Clip, seed: int, iteration: int) -> Clip:

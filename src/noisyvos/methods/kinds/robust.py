@@ -16,7 +16,7 @@ from noisyvos.registry import Settings
 class DiceWeight(Settings):
     """The weight of dice, which is not robust to noise and can mask the robust part."""
 
-    dice: float = Field(1.0, ge=0)
+    dice: float = Field(1.0, ge=0, description="Weight of the dice term.")
 
 
 class PixelMethod(Method):
@@ -50,7 +50,12 @@ class PixelMethod(Method):
 class GeneralisedSettings(DiceWeight):
     """Settings of `gce`."""
 
-    q: float = Field(0.7, gt=0, le=1)
+    q: float = Field(
+        0.7,
+        gt=0,
+        le=1,
+        description="Exponent. Towards 0 the loss is cross-entropy, at 1 it is 1 - p.",
+    )
 
 
 @METHODS.register("gce", GeneralisedSettings)
@@ -66,14 +71,17 @@ class GeneralisedCrossEntropy(PixelMethod):
 class BootstrapSettings(DiceWeight):
     """Settings of `boot_soft` and `boot_hard`."""
 
-    # weight of the given label; the prediction has the rest
-    trust: float = Field(0.95, ge=0, le=1)
+    trust: float = Field(
+        0.95, ge=0, le=1, description="Weight of the given label; the prediction has the rest."
+    )
 
 
 class HardBootstrapSettings(BootstrapSettings):
     """Settings of `boot_hard`."""
 
-    trust: float = Field(0.8, ge=0, le=1)
+    trust: float = Field(
+        0.8, ge=0, le=1, description="Weight of the given label; the prediction has the rest."
+    )
 
 
 @METHODS.register("boot_soft", BootstrapSettings)
@@ -99,8 +107,8 @@ class HardBootstrap(PixelMethod):
 class SymmetricSettings(DiceWeight):
     """Settings of `sce`."""
 
-    alpha: float = Field(0.1, ge=0)  # weight of cross-entropy
-    beta: float = Field(1.0, ge=0)  # weight of reverse cross-entropy
+    alpha: float = Field(0.1, ge=0, description="Weight of cross-entropy.")
+    beta: float = Field(1.0, ge=0, description="Weight of reverse cross-entropy.")
 
 
 @METHODS.register("sce", SymmetricSettings)
@@ -119,8 +127,10 @@ class SymmetricCrossEntropy(PixelMethod):
 class ActivePassiveSettings(DiceWeight):
     """Settings of `apl`."""
 
-    alpha: float = Field(1.0, ge=0)  # weight of the active loss, normalised cross-entropy
-    beta: float = Field(1.0, ge=0)  # weight of the passive loss, reverse cross-entropy
+    alpha: float = Field(
+        1.0, ge=0, description="Weight of the active loss, normalised cross-entropy."
+    )
+    beta: float = Field(1.0, ge=0, description="Weight of the passive loss, reverse cross-entropy.")
 
 
 @METHODS.register("apl", ActivePassiveSettings)
@@ -138,9 +148,9 @@ class ActivePassive(PixelMethod):
 class ActiSegSettings(DiceWeight):
     """Settings of `apl_actiseg`."""
 
-    alpha: float = Field(10.0, ge=0)  # weight of generalised cross-entropy
-    beta: float = Field(1.0, ge=0)  # weight of the mean absolute error
-    q: float = Field(0.7, gt=0, le=1)
+    alpha: float = Field(10.0, ge=0, description="Weight of generalised cross-entropy.")
+    beta: float = Field(1.0, ge=0, description="Weight of the mean absolute error.")
+    q: float = Field(0.7, gt=0, le=1, description="Exponent of the generalised cross-entropy.")
 
 
 @METHODS.register("apl_actiseg", ActiSegSettings)

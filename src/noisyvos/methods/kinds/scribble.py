@@ -23,9 +23,13 @@ class ScribbleSettings(Settings):
     For videos `background_weight` is 2.
     """
 
-    background_weight: float = Field(1.0, gt=0)  # of a background pixel in the cross-entropy
-    smoothness: float = Field(0.3, ge=0)  # weight of the smoothness term
-    edges: float = Field(10.0, ge=0)  # how strongly image edges reduce the smoothness loss
+    background_weight: float = Field(
+        1.0, gt=0, description="Weight of background pixels. The published value on videos is 2."
+    )
+    smoothness: float = Field(0.3, ge=0, description="Weight of the smoothness term.")
+    edges: float = Field(
+        10.0, ge=0, description="How much an edge of the picture excuses an edge of the prediction."
+    )
 
 
 @METHODS.register("scribble", ScribbleSettings)

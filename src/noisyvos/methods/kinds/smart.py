@@ -30,16 +30,41 @@ PRESETS: dict[str, dict[str, float]] = {
 class SmartSettings(Settings):
     """Settings of `smart`. None means: as released with `parity`, corrected without."""
 
-    preset: Literal["released", "unit"] = "released"
-    parity: bool = False
-    # override the preset's weights
-    weights: dict[Term, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
-    without: tuple[Term, ...] = ()  # terms left out of the total, for ablations
-    reliability_score: Literal["labels", "foreground", "per_class"] | None = None
-    intersection_rule: Literal["foreground", "class"] = "foreground"
-    accumulate: Literal["faithful", "mean"] | None = None
-    # weight of a dice term, which SMART does not have; it allows a fair comparison with `xmem`
-    dice: float = Field(0.0, ge=0)
+    preset: Literal["released", "unit"] = Field(
+        "released",
+        description=(
+            "`released` has the weights of the released run script, `unit` has weights of 1."
+        ),
+    )
+    parity: bool = Field(
+        False, description="Reproduce the released code with its published mining schedule."
+    )
+    weights: dict[Term, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict, description="Weights that replace those of the preset."
+    )
+    without: tuple[Term, ...] = Field((), description="Terms left out of the total, for ablations.")
+    reliability_score: Literal["labels", "foreground", "per_class"] | None = Field(
+        None, description="How the overlap of given and teacher labels is measured."
+    )
+    intersection_rule: Literal["foreground", "class"] = Field(
+        "foreground",
+        description=(
+            "`class` asks that the teacher sees the same object, `foreground` that it sees any."
+        ),
+    )
+    accumulate: Literal["faithful", "mean"] | None = Field(
+        None,
+        description=(
+            "`mean` averages over samples. `faithful` is the released running sum over the batch."
+        ),
+    )
+    dice: float = Field(
+        0.0,
+        ge=0,
+        description=(
+            "Weight of a dice term. SMART has none, so it is for a fair comparison with `xmem`."
+        ),
+    )
 
     def term_weights(self) -> dict[str, float]:
         """Return the weight of each term."""

@@ -9,11 +9,19 @@ from noisyvos.methods.cross_entropy import CrossEntropy, WithDice
 class SpatialCorrectionSettings(WithDice):
     """Settings of `sc`."""
 
-    # V: number of training masks whose clean labels are read
-    clean_masks: int = Field(1, ge=1)
-    share: float = Field(0.8, gt=0, le=1)  # gamma: share of the measured bias that is corrected
-    # most relabellings, each followed by a training from the start
-    rounds: int = Field(2, ge=1)
+    clean_masks: int = Field(
+        1, ge=1, description="Number of clean masks of single training frames that are read (V)."
+    )
+    share: float = Field(
+        0.8, gt=0, le=1, description="Share of the measured bias that is corrected (gamma)."
+    )
+    rounds: int = Field(
+        2,
+        ge=1,
+        description=(
+            "Largest number of relabellings. Each is followed by a training from the start."
+        ),
+    )
 
 
 @METHODS.register("sc", SpatialCorrectionSettings)

@@ -18,8 +18,8 @@ from noisyvos.registry import Settings
 class StudentTSettings(Settings):
     """Settings of `tloss`."""
 
-    start: float = 1.0  # initial logarithm of the degrees of freedom
-    learning_rate: float = Field(1e-3, gt=0)  # learning rate of that logarithm
+    start: float = Field(1.0, description="Initial logarithm of the degrees of freedom.")
+    learning_rate: float = Field(1e-3, gt=0, description="Learning rate of that logarithm.")
 
 
 @METHODS.register("tloss", StudentTSettings)

@@ -19,31 +19,55 @@ from noisyvos.registry import Settings
 class PairSettings(Settings):
     """Settings shared by methods with two networks."""
 
-    dice: float = Field(1.0, ge=0)  # weight of dice over the kept pixels
+    dice: float = Field(1.0, ge=0, description="Weight of dice over the kept pixels.")
 
 
 class PixelSettings(PairSettings):
     """Settings of `coteach`."""
 
-    # final share of a class's pixels in the band that are dropped
-    forgotten: float = Field(0.3, ge=0, lt=1)
-    ramp: float = Field(0.1, gt=0, le=1)  # share of the training over which it is reached
-    # half width of the band around boundaries, in units of the square root of the object's area
-    band: float = Field(0.15, gt=0, le=1)
+    forgotten: float = Field(
+        0.3,
+        ge=0,
+        lt=1,
+        description="Share of the pixels of a class in the band that are dropped at the end.",
+    )
+    ramp: float = Field(
+        0.1,
+        gt=0,
+        le=1,
+        description="Share of the training over which the dropped share grows to that value.",
+    )
+    band: float = Field(
+        0.15,
+        gt=0,
+        le=1,
+        description=(
+            "Half width of the band around boundaries, in units of the square root of "
+            "the object's area."
+        ),
+    )
 
 
 class FrameSettings(PairSettings):
     """Settings of `coteach_frame`."""
 
-    first: float = Field(0.95, gt=0, le=1)  # share of frames kept at the start
-    fall: float = Field(0.1, ge=0, lt=1)  # decrease of that share until the end
+    first: float = Field(0.95, gt=0, le=1, description="Share of frames kept at the start.")
+    fall: float = Field(
+        0.1, ge=0, lt=1, description="How much the kept share falls by the end of the training."
+    )
 
 
 class JointSettings(PixelSettings):
     """Settings of `jocor`."""
 
-    # weight of the divergence between the networks; cross-entropies get the rest
-    agreement: float = Field(0.9, ge=0, le=1)
+    agreement: float = Field(
+        0.9,
+        ge=0,
+        le=1,
+        description=(
+            "Weight of the divergence between the networks; cross-entropies get the rest."
+        ),
+    )
 
 
 class TwoNetworks(Method):

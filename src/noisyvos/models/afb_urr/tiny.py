@@ -17,17 +17,33 @@ from noisyvos.models.stm_parts.encoders import Trunk, small_trunk
 class AFBURRTinySettings(AFBURRSettings):
     """Size of the small network; trained from scratch."""
 
-    key_dim: int = Field(32, ge=1)
-    value_dim: int = Field(64, ge=1)
-    # channels at half resolution; doubled at each further halving
-    width: int = Field(16, ge=8, multiple_of=8)
-    decoder_dim: int = Field(48, ge=1)
+    key_dim: int = Field(32, ge=1, description="Channels of the keys.")
+    value_dim: int = Field(64, ge=1, description="Channels of the values.")
+    width: int = Field(
+        16,
+        ge=8,
+        multiple_of=8,
+        description="Channels at half resolution; doubled at each further halving.",
+    )
+    decoder_dim: int = Field(48, ge=1, description="Channels of the decoder.")
     # Where keys come from: `last`, as published, is the encoder's output; `early`, our change, is
     # the output of the last stage's first block (see `xmem_tiny`).
-    key_stage: Literal["last", "early"] = "last"
+    key_stage: Literal["last", "early"] = Field(
+        "last",
+        description=(
+            "Where keys come from. `last` is the encoder's output, as published. "
+            "`early` is the first block of its last stage, which sees 41 pixels "
+            "instead of 89."
+        ),
+    )
     # Whether both encoders start from the same weights, as the published ones do from ImageNet.
-    same_start: bool = False
-    local_dim: int = Field(16, ge=1)  # of the refinement
+    same_start: bool = Field(
+        False,
+        description=(
+            "Start both encoders from the same weights, as published networks do from ImageNet."
+        ),
+    )
+    local_dim: int = Field(16, ge=1, description="Channels of the refinement.")
 
 
 @MODELS.register("afb_urr_tiny", AFBURRTinySettings)

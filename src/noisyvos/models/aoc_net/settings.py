@@ -38,8 +38,17 @@ class AOCNetSettings(Settings):
 
     # mask of the previous frame, in training; halves, as published: given in the first half of the
     # training, predicted in the second
-    previous_mask: Literal["given", "predicted", "halves"] = "predicted"
-    dropout: float = Field(0.1, ge=0, lt=1)  # of the backbone's features, in training
+    previous_mask: Literal["given", "predicted", "halves"] = Field(
+        "predicted",
+        description=(
+            "Which mask of the frame before the training shows. `halves` gives it up "
+            "to the middle of the training and then uses the prediction, as "
+            "published."
+        ),
+    )
+    dropout: float = Field(
+        0.1, ge=0, lt=1, description="Dropout of the backbone's features in training."
+    )
 
 
 class AOCNetMemory(Settings):
@@ -48,12 +57,40 @@ class AOCNetMemory(Settings):
     5 is its multi-frame variant.
     """
 
-    mem_every: int | None = Field(None, ge=1)  # every so many frames become references
-    # nats of entropy above which a pixel of a reference belongs to no object
-    uncertainty_threshold: float = Field(1.0, ge=0)
+    mem_every: int | None = Field(
+        None,
+        ge=1,
+        description=(
+            'Every k-th frame becomes a reference. Null is the published "Base"; 5 is '
+            "its multi-frame variant."
+        ),
+    )
+    uncertainty_threshold: float = Field(
+        1.0,
+        ge=0,
+        description="Nats of entropy above which a pixel of a reference belongs to no object.",
+    )
     # the first stays, then the oldest is evicted; published: no limit
-    max_references: int | None = Field(None, ge=1)
+    max_references: int | None = Field(
+        None,
+        ge=1,
+        description=(
+            "Largest number of references. The first stays, then the oldest goes. The "
+            "published code has no limit."
+        ),
+    )
     # released: proxies of wrong rows, and a k that only decreases
-    clustering: Literal["fixed", "released"] = "fixed"
+    clustering: Literal["fixed", "released"] = Field(
+        "fixed",
+        description=(
+            "`released` repeats two slips of the release: proxies of the wrong rows, "
+            "and a number of proxies that only falls."
+        ),
+    )
     # random, seeded by the frame's number, is the published start
-    kmeans_start: Literal["even", "random"] = "even"
+    kmeans_start: Literal["even", "random"] = Field(
+        "even",
+        description=(
+            "`even` starts from rows in equal steps. `random` is the published start, seeded here."
+        ),
+    )

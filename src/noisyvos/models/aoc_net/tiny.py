@@ -22,11 +22,18 @@ class AOCNetTinySettings(AOCNetSettings):
     """The training pass of the small network; it is trained from scratch."""
 
     # from scratch, the first predicted masks are useless as a previous frame's
-    previous_mask: Literal["given", "predicted", "halves"] = "halves"
-    dropout: float = Field(0.0, ge=0, lt=1)  # a short training underfits
+    previous_mask: Literal["given", "predicted", "halves"] = Field(
+        "halves",
+        description="Mask of the previous frame in training (see AOC-Net's `previous_mask`).",
+    )
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="Dropout. The small network trains without."
+    )
     # Initial scale of the embedding's last normalisation; published: 1. Squared distances of random
     # embeddings are far above 1, where the maps, which end at 1, have no slope.
-    embedding_scale: float = Field(1.0, gt=0)
+    embedding_scale: float = Field(
+        1.0, gt=0, description="Initial scale of the embedding's last normalisation. Published: 1."
+    )
 
 
 class TinyDeepLab(Backbone):

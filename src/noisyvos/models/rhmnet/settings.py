@@ -32,15 +32,38 @@ class RHMNetSettings(Settings):
     """
 
     # a predicted region is memorised where it is more probable than this
-    region_threshold: float = Field(0.65, ge=0, le=1)
-    mask_threshold: float = Field(0.95, ge=0, le=1)  # likewise for masks, in training only
-    dropout: float = Field(0.1, ge=0, lt=1)
-    region_weight: float = Field(1.0, ge=0)  # of the loss of reliable regions
-    focal_alpha: float = Field(0.5, ge=0, le=1)  # of positives in that loss
-    # pixels: side of the square around a scribble in which the region loss is not computed
-    ignore_band: int = Field(35, ge=1)
+    region_threshold: float = Field(
+        0.65,
+        ge=0,
+        le=1,
+        description="A predicted region is stored where its probability is above this value.",
+    )
+    mask_threshold: float = Field(
+        0.95, ge=0, le=1, description="The same for masks, in training only."
+    )
+    dropout: float = Field(
+        0.1, ge=0, lt=1, description="Dropout of the transformer layers in training."
+    )
+    region_weight: float = Field(1.0, ge=0, description="Weight of the loss on reliable regions.")
+    focal_alpha: float = Field(
+        0.5, ge=0, le=1, description="Weight of positive pixels in that loss."
+    )
+    ignore_band: int = Field(
+        35,
+        ge=1,
+        description=(
+            "Side of the square around a scribble in which the region loss ignores pixels."
+        ),
+    )
     # weight of the difference to the clip run backwards; published: 0 on still images
-    consistency: float = Field(20.0, ge=0)
+    consistency: float = Field(
+        20.0,
+        ge=0,
+        description=(
+            "Weight of the difference from the clip run backwards. The published "
+            "value on still images is 0."
+        ),
+    )
 
     @field_validator("ignore_band")
     @classmethod
@@ -53,12 +76,24 @@ class RHMNetSettings(Settings):
 class RHMNetMemory(Settings):
     """The shipped evaluation settings of the video stage."""
 
-    scribble_every: int = Field(6, ge=1)  # frames whose predicted region stays
-    mask_every: int = Field(6, ge=1)  # frames whose predicted mask stays
+    scribble_every: int = Field(
+        6, ge=1, description="Frames 0, k, 2k, ... whose predicted regions stay in memory."
+    )
+    mask_every: int = Field(
+        6, ge=1, description="Frames 0, k, 2k, ... whose predicted masks stay in memory."
+    )
     # entries of each kind; the first always stays, then the oldest is evicted
-    capacity: int = Field(4, ge=1)
-    keep_last_scribble: bool = True  # memorise the last frame in between too
-    keep_last_mask: bool = False
-    background_scribble: bool = False  # whether to use a scribble of the background
+    capacity: int = Field(
+        4, ge=1, description="Entries of each kind. That of frame 0 stays, then the oldest goes."
+    )
+    keep_last_scribble: bool = Field(
+        True, description="Keep the region of the last frame in between as well."
+    )
+    keep_last_mask: bool = Field(
+        False, description="Keep the mask of the last frame in between as well."
+    )
+    background_scribble: bool = Field(False, description="Use a scribble on the background.")
     # which embedding labels predicted masks: 1 as published, 2 as trained
-    mask_memory_row: Literal[1, 2] = 1
+    mask_memory_row: Literal[1, 2] = Field(
+        1, description=("Label embedding that marks predicted masks. 1 as published, 2 as trained.")
+    )

@@ -20,18 +20,42 @@ class RHMNetTinySettings(RHMNetSettings):
     pixels.
     """
 
-    dropout: float = 0.0  # a short training underfits, so dropout would only hurt
-    ignore_band: int = 9
+    dropout: float = Field(
+        0.0, description="Dropout of the transformer layers. The small network trains without."
+    )
+    ignore_band: int = Field(
+        9,
+        description=(
+            "Side of the square around a scribble in which the region loss ignores pixels."
+        ),
+    )
     # Where tokens come from: `last`, as published, is the trunk's output; `early`, our change, is
     # the output of the last stage's first block (see `xmem_tiny`).
-    key_stage: Literal["last", "early"] = "last"
+    key_stage: Literal["last", "early"] = Field(
+        "last",
+        description=(
+            "Where tokens come from. `last` is the encoder's output, as published. "
+            "`early` is the first block of its last stage, which sees 41 pixels "
+            "instead of 89."
+        ),
+    )
     # Whether queries and keys of memory reads start from the same weights, SHARPNESS times as large
     # as drawn. As published, they are drawn apart: every place then reads the mean of the memory,
     # and a short training from scratch never learns where to look.
-    same_start: bool = False
+    same_start: bool = Field(
+        False,
+        description=(
+            "Start queries and keys of memory reads from the same weights, so that a "
+            "place first reads what looks like it."
+        ),
+    )
     # Size of the initial position embeddings as a share of the published one. On small frames the
     # network otherwise learns where objects were instead of what they look like.
-    position_share: float = Field(1.0, ge=0)
+    position_share: float = Field(
+        1.0,
+        ge=0,
+        description="Size of the initial position embeddings as a share of the published one.",
+    )
 
 
 SHARPNESS = 2.0

@@ -15,16 +15,37 @@ class STMSettings(Settings):
     """What the published networks leave open."""
 
     # no gradient through the masks that are memorised; the published still-image training has it
-    detach_memory: bool = True
+    detach_memory: bool = Field(
+        True,
+        description=(
+            "Stop the gradient at memorised masks. The published training on still "
+            "images lets it through."
+        ),
+    )
     # channels of the softmax at inference, background and unused ones included
-    mask_channels: int = Field(11, ge=2)
+    mask_channels: int = Field(
+        11,
+        ge=2,
+        description=(
+            "Channels of the softmax at inference, including the background and unused ones."
+        ),
+    )
 
 
 class STMMemory(Settings):
     """Which frames stay in memory; the previous frame is always there (ICCV 2019, section 3.6)."""
 
-    every: int | None = Field(5, ge=1)  # frames 0, k, 2k, ...; None: frame 0 only
-    number: int | None = Field(None, ge=0)  # frame 0 and this many, spread evenly over the video
+    every: int | None = Field(
+        5, ge=1, description="Frames 0, k, 2k, ... stay in memory. Null keeps frame 0 only."
+    )
+    number: int | None = Field(
+        None,
+        ge=0,
+        description=(
+            "Frame 0 and this many frames spread evenly over the video, whose length "
+            "must be known. Replaces `every`."
+        ),
+    )
 
     @model_validator(mode="after")
     def _one_rule(self) -> Self:

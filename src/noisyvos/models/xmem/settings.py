@@ -10,13 +10,26 @@ from noisyvos.registry import Settings
 class XMemSettings(Settings):
     """Size of the network and the random choices of its training pass."""
 
-    key_dim: int = Field(64, ge=1)
-    value_dim: int = Field(512, ge=16)
-    hidden_dim: int = Field(64, ge=0)  # 0: no sensory memory
+    key_dim: int = Field(64, ge=1, description="Channels of the keys.")
+    value_dim: int = Field(512, ge=16, description="Channels of the values.")
+    hidden_dim: int = Field(
+        64, ge=0, description="Channels of the sensory memory. 0 leaves it out."
+    )
     # the network of still-image training: no plane for the other objects
-    single_object: bool = False
-    reference_frames: int = Field(3, ge=1)  # memory frames of a training step
-    deep_update_probability: float = Field(0.2, ge=0, le=1)
+    single_object: bool = Field(
+        False,
+        description=(
+            "The network of still-image training, whose value encoder has no plane "
+            "for the other objects."
+        ),
+    )
+    reference_frames: int = Field(3, ge=1, description="Memory frames of a training step.")
+    deep_update_probability: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Probability of a deep update of the sensory memory in training.",
+    )
 
 
 class XMemMemory(Settings):
@@ -25,16 +38,48 @@ class XMemMemory(Settings):
     ECCV 2022, sections 3.2, 3.3 and 4.1.
     """
 
-    mem_every: int = Field(5, ge=1)
-    deep_update_every: int = Field(-1, ge=-1)  # -1: with every memory frame
-    top_k: int = Field(30, ge=1)
-    enable_long_term: bool = True
-    enable_long_term_count_usage: bool | None = None  # None: by the video's length
-    max_mid_term_frames: int = Field(10, ge=2)
-    min_mid_term_frames: int = Field(5, ge=1)
-    num_prototypes: int = Field(128, ge=1)
-    max_long_term_elements: int = Field(10000, ge=1)
-    late_groups: Literal["faithful", "fixed"] = "faithful"
+    mem_every: int = Field(
+        5,
+        ge=1,
+        description=(
+            "Every k-th frame enters the working memory. Annotated frames always do, "
+            "the last frame never does."
+        ),
+    )
+    deep_update_every: int = Field(
+        -1,
+        ge=-1,
+        description=(
+            "Frames between deep updates of the sensory memory. -1 updates with every memory frame."
+        ),
+    )
+    top_k: int = Field(30, ge=1, description="Memory elements that a position reads from.")
+    enable_long_term: bool = Field(
+        True,
+        description=("Condense old frames into prototypes. Without it every memory frame stays."),
+    )
+    enable_long_term_count_usage: bool | None = Field(
+        None,
+        description=(
+            "Evict the least-used prototypes. Null decides by the length of the "
+            "video, and evicts if the length is unknown."
+        ),
+    )
+    max_mid_term_frames: int = Field(
+        10, ge=2, description="Frames in the working memory that start a consolidation."
+    )
+    min_mid_term_frames: int = Field(
+        5, ge=1, description="Frames that stay in the working memory after a consolidation."
+    )
+    num_prototypes: int = Field(128, ge=1, description="Elements that a consolidation keeps.")
+    max_long_term_elements: int = Field(10000, ge=1, description="Limit of the long-term memory.")
+    late_groups: Literal["faithful", "fixed"] = Field(
+        "faithful",
+        description=(
+            "`faithful` pairs the values of late objects with the last keys, as "
+            "published. `fixed` pairs them with their own keys."
+        ),
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

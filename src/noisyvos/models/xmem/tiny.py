@@ -20,17 +20,32 @@ from noisyvos.models.xmem.settings import XMemSettings
 class XMemTinySettings(XMemSettings):
     """Size of the small network; trained from scratch."""
 
-    key_dim: int = Field(32, ge=1)
-    value_dim: int = Field(64, ge=16)
+    key_dim: int = Field(32, ge=1, description="Channels of the keys.")
+    value_dim: int = Field(64, ge=16, description="Channels of the values.")
     # a sensory memory costs time and, in clips of three frames, learns nothing that helps
-    hidden_dim: int = Field(0, ge=0)
-    # channels at half resolution; doubled at each further halving
-    width: int = Field(16, ge=8, multiple_of=8)
+    hidden_dim: int = Field(
+        0,
+        ge=0,
+        description="Channels of the sensory memory. The small network has none by default.",
+    )
+    width: int = Field(
+        16,
+        ge=8,
+        multiple_of=8,
+        description="Channels at half resolution; doubled at each further halving.",
+    )
     # Where key, shrinkage and selection come from: `last`, as published, is the encoder's output
     # through 3x3 convolutions, which see 89 pixels. `early`, our change, is the output of the last
     # stage's first block through 1x1 convolutions, which see 41: on frames of 48 pixels a key that
     # sees 89 encodes position.
-    key_stage: Literal["last", "early"] = "last"
+    key_stage: Literal["last", "early"] = Field(
+        "last",
+        description=(
+            "Where keys come from. `last` is the encoder's output, as published. "
+            "`early` is the first block of its last stage, which sees 41 pixels "
+            "instead of 89."
+        ),
+    )
 
 
 def _stem(inputs: int, width: int) -> nn.Conv2d:

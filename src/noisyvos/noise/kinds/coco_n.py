@@ -26,9 +26,16 @@ LEVELS = {
 class CocoSettings(NoiseSettings):
     """`scale` multiplies all lengths, for frames whose size differs much from 480p."""
 
-    level: Literal["easy", "medium", "hard"] = "medium"
-    scale: float = Field(1.0, gt=0, le=10)
-    temporal: Literal["iid"] = "iid"
+    level: Literal["easy", "medium", "hard"] = Field(
+        "medium", description="Published difficulty level."
+    )
+    scale: float = Field(
+        1.0,
+        gt=0,
+        le=10,
+        description="Factor on all lengths, for frames whose size differs much from 480p.",
+    )
+    temporal: Literal["iid"] = Field("iid", description="Only `iid` is defined for this kind.")
 
 
 @NOISE.register("coco_n", CocoSettings)

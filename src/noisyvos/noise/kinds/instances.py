@@ -10,7 +10,9 @@ from noisyvos.registry import Settings
 class RateSettings(Settings):
     """`rate`: share of object-frames that are wrong, over the dataset."""
 
-    rate: float = Field(gt=0, le=1)
+    rate: float = Field(
+        gt=0, le=1, description="Share of object-frames that become wrong over the dataset."
+    )
 
 
 def frames_of_objects(video: Video) -> dict[int, list[int]]:

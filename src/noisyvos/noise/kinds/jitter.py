@@ -18,7 +18,12 @@ GRAIN = 2.0**20
 class JitterSettings(GeometricSettings):
     """`length`: correlation length as a share of the frame's shorter side (20 px at 480p)."""
 
-    length: float = Field(20 / 480, gt=0, le=1)
+    length: float = Field(
+        20 / 480,
+        gt=0,
+        le=1,
+        description=("Correlation length as a share of the frame's shorter side (20 px at 480p)."),
+    )
 
 
 @NOISE.register("jitter", JitterSettings)

@@ -29,11 +29,24 @@ class MarSettings(NoiseSettings):
     Void is one more object and is erased afterwards. Higher ids overwrite lower ones.
     """
 
-    p: float = Field(0.5, ge=0, le=1)
-    rounds: int = Field(30, ge=0, le=1000)
-    sigma: float = Field(3.0, gt=0, le=50)
-    parity: bool = False
-    temporal: Literal["iid"] = "iid"
+    p: float = Field(0.5, ge=0, le=1, description="Probability that a round touches a pixel.")
+    rounds: int = Field(
+        30, ge=0, le=1000, description="Number of rounds that grow or shrink the band."
+    )
+    sigma: float = Field(
+        3.0,
+        gt=0,
+        le=50,
+        description="Standard deviation of the Gaussian that smooths the result, in pixels.",
+    )
+    parity: bool = Field(
+        False,
+        description=(
+            "Treat void and overlaps as the released code does. Void becomes one more "
+            "object and is then erased. Higher ids overwrite lower ones."
+        ),
+    )
+    temporal: Literal["iid"] = Field("iid", description="Only `iid` is defined for this kind.")
 
     @property
     def reach(self) -> int:

@@ -24,8 +24,16 @@ class MarkovSettings(GeometricSettings):
     Calibration finds the number of steps.
     """
 
-    flip: float = Field(0.05, gt=0, le=1)
-    temporal: Literal["iid"] = "iid"
+    flip: float = Field(
+        0.05,
+        gt=0,
+        le=1,
+        description=(
+            "Probability that a pixel of the ring flips in one step (theta2). "
+            "Calibration finds the number of steps."
+        ),
+    )
+    temporal: Literal["iid"] = Field("iid", description="Only `iid` is defined for this kind.")
 
 
 @NOISE.register("markov_grow", MarkovSettings)

@@ -25,11 +25,25 @@ class MorphSettings(NoiseSettings):
     may vanish. Without parity the rules of the other kinds apply.
     """
 
-    operator: Literal["D", "E", "EAD", "DAE"] = "EAD"
-    kernel: int = Field(5, ge=1, le=99)
-    iterations: int = Field(3, ge=0, le=50)
-    shape: Literal["ellipse", "rectangle"] = "ellipse"
-    parity: bool = False
+    operator: Literal["D", "E", "EAD", "DAE"] = Field(
+        "EAD",
+        description=(
+            "D dilates, E erodes, EAD dilates then erodes (closing), DAE erodes then "
+            "dilates (opening)."
+        ),
+    )
+    kernel: int = Field(5, ge=1, le=99, description="Side of the structuring element in pixels.")
+    iterations: int = Field(3, ge=0, le=50, description="How often the operator is applied.")
+    shape: Literal["ellipse", "rectangle"] = Field(
+        "ellipse", description="Shape of the structuring element."
+    )
+    parity: bool = Field(
+        False,
+        description=(
+            "Give the bytes of the released generator. Objects may vanish, void is "
+            "erased, higher ids overwrite lower ones."
+        ),
+    )
 
     @field_validator("kernel")
     @classmethod

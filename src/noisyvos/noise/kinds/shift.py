@@ -20,8 +20,16 @@ class ShiftSettings(GeometricSettings):
     With both at 0 the noise is a pure shift.
     """
 
-    angle: float = Field(5.0, ge=0, le=180)
-    spread: float = Field(0.02, ge=0, le=1)
+    angle: float = Field(5.0, ge=0, le=180, description="Largest rotation in degrees.")
+    spread: float = Field(
+        0.02,
+        ge=0,
+        le=1,
+        description=(
+            "Standard deviation of the logarithm of the scale. With `angle` and "
+            "`spread` 0 the kind is a pure shift."
+        ),
+    )
 
 
 @NOISE.register("shift", ShiftSettings)

@@ -17,8 +17,15 @@ from noisyvos.registry import Settings
 class FrameDeleteSettings(Settings):
     """Give either `keep`, the share of labelled frames, or `labelled`, their number per video."""
 
-    keep: float | None = Field(None, gt=0, le=1)
-    labelled: int | None = Field(None, ge=1)
+    keep: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Share of frames that stay labelled. Give either this or `labelled`.",
+    )
+    labelled: int | None = Field(
+        None, ge=1, description="Number of labelled frames in each video. 2 is two-shot VOS."
+    )
 
     @model_validator(mode="after")
     def one_of_both(self) -> "FrameDeleteSettings":
@@ -54,7 +61,7 @@ def frame_delete(video: Video, settings: FrameDeleteSettings) -> NoisyVideo:
 class ScribbleSettings(Settings):
     """`width` of a scribble in pixels."""
 
-    width: int = Field(3, ge=1, le=31)
+    width: int = Field(3, ge=1, le=31, description="Width of a scribble in pixels.")
 
 
 @NOISE.register("scribble", ScribbleSettings)
@@ -111,9 +118,11 @@ class StrokeSettings(Settings):
     largest shift of an end in pixels.
     """
 
-    trim: float = Field(0.2, ge=0, le=0.4)
-    strokes: int = Field(2, ge=1)
-    wobble: float = Field(2.0, ge=0)
+    trim: float = Field(
+        0.2, ge=0, le=0.4, description="Largest share that is cut off each end of a stroke."
+    )
+    strokes: int = Field(2, ge=1, description="Largest number of strokes on one object.")
+    wobble: float = Field(2.0, ge=0, description="Largest displacement of an end in pixels.")
 
 
 @NOISE.register("strokes", StrokeSettings)

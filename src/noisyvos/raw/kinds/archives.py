@@ -64,14 +64,14 @@ class ArchiveFile(ArchivePart):
     )
     name: str = Field("", description="Name it is kept under; by default the last part of the url.")
     size: int | None = Field(None, gt=0, description="Bytes.")
-    md5: str | None = Field(None, pattern="^[0-9a-f]{32}$")
+    md5: str | None = Field(None, pattern="^[0-9a-f]{32}$", description="Published MD5 sum.")
     sha256: str | None = Field(
         None,
         pattern="^[0-9a-f]{8,64}$",
         description="Published SHA-256 sum, or its first "
         "digits. Without it the first transfer records a sum, and later ones must match it.",
     )
-    about: str = ""
+    about: str = Field("", description="What the archive holds.")
     unpack: Unpack | None = Field(None, description="By default after the end of the name.")
     parts: tuple[ArchivePart, ...] = Field(
         (), description="Several folders, in place of `root`, `into` and `zips`."
@@ -129,7 +129,7 @@ def _published(url: str, sha256: str | None) -> tuple[str, str | None]:
 class ArchiveSettings(PublishedSettings):
     """Settings of `archives`: the files, and what of them is wanted below the raw folder."""
 
-    files: tuple[ArchiveFile, ...] = Field(min_length=1)
+    files: tuple[ArchiveFile, ...] = Field(min_length=1, description="The archives to fetch.")
     keep_archives: bool = Field(True, description="Keep the archives after unpacking.")
 
     @model_validator(mode="after")

@@ -35,15 +35,23 @@ class ShapesSettings(Settings):
     that the recipe truncates to whole pixels would grow by up to half a pixel.
     """
 
-    seed: int = Field(ge=0)
-    train_sequences: int = Field(ge=1, le=1000)
-    val_sequences: int = Field(ge=1, le=1000)
-    frames: int = Field(ge=3, le=200)
-    images: int = Field(ge=1, le=100_000)
-    height: int = Field(192, ge=VIDEO_HEIGHT)
-    width: int = Field(288, ge=VIDEO_HEIGHT)
-    image_height: int = Field(60, ge=IMAGE_HEIGHT)
-    image_width: int = Field(90, ge=IMAGE_HEIGHT)
+    seed: int = Field(ge=0, description="Seed of all videos and pictures.")
+    train_sequences: int = Field(ge=1, le=1000, description="Number of training videos.")
+    val_sequences: int = Field(
+        ge=1,
+        le=1000,
+        description="Number of validation videos. They come from a separate random stream.",
+    )
+    frames: int = Field(ge=3, le=200, description="Frames in each video.")
+    images: int = Field(ge=1, le=100_000, description="Number of still pictures.")
+    height: int = Field(192, ge=VIDEO_HEIGHT, description="Height of the videos in pixels.")
+    width: int = Field(288, ge=VIDEO_HEIGHT, description="Width of the videos in pixels.")
+    image_height: int = Field(
+        60, ge=IMAGE_HEIGHT, description="Height of the still pictures in pixels."
+    )
+    image_width: int = Field(
+        90, ge=IMAGE_HEIGHT, description="Width of the still pictures in pixels."
+    )
 
     @model_validator(mode="after")
     def _not_too_narrow(self) -> Self:
