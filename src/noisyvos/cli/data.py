@@ -177,7 +177,7 @@ def convert_unify(
 
 @app.command("check")
 def check_dataset(
-    dataset: Annotated[Path, typer.Option(help="A converted dataset, or a DAVIS-style folder.")],
+    dataset: Annotated[Path, typer.Option(help="A converted dataset, or raw material.")],
     expect: Annotated[Path, typer.Option(help="A sources.yaml with published counts.")] = Path(
         "params/sources.yaml"
     ),
@@ -187,12 +187,27 @@ def check_dataset(
             "--one-object", help="Read raw masks of 0 and 255 or grey levels as one object."
         ),
     ] = False,
+    raw_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as", help="Read --dataset as the raw material of this dataset of datasets.yaml."
+        ),
+    ] = None,
+    params: Params = Path("params"),
     workers: Workers = 1,
 ) -> None:
     """Read a whole dataset once and say what is in it; exit code 1 if it is not usable."""
     from noisyvos.stages import check as stage
 
-    if not stage.run(dataset, expect=expect, one_object=one_object, workers=workers):
+    usable = stage.run(
+        dataset,
+        expect=expect,
+        one_object=one_object,
+        raw_of=raw_of,
+        params=params,
+        workers=workers,
+    )
+    if not usable:
         raise typer.Exit(1)
 
 

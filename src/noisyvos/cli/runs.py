@@ -210,7 +210,7 @@ def score(
         bool, typer.Option("--binary", help="Any non-zero value is object 1 (DAVIS 2016).")
     ] = False,
     rgb: Annotated[
-        bool, typer.Option("--rgb", help="Read RGB predictions by the DAVIS palette.")
+        bool, typer.Option("--rgb", help="No effect: colours of the DAVIS palette are always read.")
     ] = False,
     ignore_extra_ids: Annotated[
         bool,

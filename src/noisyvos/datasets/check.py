@@ -12,7 +12,8 @@ from noisyvos.datasets.splits import resolution_folders
 from noisyvos.errors import UserError
 from noisyvos.io.files import folders_in, image_files, mask_files, normal, same_place
 from noisyvos.io.images import checked_size
-from noisyvos.io.masks import VOID, open_mask, read_mask_set
+from noisyvos.io.mask_reader import StoredMask, decode_stored, mask_set, open_mask
+from noisyvos.io.masks import VOID
 from noisyvos.io.text import read_json
 from noisyvos.parallel import ordered_map
 
@@ -30,13 +31,19 @@ PROBLEMS = {
     "wanted frame that is not there": True,
     "mask without a frame": True,
     "instance without a shape": True,
+    "no object to draw (synth refuses this dataset)": True,
     "refused by convert": True,
     "gap in the ids (score counts the ids between as objects)": False,
+    "fewer than 3 masks (score with protocol davis refuses such a sequence)": False,
+    "first mask without an object (score refuses it, but for protocol youtube_vos)": False,
+    "object after the first mask (score leaves it out, but for protocol youtube_vos)": False,
     "listed object that no mask shows": False,
+    "box that does not fit its shape": False,
     "box outside its image": False,
     "grey, not palette, PNG": False,
     "image without an instance": False,
 }
+LEAST_SCORED = 3  # masks of a sequence: protocol davis leaves out the first and the last
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,7 @@ class _Video:
     objects: tuple[int, ...] | None
     required: tuple[str, ...] = ()
     one_object: bool = False  # of a raw folder
+    late: bool = False  # the benchmark gives objects one by one, so its protocol scores late ones
     listed: tuple[int, ...] = ()  # objects that the published meta.json names
 
 
@@ -99,20 +107,22 @@ def check_dataset(root: Path, workers: int = 1, one_object: bool = False) -> Fin
     UserError if `root` is neither.
     """
     meta = root / "meta.json"
-    if meta.is_file():
-        kind = read_json(meta).get("kind")
-        if kind == "video":
-            return _check_converted(root, workers)
-        if kind == "images":
-            return _check_images(root, workers)
+    content = read_json(meta) if meta.is_file() else None
+    kind = content.get("kind") if isinstance(content, dict) else None
+    if kind == "video":
+        return _check_converted(root, workers)
+    if kind == "images":
+        return _check_images(root, workers)
+    if (root / "JPEGImages").is_dir():  # perhaps with the meta.json of YouTube-VOS
+        return _check_folder(root, workers, one_object)
+    if kind is not None:
         raise UserError(
             f"{root}: a dataset of kind {kind!r} cannot be checked; `video` and `images` can."
         )
-    if (root / "JPEGImages").is_dir():
-        return _check_folder(root, workers, one_object)
     raise UserError(
         f"{root}: neither a converted dataset (no meta.json) "
-        "nor a DAVIS-style folder (no JPEGImages/)."
+        "nor a DAVIS-style folder (no JPEGImages/). "
+        "For other raw material name its dataset in datasets.yaml: `check --as NAME`."
     )
 
 
@@ -131,6 +141,7 @@ def _check_converted(root: Path, workers: int) -> Findings:
                 sequence.size,
                 sequence.objects,
                 sequence.required or (),
+                late=sequence.appears is not None,
                 listed=listed,
             )
         )
@@ -210,19 +221,15 @@ def _read_video(video: _Video) -> _Facts:
     ]
     values: set[int] = set()
     void = 0
-    stored = {path: _read_mask(path, problems) for path in video.masks}
-    masks = dict(stored)
-    if video.objects is None and video.masks and not any(mask is None for mask in stored.values()):
-        try:
-            masks.update(read_mask_set({path: path for path in video.masks}, video.one_object))
-        except UserError as error:
-            problems.append(Problem("refused by convert", str(error)))
-            masks = dict.fromkeys(stored)
+    problems += [
+        Problem("mask without a frame", str(path))
+        for path in video.masks
+        if normal(path.stem) not in stems
+    ]
+    masks = _read_masks(video, problems)
+    if not video.late:
+        problems += _for_score(video, masks)
     for path, mask in masks.items():
-        if normal(path.stem) not in stems:
-            problems.append(Problem("mask without a frame", str(path)))
-        if mask is None:
-            continue
         if size and mask.shape != size:
             problems.append(
                 Problem("size mismatch", f"{path} is {_text(mask.shape)}, its frames {_text(size)}")
@@ -267,20 +274,51 @@ def _image_size(path: Path, problems: list[Problem]) -> tuple[int, int] | None:
     return None
 
 
-def _read_mask(path: Path, problems: list[Problem]) -> np.ndarray | None:
-    try:
-        stored = open_mask(path)
-        if stored.mode.startswith(("RGB", "CMYK", "YCbCr")) and stored.format == "PNG":
-            problems.append(Problem("mask of colours (RGB), not of indices", str(path)))
-            return None
-        if stored.mode != "P":
-            problems.append(Problem("grey, not palette, PNG", str(path)))
-        return stored.values
-    except FileNotFoundError:
-        problems.append(Problem("missing mask", str(path)))
-    except UserError:
-        problems.append(Problem("unreadable mask", str(path)))
-    return None
+def _read_masks(video: _Video, problems: list[Problem]) -> dict[Path, np.ndarray]:
+    """Return the masks that can be read: raw ones as `convert` does, others as later stages do."""
+    stored: dict[Path, StoredMask] = {}
+    for path in video.masks:
+        try:
+            stored[path] = open_mask(path)
+            if stored[path].mode != "P":
+                problems.append(Problem("grey, not palette, PNG", str(path)))
+        except FileNotFoundError:
+            problems.append(Problem("missing mask", str(path)))
+        except UserError as error:
+            problems.append(Problem("unreadable mask", str(error)))
+    if video.objects is None and stored and len(stored) == len(video.masks):
+        try:
+            return mask_set(stored, {path: path for path in stored}, video.one_object)
+        except UserError as error:
+            problems.append(Problem("refused by convert", str(error)))
+            return {}
+    masks: dict[Path, np.ndarray] = {}
+    for path, kept in stored.items():
+        try:
+            masks[path] = decode_stored(kept, str(path))
+        except UserError as error:
+            coloured = kept.mode.startswith(("RGB", "CMYK", "YCbCr"))
+            what = "mask of colours (RGB), not of indices" if coloured else "unreadable mask"
+            problems.append(Problem(what, str(error)))
+    return masks
+
+
+def _for_score(video: _Video, masks: dict[Path, np.ndarray]) -> list[Problem]:
+    """Return what `score` would refuse or leave out if these masks were the truth."""
+    if not masks or len(masks) < len(video.masks):
+        return []
+    ids = [set(np.unique(mask).tolist()) - {0, VOID} for mask in masks.values()]
+    found = []
+    if len(ids) < LEAST_SCORED:
+        what = "fewer than 3 masks (score with protocol davis refuses such a sequence)"
+        found.append(Problem(what, video.name))
+    if not ids[0]:
+        what = "first mask without an object (score refuses it, but for protocol youtube_vos)"
+        found.append(Problem(what, str(next(iter(masks)))))
+    elif late := sorted(set().union(*ids) - set(range(1, max(ids[0]) + 1))):
+        what = "object after the first mask (score leaves it out, but for protocol youtube_vos)"
+        found.append(Problem(what, f"{video.name}: {', '.join(map(str, late))}"))
+    return found
 
 
 def _text(size: Iterable[int]) -> str:
@@ -307,6 +345,8 @@ def _check_images(root: Path, workers: int) -> Findings:
         for problem in found
     ]
     crowd = sum(entry.get("iscrowd", 0) for entry in content["annotations"])
+    if crowd == len(content["annotations"]):
+        problems.append(Problem("no object to draw (synth refuses this dataset)", str(root)))
     counts = {
         "images": len(tasks),
         "instances": len(content["annotations"]),
@@ -346,4 +386,15 @@ def _read_image(task: tuple[Path, tuple[int, int], list[dict]]) -> list[Problem]
         x, y, width, height = entry["bbox"]
         if x < -1 or y < -1 or x + width > size[1] + 1 or y + height > size[0] + 1:
             problems.append(Problem("box outside its image", where))
+        elif isinstance(shape, list) and any(shape) and not _fits(entry["bbox"], shape):
+            problems.append(Problem("box that does not fit its shape", where))
     return problems
+
+
+def _fits(box: list[float], shape: list[list[float]]) -> bool:
+    """Whether a box [x, y, width, height] is about that of its polygons."""
+    points = np.concatenate([np.reshape(part, (-1, 2)) for part in shape])
+    low, high = points.min(axis=0), points.max(axis=0)
+    given = np.array([box[0], box[1], box[0] + box[2], box[1] + box[3]])
+    slack = 3 + 0.1 * float((high - low).max())
+    return bool((np.abs(given - np.concatenate([low, high])) <= slack).all())

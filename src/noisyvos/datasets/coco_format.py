@@ -26,7 +26,7 @@ def read_coco(path: Path) -> dict[str, Any]:
 
     Every annotation gets whole fields: `segmentation` as polygons of at least three corners or as
     uncompressed run lengths of its image's size, `iscrowd` 0 or 1, `bbox` and `area`. A field that
-    is null is computed from the shape, or 0. Annotations without a shape are left out and counted
+    is null or absent is computed from the shape, or 0. Annotations without a shape are left out and counted
     under `shapeless`. UserError names the first image or annotation that is wrong.
     """
     if not path.is_file():
@@ -45,7 +45,8 @@ def read_coco(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: this file lists no images.")
     sizes: dict[int, tuple[int, int]] = {}
     files: dict[str, int] = {}
-    for position, image in enumerate(content["images"]):
+    images = [_plain_image(image) for image in content["images"]]
+    for position, image in enumerate(images):
         problem = _image_problem(image, sizes, files)
         if problem:
             raise UserError(f"{path}: images[{position}] {problem}.")
@@ -59,8 +60,35 @@ def read_coco(path: Path) -> dict[str, Any]:
             raise UserError(f"{path}: annotations[{position}] {problem}.") from None
         if whole is not None:
             annotations.append(whole)
+    _refuse_shares(annotations, sizes, path)
     left_out = len(content["annotations"]) - len(annotations)
-    return content | {"annotations": annotations, "shapeless": left_out}
+    return content | {"images": images, "annotations": annotations, "shapeless": left_out}
+
+
+def _plain_image(image: Any) -> Any:
+    """Return an image entry with forward slashes, and with 640 for 640.0."""
+    if not isinstance(image, dict):
+        return image
+    plain = {
+        key: int(value) if isinstance(value, float) and value.is_integer() else value
+        for key, value in image.items()
+    }
+    name = plain.get("file_name")
+    return plain | {"file_name": name.replace("\\", "/")} if isinstance(name, str) else plain
+
+
+def _refuse_shares(
+    annotations: list[dict[str, Any]], sizes: Mapping[int, tuple[int, int]], path: Path
+) -> None:
+    """Refuse a file whose corners are shares of the image, 0..1, in place of pixels."""
+    shapes = [entry["segmentation"] for entry in annotations]
+    parts = [part for shape in shapes if isinstance(shape, list) for part in shape]
+    large = any(min(size) > 1 for size in sizes.values())
+    if parts and large and all(0 <= value <= 1 for part in parts for value in part):
+        raise UserError(
+            f"{path}: all corners of all polygons are between 0 and 1, so they are shares of the "
+            "image, but COCO counts in pixels. Multiply x by the width and y by the height."
+        )
 
 
 def _image_problem(image: Any, seen: Container[int], files: Mapping[str, int]) -> str | None:
@@ -96,23 +124,23 @@ def _whole(entry: Any, sizes: Mapping[int, tuple[int, int]]) -> dict[str, Any] |
 
     `sizes` are (height, width) of the images by id.
     """
-    if not isinstance(entry, dict) or not all(
-        key in entry for key in ("id", "image_id", "segmentation", "bbox")
-    ):
-        raise ValueError("needs `id`, `image_id`, `segmentation` and `bbox`")
-    where = f"(id {entry['id']})"
-    size = sizes.get(entry["image_id"])
+    if not isinstance(entry, dict) or "id" not in entry or "image_id" not in entry:
+        raise ValueError("needs `id` and `image_id`")
+    where, image = f"(id {entry['id']})", entry["image_id"]
+    size = sizes.get(image) if isinstance(image, int | float) else None
     if size is None:
+        text = isinstance(image, str) and image.strip().isdecimal() and int(image) in sizes
         raise ValueError(
-            f"{where} belongs to the image {entry['image_id']}, which the file does not list"
+            f"{where} belongs to the image {image!r}, which the file does not list"
+            + (f": write the number {int(image)} instead of a text" if text else "")
         )
     crowd = entry.get("iscrowd") or 0
     if crowd not in (0, 1):
         raise ValueError(f"{where} has iscrowd {crowd!r}, which is neither 0 nor 1")
-    shape = _shape(entry["segmentation"], size, where)
+    shape = _shape(entry.get("segmentation"), size, where)
     if shape is None:
         return None
-    box, area = entry["bbox"], entry.get("area")
+    box, area = entry.get("bbox"), entry.get("area")
     if box is not None and not (isinstance(box, list) and len(box) == 4 and _are_finite(box)):
         raise ValueError(f"{where} has no bbox [x, y, width, height] of finite numbers")
     if area is not None and not _are_finite([area]):
@@ -140,8 +168,8 @@ def _shape(shape: Any, size: tuple[int, int], where: str) -> list[Any] | dict[st
     if isinstance(shape, dict):
         counts = _run_lengths(shape, size, where)
         return {"size": list(size), "counts": counts} if any(counts[1::2]) else None
-    if isinstance(shape, list) and not any(isinstance(part, list) for part in shape):
-        shape = [shape]  # one polygon without the list around it
+    if isinstance(shape, list):
+        shape = _nested(shape)
     if not isinstance(shape, list) or not all(_is_polygon(part) for part in shape):
         raise ValueError(
             f"{where} has a segmentation that is neither polygons [[x, y, ...], ...] "
@@ -151,6 +179,31 @@ def _shape(shape: Any, size: tuple[int, int], where: str) -> list[Any] | dict[st
         raise ValueError(f"{where} has a corner that is not a finite number (NaN or infinity)")
     # pycocotools would read four numbers as a box
     return [part for part in shape if len(part) >= LEAST_NUMBERS] or None
+
+
+def _nested(shape: list[Any]) -> list[Any]:
+    """Return polygons [[x, y, x, y, ...], ...], also where corners are pairs or a list is absent.
+
+    Four numbers without further corners stay as they are: they might be a box.
+    """
+    if not any(isinstance(part, list) for part in shape):
+        return [shape]
+    if len(shape) >= LEAST_NUMBERS // 2 and all(_is_corner(part) for part in shape):
+        return [[value for corner in shape for value in corner]]
+    return [
+        [value for corner in part for value in corner]
+        if isinstance(part, list) and part and all(_is_corner(corner) for corner in part)
+        else part
+        for part in shape
+    ]
+
+
+def _is_corner(part: Any) -> bool:
+    return (
+        isinstance(part, list)
+        and len(part) == 2
+        and all(type(value) in (int, float) for value in part)
+    )
 
 
 def _is_polygon(part: Any) -> bool:

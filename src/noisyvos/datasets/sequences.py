@@ -14,7 +14,8 @@ from noisyvos.datasets.layout import Sequence, write_video_meta
 from noisyvos.errors import UserError
 from noisyvos.io.files import image_files, mask_files, place
 from noisyvos.io.images import checked_size, copy_reduced, reduced_size
-from noisyvos.io.masks import VOID, encode_mask, read_mask_set, resize_mask
+from noisyvos.io.mask_reader import read_mask_set
+from noisyvos.io.masks import VOID, encode_mask, resize_mask
 from noisyvos.parallel import ordered_map
 from noisyvos.registry import Settings
 

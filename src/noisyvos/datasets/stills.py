@@ -16,7 +16,8 @@ from noisyvos.datasets.coco_format import index_mask, read_coco
 from noisyvos.errors import UserError, unknown_name
 from noisyvos.io.files import FRAME_SUFFIXES, files_in, normal
 from noisyvos.io.images import checked_size
-from noisyvos.io.masks import decode_mask, encode_mask, read_colour_codes, read_grey
+from noisyvos.io.mask_reader import decode_mask, read_colour_codes, read_grey
+from noisyvos.io.masks import encode_mask
 from noisyvos.io.text import read_names
 from noisyvos.parallel import ordered_map
 

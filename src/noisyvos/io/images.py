@@ -13,7 +13,7 @@ _ORIENTATION = 0x0112  # the EXIF tag
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1..8; 1 if there is none or it cannot be read."""
     try:
         number = image.getexif().get(_ORIENTATION, 1)
@@ -40,7 +40,7 @@ def read_frame(file: str | Path | bytes, name: str | None = None) -> np.ndarray:
     name = name or ("frame" if isinstance(file, bytes) else str(file))
     try:
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
-            orientation = _orientation(image)
+            turn = orientation(image)
             if image.mode.startswith("I"):  # Pillow's conversion would cut off all above 255
                 pixels = np.repeat((np.array(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
             else:
@@ -49,7 +49,7 @@ def read_frame(file: str | Path | bytes, name: str | None = None) -> np.ndarray:
         raise FileNotFoundError(f"{name}: no such frame.") from None
     except _DAMAGED as error:
         raise UserError(f"{name}: this file cannot be read as an image ({error}).") from None
-    return pixels if orientation == 1 else _turned(pixels, orientation)
+    return pixels if turn == 1 else _turned(pixels, turn)
 
 
 def read_bgr(path: str | Path) -> np.ndarray:
@@ -77,7 +77,7 @@ def checked_size(path: Path) -> tuple[int, int]:
             width, height = image.size
             image.draft("RGB", (max(1, width // 8), max(1, height // 8)))
             image.load()
-            return (width, height) if _orientation(image) >= 5 else (height, width)
+            return (width, height) if orientation(image) >= 5 else (height, width)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such image.") from None
     except _DAMAGED as error:

@@ -11,7 +11,7 @@ from noisyvos.datasets.coco_format import decode_rle
 from noisyvos.datasets.layout import Sequence, VideoDataset
 from noisyvos.errors import UserError
 from noisyvos.io.images import read_frame
-from noisyvos.io.masks import decode_mask
+from noisyvos.io.mask_reader import decode_mask
 from noisyvos.io.text import read_json
 from noisyvos.media.overlays import overlay
 

@@ -62,8 +62,8 @@ class Rules:
     ignore_extra_ids: predicted ids that are not objects count as background; else an error.
     skip_missing: a sequence without any prediction is left out of the score; else an error.
     binary: any non-zero value of truth and prediction is object 1 (DAVIS 2016 masks hold 0 and
-    255).
-    rgb: an RGB prediction in the colours of the DAVIS palette is read as indices.
+    255); in JPEG data and soft edges, levels from 128 on are.
+    rgb: changes nothing any more, since colours of the DAVIS palette are always read as ids.
     """
 
     ignore_extra_ids: bool = False

@@ -11,21 +11,23 @@ import zlib
 import numpy as np
 
 from noisyvos.errors import UserError
-from noisyvos.io.mask_rules import ONE_OBJECT_HINT, VOID, refuse_soft_edges
-from noisyvos.io.masks import MaskCollection, decode_coloured_mask, decode_mask
+from noisyvos.io.mask_reader import decode_binary, decode_mask
+from noisyvos.io.mask_rules import ONE_OBJECT_HINT, VOID, has_soft_edges, refuse_soft_edges
+from noisyvos.io.masks import MaskCollection
 from noisyvos.metrics.protocols import Rules, Video
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_COLOUR_TYPE = 25  # the byte of a PNG that is 0 for grey
+# may move the background to another index, turn the mask, or hold more pictures
+_SPECIAL = (b"tRNS", b"eXIf", b"acTL")
 _HEADER = struct.Struct(">IIBBBBB")
 _LARGEST = 1 << 28  # pixels; the general decoder checks headers that claim more
 
 
 def read_truth(truth: MaskCollection, video: Video, frame: str, rules: Rules) -> np.ndarray:
     """Return a true index mask (H, W) uint8; void is background, unless masks are binary."""
-    mask = _decode(truth, video.truth_folder, frame, binary=rules.binary)
+    mask = _decode(truth, video.truth_folder, frame, rules.binary)
     if rules.binary:
-        return (mask != 0).view(np.uint8)
+        return mask
     return np.where(mask == VOID, np.uint8(0), mask) if mask.max() == VOID else mask
 
 
@@ -42,7 +44,7 @@ def read_prediction(
     UserError names the file for another size and for unknown ids. Where those are ignored, they
     stay in the mask and affect no object's score.
     """
-    mask = _decode(results, video.results_folder, frame, rules.rgb, rules.binary)
+    mask = _decode(results, video.results_folder, frame, rules.binary)
     where = f"{results.path}: {video.results_folder}/{frame}.png"
     if mask.shape != size:
         raise UserError(
@@ -50,7 +52,7 @@ def read_prediction(
             "(height x width)."
         )
     if rules.binary:
-        return (mask != 0).view(np.uint8)
+        return mask
     if not rules.ignore_extra_ids:
         _check_ids(mask, ids, where, video.name)
     return mask
@@ -69,17 +71,18 @@ def _check_ids(mask: np.ndarray, ids: tuple[int, ...], where: str, sequence: str
         )
 
 
-def _decode(
-    masks: MaskCollection, folder: str, frame: str, rgb: bool = False, binary: bool = False
-) -> np.ndarray:
+def _decode(masks: MaskCollection, folder: str, frame: str, binary: bool) -> np.ndarray:
     data = masks.read_bytes(folder, frame)
     mask = plain_indices(data)
     where = f"{masks.path}: {folder}/{frame}.png"
-    if mask is not None:
-        if data[_COLOUR_TYPE] == 0 and not binary:
-            refuse_soft_edges(mask, where)
-        return mask
-    return decode_coloured_mask(data, where) if rgb else decode_mask(data, where)
+    if binary:
+        if mask is None or has_soft_edges(mask):
+            return decode_binary(data, where)
+        return (mask != 0).view(np.uint8)
+    if mask is None:
+        mask = decode_mask(data, where)
+    refuse_soft_edges(mask, where)
+    return mask
 
 
 def plain_indices(data: bytes) -> np.ndarray | None:
@@ -135,8 +138,8 @@ def _chunks(data: bytes) -> tuple[bytes | None, bytes]:
                 header = body if length == _HEADER.size else None
             else:
                 parts.append(body)
-        elif kind == b"PLTE" and body[:3] != b"\0\0\0":
-            break  # the background may have another index; the general decoder looks at it
+        elif kind in _SPECIAL or (kind == b"PLTE" and body[:3] != b"\0\0\0"):
+            break  # the general decoder looks at it
         elif kind == b"IEND":
             return header, b"".join(parts)
         at = end

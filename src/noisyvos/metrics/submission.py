@@ -14,7 +14,8 @@ import numpy as np
 
 from noisyvos.datasets.layout import Sequence, VideoDataset
 from noisyvos.errors import UserError, unknown_name
-from noisyvos.io.masks import MaskCollection, open_mask, write_mask_zip
+from noisyvos.io.mask_reader import open_mask
+from noisyvos.io.masks import MaskCollection, write_mask_zip
 
 RULES = {"davis": "", "youtube_vos": "Annotations/"}  # name: folder around the sequences
 

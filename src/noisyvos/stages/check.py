@@ -3,13 +3,16 @@
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
 
-from noisyvos.datasets.check import PROBLEMS, Findings, check_dataset
-from noisyvos.params.entries import read_family
+from noisyvos.datasets.base import DATASETS, Conversion
+from noisyvos.datasets.check import PROBLEMS, Findings, Problem, check_dataset
+from noisyvos.errors import UserError
+from noisyvos.params.entries import read_entry, read_family
 from noisyvos.raw.base import Counts
 
 EXAMPLES = 3  # places shown of each kind of problem
@@ -35,6 +38,8 @@ def run(
     *,
     expect: Path | None = Path("params/sources.yaml"),
     one_object: bool = False,
+    raw_of: str | None = None,
+    params: Path = Path("params"),
     workers: int = 1,
 ) -> bool:
     """Print a table on `dataset`; return whether it is usable.
@@ -42,10 +47,13 @@ def run(
     It is usable if nothing fatal was found and every confirmed count is met.
 
     `expect` is a sources.yaml with published counts, or None. `one_object` reads the masks of a raw
-    folder as that setting of its dataset does. UserError if `dataset` is not a
-    dataset.
+    folder as that setting of its dataset does. With `raw_of`, `dataset` is raw material of any
+    form, which is read as that dataset of datasets.yaml. UserError if `dataset` is not a dataset.
     """
-    findings = check_dataset(dataset, workers, one_object)
+    if raw_of is not None:
+        findings = check_raw(raw_of, dataset, params, workers)
+    else:
+        findings = check_dataset(dataset, workers, one_object)
     published = _published(findings, expect)
     comparisons = compare(findings, published.get(_split(findings)))
     for folder, images in findings.folders.items():
@@ -58,6 +66,25 @@ def run(
     usable = findings.usable and not any(entry.verdict == "DIFFERENT" for entry in comparisons)
     _show(dataset, findings, comparisons, usable)
     return usable
+
+
+def check_raw(name: str, raw: Path, params: Path, workers: int = 1) -> Findings:
+    """Return what is in raw material and wrong with it, as `convert` reads it for dataset `name`.
+
+    The conversion goes to a temporary folder, which is removed. What it refuses is the only
+    problem then. UserError or FileNotFoundError if there is no such dataset or folder.
+    """
+    kind, settings = read_entry(params, "datasets", name, DATASETS)
+    if not raw.is_dir():
+        raise FileNotFoundError(f"{raw}: no such folder.")
+    with TemporaryDirectory(prefix="noisyvos-check-") as folder:
+        out = Path(folder) / name
+        out.mkdir()
+        try:
+            kind.build(Conversion(name, raw.absolute(), out, workers), settings)
+        except (UserError, FileNotFoundError) as error:
+            return Findings(name, {}, [Problem("refused by convert", str(error))])
+        return check_dataset(out, workers)
 
 
 def compare(findings: Findings, published: Counts | None) -> list[Count]:

@@ -20,7 +20,8 @@ from noisyvos.io.atomic import (
     result_directory,
 )
 from noisyvos.io.files import mask_files
-from noisyvos.io.masks import encode_mask, read_mask_set
+from noisyvos.io.mask_reader import read_mask_set
+from noisyvos.io.masks import encode_mask
 from noisyvos.media.overlays import overlay, write_overlay
 from noisyvos.media.videos import FrameFolder, MovieFile, movie_writer, open_video
 

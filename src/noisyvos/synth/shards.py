@@ -14,7 +14,7 @@ import numpy as np
 
 from noisyvos.datasets.layout import read_meta
 from noisyvos.errors import UserError
-from noisyvos.io.masks import decode_mask
+from noisyvos.io.mask_reader import decode_mask
 from noisyvos.synth.clip import decode_frames, frame_suffix
 
 _TIME = (1980, 1, 1, 0, 0, 0)

@@ -194,15 +194,15 @@ BAD = {
     ),
     "RGB mask": (
         lambda r: save_mask(
-            r / "Annotations/480p/one/00001.png", Image.new("RGB", (WIDTH, HEIGHT))
+            r / "Annotations/480p/one/00001.png", Image.new("RGB", (WIDTH, HEIGHT), (1, 2, 3))
         ),
-        r"one/00001\.png: a mask must be a palette or grey PNG .* this file is RGB",
+        r"one/00001\.png: these masks hold colours, but no black pixel",
     ),
     "16-bit mask": (
         lambda r: save_mask(
-            r / "Annotations/480p/one/00001.png", Image.fromarray(mask(1).astype(np.uint16))
+            r / "Annotations/480p/one/00001.png", Image.fromarray(mask(1).astype(np.uint16) * 300)
         ),
-        r"one/00001\.png: a mask must be a palette or grey PNG",
+        r"one/00001\.png: this mask of 16 bits holds values from 0 to 300",
     ),
     "truncated frame": (
         lambda r: truncate(r / "JPEGImages/480p/one/00001.jpg"),

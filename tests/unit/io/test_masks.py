@@ -12,7 +12,8 @@ from PIL import Image
 
 from noisyvos.datasets.check import check_dataset
 from noisyvos.errors import UserError
-from noisyvos.io.masks import MaskCollection, decode_mask, encode_mask, read_grey
+from noisyvos.io.mask_reader import decode_mask, read_grey
+from noisyvos.io.masks import MaskCollection, encode_mask
 from noisyvos.metrics import score
 from noisyvos.stages import convert
 from noisyvos.stages.segment import open_video, read_masks
@@ -80,11 +81,17 @@ def inverted() -> bytes:
     return stored(image)
 
 
+def half_transparent() -> bytes:
+    image = Image.fromarray(ONE * 200).convert("RGBA")
+    image.putalpha(Image.fromarray(soft()))
+    return stored(image)
+
+
 REFUSED = {
     "jpeg": (stored(Image.fromarray(ONE * 255), "JPEG"), "holds JPEG data"),
     "soft": (stored(Image.fromarray(soft())), "33 values between 0 and 255 .* soft edges"),
-    "16 bit": (stored(Image.fromarray(ONE.astype(np.uint16) * 65535)), "this file is I;16"),
-    "alpha": (stored(Image.fromarray(ONE).convert("RGBA")), "this file is RGBA"),
+    "16 bit": (stored(Image.fromarray(ONE.astype(np.uint16) * 26001)), "values from 0 to 26001"),
+    "alpha": (half_transparent(), "half transparent pixels"),
     "palette": (inverted(), r"black is index 1, and index 0 is the colour \(128, 0, 0\)"),
 }
 

@@ -182,17 +182,20 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def test_rgb_predictions_are_mapped_when_asked_for(truth: Path, results: Path) -> None:
+@pytest.mark.parametrize("rgb", [False, True])
+def test_predictions_in_the_colours_of_davis_are_read(
+    truth: Path, results: Path, rgb: bool
+) -> None:
     wanted = score(results, truth).means
     for file in results.rglob("*.png"):
         file.write_bytes(png(Image.fromarray(davis_palette()[np.array(Image.open(file))])))
-    assert score(results, truth, rgb=True).means == wanted
+    assert score(results, truth, rgb=rgb).means == wanted
     (results / "bear" / "00002.png").write_bytes(png(Image.new("RGB", (32, 24), (1, 2, 3))))
     with pytest.raises(
         UserError,
         match=r"bear/00002\.png is RGB and holds colours that are not in the DAVIS palette",
     ):
-        score(results, truth, rgb=True)
+        score(results, truth, rgb=rgb)
 
 
 Spoil = Callable[[Path, Path], object]
@@ -213,7 +216,7 @@ def in_two_folders(results: Path, truth: Path) -> None:
 
 
 TURNED = np.ascontiguousarray(draw(0).T)
-WIDE = Image.fromarray(draw(0).astype(np.uint16))
+WIDE = Image.fromarray(draw(0).astype(np.uint16) * 300)
 BAD: dict[str, tuple[Spoil, str]] = {
     "missing frame": (lambda r, t: (r / FRAME).unlink(), r"camel/00002\.png is missing \(1 of 4"),
     "missing sequence": (
@@ -242,8 +245,11 @@ BAD: dict[str, tuple[Spoil, str]] = {
         predicted(encode_mask(draw(0) + 253)),
         r"camel/00002\.png holds id 253, 254, 255",
     ),
-    "RGB": (predicted(png(Image.new("RGB", (32, 24)))), r"camel/00002\.png: .* this file is RGB"),
-    "16 bit": (predicted(png(WIDE)), r"camel/00002\.png: .* this file is I;16"),
+    "RGB": (
+        predicted(png(Image.new("RGB", (32, 24), (1, 2, 3)))),
+        r"camel/00002\.png is RGB and holds colours that are not in the DAVIS palette",
+    ),
+    "16 bit": (predicted(png(WIDE)), r"camel/00002\.png: .* values from 0 to 600"),
     "cut off": (
         predicted(encode_mask(draw(0))[:-40]),
         r"camel/00002\.png: .*cannot be read as a PNG mask",
