@@ -26,8 +26,8 @@ def read_coco(path: Path) -> dict[str, Any]:
 
     Every annotation gets whole fields: `segmentation` as polygons of at least three corners or as
     uncompressed run lengths of its image's size, `iscrowd` 0 or 1, `bbox` and `area`. A field that
-    is null or absent is computed from the shape, or 0. Annotations without a shape are left out and counted
-    under `shapeless`. UserError names the first image or annotation that is wrong.
+    is null or absent is computed from the shape, or 0. Annotations without a shape are left out and
+    counted under `shapeless`. UserError names the first image or annotation that is wrong.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -127,7 +127,7 @@ def _whole(entry: Any, sizes: Mapping[int, tuple[int, int]]) -> dict[str, Any] |
     if not isinstance(entry, dict) or "id" not in entry or "image_id" not in entry:
         raise ValueError("needs `id` and `image_id`")
     where, image = f"(id {entry['id']})", entry["image_id"]
-    size = sizes.get(image) if isinstance(image, int | float) else None
+    size = sizes.get(int(image)) if isinstance(image, int | float) and image == image // 1 else None
     if size is None:
         text = isinstance(image, str) and image.strip().isdecimal() and int(image) in sizes
         raise ValueError(
@@ -146,7 +146,7 @@ def _whole(entry: Any, sizes: Mapping[int, tuple[int, int]]) -> dict[str, Any] |
     if area is not None and not _are_finite([area]):
         raise ValueError(f"{where} has the area {area!r}, which is not a finite number")
     whole = {"category_id": 0} | {key: value for key, value in entry.items() if value is not None}
-    whole |= {"iscrowd": int(crowd), "segmentation": shape}
+    whole |= {"iscrowd": int(crowd), "segmentation": shape, "image_id": int(image)}
     if box is None or area is None:
         mask = index_mask((shape,), size) > 0
         fields = instance_fields(mask) if mask.any() else {"bbox": [0, 0, 0, 0], "area": 0}
@@ -188,11 +188,11 @@ def _nested(shape: list[Any]) -> list[Any]:
     """
     if not any(isinstance(part, list) for part in shape):
         return [shape]
-    if len(shape) >= LEAST_NUMBERS // 2 and all(_is_corner(part) for part in shape):
+    if len(shape) >= LEAST_NUMBERS // 2 and all(map(_is_corner, shape)):
         return [[value for corner in shape for value in corner]]
     return [
         [value for corner in part for value in corner]
-        if isinstance(part, list) and part and all(_is_corner(corner) for corner in part)
+        if isinstance(part, list) and len(part) > 2 and all(map(_is_corner, part))
         else part
         for part in shape
     ]

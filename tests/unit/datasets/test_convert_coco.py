@@ -197,10 +197,7 @@ BAD = {
         r"annotations\[1\] \(id 2\) has a run-length mask of the size \[40, 60\], but its image is",
     ),
     "unknown image": (changed(image_id=77), r"annotations\[0\] \(id 1\) belongs to the image 77"),
-    "no bbox": (
-        changed(bbox=None),
-        r"annotations\[0\] needs `id`, `image_id`, `segmentation` and `bbox`",
-    ),
+    "no id": (changed(id=None), r"annotations\[0\] needs `id` and `image_id`"),
     "short bbox": (changed(bbox=[1, 2]), r"\(id 1\) has no bbox"),
     "odd polygon": (
         changed(segmentation=[[1, 2, 3]]),
