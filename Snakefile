@@ -6,12 +6,14 @@ from snakemake.utils import min_version
 
 from noisyvos.params.validate import check_once
 from noisyvos.pipeline import code_deps, dvc_yaml
+from noisyvos.watching.display import announce
 
 min_version("9.18")
 
 check_once(Path("params"), stamp=Path("scratch/params-checked"))
 code_deps.refresh()
 PIPELINE = dvc_yaml.load(preset=str(config.get("preset", "")))
+announce(PIPELINE.cells["preset"]["name"])
 
 
 rule all:

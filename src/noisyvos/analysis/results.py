@@ -108,7 +108,7 @@ class Results:
                 f"{self.results}: no cell of preset {self.preset['name']!r} is scored yet. "
                 "Run the pipeline first."
             )
-        return self._named(pd.concat(tables, ignore_index=True))
+        return self.named(pd.concat(tables, ignore_index=True))
 
     def disturbed(self, evaluation: str, axis: str) -> pd.DataFrame:
         """Return rows like `objects` for the cells of one evaluation set that also ran disturbed.
@@ -124,7 +124,7 @@ class Results:
         given_clean = {cell["clean_key"] for cell in cells.values()}
         clean = self.objects[self.objects["key"].isin(given_clean)]
         tables = [clean, *self._tables(cells)]
-        return self._named(pd.concat(tables, ignore_index=True))
+        return self.named(pd.concat(tables, ignore_index=True))
 
     def _tables(self, cells: dict[str, dict[str, Any]]) -> list[pd.DataFrame]:
         """Return the rows of every cell that is scored."""
@@ -176,7 +176,7 @@ class Results:
             )
         return tables
 
-    def _named(self, table: pd.DataFrame) -> pd.DataFrame:
+    def named(self, table: pd.DataFrame) -> pd.DataFrame:
         """Add `line`, the name of a row or curve: the method and whatever else varies."""
         trained = table[table["role"] == "trained"]
         parts = ["method"] + [

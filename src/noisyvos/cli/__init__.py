@@ -8,11 +8,22 @@ import select
 import sys
 import traceback
 
-from noisyvos.cli import data, grids, inference, outside, results, runs
+from noisyvos.cli import data, grids, inference, outside, results, runs, tracing, watching
 from noisyvos.cli.app import Failure, app
 from noisyvos.errors import ExitCode, explain
 
-__all__ = ["app", "data", "grids", "inference", "main", "outside", "results", "runs"]
+__all__ = [
+    "app",
+    "data",
+    "grids",
+    "inference",
+    "main",
+    "outside",
+    "results",
+    "runs",
+    "tracing",
+    "watching",
+]
 
 
 def main() -> None:

@@ -40,6 +40,7 @@ EXCLUDED = (
     f"{NAME}.pipeline",  # decides what runs, not what a run writes
     f"{NAME}.tracking",  # MLflow shows results and never feeds back
     f"{NAME}.training.monitor",  # progress bar, speed, a profile of a few iterations
+    f"{NAME}.watching",  # shows what runs
 )
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from noisyvos.errors import ExitCode, UserError, explain
 
 POLL_SECONDS = 1.0
+_LONGEST_HOLDER = 300  # characters
 
 
 def visible_gpus() -> list[str]:
@@ -69,6 +70,7 @@ def try_lease(ids: Sequence[str], need: int, folder: Path) -> tuple[list[str], l
         except BlockingIOError:
             os.close(lock)
             continue
+        _sign(lock)
         chosen.append(name)
         locks.append(lock)
         if len(chosen) == need:
@@ -76,6 +78,14 @@ def try_lease(ids: Sequence[str], need: int, folder: Path) -> tuple[list[str], l
     for lock in locks:
         os.close(lock)
     return None
+
+
+def _sign(lock: int) -> None:
+    """Write into a lock who holds it, for `noisyvos status`."""
+    holder = f"process {os.getpid()}: {' '.join(sys.argv[1:])}"[:_LONGEST_HOLDER]
+    with suppress(OSError):  # a full disk
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, holder.encode("utf-8", "replace"), 0)
 
 
 def _check_private(folder: Path) -> None:

@@ -55,7 +55,8 @@ def train(
     snapshots = checkpoint.WeightSnapshots(
         weights if group.leads else None, schedule.keep_weights_every, start
     )
-    progress = Progress(name, start, schedule.total, shown=group.leads)
+    watched = file.with_name("progress.json")
+    progress = Progress(name, start, schedule.total, shown=group.leads, file=watched)
     tracer = Trace(trace if group.leads else None)
     saved, left_out, norms = start, 0, Mean()
     clean = learner.method.clean_labels

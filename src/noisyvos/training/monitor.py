@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from noisyvos.watching.progress import ProgressFile
+
 if TYPE_CHECKING:
     import torch
 
@@ -17,14 +19,18 @@ FIRST, LAST = 5, 10  # traced iterations of the process, counted from 0; those b
 class Progress:
     """Counts iterations and the time spent waiting for data.
 
-    It shows a bar on a terminal and elsewhere a line for every tenth of the training.
+    It shows a bar on a terminal and elsewhere a line for every tenth of the training. Every few
+    seconds it also writes how far it is to `file`, for `noisyvos status`.
     """
 
-    def __init__(self, name: str, start: int, total: int, *, shown: bool = True) -> None:
+    def __init__(
+        self, name: str, start: int, total: int, *, shown: bool = True, file: Path | None = None
+    ) -> None:
         self.name, self.start, self.total, self.done = name, start, total, start
         self.began = time.monotonic()
         self.waited = 0.0
         self.shown = shown  # one of several processes shows its progress
+        self._file = ProgressFile(file if shown else None, name)
         self._bar = None
         if shown and sys.stderr.isatty():
             from tqdm import tqdm
@@ -34,6 +40,7 @@ class Progress:
     def advance(self, loss: float, norm: float) -> None:
         """Count one iteration, whose gradient had length `norm`."""
         self.done += 1
+        self._file.write(self.done, self.total, self.speed(), loss)
         if self._bar is not None:
             self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
             self._bar.update()
@@ -54,7 +61,8 @@ class Progress:
         return self.waited / max(time.monotonic() - self.began, 1e-9)
 
     def close(self) -> None:
-        """End the bar."""
+        """End the bar and remove the file."""
+        self._file.remove()
         if self._bar is not None:
             self._bar.close()
 

@@ -1,0 +1,1 @@
+"""Where a number comes from: its chain (`trace`), what changed (`why`), a second run (`verify`)."""

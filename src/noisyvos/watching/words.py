@@ -1,0 +1,41 @@
+"""Short words about time, bytes and log files."""
+
+import os
+from pathlib import Path
+
+_TAIL = 16_384  # bytes of a log that are read
+
+
+def clock(seconds: float) -> str:
+    """Return a span of time in the two largest units: `3 min 20 s`, `2 h 5 min`, `4 d 3 h`."""
+    whole = max(0, round(seconds))
+    for size, unit, below, lower in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min")):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // below} {lower}"
+    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
+
+
+def size_of(count: float) -> str:
+    """Return a number of bytes in the unit that fits."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def last_lines(log: Path, count: int) -> list[str]:
+    """Return the last lines of a log with text in them; a bar that redraws a line counts once."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return []
+    lines = [line.rsplit("\r", 1)[-1].rstrip() for line in text.split("\n")]
+    return [line for line in lines if line.strip()][-count:]
+
+
+def last_words(log: Path) -> str:
+    """Return the last line of a log; empty without one."""
+    return next(iter(last_lines(log, 1)), "")
