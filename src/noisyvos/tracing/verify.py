@@ -172,6 +172,8 @@ def _run(job: Job, folder: Path) -> None:
     path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
     environment = {**os.environ, "NOISYVOS_TRACKING": "off", "PYTHONPATH": path}
     environment["NOISYVOS_WORKERS"] = environment.get("NOISYVOS_WORKERS", "1")
+    for out in job.outs:
+        (folder / out).parent.mkdir(parents=True, exist_ok=True)  # as Snakemake does
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )

@@ -164,8 +164,8 @@ class Display(logging.Handler):
     def _failure(self, facts: dict[str, Any]) -> None:
         if self._silent:
             return
-        key = (facts.get("wildcards") or {}).get("key")
-        name = f"{facts['rule_name']}@{key}" if key else facts["rule_name"]
+        started = self._run.jobs.get(str(facts.get("jobid")))
+        name = started.name if started is not None else facts["rule_name"]
         logs = [Path(log) for log in facts.get("log") or []]
         said = [f"FAILED {name}; its log: {', '.join(map(str, logs)) or 'none'}"]
         if self.common_settings.show_failed_logs:

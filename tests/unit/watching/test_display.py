@@ -111,7 +111,6 @@ def test_a_failure_is_shown_with_the_end_of_its_log(stream: Shown, tmp_path: Pat
             logging.ERROR,
             jobid=1,
             rule_name="train",
-            wildcards={"key": "cell1"},
             log=["logs/train/cell1.log"],
         )
     )
