@@ -110,18 +110,29 @@ MIX = (
 )
 
 
-PROMPTS = ("params/presets/smoke.yaml", "    seed: [0]", "    seed: [0]\n    prompts: [mix80]")
+DISTURBED = (
+    "params/presets/smoke.yaml",
+    "    seed: [0]",
+    "    seed: [0]\n    prompts: [mix80, mix70]\n    corruptions: [blur9]",
+)
+BLUR = (
+    "params/corruptions.yaml",
+    "blur9: {kind: box_blur, size: 9}",
+    "blur9: {kind: box_blur, size: 7}",
+)
 
 
-def test_a_mix_and_noisy_prompts_wait_for_what_they_need_in_both(workspace: Any) -> None:
+def test_a_mix_and_disturbed_inputs_wait_for_what_they_need_in_both(workspace: Any) -> None:
+    from dvc.repo import Repo
+
     text = (workspace.root / "params/cells.yaml").read_text()
     preset = ("params/presets/smoke.yaml", "dataset: shapes_smoke_train", "dataset: toy_mix")
     try:
-        with edited(workspace, MIX), edited(workspace, preset), edited(workspace, PROMPTS):
+        with edited(workspace, MIX), edited(workspace, preset), edited(workspace, DISTURBED):
             workspace.noisyvos("grid", "--preset", "smoke")
             made = "data/converted/toy_mix"
             scored = [
-                f"results/smoke/scores/{name}-shapes_smoke_val-prompt_mix80"
+                f"results/smoke/scores/disturbed/{name}-shapes_smoke_val"
                 for name in ("first_mask", "toy_mix-clean-xmem-xmem_tiny-s0")
             ]
             workspace.run("snakemake", "--cores", "2", "--quiet", "all", "--", *scored)
@@ -130,9 +141,9 @@ def test_a_mix_and_noisy_prompts_wait_for_what_they_need_in_both(workspace: Any)
             assert inputs == {"data/converted/shapes_smoke_train", "data/converted/clips_train"}
             assert command.endswith("--raw data/converted --out data/converted/toy_mix")
             outputs = set().union(*dvc)
-            # generate, download, four conversions, mix, clips, clean labels, noisy prompts,
+            # generate, download, four conversions, mix, clips, clean labels, two noisy prompts,
             # start, pretrain, train, twice infer and score
-            assert len(snakemake) == 17
+            assert len(snakemake) == 18
             for outs, job in snakemake.items():
                 assert job == (dvc[outs][0], spelled_out(dvc[outs][1], outputs))
             noisy = [
@@ -141,15 +152,32 @@ def test_a_mix_and_noisy_prompts_wait_for_what_they_need_in_both(workspace: Any)
                 if "data/noisy/shapes_smoke_val-mix80-s0.zip" in deps
             ]
             assert [
-                command.count("--prompts data/noisy/shapes_smoke_val-mix80-s0.zip")
+                command.count("--disturb prompt_mix80=data/noisy/shapes_smoke_val-mix80-s0.zip")
                 for command in noisy
             ] == [1, 1]
+            assert sorted(command.count("corruption_blur9") for command in noisy) == [0, 1]
             trained = next(
                 deps
                 for outs, (command, deps) in dvc.items()
                 if command.startswith("noisyvos train")
             )
             assert made in trained
+            key = "toy_mix-clean-xmem-xmem_tiny-s0-shapes_smoke_val"
+            before = stale_in_snakemake(workspace)
+            assert f"infer_disturbed@{key}" not in before
+            with edited(workspace, BLUR):
+                assert stale_in_snakemake(workspace) - before == {
+                    f"{stage}_disturbed@{key}" for stage in ("infer", "score")
+                }, "a baseline sees no image"
+            with Repo(str(workspace.root)) as repo:
+                [tracked] = [
+                    dep.params
+                    for stage in repo.index.stages
+                    if stage.name == f"infer_disturbed@{key}"
+                    for dep in stage.deps
+                    if dep.def_path == BLUR[0]
+                ]
+            assert set(tracked) == {"blur9"}
     finally:
         (workspace.root / "params/cells.yaml").write_text(text)
 

@@ -45,20 +45,24 @@ class Results:
     @property
     def score_cells(self) -> dict[str, dict[str, Any]]:
         """Scored cells by key, baselines first; cells disturbed at test time are left out."""
-        return self._by_role(
-            {
-                key: cell
-                for key, cell in self.cells.get("score", {}).items()
-                if "clean_key" not in cell
-            }
-        )
+        return self._by_role(self.cells.get("score", {}))
 
-    @property
+    @cached_property
     def disturbed_cells(self) -> dict[str, dict[str, Any]]:
-        """Cells scored with noisy prompts or corrupted images, by key, baselines first."""
-        return self._by_role(
-            {key: cell for key, cell in self.cells.get("score", {}).items() if "clean_key" in cell}
-        )
+        """Cells scored with noisy prompts or corrupted images, by key, baselines first.
+
+        `folder` is where their scores are, below `results/<preset>/scores`.
+        """
+        found = {
+            f"{cell['clean_key']}-{run}": {**cell, **facts, "folder": f"disturbed/{key}/{run}"}
+            for key, cell in self.cells.get("score_disturbed", {}).items()
+            for run, facts in cell["runs"].items()
+        }
+        return self._by_role(found)
+
+    def scores_of(self, key: str) -> Path:
+        """Return the folder with the scores of a cell, disturbed or not."""
+        return self.results / "scores" / self.disturbed_cells.get(key, {}).get("folder", key)
 
     @staticmethod
     def _by_role(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -96,7 +100,7 @@ class Results:
         return [
             key
             for key in [*self.score_cells, *self.disturbed_cells]
-            if not (self.results / "scores" / key / "objects.csv").is_file()
+            if not (self.scores_of(key) / "objects.csv").is_file()
         ]
 
     @cached_property
@@ -133,7 +137,7 @@ class Results:
             if key in self.missing:
                 continue
             scored = read_table(
-                self.results / "scores" / key / "objects.csv",
+                self.scores_of(key) / "objects.csv",
                 ("sequence", "object", "J-Mean", "F-Mean"),
                 _RUN_AGAIN,
                 dtype={"sequence": str},
@@ -169,7 +173,7 @@ class Results:
             )
             tables.append(
                 table.merge(
-                    self._area_ratios(key, cell["evaluation"]),
+                    self._area_ratios(cell.get("folder", key), cell["evaluation"]),
                     on=["sequence", "object"],
                     how="left",
                 )
@@ -190,12 +194,12 @@ class Results:
         table.loc[other, "line"] += ", labels of seed " + table.loc[other, "noise_seed"].astype(str)
         return table
 
-    def _area_ratios(self, key: str, evaluation: str) -> pd.DataFrame:
+    def _area_ratios(self, place: str, evaluation: str) -> pd.DataFrame:
         """Return predicted over true area per object, over all frames but the given first."""
         predicted: dict[tuple[str, int], int] = {}
         true: dict[tuple[str, int], int] = {}
         truth = MaskCollection(self.converted / evaluation / "masks")
-        with MaskCollection(self.predictions / f"{key}.zip") as masks:
+        with MaskCollection(self.predictions / f"{place}.zip") as masks:
             for sequence in truth.sequences():
                 for frame in truth.frames(sequence)[1:]:
                     for areas, mask in (

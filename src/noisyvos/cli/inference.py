@@ -77,6 +77,15 @@ def infer(
         str | None,
         typer.Option(help="An entry of corruptions.yaml: disturb every frame of the dataset."),
     ] = None,
+    disturb: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--disturb",
+            metavar="NAME[=ZIP]",
+            help="Several runs in one, each as with --prompts (prompt_NAME=ZIP) or --corruption "
+            "(corruption_ENTRY); --out is then a folder. May be repeated.",
+        ),
+    ] = None,
     video: Annotated[
         Path | None,
         typer.Option(help="Instead of a dataset: your own video, as with `segment`."),
@@ -132,6 +141,7 @@ def infer(
                 baseline=baseline,
                 prompts=prompts,
                 corruption=corruption,
+                disturb=disturb or (),
                 videos_at_once=videos_at_once or 1,
                 probabilities=save_probabilities,
                 draw=draw,
@@ -142,6 +152,7 @@ def infer(
         "--baseline": baseline,
         "--prompts": prompts,
         "--corruption": corruption,
+        "--disturb": disturb,
         "--videos-at-once": videos_at_once,
     }
     given = any(value is not None for value in foreign.values())

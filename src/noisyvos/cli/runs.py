@@ -216,6 +216,14 @@ def score(
         bool,
         typer.Option("--ignore-extra-ids", help="Predicted ids that are no object are background."),
     ] = False,
+    each: Annotated[
+        bool,
+        typer.Option(
+            "--each",
+            help="--results is a folder of zips, as `infer --disturb` writes; each gets a folder "
+            "of scores.",
+        ),
+    ] = False,
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Leave out sequences without predictions.")
     ] = False,
@@ -241,4 +249,7 @@ def score(
         workers=workers,
         options=options,
     )
-    stage.run(task, stage.Tracking(cell or "", preset, summary))
+    if each:
+        stage.run_each(task)
+    else:
+        stage.run(task, stage.Tracking(cell or "", preset, summary))

@@ -10,7 +10,8 @@ with a fixed time, so equal masks give equal bytes.
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -167,23 +168,39 @@ class MaskCollection:
 def write_mask_zip(path: str | Path, masks: Iterable[tuple[str, str, np.ndarray | bytes]]) -> None:
     """Write (sequence, frame, mask or PNG bytes) triples as one mask collection, atomically.
 
-    `masks` must be sorted by sequence, because the file is streamed, and name no mask twice; else
-    ValueError. The frames of a sequence keep their order.
+    `masks` must be sorted as `mask_zip` wants them.
+    """
+    with mask_zip(path) as add:
+        for sequence, frame, mask in masks:
+            add(sequence, frame, mask)
+
+
+@contextmanager
+def mask_zip(path: str | Path) -> Iterator[Callable[[str, str, np.ndarray | bytes], None]]:
+    """Yield a function (sequence, frame, mask or PNG bytes) that adds to a mask collection.
+
+    The zip appears when the block ends without an error. Masks must come sorted by sequence,
+    because the file is streamed, and none twice; else ValueError. The frames of a sequence keep
+    their order.
     """
     last = ""
     frames: set[str] = set()
+
+    def add(sequence: str, frame: str, mask: np.ndarray | bytes) -> None:
+        nonlocal last, frames
+        if sequence != last:
+            if sequence < last:
+                raise ValueError(f"masks must come in sorted order: {sequence} after {last}")
+            last, frames = sequence, set()
+        if frame in frames:
+            raise ValueError(f"masks must come in sorted order, each once: {sequence}/{frame}")
+        frames.add(frame)
+        entry = zipfile.ZipInfo(f"{sequence}/{frame}.png", _TIME)
+        entry.external_attr = 0o644 << 16
+        archive.writestr(entry, mask if isinstance(mask, bytes) else encode_mask(mask))
+
     with (
         atomic_file(path) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
     ):
-        for sequence, frame, mask in masks:
-            if sequence != last:
-                if sequence < last:
-                    raise ValueError(f"masks must come in sorted order: {sequence} after {last}")
-                last, frames = sequence, set()
-            if frame in frames:
-                raise ValueError(f"masks must come in sorted order, each once: {sequence}/{frame}")
-            frames.add(frame)
-            entry = zipfile.ZipInfo(f"{sequence}/{frame}.png", _TIME)
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, mask if isinstance(mask, bytes) else encode_mask(mask))
+        yield add

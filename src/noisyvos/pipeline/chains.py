@@ -42,7 +42,7 @@ def add_dataset(cells: Cells, catalogue: Catalogue, name: str) -> None:
         parts = mix_parts(catalogue.entries["datasets"][name])
         for part in parts:
             add_dataset(cells, catalogue, part)
-        cells["mix"][name] = _places("part", parts, MIX_PARTS)
+        cells["mix"][name] = places("part", parts, MIX_PARTS)
         return
     # a dataset that is only declared has a source of the same name
     source = catalogue.entries["datasets"].get(name, {}).get("source", name)
@@ -63,7 +63,7 @@ def _add_source(cells: Cells, catalogue: Catalogue, source: str) -> str:
     return stage
 
 
-def _places(name: str, values: list[str], count: int) -> dict[str, str]:
+def places(name: str, values: list[str], count: int) -> dict[str, str]:
     """Return `name1`, `name2`, ...: dvc.yaml names `count`; the last value fills missing places."""
     return {f"{name}{at + 1}": values[min(at, len(values) - 1)] for at in range(count)}
 
@@ -139,7 +139,7 @@ def _add_drawn(cells: Cells, catalogue: Catalogue, dataset: str, noise: str, see
         "dataset": dataset,
         "noise": noise,
         "seed": seed if several else 0,
-    } | _places("source", sources, SOURCES_AT_MOST)
+    } | places("source", sources, SOURCES_AT_MOST)
     return key
 
 
@@ -152,7 +152,7 @@ def _add_start(cells: Cells, catalogue: Catalogue, preset: Preset, model: str, s
     if sources:
         for source in sources:
             _add_source(cells, catalogue, source)
-        cells["start_from"][key] = cell | _places("source", sources, SOURCES_AT_MOST)
+        cells["start_from"][key] = cell | places("source", sources, SOURCES_AT_MOST)
     else:
         cells["start"][key] = cell
     return f"start/{key}"

@@ -72,7 +72,7 @@ STAGES: dict[str, tuple[str, Stage]] = {
     # `--baseline` copies masks: no network, no corruption
     "baseline": ("infer", Stage((), unused=("models", "corruptions"))),
     "infer": ("infer", Stage(("models",), unused=("corruptions",))),
-    "infer_corrupted": ("infer", Stage(("models", "corruptions"))),
+    "infer_disturbed": ("infer", Stage(("models", "corruptions"))),
     "score": ("score", Stage()),
     "tables": ("tables", Stage()),
     "figures": ("figures", Stage()),

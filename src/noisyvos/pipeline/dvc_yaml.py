@@ -132,7 +132,7 @@ class Pipeline:
                     " ".join(command.fill(context).split()),
                     tuple(dict.fromkeys(dep.fill(context) for dep in deps)),
                     tuple(out.fill(context) for out in outs),
-                    tuple(
+                    _merged(
                         (file.fill(context), tuple(name.fill(context) for name in names))
                         for file, names in params
                     ),
@@ -285,6 +285,17 @@ def _alternatives(keys: Iterable[str]) -> str:
 
 def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)  # as DVC writes them
+
+
+def _merged(
+    entries: Iterable[tuple[str, tuple[str, ...]]],
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return each file once, with all its names."""
+    found: dict[str, dict[str, None]] = {}
+    for file, names in entries:
+        known = found.setdefault(file, {})
+        known |= dict.fromkeys(names)
+    return tuple((file, tuple(names)) for file, names in found.items())
 
 
 def _params_entry(entry: Any) -> tuple[str, tuple[str, ...]]:

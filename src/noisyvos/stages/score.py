@@ -4,7 +4,7 @@ import fnmatch
 import math
 import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,44 @@ class Task:
 def run(task: Task, tracking: Tracking | None = None) -> Scores:
     """Score, write all files to `task.out` and print a short table; bad input writes nothing."""
     _check_outputs(task)
+    [scores] = _score_all(task, [task])
+    if tracking is not None and tracking.cell:
+        _track(scores, task, tracking)
+    return scores
+
+
+def run_each(task: Task) -> list[Scores]:
+    """Score every zip of the folder `task.results` into the folder of its name in `task.out`.
+
+    Bad input of any zip writes nothing.
+    """
+    zips = sorted(task.results.glob("*.zip"))
+    if not zips:
+        raise UserError(f"{task.results}: this folder holds no zip of masks, as --each wants.")
+    _check_outputs(task, each=True)
+    parts = [replace(task, results=path, out=task.out / path.stem) for path in zips]
+    return _score_all(task, parts)
+
+
+def _score_all(task: Task, parts: list[Task]) -> list[Scores]:
+    """Write the scores of all parts, whose folders are `task.out` or in it."""
     sequences = _read_split(task.split) if task.split is not None else None
+    found = []
+    with output_directory(
+        task.out, "score", inputs=(task.results, task.truth), checked=True
+    ) as folder:
+        for part in parts:
+            found.append(_score(part, sequences))
+            _write(folder / part.out.relative_to(task.out), found[-1], part)
+    for part, scores in zip(parts, found, strict=True):
+        _report(scores, part)
+    return found
+
+
+def _score(task: Task, sequences: list[str] | None) -> Scores:
     show = _Progress()
     try:
-        scores = score(
+        return score(
             task.results,
             task.truth,
             task.protocol,
@@ -65,12 +99,17 @@ def run(task: Task, tracking: Tracking | None = None) -> Scores:
         )
     finally:
         show.close()
-    with output_directory(
-        task.out, "score", inputs=(task.results, task.truth), checked=True
-    ) as folder:
-        for name, text in scores.csv_files(task.subset).items():
-            write_text(folder / name, text)
-        write_json(folder / "scores.json", _facts(scores, task))
+
+
+def _write(folder: Path, scores: Scores, task: Task) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, text in scores.csv_files(task.subset).items():
+        write_text(folder / name, text)
+    write_json(folder / "scores.json", _facts(scores, task))
+
+
+def _report(scores: Scores, task: Task) -> None:
+    """Print a short table and what a reader should know about it."""
     _print_table(scores)
     print(
         f"{len(scores.items)} objects of {len(scores.scored_sequences)} sequences, "
@@ -79,9 +118,6 @@ def run(task: Task, tracking: Tracking | None = None) -> Scores:
     if scores.skipped_sequences:
         print(f"left out, without predictions: {', '.join(scores.skipped_sequences)}")
     _warn_of_gaps(scores)
-    if tracking is not None and tracking.cell:
-        _track(scores, task, tracking)
-    return scores
 
 
 def _warn_of_gaps(scores: Scores) -> None:
@@ -107,8 +143,11 @@ def _warn_of_gaps(scores: Scores) -> None:
         )
 
 
-def _check_outputs(task: Task) -> None:
-    """Refuse a folder with anything but earlier scores: it is replaced as a whole."""
+def _check_outputs(task: Task, *, each: bool = False) -> None:
+    """Refuse a folder with anything but earlier scores: it is replaced as a whole.
+
+    each: it holds folders of scores.
+    """
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", task.subset):
         raise UserError(
             f"{task.subset!r} cannot be the name of a set: it becomes part of file names. "
@@ -119,7 +158,9 @@ def _check_outputs(task: Task) -> None:
             f"{task.out} is a file; scores are written to a folder. Give another --out."
         )
     foreign = (
-        [path.name for path in task.out.iterdir() if not _is_own(path)] if task.out.is_dir() else []
+        [path.name for path in task.out.iterdir() if not _is_own(path, each)]
+        if task.out.is_dir()
+        else []
     )
     if foreign:
         raise UserError(
@@ -129,8 +170,11 @@ def _check_outputs(task: Task) -> None:
     check_apart(task.out, (task.results, task.truth))
 
 
-def _is_own(path: Path) -> bool:
-    return path.is_file() and any(fnmatch.fnmatch(path.name, pattern) for pattern in _OWN_FILES)
+def _is_own(path: Path, each: bool) -> bool:
+    if path.is_dir():
+        return each and all(_is_own(inside, False) for inside in path.iterdir())
+    patterns = (".*",) if each else _OWN_FILES
+    return path.is_file() and any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)
 
 
 def _read_split(path: Path) -> list[str]:

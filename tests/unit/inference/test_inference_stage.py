@@ -375,3 +375,61 @@ def test_memory_options_go_before_the_entry(dataset, params, tmp_path) -> None:
         with pytest.raises(UserError, match=message):
             infer.run(dataset, out=tmp_path / "bad.zip", memory=memory, **options)
     assert not (tmp_path / "bad.zip").exists()
+
+
+@pytest.mark.parametrize("videos_at_once", [1, 2])
+def test_several_runs_in_one_write_the_bytes_of_each_alone(
+    dataset, params, tmp_path, videos_at_once, monkeypatch
+) -> None:
+    noisy = grown(dataset, tmp_path / "noisy.zip")
+    options = {"model": "small", "weights": "none", "params": params, "device": "cpu"}
+    infer.run(dataset, out=tmp_path / "prompt_big.zip", prompts=noisy, **options)
+    infer.run(dataset, out=tmp_path / "corruption_noise30.zip", corruption="noise30", **options)
+    decoded = []
+    read = VideoDataset.read_frame
+    monkeypatch.setattr(
+        VideoDataset, "read_frame", lambda *where: decoded.append(where[1:]) or read(*where)
+    )
+    infer.run(
+        dataset,
+        out=tmp_path / "both",
+        disturb=("corruption_noise30", f"prompt_big={noisy}"),
+        videos_at_once=videos_at_once,
+        **options,
+    )
+    assert len(decoded) == len(set(decoded)) == 2 * LENGTH, "each frame is decoded once"
+    names = {"prompt_big.zip", "corruption_noise30.zip"}
+    assert {path.name for path in (tmp_path / "both").glob("*.zip")} == names
+    for name in names:
+        assert (tmp_path / "both" / name).read_bytes() == (tmp_path / name).read_bytes()
+    assert len({(tmp_path / name).read_bytes() for name in names}) == 2
+
+
+@pytest.mark.parametrize(
+    ("disturb", "message"),
+    [
+        (("blur9",), "prompt_<name>=<zip of masks> or corruption_<entry"),
+        (("prompt_x",), "prompt_<name>=<zip"),
+        (("corruption_noise31",), "Unknown .*'noise31'"),
+        (("corruption_noise30", "corruption_noise30"), "given twice"),
+    ],
+)
+def test_unusable_disturbances_are_refused(dataset, params, tmp_path, disturb, message) -> None:
+    with pytest.raises(UserError, match=message):
+        infer.run(
+            dataset,
+            out=tmp_path / "both",
+            model="small",
+            weights="none",
+            params=params,
+            disturb=disturb,
+        )
+    with pytest.raises(UserError, match="leave out --corruption"):
+        infer.run(
+            dataset,
+            out=tmp_path / "both",
+            baseline="first_mask",
+            params=params,
+            disturb=("corruption_noise30",),
+        )
+    assert not (tmp_path / "both").exists()

@@ -98,6 +98,30 @@ def test_workers_and_form_of_input_change_no_byte(
     assert facts["means"]["J&F-Mean"] == (facts["means"]["J-Mean"] + facts["means"]["F-Mean"]) / 2
 
 
+def test_every_zip_of_a_folder_has_the_bytes_of_a_score_of_it_alone(
+    truth: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "zips").mkdir()
+    for shift in (1, 2):
+        found = fill(tmp_path / f"shift{shift}", shift)
+        masks = [(f.parent.name, f.stem, f.read_bytes()) for f in sorted(found.rglob("*.png"))]
+        write_mask_zip(tmp_path / "zips" / f"shift{shift}.zip", masks)
+        run(Task(found, truth, tmp_path / f"alone{shift}"))
+    task = Task(tmp_path / "zips", truth, tmp_path / "each")
+    for _ in range(2):  # a second run replaces the first
+        assert len(stage.run_each(task)) == 2
+        assert {path.name for path in task.out.iterdir()} == {"shift1", "shift2"}
+        for shift in (1, 2):
+            alone = contents(tmp_path / f"alone{shift}")
+            assert contents(task.out / f"shift{shift}") == alone
+    (task.out / "shift1" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="'shift1', which is not a score"):
+        stage.run_each(task)
+    assert (task.out / "shift1" / "notes.txt").read_text() == "mine"
+    with pytest.raises(UserError, match="holds no zip of masks"):
+        stage.run_each(Task(truth, truth, tmp_path / "none"))
+
+
 def test_tables_have_the_promised_columns(truth: Path, results: Path) -> None:
     result = score(results, truth)
     assert list(result.frames.columns) == ["sequence", "object", "frame", "J", "F"]

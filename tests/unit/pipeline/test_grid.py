@@ -73,10 +73,10 @@ def test_clean_labels_are_shared_by_all_seeds() -> None:
 )
 def test_baselines_stand_in_every_preset_and_every_cell_finds_what_it_needs(preset: str) -> None:
     cells = cells_of(preset)
-    roles = [cell["role"] for cell in cells["score"].values() if "clean_key" not in cell]
+    roles = [cell["role"] for cell in cells["score"].values()]
     evaluations = {cell["evaluation"] for cell in cells["score"].values()}
     assert roles.count("first_mask") == len(evaluations)
-    scored = [cell for cell in cells["score"].values() if "clean_key" not in cell]
+    scored = list(cells["score"].values())
     for evaluation in evaluations:
         trained = [
             cell["train_key"]
@@ -91,12 +91,10 @@ def test_baselines_stand_in_every_preset_and_every_cell_finds_what_it_needs(pres
         inits = {cells["train"][key]["init"] for key in trained}
         assert {f"pretrain/{key}" for key in pretrained} == inits
     assert {cell.get("train_key") for cell in scored} - {None} == set(cells["train"])
-    predicting = [
-        set(cells[stage])
-        for stage in ("infer", "baseline", "infer_noisy", "baseline_noisy", "infer_corrupted")
-    ]
-    assert set(cells["score"]) == set().union(*predicting)
-    assert len(cells["score"]) == sum(map(len, predicting))
+    for ending in ("", "_disturbed"):
+        predicting = [set(cells[f"{stage}{ending}"]) for stage in ("infer", "baseline")]
+        assert set(cells[f"score{ending}"]) == set().union(*predicting)
+        assert len(cells[f"score{ending}"]) == sum(map(len, predicting))
     for cell in cells["train"].values():
         assert cell["noise_key"] in cells["noise"]
         folder, _, start = cell["init"].partition("/")
@@ -122,13 +120,25 @@ def code_of(stage: str) -> list[str]:
 
 
 def test_every_stage_depends_on_its_code_and_on_that_of_the_kinds_it_names() -> None:
-    assert code_of("infer_noisy") == code_of("infer") == ["stages.infer", "models.${item.model}"]
-    assert code_of("baseline_noisy") == code_of("baseline") == ["stages.baseline"]
+    assert code_of("infer") == ["stages.infer", "models.${item.model}"]
+    assert code_of("infer_disturbed") == [
+        "stages.infer_disturbed",
+        "models.${item.model}",
+        *(
+            f"${{item.family{place}}}.${{item.name{place}}}"
+            for place in range(1, grid.CORRUPTIONS_AT_MOST + 1)
+        ),
+    ]
+    assert code_of("baseline_disturbed") == code_of("baseline") == ["stages.baseline"]
+    assert code_of("score_disturbed") == code_of("score") == ["stages.score"]
     assert code_of("mix") == code_of("link") == code_of("convert")
     for stage in (*grid.STAGES, "tables", "figures", "report"):
         own, *entries = code_of(stage)
         about = code_deps.STAGES[own.removeprefix("stages.")][1]
-        assert [name.partition(".")[0] for name in entries] == list(about.families), stage
+        families = [name.partition(".")[0] for name in entries if "family" not in name]
+        if len(families) < len(entries):  # places of corruptions
+            families.append("corruptions")
+        assert families == list(about.families), stage
 
 
 def test_the_stage_of_code_depends_on_all_that_its_file_comes_from() -> None:
@@ -179,8 +189,7 @@ def test_an_evaluation_set_may_have_a_protocol_of_its_own() -> None:
         for key, cell in cells["score"].items()
         if cell["evaluation"] == "ytvos_holdout" and cell["role"] == "trained"
     ]
-    # the block on TAO is scored on TAO alone
-    assert len([key for key in held_out if "prompt" not in key and "corruption" not in key]) == 1203
+    assert len(held_out) == 1203, "the block on TAO is scored on TAO alone"
 
 
 def test_noisy_prompts_are_given_to_the_blocks_that_ask_and_to_the_baselines() -> None:
@@ -190,22 +199,29 @@ def test_noisy_prompts_are_given_to_the_blocks_that_ask_and_to_the_baselines() -
         "prompts": ("mix80", "dilate80"),
     }
     cells = grid.expand(Preset(**values), grid.Catalogue(PARAMS))
-    assert set(cells["baseline_noisy"]) == {
-        f"first_mask-shapes_smoke_val-prompt_{noise}80" for noise in ("mix", "dilate")
-    }
-    trained = [key for key in cells["infer_noisy"] if not key.startswith("pretrained-")]
-    assert len(trained) == 4
+    runs = {f"prompt_{noise}80": {"prompt": f"{noise}80"} for noise in ("mix", "dilate")}
+    first = "first_mask-shapes_smoke_val"
+    assert list(cells["baseline_disturbed"]) == [first]
+    assert cells["score_disturbed"][first]["runs"] == runs
+    trained = [key for key in cells["infer_disturbed"] if not key.startswith("pretrained-")]
+    assert len(trained) == 2
     assert all("-mix70-" in key for key in trained)
     key = "shapes_smoke_train-mix70-xmem-xmem_tiny-s0-shapes_smoke_val"
-    cell = cells["infer_noisy"][f"{key}-prompt_mix80"]
-    assert cell == cells["infer"][key] | {"prompts": "shapes_smoke_val-mix80-s0"}
-    assert cells["noise"][cell["prompts"]]["dataset"] == "shapes_smoke_val"
-    scored = cells["score"][f"{key}-prompt_mix80"]
-    assert (scored["prompt"], scored["clean_key"], scored["evaluation"]) == (
-        "mix80",
-        key,
-        "shapes_smoke_val",
-    )  # the truth is the clean set
+    cell = cells["infer_disturbed"][key]
+    mixed, dilated = (
+        f"data/noisy/shapes_smoke_val-{noise}80-s0.zip" for noise in ("mix", "dilate")
+    )
+    assert cells["infer"][key].items() <= cell.items()
+    assert cell["disturb"] == (
+        f"--disturb prompt_mix80={mixed} --disturb prompt_dilate80={dilated}"
+    )
+    assert [cell[f"given{place}"] for place in range(1, 7)] == [mixed] + 5 * [dilated]
+    assert {(cell[f"family{place}"], cell[f"name{place}"]) for place in range(1, 13)} == {
+        ("models", "xmem_tiny")
+    }, "places of corruptions that nothing asks for"
+    assert cells["noise"]["shapes_smoke_val-mix80-s0"]["dataset"] == "shapes_smoke_val"
+    scored = cells["score_disturbed"][key]
+    assert scored == cells["score"][key] | {"clean_key": key, "runs": runs}
 
 
 def test_prompts_of_several_seeds_are_several_sets() -> None:
@@ -213,16 +229,31 @@ def test_prompts_of_several_seeds_are_several_sets() -> None:
     values["blocks"]["core"] |= {"prompts": ("strokes_prompt",), "prompt_seed": (0, 3)}
     cells = grid.expand(Preset(**values), grid.Catalogue(PARAMS))
     drawn = "shapes_smoke_val-strokes_prompt"
-    assert {cell["prompts"] for cell in cells["infer_noisy"].values()} == {
-        f"{drawn}-s0",
-        f"{drawn}-s3",
-    }
+    for cell in cells["infer_disturbed"].values():
+        assert [cell["given1"], cell["given2"]] == [
+            f"data/noisy/{drawn}-s{seed}.zip" for seed in (0, 3)
+        ]
     assert cells["noise"][f"{drawn}-s3"]["seed"] == 3
-    first = "first_mask-shapes_smoke_val-prompt_strokes_prompt"
-    assert {first, f"{first}-p3"} == set(cells["baseline_noisy"])
-    assert "prompt_seed" not in cells["score"][first]
-    assert cells["score"][f"{first}-p3"]["prompt_seed"] == 3
-    assert cells["score"][f"{first}-p3"]["prompt"] == "strokes_prompt"
+    assert cells["score_disturbed"]["first_mask-shapes_smoke_val"]["runs"] == {
+        "prompt_strokes_prompt": {"prompt": "strokes_prompt"},
+        "prompt_strokes_prompt-p3": {"prompt": "strokes_prompt", "prompt_seed": 3},
+    }
+
+
+def test_more_prompts_than_a_job_has_places_for_make_a_second_job() -> None:
+    values = read_preset(PARAMS, "smoke").model_dump()
+    values["blocks"]["core"] |= {"prompts": ("mix80",), "prompt_seed": tuple(range(8))}
+    values["blocks"]["core"]["corruptions"] = ("blur9",)
+    cells = grid.expand(Preset(**values), grid.Catalogue(PARAMS))
+    key = "shapes_smoke_train-clean-xmem-xmem_tiny-s0-shapes_smoke_val"
+    first, second = (cells["score_disturbed"][each]["runs"] for each in (key, f"{key}-2"))
+    assert list(first) == [
+        "prompt_mix80",
+        *(f"prompt_mix80-p{seed}" for seed in range(1, 6)),
+        "corruption_blur9",
+    ]
+    assert list(second) == ["prompt_mix80-p6", "prompt_mix80-p7"]
+    assert cells["infer_disturbed"][f"{key}-2"]["weights"] == cells["infer"][key]["weights"]
 
 
 def test_drawn_scribbles_are_read_from_their_sources() -> None:
@@ -239,9 +270,10 @@ def test_drawn_scribbles_are_read_from_their_sources() -> None:
     assert set(cells["noise"]) == {"rhmnet_coco-clean"}
     assert {"rhmnet_coco", "rhmnet_davis", "rhmnet_youtube"} < set(cells["download"])
     (trained,) = cells["train"]
-    drawn = f"{trained}-davis17_val-prompt_drawn_prompt"
-    prompted = [cells["infer_noisy"][drawn + end] for end in ("", "-p1", "-p2", "-p3", "-p4")]
-    assert [cell["prompts"] for cell in prompted] == five
+    prompted = cells["infer_disturbed"][f"{trained}-davis17_val"]
+    assert [prompted[f"given{place}"] for place in range(1, 6)] == [
+        f"data/noisy/{key}.zip" for key in five
+    ]
     # a set whose result is submitted is segmented from the scribbles themselves
     submitted = f"{trained}-youtube19_valid"
     assert set(cells["submit"]) == {submitted, f"{trained}-youtube18_valid"}
@@ -257,7 +289,7 @@ def test_drawn_scribbles_that_a_dataset_lacks(params: Path) -> None:
     values = read_preset(PARAMS, "rhmnet").model_dump()
     values["evaluate"]["tao_valid"] = {}  # drawn prompts are given where they exist
     cells = grid.expand(Preset(**values), grid.Catalogue(PARAMS))
-    assert not [key for key in cells["infer_noisy"] if "tao_valid" in key]
+    assert not [key for key in cells["infer_disturbed"] if "tao_valid" in key]
     assert [key for key in cells["infer"] if "tao_valid" in key]
 
 
@@ -299,12 +331,18 @@ def test_corrupted_images_are_shown_to_the_blocks_that_ask_and_to_pretrained_net
     values = read_preset(PARAMS, "smoke").model_dump()
     values["blocks"]["core"]["corruptions"] = ("noise10", "blur9")
     cells = grid.expand(Preset(**values), grid.Catalogue(PARAMS))
-    assert len(cells["infer_corrupted"]) == 2 * len(cells["infer"]), "a copied mask sees no image"
+    assert set(cells["infer_disturbed"]) == set(cells["infer"])
+    assert not cells["baseline_disturbed"], "a copied mask sees no image"
     key = next(key for key in cells["infer"] if not key.startswith("pretrained"))
-    cell = cells["infer_corrupted"][f"{key}-corruption_blur9"]
-    assert cell == cells["infer"][key] | {"corruption": "blur9"}
-    scored = cells["score"][f"{key}-corruption_blur9"]
-    assert scored == cells["score"][key] | {"corruption": "blur9", "clean_key": key}
-    assert sum("clean_key" not in scored for scored in cells["score"].values()) == len(
-        cells["infer"]
-    ) + len(cells["baseline"])
+    cell = cells["infer_disturbed"][key]
+    assert cell["disturb"] == "--disturb corruption_noise10 --disturb corruption_blur9"
+    assert [(cell[f"family{place}"], cell[f"name{place}"]) for place in (1, 2, 12)] == [
+        ("corruptions", "noise10"),
+        ("corruptions", "blur9"),
+        ("corruptions", "blur9"),
+    ]
+    assert cell["given1"] == cell["given6"] == "data/converted/shapes_smoke_val"
+    assert cells["score_disturbed"][key]["runs"] == {
+        "corruption_noise10": {"corruption": "noise10"},
+        "corruption_blur9": {"corruption": "blur9"},
+    }

@@ -164,18 +164,20 @@ def test_table_has_means_over_objects_and_seeds_baselines_first(workspace: Path)
 
 def add_disturbed(root: Path, axis: str, name: str, loss: float, draw: int = 0) -> None:
     """Score every cell but those of training seed 1 again, disturbed at test time, `loss` lower."""
-    drawn = {"prompt_seed": draw} if draw else {}
+    run, facts = f"{axis}_{name}" + (f"-p{draw}" if draw else ""), {axis: name}
+    facts |= {"prompt_seed": draw} if draw else {}
     cells = yaml.safe_load((root / "cells.yaml").read_text())
-    for key, cell in list(cells["score"].items()):
-        if key.endswith("s1-val") or "clean_key" in cell:
+    for key, cell in cells["score"].items():
+        if key.endswith("s1-val"):
             continue
-        noisy = f"{key}-{axis}_{name}" + (f"-p{draw}" if draw else "")
-        cells["score"][noisy] = cell | {axis: name, "clean_key": key} | drawn
+        section = cells.setdefault("score_disturbed", {})
+        section.setdefault(key, cell | {"clean_key": key, "runs": {}})["runs"][run] = facts
         scored = pd.read_csv(root / f"results/p/scores/{key}/objects.csv")
         scored[["J-Mean", "F-Mean"]] -= loss
-        (root / f"results/p/scores/{noisy}").mkdir()
-        scored.to_csv(root / f"results/p/scores/{noisy}/objects.csv", index=False)
-        (root / f"runs/p/predictions/{noisy}.zip").write_bytes(
+        (root / f"results/p/scores/disturbed/{key}/{run}").mkdir(parents=True)
+        scored.to_csv(root / f"results/p/scores/disturbed/{key}/{run}/objects.csv", index=False)
+        (root / f"runs/p/predictions/disturbed/{key}").mkdir(parents=True, exist_ok=True)
+        (root / f"runs/p/predictions/disturbed/{key}/{run}.zip").write_bytes(
             (root / f"runs/p/predictions/{key}.zip").read_bytes()
         )
     (root / "cells.yaml").write_text(yaml.safe_dump(cells, sort_keys=False))
@@ -222,7 +224,7 @@ def test_noisy_prompts_have_a_separate_table_and_touch_no_other(workspace: Path)
     ]
     assert view.loc["first mask copied", "mix80"].endswith("(-20.0)")
     assert "(synthetic)" in prompts.views[0].caption
-    (workspace / "results/p/scores/first_mask-val-prompt_mix80/objects.csv").unlink()
+    (workspace / "results/p/scores/disturbed/first_mask-val/prompt_mix80/objects.csv").unlink()
     results = load_results(**places(workspace))
     assert results.missing == ["first_mask-val-prompt_mix80"]
     prompts = comparisons(results, "val")["prompts"]
