@@ -7,6 +7,7 @@ Archives with the folders, names and kinds of files of the real ones, drawn by a
 
 import io
 import json
+import tarfile
 import zipfile
 from collections.abc import Callable
 
@@ -228,6 +229,19 @@ def zipped(members: Members) -> bytes:
     with zipfile.ZipFile(buffer, "w") as archive:
         for member, data in members.items():
             archive.writestr(zipfile.ZipInfo(member), data)
+    return buffer.getvalue()
+
+
+def packed(name: str, members: Members) -> bytes:
+    """Return an archive of `members`, a zip or a tar after its name."""
+    if name.endswith(".zip"):
+        return zipped(members)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as bundle:
+        for member, data in members.items():
+            entry = tarfile.TarInfo(member)
+            entry.size = len(data)
+            bundle.addfile(entry, io.BytesIO(data))
     return buffer.getvalue()
 
 

@@ -3,10 +3,8 @@
 Served on loopback, downloaded with its own settings, converted.
 """
 
-import io
 import json
 import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from noisyvos.stages import convert, download, unify, visor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 from loopback import Site, serve
-from published_archives import ARCHIVES, Members, zipped
+from published_archives import ARCHIVES, packed
 
 PARAMS = Path(__file__).resolve().parents[2] / "params"
 REGISTRY = yaml.safe_load((PARAMS / "sources.yaml").read_text())
@@ -29,18 +27,6 @@ def site() -> Iterator[Site]:
         patch.setenv("NO_PROXY", "127.0.0.1")
         with serve() as running:
             yield running
-
-
-def packed(name: str, members: Members) -> bytes:
-    if name.endswith(".zip"):
-        return zipped(members)
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as bundle:
-        for member, data in members.items():
-            entry = tarfile.TarInfo(member)
-            entry.size = len(data)
-            bundle.addfile(entry, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 def fetch(name: str, site: Site, base: Path) -> Path:
