@@ -5,10 +5,12 @@
 
 A world is the material of source `shapes` with another seed, so development never sees the videos
 that a preset reports on. A cell is `first_mask`, `pretrained` or NOISE:METHOD. The seed of a row
-fixes pretraining, label noise and main training. WORK keeps worlds and networks: a second call
-trains only what is new. `--set FAMILY.NAME={...}` adds keys to an entry of a parameter file, or
-makes an entry. Every stage runs as in the pipeline, on one thread. CPU seconds include start and
-end of a process. The numbers are of generated videos: they compare configurations, no more.
+fixes pretraining, label noise and main training. The summary compares every cell with the first
+one named, object by object, with an interval over the videos of all worlds. WORK keeps worlds and
+networks: a second call trains only what is new. `--set FAMILY.NAME={...}` adds keys to an entry of
+a parameter file, or makes an entry. Every stage runs as in the pipeline, on one thread. CPU seconds
+include start and end of a process. The numbers are of generated videos: they compare
+configurations, no more.
 """
 
 import argparse
@@ -28,7 +30,11 @@ from typing import Any
 import numpy as np
 import yaml
 
+from noisyvos.analysis.statistics.intervals import cluster_interval
 from noisyvos.io.masks import MaskCollection
+
+Row = dict[str, Any]
+Objects = dict[tuple[str, str], float]  # J&F by sequence and object
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -179,8 +185,8 @@ class World:
         names = (self.options.main, method)
         return self.train("train", names, seed, labels, self.pretrained(seed)[0])
 
-    def score(self, weights: Path | None) -> dict[str, float]:
-        """Return J, F and J&F in percent, and the median ratio of predicted to true area."""
+    def score(self, weights: Path | None) -> tuple[dict[str, float], Objects]:
+        """Return J, F and J&F in percent with the median area ratio, and each object's J&F."""
         options = self.options
         dataset = self.dataset(f"{options.videos}_val")
         key = key_of(weights, dataset, options.settings, options.prompts)
@@ -196,18 +202,22 @@ class World:
             run("infer", "--dataset", dataset, "--out", masks, *words, *self.place)
         once(out, "score", "--results", masks, "--truth", dataset / "masks")
         with (out / "objects.csv").open() as file:
-            rows = list(csv.DictReader(file))
-        j, f = (100 * mean(float(row[f"{name}-Mean"]) for row in rows) for name in "JF")
+            table = list(csv.DictReader(file))
+        j, f = ([100 * float(row[f"{name}-Mean"]) for row in table] for name in "JF")
+        both = [(one + other) / 2 for one, other in zip(j, f, strict=True)]
+        names = [(row["sequence"], row["object"]) for row in table]
         area = area_ratio(masks, dataset / "masks")
-        return {"J": j, "F": f, "J&F": (j + f) / 2, "area": area}
+        means = {"J": mean(j), "F": mean(f), "J&F": mean(both), "area": area}
+        return means, dict(zip(names, both, strict=True))
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield a row for every seed and cell."""
+    def rows(self) -> Iterator[tuple[Row, Objects]]:
+        """Yield a row for every seed and cell, and its objects' J&F."""
         for seed in self.options.seeds:
             for cell in self.options.cells:
                 weights, seconds = self.trained(cell, seed)
-                scores = {name: round(value, 2) for name, value in self.score(weights).items()}
-                yield {"seed": seed, "cell": cell} | scores | {"cpu_s": round(seconds)}
+                scores, objects = self.score(weights)
+                found = {name: round(value, 2) for name, value in scores.items()}
+                yield {"seed": seed, "cell": cell} | found | {"cpu_s": round(seconds)}, objects
 
 
 def area_ratio(predicted: Path, true: Path) -> float:
@@ -224,39 +234,65 @@ def area_ratio(predicted: Path, true: Path) -> float:
     return median(mine / wanted for wanted, mine in areas.values() if wanted)
 
 
-def summary(rows: list[dict[str, Any]]) -> str:
+def difference(rows: list[Row], objects: list[Objects], cell: str, reference: str) -> str:
+    """Return the mean paired difference of two cells, with its interval over videos."""
+    videos: dict[tuple[int, str], list[float]] = {}
+    runs = list(zip(rows, objects, strict=True))
+    for row, mine in runs:
+        for other, theirs in runs:
+            same_run = (other["world"], other["seed"]) == (row["world"], row["seed"])
+            if row["cell"] == cell and other["cell"] == reference and same_run:
+                for (sequence, identity), score in mine.items():
+                    change = score - theirs[sequence, identity]
+                    videos.setdefault((row["world"], sequence), []).append(change)
+    sums = np.array([sum(changes) for changes in videos.values()])
+    counts = np.array([len(changes) for changes in videos.values()], float)
+    found = cluster_interval(sums, counts)
+    return f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
+
+
+def summary(rows: list[Row], objects: list[Objects]) -> str:
     """Return a Markdown table: a row per cell, means over worlds and seeds."""
-    lines = ["| cell | J&F | least to most | area ratio | CPU s | runs |", "|" + " --- |" * 6]
-    for cell in dict.fromkeys(row["cell"] for row in rows):
+    cells = list(dict.fromkeys(row["cell"] for row in rows))
+    names = ["cell", "J&F", "least to most", f"against {cells[0]}", "area ratio", "CPU s", "runs"]
+    lines = [f"| {' | '.join(names)} |", "|" + " --- |" * len(names)]
+    for cell in cells:
         of_cell = [row for row in rows if row["cell"] == cell]
         scores = [row["J&F"] for row in of_cell]
         area, seconds = (mean(row[name] for row in of_cell) for name in ("area", "cpu_s"))
+        change = "" if cell == cells[0] else difference(rows, objects, cell, cells[0])
         lines.append(
             f"| {cell} | {mean(scores):.1f} | {min(scores):.1f} to {max(scores):.1f} "
-            f"| {area:.2f} | {seconds:.0f} | {len(scores)} |"
+            f"| {change} | {area:.2f} | {seconds:.0f} | {len(scores)} |"
         )
     return "\n".join(lines)
 
 
+def add_row(table: Path, row: Row) -> None:
+    new = not table.exists()
+    with table.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
 def main() -> None:
     options = arguments()
-    rows = []
+    rows: list[Row] = []
+    objects: list[Objects] = []
     for seed in options.worlds:
         world = World(options, seed)
         try:
-            for row in world.rows():
+            for row, scores in world.rows():
                 rows.append({"label": options.label, "world": seed} | row)
+                objects.append(scores)
                 print(json.dumps(rows[-1]), flush=True)
                 if options.table:
-                    new = not options.table.exists()
-                    with options.table.open("a", newline="") as file:
-                        writer = csv.DictWriter(file, list(row := rows[-1]))
-                        if new:
-                            writer.writeheader()
-                        writer.writerow(row)
+                    add_row(options.table, rows[-1])
         finally:
             shutil.rmtree(world.params, ignore_errors=True)
-    print(summary(rows))
+    print(summary(rows, objects))
 
 
 if __name__ == "__main__":
