@@ -1,7 +1,8 @@
 """The size of the code, and how many files a reader meets on the way through one training.
 
 `python benchmarks/structure.py [--source DIR]` counts the modules of a tree. With `-- ARGUMENTS` it
-also runs `noisyvos ARGUMENTS` (a short training) and counts the files whose functions were called.
+also runs `noisyvos ARGUMENTS` (a short training of this tree) and counts the files whose functions
+were called: by the whole command, and by the iterations alone, from the batch to the curve.
 """
 
 import argparse
@@ -20,21 +21,35 @@ def sizes(package: Path) -> dict[str, int]:
     }
 
 
-def called(package: Path, arguments: list[str]) -> list[str]:
-    """Run `noisyvos` with these arguments and return the modules whose functions were called."""
+def called(package: Path, arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Run `noisyvos` with these arguments and return the modules whose functions were called.
+
+    The first list is of the whole command. The second is of what runs between the first call of
+    `take_step` and the end of the training loop.
+    """
     from noisyvos.cli import app
 
-    prefix, found = str(package), set()
+    prefix = str(package)
+    first, last = str(package / "training/step.py"), str(package / "training/monitor.py")
+    found: tuple[set[str], set[str]] = (set(), set())
+    iterating = False
 
     def note(frame, event, _):
+        nonlocal iterating
         code, caller = frame.f_code, frame.f_back
         if event != "call" or not code.co_filename.startswith(prefix):
             return
+        if code.co_filename == first and code.co_name == "take_step":
+            iterating = True
+        if code.co_filename == last and code.co_name == "close":
+            iterating = False
         runs_at_import = caller is not None and not caller.f_code.co_flags & inspect.CO_OPTIMIZED
         if (
             code.co_flags & inspect.CO_OPTIMIZED and not runs_at_import
         ):  # no bodies of modules, classes
-            found.add(code.co_filename)
+            found[0].add(code.co_filename)
+            if iterating:
+                found[1].add(code.co_filename)
 
     sys.setprofile(note)
     threading.setprofile(note)
@@ -43,7 +58,10 @@ def called(package: Path, arguments: list[str]) -> list[str]:
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
-    return sorted(Path(name).relative_to(package).as_posix() for name in found)
+    whole, loop = (
+        sorted(Path(name).relative_to(package).as_posix() for name in names) for names in found
+    )
+    return whole, loop
 
 
 def main() -> None:
@@ -63,9 +81,9 @@ def main() -> None:
     print(f"largest module       {lines[largest]} ({largest})")
     if options.command:
         sys.path.insert(0, str(options.source.resolve()))
-        files = called(package, options.command)
-        print(f"files of one training {len(files)}")
-        print("\n".join(f"  {name}" for name in files))
+        whole, loop = called(package, options.command)
+        print(f"files of the iterations {len(loop)}, of the whole command {len(whole)}")
+        print("\n".join(f"  {'iteration' if name in loop else '':9}  {name}" for name in whole))
 
 
 if __name__ == "__main__":

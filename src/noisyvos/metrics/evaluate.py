@@ -12,7 +12,7 @@ import numpy as np
 from noisyvos.errors import UserError, unknown_name
 from noisyvos.io.masks import MaskCollection
 from noisyvos.metrics.measures import compare
-from noisyvos.metrics.protocols import Protocol, Rules, Video, get_protocol, videos_to_score
+from noisyvos.metrics.protocols import Protocol, Rules, ScoredVideo, get_protocol, videos_to_score
 from noisyvos.metrics.reading import read_prediction, read_truth
 from noisyvos.metrics.scores import ObjectScore, Scores, by_category
 
@@ -97,7 +97,7 @@ class _Job:
 
 
 def _score_video(
-    results: MaskCollection, truth: MaskCollection, job: _Job, video: Video
+    results: MaskCollection, truth: MaskCollection, job: _Job, video: ScoredVideo
 ) -> list[ObjectScore]:
     """Return the values of every object of one video."""
     first = read_truth(truth, video, video.frames[0], job.rules)
@@ -126,7 +126,7 @@ def _score_video(
 
 
 def _score_late_objects(
-    results: MaskCollection, truth: MaskCollection, job: _Job, video: Video
+    results: MaskCollection, truth: MaskCollection, job: _Job, video: ScoredVideo
 ) -> list[ObjectScore]:
     """Return the values of every object of a video whose objects may appear late.
 
@@ -165,7 +165,7 @@ def _ids(mask: np.ndarray) -> set[int]:
 
 
 def _check_size(
-    truth: MaskCollection, video: Video, frame: str, mask: np.ndarray, first: np.ndarray
+    truth: MaskCollection, video: ScoredVideo, frame: str, mask: np.ndarray, first: np.ndarray
 ) -> None:
     if mask.shape != first.shape:
         raise UserError(
@@ -183,11 +183,11 @@ def _open(job: _Job) -> None:
     _opened = MaskCollection(job.results), MaskCollection(job.truth), job
 
 
-def _in_worker(video: Video) -> list[ObjectScore]:
+def _in_worker(video: ScoredVideo) -> list[ObjectScore]:
     return _score_video(*_opened, video)
 
 
-def _in_pool(job: _Job, tasks: list[Video], workers: int) -> Iterable[list[ObjectScore]]:
+def _in_pool(job: _Job, tasks: list[ScoredVideo], workers: int) -> Iterable[list[ObjectScore]]:
     """Yield the values of the tasks in order; the first failing task raises, as in one process."""
     # spawned, since a fork of a process with threads (a notebook, a training) may hang
     with ProcessPoolExecutor(min(workers, len(tasks)), get_context("spawn"), _open, (job,)) as pool:

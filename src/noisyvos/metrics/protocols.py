@@ -73,7 +73,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Video:
+class ScoredVideo:
     """One sequence to score: its folder in either collection, all true frames and the scored."""
 
     name: str
@@ -89,7 +89,7 @@ def videos_to_score(
     protocol: Protocol,
     rules: Rules,
     wanted: Iterable[str] | None,
-) -> tuple[list[Video], list[str]]:
+) -> tuple[list[ScoredVideo], list[str]]:
     """Return the videos to score, in order, and the names of those skipped; decodes nothing.
 
     Folders above the sequences (`480p/<sequence>`) are allowed on both sides. FileNotFoundError
@@ -129,7 +129,7 @@ def videos_to_score(
                 f"{results.path}: {name}/{absent[0]}.png is missing "
                 f"({len(absent)} of {len(scored)} scored frames are)."
             )
-        videos.append(Video(name, folders[name], folder, frames, scored))
+        videos.append(ScoredVideo(name, folders[name], folder, frames, scored))
     if not videos:
         raise UserError(
             f"{results.path}: no sequence of the {len(names)} to score has predictions here."

@@ -14,7 +14,7 @@ from noisyvos.errors import UserError
 from noisyvos.io.mask_reader import decode_binary, decode_mask
 from noisyvos.io.mask_rules import ONE_OBJECT_HINT, VOID, has_soft_edges, refuse_soft_edges
 from noisyvos.io.masks import MaskCollection
-from noisyvos.metrics.protocols import Rules, Video
+from noisyvos.metrics.protocols import Rules, ScoredVideo
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # may move the background to another index, turn the mask, or hold more pictures
@@ -23,7 +23,7 @@ _HEADER = struct.Struct(">IIBBBBB")
 _LARGEST = 1 << 28  # pixels; the general decoder checks headers that claim more
 
 
-def read_truth(truth: MaskCollection, video: Video, frame: str, rules: Rules) -> np.ndarray:
+def read_truth(truth: MaskCollection, video: ScoredVideo, frame: str, rules: Rules) -> np.ndarray:
     """Return a true index mask (H, W) uint8; void is background, unless masks are binary."""
     mask = _decode(truth, video.truth_folder, frame, rules.binary)
     if rules.binary:
@@ -33,7 +33,7 @@ def read_truth(truth: MaskCollection, video: Video, frame: str, rules: Rules) ->
 
 def read_prediction(
     results: MaskCollection,
-    video: Video,
+    video: ScoredVideo,
     frame: str,
     rules: Rules,
     ids: tuple[int, ...],

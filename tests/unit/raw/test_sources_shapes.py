@@ -17,7 +17,13 @@ from noisyvos.errors import UserError
 from noisyvos.io.atomic import MARKER
 from noisyvos.io.images import read_frame
 from noisyvos.io.masks import decode_mask
-from noisyvos.raw.kinds.shapes import FIRST_AREA, LEAST_AREA, ShapesSettings, Task, draw_valid_scene
+from noisyvos.raw.kinds.shapes import (
+    FIRST_AREA,
+    LEAST_AREA,
+    Drawing,
+    ShapesSettings,
+    draw_valid_scene,
+)
 from noisyvos.raw.textures import FAMILIES, draw_palette, draw_surface
 from noisyvos.stages import generate
 from noisyvos.synth.instances import fill
@@ -153,7 +159,7 @@ def areas_of(index: int) -> tuple[np.ndarray, np.ndarray]:
     from noisyvos.raw.render import draw_mask
 
     settings = ShapesSettings(seed=5, train_sequences=1, val_sequences=1, frames=8, images=1)
-    scene = draw_valid_scene(settings, Task("train", index))
+    scene = draw_valid_scene(settings, Drawing("train", index))
     masks = np.stack([draw_mask(scene, frame, (48, 72)) for frame in range(8)])
     leaves = {body.label: body.leaves for body in scene.bodies if body.label}
     return np.stack([(masks == label).sum((1, 2)) for label in sorted(leaves)], axis=1), np.array(
@@ -179,7 +185,7 @@ def test_impossible_scene_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("noisyvos.raw.kinds.shapes._ATTEMPTS", 5)
     settings = ShapesSettings(seed=5, train_sequences=1, val_sequences=1, frames=8, images=1)
     with pytest.raises(UserError, match="No valid scene for val_000 in 5 attempts"):
-        draw_valid_scene(settings, Task("val", 0))
+        draw_valid_scene(settings, Drawing("val", 0))
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))

@@ -17,7 +17,7 @@ from noisyvos.models.aoc_net.decoder import CalibratedDecoder, CarriedMaps
 from noisyvos.models.aoc_net.deeplab import Backbone, DeepLab
 from noisyvos.models.aoc_net.references import (
     Clustering,
-    Frame,
+    LabelledFrame,
     Look,
     Pool,
     Start,
@@ -91,7 +91,7 @@ class AOCNet(VideoModel):
 
     def pool(
         self,
-        frames: list[Frame],
+        frames: list[LabelledFrame],
         objects: int,
         *,
         clustering: Clustering = "fixed",
@@ -109,7 +109,7 @@ class AOCNet(VideoModel):
         )
         return Pool(rows, labels, proxies, sums_of(frames, objects))
 
-    def head(self, pool: Pool, previous: Frame) -> Tensor:
+    def head(self, pool: Pool, previous: LabelledFrame) -> Tensor:
         """Return the attention head (N, A): reference inside and outside, previous frame inside
         and outside.
         """
@@ -117,7 +117,7 @@ class AOCNet(VideoModel):
             [*means_of(pool.sums), *means_of(sums_of([previous], len(pool.proxies)))], 1
         )
 
-    def maps(self, look: Look, pool: Pool, previous: Frame, head: Tensor) -> Tensor:
+    def maps(self, look: Look, pool: Pool, previous: LabelledFrame, head: Tensor) -> Tensor:
         """Return the proto-maps (N, maps, h, w) of a frame."""
         objects, grid = len(pool.proxies), look.embedding.shape[1:]
         bias = torch.cat([self.bg_bias.view(1), self.fg_bias.view(1).expand(objects - 1)])
@@ -146,7 +146,7 @@ class AOCNet(VideoModel):
         return F.interpolate(maps, current.shape[1:], mode="bilinear", align_corners=True)
 
     def predict(
-        self, look: Look, pool: Pool, previous: Frame, kept: CarriedMaps | None
+        self, look: Look, pool: Pool, previous: LabelledFrame, kept: CarriedMaps | None
     ) -> tuple[Tensor, CarriedMaps]:
         """Return the logits (N, h, w) of a frame and the maps that the next frame needs."""
         head = self.head(pool, previous)

@@ -24,7 +24,7 @@ Start = Literal["even", "random"]
 Sums = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-class Frame(NamedTuple):
+class LabelledFrame(NamedTuple):
     """A frame with a mask.
 
     Embedding (C, h, w) and the object of each pixel (h, w); an unknown number means none.
@@ -133,12 +133,12 @@ class Look:
     embedding: Tensor
     low: Tensor
 
-    def with_mask(self, mask: Tensor) -> Frame:
+    def with_mask(self, mask: Tensor) -> LabelledFrame:
         """Return the frame with an index mask of any size (H, W), brought to the grid by nearest
         neighbour.
         """
         small = F.interpolate(mask[None, None].float(), self.embedding.shape[1:])[0, 0].long()
-        return Frame(self.embedding, small)
+        return LabelledFrame(self.embedding, small)
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Pool:
     sums: Sums
 
 
-def sums_of(frames: list[Frame], objects: int) -> Sums:
+def sums_of(frames: list[LabelledFrame], objects: int) -> Sums:
     """Return sums of embeddings and counts of pixels inside and outside each object."""
     inside, pixels, outside, rest = [], [], [], []
     for frame in frames:

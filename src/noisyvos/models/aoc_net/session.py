@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from noisyvos.models.aoc_net.decoder import CarriedMaps
-from noisyvos.models.aoc_net.references import Clustering, Frame, Look, Pool, Start
+from noisyvos.models.aoc_net.references import Clustering, LabelledFrame, Look, Pool, Start
 from noisyvos.models.aoc_net.settings import AOCNetMemory
 from noisyvos.models.base import Session
 
@@ -23,7 +23,7 @@ class AOCNetParts(Protocol):
 
     def pool(
         self,
-        frames: list[Frame],
+        frames: list[LabelledFrame],
         objects: int,
         *,
         clustering: Clustering,
@@ -32,7 +32,7 @@ class AOCNetParts(Protocol):
     ) -> Pool: ...
 
     def predict(
-        self, look: Look, pool: Pool, previous: Frame, kept: CarriedMaps | None
+        self, look: Look, pool: Pool, previous: LabelledFrame, kept: CarriedMaps | None
     ) -> tuple[Tensor, CarriedMaps]: ...
 
 
@@ -59,9 +59,9 @@ class AOCNetSession(Session):
         self.channels = channels
         self.memory = memory
         self.known: set[int] = set()  # channels given so far
-        self.references: list[Frame] = []
+        self.references: list[LabelledFrame] = []
         self.pool: Pool | None = None  # the references joined, until they or the objects change
-        self.previous: Frame | None = None
+        self.previous: LabelledFrame | None = None
         self.kept: CarriedMaps | None = None
         self.time = 0
 
@@ -106,7 +106,7 @@ class AOCNetSession(Session):
         """Return the number of reference frames."""
         return {"references": len(self.references)}
 
-    def _predict(self, look: Look, previous: Frame, size: tuple[int, int]) -> Tensor:
+    def _predict(self, look: Look, previous: LabelledFrame, size: tuple[int, int]) -> Tensor:
         """Return probabilities (N, H, W) up to the highest known channel.
 
         Channels in between that were never given are 0.
@@ -126,7 +126,7 @@ class AOCNetSession(Session):
         probabilities[[number for number in range(1, objects) if number not in self.known]] = 0
         return probabilities
 
-    def _refer(self, reference: Frame) -> None:
+    def _refer(self, reference: LabelledFrame) -> None:
         self.references.append(reference)
         most = self.memory.max_references
         if most is not None and len(self.references) > most:

@@ -61,7 +61,7 @@ class ShapesSettings(Settings):
 
 
 @dataclass(frozen=True)
-class Task:
+class Drawing:
     """One thing to make: a sequence of a split, or a still picture (split `images`)."""
 
     split: str
@@ -91,7 +91,7 @@ class ShapesSource(GeneratedSource):
             "val": self.settings.val_sequences,
             "images": self.settings.images,
         }
-        tasks = [Task(split, index) for split, count in counts.items() for index in range(count)]
+        tasks = [Drawing(split, index) for split, count in counts.items() for index in range(count)]
         found = list(ordered_map(partial(_make, self.settings, out), tasks, workers, self.name))
         for split in ("train", "val"):
             names = [task.name for task in tasks if task.split == split]
@@ -112,7 +112,7 @@ class ShapesSource(GeneratedSource):
         )
 
 
-def draw_valid_scene(settings: ShapesSettings, task: Task) -> Scene:
+def draw_valid_scene(settings: ShapesSettings, task: Drawing) -> Scene:
     """Return the first random scene of `task` in which every object shows enough, else UserError.
 
     Each object shows `FIRST_AREA` in frame 0 and `LEAST_AREA` in the others. An object that leaves
@@ -155,7 +155,7 @@ def _shows_enough(scene: Scene, frames: int, shape: tuple[int, int]) -> bool:
     return bool((areas[:, leaving].min(axis=0, initial=0) == 0).all())
 
 
-def _make(settings: ShapesSettings, out: Path, task: Task) -> list[dict[str, Any]]:
+def _make(settings: ShapesSettings, out: Path, task: Drawing) -> list[dict[str, Any]]:
     """Write the files of one task; return the annotations of an image, front to back."""
     scene = draw_valid_scene(settings, task)
     stream = numpy_generator("shapes surface", settings.seed, task.split, task.index)
@@ -174,7 +174,7 @@ def _make(settings: ShapesSettings, out: Path, task: Task) -> list[dict[str, Any
 
 
 def _make_image(
-    settings: ShapesSettings, out: Path, task: Task, scene: Scene, stream: np.random.Generator
+    settings: ShapesSettings, out: Path, task: Drawing, scene: Scene, stream: np.random.Generator
 ) -> list[dict[str, Any]]:
     shape = (settings.image_height, settings.image_width)
     picture = _picture(Painter(scene, _finer(shape), stream), settings, task, 0, shape)
@@ -190,14 +190,14 @@ def _finer(shape: tuple[int, int]) -> tuple[int, int]:
 
 
 def _picture(
-    painter: Painter, settings: ShapesSettings, task: Task, frame: int, shape: tuple[int, int]
+    painter: Painter, settings: ShapesSettings, task: Drawing, frame: int, shape: tuple[int, int]
 ) -> np.ndarray:
     """Return one frame of `shape` (height, width), (H, W, 3) uint8 RGB."""
     grain = numpy_generator("shapes grain", settings.seed, task.split, task.index, frame)
     return cv2.resize(painter.draw_frame(frame, grain), shape[::-1], interpolation=cv2.INTER_AREA)
 
 
-def _image_entry(settings: ShapesSettings, task: Task) -> dict[str, Any]:
+def _image_entry(settings: ShapesSettings, task: Drawing) -> dict[str, Any]:
     return {
         "id": task.index + 1,
         "file_name": f"{task.name}.jpg",
