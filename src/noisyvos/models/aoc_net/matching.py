@@ -13,6 +13,7 @@ from noisyvos.models.aoc_net.references import Proxies
 
 FAR = 5e4  # the distance to an absent object
 CHUNK = 2**22  # distances that exist at a time
+SMALL = 128  # pixels of a grid whose pairs are compared in one piece
 
 
 def squash(distances: Tensor, bias: Tensor) -> Tensor:
@@ -76,10 +77,29 @@ def local_maps(
         for x in (current, previous)
     )
     planes = F.interpolate(planes[None], size)[0] > 0
-    partner = _nearest_in_windows(current, previous, planes, windows)
+    small = planes[0].numel() <= SMALL
+    find = _nearest_of_all_pairs if small else _nearest_in_windows
+    partner = find(current, previous, planes, windows)
     there = partner >= 0
     chosen = previous.flatten(1)[:, partner.clamp(min=0)]  # (C, N, W, h', w')
     return torch.where(there, (current[:, None, None] - chosen).square().sum(0), FAR)
+
+
+@torch.no_grad()
+def _nearest_of_all_pairs(
+    current: Tensor, previous: Tensor, planes: Tensor, windows: tuple[int, ...]
+) -> Tensor:
+    """Do what `_nearest_in_windows` does in fewer, larger operations."""
+    height, width = current.shape[1:]
+    rows = torch.arange(height, device=current.device).repeat_interleave(width)
+    columns = torch.arange(width, device=current.device).repeat(height)
+    apart = torch.maximum((rows[:, None] - rows).abs(), (columns[:, None] - columns).abs())
+    reach = torch.tensor(windows, device=current.device)[:, None, None]
+    there = (apart <= reach) & planes.flatten(1)[:, None, None]  # (N, W, hw, hw)
+    earlier = previous.flatten(1)
+    distances = earlier.square().sum(0) - 2 * current.flatten(1).T @ earlier
+    value, at = distances.masked_fill(~there, float("inf")).min(3)
+    return torch.where(value.isinf(), -1, at).unflatten(2, (height, width))
 
 
 @torch.no_grad()

@@ -28,7 +28,6 @@ from noisyvos.models.rhmnet.memory import (
 from noisyvos.models.rhmnet.session import Regions, RHMNetSession, Targets
 from noisyvos.models.rhmnet.settings import (
     BACKGROUND,
-    CELL,
     CHANNELS,
     RHMNetMemory,
     RHMNetSettings,
@@ -143,7 +142,7 @@ class RHMNet(VideoModel):
         logits = logits.unflatten(0, used.shape)
         joined, _ = aggregate(torch.sigmoid(logits) * used[:, :, None, None])
         probabilities = softmax_with_unused(joined, CHANNELS)
-        labels = block_mean(gate(probabilities, self.settings.region_threshold), CELL)
+        labels = block_mean(gate(probabilities, self.settings.region_threshold), self.sizes.cell)
         marked = attach(placed, labels, self.hr_embed_obj.weight[REGION], None)
         return Regions(readout, logits, probabilities, marked)
 
@@ -161,7 +160,7 @@ class RHMNet(VideoModel):
         readout = layer.read(placed, memory, drop)
         two = self.segmentors[0](readout, features).float()
         two = F.interpolate(
-            two, scale_factor=self.stride // CELL, mode="bilinear", align_corners=True
+            two, scale_factor=self.stride // self.sizes.cell, mode="bilinear", align_corners=True
         )
         foreground = torch.sigmoid(two[:, 0] - two[:, 1]).unflatten(0, used.shape)
         logits, _ = aggregate(foreground * used[:, :, None, None])
@@ -227,7 +226,8 @@ class RHMNet(VideoModel):
         seeds = torch.randint(2**62, (whole, clip.slots), generator=generator)
         seeds = seeds[place : place + batch, :objects]
         settings, device = self.settings, clip.frames.device
-        drop = Dropout(settings.dropout, seeds, device) if self.training else None
+        drops = self.training and settings.dropout
+        drop = Dropout(settings.dropout, seeds, device) if drops else None
         used = (torch.arange(objects, device=device) < clip.num_objects.view(-1, 1)).float()
         pads = padding(height, width, self.stride)
         features = self.look(F.pad(self.normalise(clip.frames).flatten(0, 1), pads))
@@ -239,7 +239,7 @@ class RHMNet(VideoModel):
         frames = torch.cat([logits, unused], 2).unbind(1)
         auxiliary = {}
         if torch.is_grad_enabled() and settings.region_weight:
-            cell = self.stride // CELL
+            cell = self.stride // self.sizes.cell
             target, asked = region_targets(labels, objects, settings.ignore_band, cell)
             whole_frame = torch.ones_like(clip.masks, dtype=torch.float32)
             inside = downsampled(F.pad(whole_frame, pads), cell).unsqueeze(2)

@@ -9,7 +9,6 @@ from noisyvos.registry import Settings
 
 CHANNELS = 12  # of the published softmax: unlabelled, ten objects, background
 MOST_OBJECTS = CHANNELS - 2
-CELL = 4  # cells of the fine features in one of the deep ones, along a side
 BACKGROUND = 11  # the label of a background scribble
 
 
@@ -19,6 +18,7 @@ class Sizes:
 
     features: tuple[int, int, int] = (256, 512, 1024)  # fine, middle, deep
     stride: int = 16  # of the deep features
+    cell: int = 4  # fine cells in a deep one, along a side
     width: int = 256  # of tokens
     heads: int = 8
     inner: int = 1024  # of the layers between attention

@@ -1,5 +1,5 @@
 """A small RHMNet for CPU runs: same layers and memory, a quarter as wide, small trunk at stride
-8.
+4.
 """
 
 from typing import ClassVar, Literal
@@ -62,7 +62,11 @@ SHARPNESS = 2.0
 
 
 class TinyBackbone(nn.Module):
-    """A frame to features at strides 2, 4 and 8."""
+    """A frame to features at strides 2, 4 and 4.
+
+    Labels of memory entries are means over deep cells, so an object needs several cells: at stride
+    16, as published, one of 384-pixel frames has some 6 x 6, at stride 4 one of small frames 4 x 4.
+    """
 
     def __init__(self, channels: tuple[int, int, int]) -> None:
         super().__init__()
@@ -70,7 +74,7 @@ class TinyBackbone(nn.Module):
         self.conv = nn.Conv2d(3, fine, 5, 2, 2, bias=False)
         self.norm = small_norm(fine)
         self.layer1 = SmallBlock(fine, middle, 2)
-        self.layer2 = nn.Sequential(SmallBlock(middle, deep, 2), SmallBlock(deep, deep, 1))
+        self.layer2 = nn.Sequential(SmallBlock(middle, deep, 1), SmallBlock(deep, deep, 1))
 
     def stages(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return fine, middle and deep features, and those of the last stage's first block."""
@@ -94,7 +98,7 @@ class RHMNetTiny(RHMNet):
     settings: RHMNetTinySettings
     backbone: TinyBackbone
     sizes: ClassVar[Sizes] = Sizes(
-        features=(16, 32, 64), stride=8, width=64, heads=4, inner=128, side=24
+        features=(16, 32, 64), stride=4, cell=2, width=64, heads=4, inner=128, side=24
     )
 
     def __init__(self, settings: RHMNetTinySettings) -> None:
