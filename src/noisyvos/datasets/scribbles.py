@@ -67,6 +67,8 @@ def draw(paths: list[np.ndarray], region: np.ndarray, width: int) -> np.ndarray:
     canvas = np.zeros(region.shape, np.uint8)
     for path in paths:
         points = np.rint(path[:, ::-1]).astype(np.int32).reshape(-1, 1, 2)
+        if len(points) == 1:  # OpenCV draws no line of one point
+            points = np.repeat(points, 2, 0)
         cv2.polylines(canvas, [points], False, 1, width)
     strokes = canvas.astype(bool) & region
     if not strokes.any():  # a smoothed line may miss a thin arc

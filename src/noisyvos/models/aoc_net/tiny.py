@@ -15,7 +15,7 @@ from noisyvos.models.aoc_net.settings import AOCNetSettings, Sizes
 from noisyvos.models.base import MODELS
 from noisyvos.models.resnet import SmallBlock, small_norm
 
-LOW, WIDTH = 32, 64  # channels of both blocks
+LOW, WIDTH = 32, 64  # channels at strides 4 and 8
 
 
 class AOCNetTinySettings(AOCNetSettings):
@@ -37,10 +37,10 @@ class AOCNetTinySettings(AOCNetSettings):
 
 
 class TinyDeepLab(Backbone):
-    """A stem and two residual blocks to stride 4, joined as DeepLab joins its two resolutions.
+    """A stem and two residual blocks to stride 8, and DeepLab's way back to stride 4.
 
-    An embedding sees 41 pixels. At stride 8 it would be blurred on the way back to stride 4, and
-    wider convolutions would show it most of a frame of 48 pixels (see `key_stage` of `xmem_tiny`).
+    An embedding sees 49 pixels. One more block, or wider convolutions on the way back, would show
+    it most of a frame of 48 pixels (see `key_stage` of `xmem_tiny`).
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class TinyDeepLab(Backbone):
         self.conv1 = nn.Conv2d(3, 16, 5, 2, 2, bias=False)
         self.norm1 = small_norm(16)
         self.layer1 = SmallBlock(16, LOW, 2)
-        self.layer2 = SmallBlock(LOW, WIDTH, 1)
+        self.layer2 = SmallBlock(LOW, WIDTH, 2)
         self.join = nn.Conv2d(LOW + WIDTH, WIDTH, 1, bias=False)
         self.norm2 = small_norm(WIDTH)
 
@@ -60,11 +60,12 @@ class TinyDeepLab(Backbone):
         low = self.layer1(F.relu(self.norm1(self.conv1(frames))))
         deep = self.layer2(low)
         deep = deep if drop is None else deep * drop
+        deep = F.interpolate(deep, low.shape[2:], mode="bilinear", align_corners=True)
         return F.relu(self.norm2(self.join(torch.cat([deep, low], 1)))), low
 
     def context_shape(self, frames: Tensor) -> tuple[int, int, int, int]:
         """Return the shape of the deepest features for frames (B, 3, H, W)."""
-        sides = [-(-side // 4) for side in frames.shape[2:]]
+        sides = [-(-side // 8) for side in frames.shape[2:]]
         return len(frames), WIDTH, sides[0], sides[1]
 
 
