@@ -84,17 +84,18 @@ def middle_lines(region: np.ndarray) -> list[np.ndarray]:
     point furthest from its boundary.
     """
     if region.size > SMALL:
-        return _find_middle_lines(region)
+        return find_middle_lines(region)
     return list(_kept_middle_lines(np.packbits(region).tobytes(), region.shape))
 
 
 @lru_cache(maxsize=2**14)
 def _kept_middle_lines(packed: bytes, shape: tuple[int, int]) -> tuple[np.ndarray, ...]:
     bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=shape[0] * shape[1])
-    return tuple(_find_middle_lines(bits.reshape(shape).astype(bool)))
+    return tuple(find_middle_lines(bits.reshape(shape).astype(bool)))
 
 
-def _find_middle_lines(region: np.ndarray) -> list[np.ndarray]:
+def find_middle_lines(region: np.ndarray) -> list[np.ndarray]:
+    """Do what `middle_lines` describes, without looking among the kept ones."""
     left, top, width, height = cv2.boundingRect(region.astype(np.uint8))
     inside = region[top : top + height, left : left + width]
     step = max(1, round(max(inside.shape) / DETAIL))

@@ -22,7 +22,7 @@ from noisyvos.datasets.base import Conversion
 from noisyvos.datasets.kinds.coco_scribbles import CocoScribblesSettings, convert_coco_scribbles
 from noisyvos.datasets.layout import Sequence, VideoDataset
 from noisyvos.datasets.scribble_files import read_scribbles
-from noisyvos.datasets.scribbles import Hand, middle_lines, scribbles
+from noisyvos.datasets.scribbles import Hand, find_middle_lines, middle_lines, scribbles
 from noisyvos.errors import UserError
 from noisyvos.inference.prompts import first_masks
 from noisyvos.io.masks import MaskCollection, decode_mask, encode_mask, write_mask_zip
@@ -92,6 +92,31 @@ def test_steady_hand_draws_nearly_the_whole_line() -> None:
     ]
     assert len(set(areas[0])) == 1
     assert max(areas[1]) < areas[0][0]
+
+
+def test_objects_without_a_middle_line_get_a_stroke_of_full_width() -> None:
+    """A disk of ten pixels thins to one point, whose stroke is as wide as any other."""
+    mask = np.zeros((48, 72), np.uint8)
+    cv2.circle(mask, (30, 20), 5, 1, -1)
+    assert len(middle_lines(mask == 1)[0]) == 1
+    steady = Hand(trim=0, strokes=1, wobble=0)
+    stroke = scribbles(mask, steady, numpy_generator("test")) == 1
+    rows, columns = np.nonzero(stroke)
+    assert np.ptp(rows) + 1 >= 3
+    assert np.ptp(columns) + 1 >= 3
+    assert (abs(rows - 20) <= 2).all()
+    assert (abs(columns - 30) <= 2).all()
+
+
+def test_kept_middle_lines_are_those_that_are_found() -> None:
+    mask = picture()[:120, :130]  # small enough to be kept
+    for label in (0, 1):
+        first, again = middle_lines(mask == label), middle_lines(mask == label)
+        found = find_middle_lines(mask == label)
+        assert len(first) == len(again) == len(found)
+        for one, other, kept in zip(first, found, again, strict=True):
+            assert np.array_equal(one, other)
+            assert np.array_equal(kept, other)
 
 
 def test_all_background_and_all_object() -> None:

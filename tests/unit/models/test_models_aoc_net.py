@@ -8,6 +8,7 @@ import torch
 from training_world import make_world
 
 from noisyvos import methods, models
+from noisyvos.models.aoc_net import matching
 from noisyvos.models.base import Clip, VideoModel
 from noisyvos.params.entries import read_family
 from noisyvos.training.batches import make_batch
@@ -25,6 +26,20 @@ SMALL = {
     "clip_length": 3,
     "workers": 0,
 }
+
+
+@pytest.mark.parametrize("size", [(7, 7), (7, 10), (3, 5)])
+def test_small_grids_are_matched_as_large_ones(size: tuple[int, int]) -> None:
+    """Nearest pixels within windows; an object without a pixel in a window has none (-1)."""
+    draw = torch.Generator().manual_seed(0)
+    current, previous = (torch.rand(8, *size, generator=draw) for _ in range(2))
+    planes = torch.rand(3, *size, generator=draw) > 0.7
+    planes[2] = False
+    small = matching.nearest_of_all_pairs(current, previous, planes, (4, 2))
+    large = matching.nearest_in_windows(current, previous, planes, (4, 2))
+    assert torch.equal(small, large)
+    assert (small[2] == -1).all()
+    assert (small[:2, 1] != small[:2, 0]).any()
 
 
 @pytest.fixture(scope="module")

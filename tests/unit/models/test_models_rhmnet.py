@@ -155,11 +155,11 @@ def test_memory_is_bounded_and_the_last_mask_may_be_kept(model) -> None:
 def test_frames_of_the_published_size_and_more() -> None:
     small = models.build("rhmnet_tiny")
     frames = torch.rand(
-        2, 3, 200, 216, generator=torch.Generator().manual_seed(5)
+        2, 3, 100, 108, generator=torch.Generator().manual_seed(5)
     )  # 25 x 27 cells, more than 24 x 24
-    drawn = np.zeros((200, 216), np.uint8)
-    drawn[50:60, 20:100] = 1
-    assert segment_video(small, frames, {0: drawn}).masks.shape == (2, 200, 216)
+    drawn = np.zeros((100, 108), np.uint8)
+    drawn[25:35, 10:50] = 1
+    assert segment_video(small, frames, {0: drawn}).masks.shape == (2, 100, 108)
 
 
 def test_similarity_of_thin_and_missing_scribbles() -> None:

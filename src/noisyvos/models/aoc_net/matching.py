@@ -78,7 +78,7 @@ def local_maps(
     )
     planes = F.interpolate(planes[None], size)[0] > 0
     small = planes[0].numel() <= SMALL
-    find = _nearest_of_all_pairs if small else _nearest_in_windows
+    find = nearest_of_all_pairs if small else nearest_in_windows
     partner = find(current, previous, planes, windows)
     there = partner >= 0
     chosen = previous.flatten(1)[:, partner.clamp(min=0)]  # (C, N, W, h', w')
@@ -86,10 +86,10 @@ def local_maps(
 
 
 @torch.no_grad()
-def _nearest_of_all_pairs(
+def nearest_of_all_pairs(
     current: Tensor, previous: Tensor, planes: Tensor, windows: tuple[int, ...]
 ) -> Tensor:
-    """Do what `_nearest_in_windows` does in fewer, larger operations."""
+    """Do what `nearest_in_windows` does in fewer, larger operations."""
     height, width = current.shape[1:]
     rows = torch.arange(height, device=current.device).repeat_interleave(width)
     columns = torch.arange(width, device=current.device).repeat(height)
@@ -103,7 +103,7 @@ def _nearest_of_all_pairs(
 
 
 @torch.no_grad()
-def _nearest_in_windows(
+def nearest_in_windows(
     current: Tensor, previous: Tensor, planes: Tensor, windows: tuple[int, ...]
 ) -> Tensor:
     """Return for each object and window the flat index of the nearest pixel, (N, W, h, w) int64.
