@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= all
+# of `make clips`: clips, or systems_clips for all networks
+PRESET ?= clips
 $(if $(word 2,$(VENV)),$(error VENV must be a path without spaces: VENV=$(VENV)))
 BIN := $(if $(filter /%,$(VENV)),,$(CURDIR)/)$(VENV)/bin
 export PATH := $(BIN):$(PATH)
@@ -14,7 +16,7 @@ CODE := src tests workflow benchmarks
 help:
 	@echo "make demo       set up .venv, run the noise sweep on generated data, write results/demo/report.html"
 	@echo "make smoke      the same in two minutes, with four training cells"
-	@echo "make clips VIDEOS=<DAVIS-style folder> IMAGES=<COCO-format folder>   the same on your own material"
+	@echo "make clips VIDEOS=<DAVIS-style folder> IMAGES=<COCO-format folder>   the same on your own material; PRESET=systems_clips: every network"
 	@echo "make test       every test; test-fast: without the end-to-end runs; test-gpu: those that need a GPU"
 	@echo "make dry-runs   plan every preset in Snakemake and run nothing"
 	@echo "make lint       ruff, mypy, snakefmt, yamllint; make format changes the files to fit"
@@ -44,8 +46,8 @@ clips: $(VENV)/ready
 	@test -n "$(VIDEOS)" -a -n "$(IMAGES)" || { echo "Name the material: make clips VIDEOS=<DAVIS-style folder> IMAGES=<COCO-format folder>"; exit 1; }
 	$(RUN) noisyvos point --source clips --to "$(VIDEOS)"
 	$(RUN) noisyvos point --source clip_images --to "$(IMAGES)"
-	$(RUN) snakemake --config preset=clips --cores $(JOBS)
-	@echo "The report: results/clips/report.html"
+	$(RUN) snakemake --config "preset=$(PRESET)" --cores $(JOBS)
+	@echo "The report: results/$(PRESET)/report.html"
 
 test: $(VENV)/ready
 	$(RUN) pytest -n 2 --dist loadgroup
