@@ -26,13 +26,19 @@ def choose_device(name: str, rank: int = 0) -> "torch.device":
     return torch.device("cuda", rank)
 
 
-def half_precision(amp: Amp, device: "torch.device") -> "torch.dtype | None":
+def half_precision(
+    amp: Amp, device: "torch.device", *, inference: bool = False
+) -> "torch.dtype | None":
     """Return the type of half precision to compute in, None for float32.
 
-    A CPU always computes in float32. UserError if the GPU lacks bf16.
+    A CPU trains in float32. It infers in bf16 if asked for exactly that and able to multiply in
+    it, otherwise in float32. UserError if the GPU lacks bf16.
     """
     import torch
 
+    if device.type == "cpu":
+        able = inference and amp == "bf16" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return torch.bfloat16 if able else None
     if not amp or device.type != "cuda":
         return None
     if amp != "bf16":

@@ -27,7 +27,8 @@ class FrameResult:
     """One segmented frame of a video with K objects."""
 
     mask: np.ndarray  # (H, W) uint8
-    probabilities: np.ndarray  # (K + 1, H, W) float32, background first, ids ascending
+    # (K + 1, H, W) float32, background first, ids ascending; None if not asked for
+    probabilities: np.ndarray | None
     memory_usage: dict[str, Any]
     frame: Any = None  # the frame as it was handed in
     ids: tuple[int, ...] = ()  # of channels 1, 2, ...
@@ -62,6 +63,7 @@ def encode_probabilities(result: FrameResult) -> bytes:
     rather than predicted, the given label has probability 1.
     """
     channels = np.array([0, *result.ids], np.uint8)
+    assert result.probabilities is not None
     probabilities = result.probabilities.copy()
     given = channels[probabilities.argmax(0)] != result.mask
     probabilities[:, given] = channels[:, None] == result.mask[given]

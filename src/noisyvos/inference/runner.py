@@ -30,9 +30,14 @@ class Runner:
     size: WorkingSize
     views: tuple[View, ...]
     amp: Amp
+    cuda_graphs: bool = False
 
     def segment(
-        self, frames: Iterable[np.ndarray], masks: Mapping[int, np.ndarray]
+        self,
+        frames: Iterable[np.ndarray],
+        masks: Mapping[int, np.ndarray],
+        *,
+        keep_probabilities: bool = False,
     ) -> Iterator[FrameResult]:
         """Yield the result of every frame, given index masks of some; see `iterate_video`."""
         from noisyvos.inference.video import iterate_video
@@ -46,6 +51,8 @@ class Runner:
             self.amp,
             views=self.views,
             prefetched=True,
+            keep_probabilities=keep_probabilities,
+            cuda_graphs=self.cuda_graphs,
         )
 
 
@@ -104,4 +111,5 @@ def open_runner(
         evaluation.working_size(size),
         evaluation.views(),
         evaluation.amp,
+        evaluation.cuda_graphs,
     )

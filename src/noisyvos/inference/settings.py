@@ -74,7 +74,17 @@ class Evaluation(Settings):
     )
     amp: Amp = Field(
         False,
-        description=("Half precision on a GPU. True is fp16, as published results are computed."),
+        description=(
+            "Half precision on a GPU. True is fp16, as published results are computed. A CPU takes "
+            "bf16 only, if it computes in it, and ignores the others."
+        ),
+    )
+    cuda_graphs: bool = Field(
+        False,
+        description=(
+            "Whether a GPU records parts of the network once per shape and replays them, so that "
+            "it waits less for Python."
+        ),
     )
     memory: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Memory settings for each kind of network."

@@ -6,7 +6,7 @@ everywhere; normalisation, channel order and padding are internal to a network.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from noisyvos.errors import unknown_name
-from noisyvos.models.fast import Replacements, prepare
+from noisyvos.models.fast import Replacements, Twins, prepare
 from noisyvos.registry import Item, Registry, Settings
 
 MODELS = Registry("model", "noisyvos.models")
+_TWINS = Twins()
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
@@ -164,6 +165,17 @@ class Session(ABC):
         not given so far are 0. `last` marks the final frame.
         """
 
+    def rows(self, numbers: Sequence[int], device: torch.device) -> Tensor:
+        """Return the index tensor of `numbers`; it is kept on the device.
+
+        A list as an index would be copied to a GPU each time, and the host would wait for it.
+        """
+        kept: dict[tuple[int, ...], Tensor] = self.__dict__.setdefault("_rows", {})
+        key = tuple(numbers)
+        if key not in kept:
+            kept[key] = torch.tensor(key, dtype=torch.long, device=device)
+        return kept[key]
+
     @abstractmethod
     def memory_usage(self) -> dict[str, Any]:
         """Return what the memory holds now; the documentation lists the keys per model."""
@@ -176,6 +188,9 @@ class VideoModel(nn.Module, ABC):
     # the label of a background scribble; None for networks that take masks
     background_label: ClassVar[int | None] = None
     fast_blocks: ClassVar[Replacements] = {}  # the network's own blocks that have a faster twin
+    # methods whose work depends on the shapes of their tensors only; see `fast.recording`
+    recorded_parts: ClassVar[tuple[str, ...]] = ()
+    is_twin: bool = False  # whether `for_inference` made this network
     # layout of the frames that the encoders see
     memory_format: torch.memory_format = torch.contiguous_format
 
@@ -184,11 +199,22 @@ class VideoModel(nn.Module, ABC):
         """Whether annotations are scribbles, which only hint; annotated frames are predicted."""
         return self.background_label is not None
 
-    def for_inference(self) -> Self:
-        """Return a faster twin with the present weights, in eval mode; it cannot be trained."""
-        twin = prepare(self, self.fast_blocks)
-        twin.memory_format = torch.channels_last
-        return twin
+    def for_inference(self, half: torch.dtype | None = None) -> Self:
+        """Return a faster twin with the present weights, in eval mode; it cannot be trained.
+
+        half: the type of half precision that autocast computes in; the twin's convolutions and
+        products then have their weights in it. The twin is kept until a weight changes. A twin
+        returns itself.
+        """
+        if self.is_twin:
+            return self
+
+        def make() -> VideoModel:
+            twin = prepare(self, self.fast_blocks, half)
+            twin.memory_format, twin.is_twin = torch.channels_last, True
+            return twin
+
+        return _TWINS.get(self, half, make)
 
     @classmethod
     def settings_from_official(cls, state: dict[str, Tensor]) -> dict[str, Any]:

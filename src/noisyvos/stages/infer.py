@@ -118,7 +118,8 @@ def run(
         )
     else:
         options = {"memory": memory, "device": device, "threads": threads}
-        segmenter = _network(model, weights, settings, params, options)
+        keep = probabilities is not None
+        segmenter = _network(model, weights, settings, params, options, keep)
     speed = Speed()
     with ExitStack() as stack:
         saved = None
@@ -246,7 +247,7 @@ def _baseline(name: str, model: str | None, weights: str | None) -> _Segmenter:
 
 
 def _network(
-    model: str, weights: str, settings: str, params: Path, options: dict[str, Any]
+    model: str, weights: str, settings: str, params: Path, options: dict[str, Any], keep: bool
 ) -> _Segmenter:
     runner = open_runner(model, weights, settings, params, **options)
 
@@ -260,7 +261,7 @@ def _network(
             torch.cuda.set_stream(torch.cuda.Stream(where))
 
     def segment(sequence: Sequence, frames: _Frames, prompts: Prompts) -> Iterator[FrameResult]:
-        return runner.segment(frames, prompts)
+        return runner.segment(frames, prompts, keep_probabilities=keep)
 
     return _Segmenter(segment, own_stream, runner.network.background_label)
 

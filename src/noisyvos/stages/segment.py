@@ -73,7 +73,7 @@ def run(
         draw = _drawer(stack, outputs, next(iter(masks.values())).shape, source.frame_rate)
         saved = _folder(stack, outputs.probabilities, "probabilities")
         total = len(source) if isinstance(source, Sized) else None
-        results = runner.segment(source, masks)
+        results = runner.segment(source, masks, keep_probabilities=saved is not None)
         for result in tqdm(results, total=total, desc="segment", unit="frame", disable=None):
             name = source.name(count)
             (folder / f"{name}.png").write_bytes(encode_mask(result.mask))

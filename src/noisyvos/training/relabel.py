@@ -57,6 +57,7 @@ def _predictions(
     frames = (reader.dataset.read_frame(video.name, frame) for frame in video.masks)
     for index, result in enumerate(iterate_video(network, frames, prompts)):
         if index > min(prompts) and index not in prompts:
+            assert result.probabilities is not None
             yield index, ids, result.probabilities
 
 

@@ -178,18 +178,21 @@ def test_scribbles_are_hints(frames) -> None:
     assert video.memory_usage[0] == {"channels": [0, 1]}
 
 
-def test_half_precision_is_close_to_full_and_left_out_on_a_cpu(monkeypatch) -> None:
+def test_half_precision_is_close_to_full_and_a_cpu_computes_in_it_only_if_asked_for_bf16(
+    monkeypatch,
+) -> None:
     model = models.build("xmem_tiny")
     frames = torch.rand(4, 3, 32, 48, generator=torch.Generator().manual_seed(0))
     mask = np.zeros((32, 48), np.uint8)
     mask[8:24, 10:30] = 1
     full, asked = (
         [result.probabilities for result in iterate_video(model, frames, {0: mask}, amp=amp)]
-        for amp in (False, "bf16")
+        for amp in (False, True)
     )
     assert all(np.array_equal(one, other) for one, other in zip(full, asked, strict=True))
     monkeypatch.setattr(
-        "noisyvos.inference.video.half_precision", lambda amp, device: torch.bfloat16
+        "noisyvos.inference.video.half_precision",
+        lambda amp, device, inference: torch.bfloat16,
     )
     half = [result.probabilities for result in iterate_video(model, frames, {0: mask}, amp="bf16")]
     assert not np.array_equal(full[-1], half[-1])

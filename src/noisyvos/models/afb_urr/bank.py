@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from noisyvos.models.afb_urr.settings import AFBURRMemory
-from noisyvos.models.stm_parts.matching import CHUNK, affinity
+from noisyvos.models.stm_parts.matching import affinity, piece
 
 SEEN = 1e-3  # weight above which a query position counts as a use of a feature
 MOST_USE = 1e5
@@ -89,7 +89,7 @@ class ChannelBank:
         if not self.size:
             return result
         seen = torch.zeros_like(self.use)
-        step = max(1, CHUNK // self.size)
+        step = piece(self.size, query.device)
         for start in range(0, query.shape[1], step):
             columns = slice(start, start + step)
             weights = affinity(self.keys[None], query[None, :, columns])[0]  # (step, N)
@@ -119,7 +119,7 @@ class ChannelBank:
         best = keys.new_full((count,), -torch.inf)
         if self.size:
             held, new = F.normalize(self.keys, dim=0), F.normalize(keys, dim=0).mT
-            step = max(1, CHUNK // self.size)
+            step = piece(self.size, keys.device)
             for start in range(0, count, step):
                 part = slice(start, start + step)
                 best[part], index[part] = (new[part] @ held).max(1)

@@ -45,6 +45,7 @@ class AFBURR(VideoModel):
 
     memory_settings = AFBURRMemory
     fast_blocks = BLOCKS
+    recorded_parts = ("look", "segment", "memorize")
     settings: AFBURRSettings
 
     def __init__(self, settings: AFBURRSettings) -> None:

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from noisyvos.models.aoc_net.references import Proxies
 
 FAR = 5e4  # the distance to an absent object
-CHUNK = 2**22  # distances that exist at a time
+CHUNK = 2**22  # distances that exist at a time on a CPU
+ON_GPU = 16  # times as many on a GPU
 SMALL = 128  # pixels of a grid whose pairs are compared in one piece
 
 
@@ -24,7 +25,9 @@ def squash(distances: Tensor, bias: Tensor) -> Tensor:
 def to_nearest(queries: Tensor, rows: Tensor) -> Tensor:
     """Return the squared distance of each query (Q, C) to the nearest of the rows (R, C), (Q,)."""
     with torch.no_grad():
-        lengths, step = rows.square().sum(1), max(1, CHUNK // len(rows))
+        lengths = rows.square().sum(1)
+        most = CHUNK * (1 if rows.device.type == "cpu" else ON_GPU)
+        step = max(1, most // len(rows))
         parts = [
             torch.addmm(lengths, queries[at : at + step], rows.T, alpha=-2).min(1).indices
             for at in range(0, len(queries), step)
@@ -33,11 +36,10 @@ def to_nearest(queries: Tensor, rows: Tensor) -> Tensor:
     return (queries - rows[nearest]).square().sum(1)
 
 
-def global_maps(queries: Tensor, rows: Tensor, labels: Tensor, objects: int) -> Tensor:
-    """Return distances (N, Q) to the nearest reference pixel of each object."""
+def global_maps(queries: Tensor, pixels: list[Tensor]) -> Tensor:
+    """Return distances (N, Q) to the nearest of each object's reference pixels (R, C)."""
     found = []
-    for number in range(objects):
-        own = rows[labels == number]
+    for own in pixels:
         absent = queries.new_full((len(queries),), FAR)
         found.append(to_nearest(queries, own) if len(own) else absent)
     return torch.stack(found)

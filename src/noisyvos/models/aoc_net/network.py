@@ -55,10 +55,14 @@ class AOCNet(VideoModel):
     memory_settings = AOCNetMemory
     sizes: ClassVar[Sizes] = Sizes()
     settings: AOCNetSettings
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, settings: AOCNetSettings) -> None:
         super().__init__()
         self.settings = settings
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
         self.bg_bias = nn.Parameter(torch.zeros(1, 1, 1, 1))
         self.fg_bias = nn.Parameter(torch.zeros(1, 1, 1, 1))
         sizes = self.sizes
@@ -83,9 +87,7 @@ class AOCNet(VideoModel):
 
     def embed(self, frames: Tensor, drop: Tensor | None = None) -> list[Look]:
         """Embed frames (B, 3, H, W), RGB in [0, 1] of fitting sizes; `drop` as for `DeepLab`."""
-        mean = torch.tensor(MEAN, device=frames.device).view(1, 3, 1, 1)
-        std = torch.tensor(STD, device=frames.device).view(1, 3, 1, 1)
-        features, low = self.feature_extracter((frames.flip(1) - mean) / std, drop)
+        features, low = self.feature_extracter((frames.flip(1) - self.mean) / self.std, drop)
         embeddings = self.semantic_embedding(features).float()
         return [Look(own, each[None]) for own, each in zip(embeddings, low, strict=True)]
 
@@ -107,7 +109,8 @@ class AOCNet(VideoModel):
         proxies = find_proxies(
             rows, labels, objects, clustering=clustering, start=start, frame=number
         )
-        return Pool(rows, labels, proxies, sums_of(frames, objects))
+        own = [rows[labels == number] for number in range(objects)]
+        return Pool(own, proxies, sums_of(frames, objects))
 
     def head(self, pool: Pool, previous: LabelledFrame) -> Tensor:
         """Return the attention head (N, A): reference inside and outside, previous frame inside
@@ -123,7 +126,7 @@ class AOCNet(VideoModel):
         bias = torch.cat([self.bg_bias.view(1), self.fg_bias.view(1).expand(objects - 1)])
         queries = look.embedding.flatten(1).T
         inside, _, recent, _ = head.split(head.shape[1] // 4, 1)
-        pixel = matching.global_maps(queries, pool.rows, pool.labels, objects)
+        pixel = matching.global_maps(queries, pool.own)
         flat = [
             pixel,
             *matching.proxy_maps(queries, pool.proxies),
@@ -154,7 +157,7 @@ class AOCNet(VideoModel):
         x = torch.cat([look.embedding.expand(len(maps), -1, -1, -1), maps], 1)
         return self.dynamic_seghead(x, head, look.low, kept)
 
-    def for_inference(self) -> Self:
+    def for_inference(self, half: torch.dtype | None = None) -> Self:
         """Return the network itself.
 
         Nearest neighbours and clusters are hard choices, which the rounding of faster layers can

@@ -145,8 +145,7 @@ class Look:
 class Pool:
     """References, joined once for all frames that are compared with them."""
 
-    rows: Tensor  # (R, C) embeddings of all pixels
-    labels: Tensor  # (R,)
+    own: list[Tensor]  # of each object: (R, C) embeddings of its pixels
     proxies: list[Proxies | None]  # of each object
     sums: Sums
 

@@ -123,7 +123,9 @@ class AOCNetSession(Session):
         logits, self.kept = self.network.predict(look, self.pool, previous, self.kept)
         full = F.interpolate(logits[None].float(), size, mode="bilinear", align_corners=True)[0]
         probabilities = torch.softmax(full, 0)
-        probabilities[[number for number in range(1, objects) if number not in self.known]] = 0
+        absent = [number for number in range(1, objects) if number not in self.known]
+        if absent:
+            probabilities[self.rows(absent, probabilities.device)] = 0
         return probabilities
 
     def _refer(self, reference: LabelledFrame) -> None:

@@ -6,6 +6,6 @@ into them, and large 3x3 convolutions done by Winograd's algorithm. A network's 
 path only.
 """
 
-from noisyvos.models.fast.surgery import Replacements, prepare
+from noisyvos.models.fast.surgery import Replacements, Twins, prepare
 
-__all__ = ["Replacements", "prepare"]
+__all__ = ["Replacements", "Twins", "prepare"]

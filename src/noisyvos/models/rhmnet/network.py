@@ -64,14 +64,19 @@ class RHMNet(VideoModel):
 
     memory_settings = RHMNetMemory
     background_label = BACKGROUND
+    recorded_parts = ("look",)
     sizes: ClassVar[Sizes] = Sizes()
     stride: int
     settings: RHMNetSettings
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, settings: RHMNetSettings) -> None:
         super().__init__()
         self.settings = settings
         width = self.sizes.width
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
         self.bottleneck = nn.Sequential(
             nn.Conv2d(self.sizes.features[2], width, 1), nn.GroupNorm(width // 8, width)
         )
@@ -91,11 +96,9 @@ class RHMNet(VideoModel):
         """Return the trunk that maps normalised frames to fine, middle and deep features."""
         return Backbone()
 
-    @staticmethod
-    def normalise(frames: Tensor) -> Tensor:
+    def normalise(self, frames: Tensor) -> Tensor:
         """Normalise RGB frames (..., 3, H, W) in [0, 1] by ImageNet's mean and deviation."""
-        mean, std = (frames.new_tensor(values).view(3, 1, 1) for values in (MEAN, STD))
-        return (frames - mean) / std
+        return (frames - self.mean) / self.std
 
     def look(self, frames: Tensor) -> FrameFeatures:
         """Return the features of normalised frames (N, 3, H, W), both sides multiples of the

@@ -93,6 +93,7 @@ class RHMNetSession(Session):
         self.network = network
         self.settings = memory
         self.given = torch.zeros(1, channels, device=device)  # 1 from an object's scribble on
+        self.known: set[int] = set()  # the same, as rows
         self.initial: tuple[Tokens, Tokens] | None = None
         self.regions = Entries(memory.scribble_every, memory.capacity, memory.keep_last_scribble)
         self.masks = Entries(memory.mask_every, memory.capacity, memory.keep_last_mask)
@@ -132,7 +133,7 @@ class RHMNetSession(Session):
 
         The other rows of the initial memory stay as they are.
         """
-        new = [channel - 1 for channel in given if channel > 0 and not self.given[0, channel - 1]]
+        new = [channel - 1 for channel in given if channel > 0 and channel - 1 not in self.known]
         if not new:
             return
         one = next(iter(given.values()))
@@ -149,6 +150,7 @@ class RHMNetSession(Session):
             memory = old[0].with_rows(rows, memory[0]), old[1].with_rows(rows, memory[1])
         self.initial = memory
         self.given[0, new] = 1
+        self.known |= set(new)
 
     def _track(self, features: FrameFeatures, start: Tokens, finish: Tokens) -> Tensor:
         """Return the probabilities (1, K + 1, H, W) of a frame and memorise it.

@@ -36,6 +36,7 @@ class STM(VideoModel):
 
     memory_settings = STMMemory
     fast_blocks = BLOCKS
+    recorded_parts = ("look", "segment", "memorize")
     settings: STMSettings
 
     def __init__(self, settings: STMSettings) -> None:

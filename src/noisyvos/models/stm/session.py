@@ -98,7 +98,8 @@ class STMSession(Session):
         result = frame.new_zeros(self.channels + 1, height, width)
         if known:
             planes = crop(self._predict(image, known), pads, height, width)
-            result[[0, *self.order[:known]]] = combine(planes[None], self.mask_channels)[0]
+            rows = self.rows([0, *self.order[:known]], result.device)
+            result[rows] = combine(planes[None], self.mask_channels)[0]
         else:
             result[0] = 1
         for channel, mask in given.items():
@@ -106,7 +107,7 @@ class STMSession(Session):
             result[channel, mask] = 1
         if not last:
             keep = bool(given) or self.time in self.kept
-            self._memorise(image, F.pad(result[self.order], pads), keep)
+            self._memorise(image, F.pad(result[self.rows(self.order, result.device)], pads), keep)
         self.time += 1
         return result
 

@@ -1,5 +1,6 @@
 """The faster twin of the decoder's residual block, for inference."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -11,10 +12,10 @@ from noisyvos.models.stm_parts.decoder import ResidualBlock
 class FusedResidualBlock(nn.Module):
     """A residual block whose convolutions apply ReLU and add the shortcut while they write."""
 
-    def __init__(self, block: ResidualBlock) -> None:
+    def __init__(self, block: ResidualBlock, half: torch.dtype | None = None) -> None:
         super().__init__()
         self.rectified = block.rectified
-        self.conv1, self.conv2 = fuse(block.conv1), fuse(block.conv2)
+        self.conv1, self.conv2 = fuse(block.conv1, half), fuse(block.conv2, half)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) as the block does."""

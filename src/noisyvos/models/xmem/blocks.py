@@ -100,6 +100,7 @@ class FeatureFusion(nn.Module):
         self, image: int, group: int, outputs: int, reduction: int, normalised: bool = False
     ) -> None:
         super().__init__()
+        self.image = image  # channels of the image's features
         self.block1 = GroupResidualBlock(image + group, outputs, normalised)
         self.attention = CBAM(outputs, reduction)
         self.block2 = GroupResidualBlock(outputs, outputs, normalised)

@@ -110,11 +110,16 @@ class Memory:
         prototypes, selection = keys[..., chosen], work.selection[..., start:stop][..., chosen]
         # (1, candidates, prototypes)
         similarities = similarity(keys, shrinkage, prototypes, selection)
-        values, valid = [], []
+        values: list[Tensor] = []
+        valid: list[Tensor | None] = []
         for group in range(len(self.group_sizes)):
             candidates, rows = work.candidates(group, start, stop, kept)
-            usable = torch.isin(chosen, rows)
-            weights = affinity(similarities[:, rows][:, :, usable])
+            if len(rows) == stop - start:  # all of them, which a GPU need not be asked
+                usable, own = None, similarities
+            else:
+                usable = torch.isin(chosen, rows)
+                own = similarities[:, rows][:, :, usable]
+            weights = affinity(own)
             values.append(readout(weights, candidates[None])[0])
             valid.append(usable)
             if group == 0:

@@ -91,6 +91,7 @@ class XMem(VideoModel):
 
     memory_settings = XMemMemory
     fast_blocks = BLOCKS
+    recorded_parts = ("encode_key", "encode_value", "segment")
     settings: XMemSettings
     mean: Tensor
     std: Tensor

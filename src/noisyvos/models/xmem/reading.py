@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-CHUNK = 2**21  # similarities that exist at a time
+CHUNK = 2**21  # similarities that exist at a time on a CPU, so that they stay in its cache
+ON_GPU = 64  # times as many on a GPU, which reads a whole memory at once
 
 
 def similarity(
@@ -117,7 +118,8 @@ def read(
         elements = len(memory.factors)
         found = [group.rows.new_empty(len(asked), group.rows.shape[1]) for group in memory.groups]
         use = asked.new_zeros(elements)
-        step = max(1, CHUNK // elements)
+        most = CHUNK * (1 if query.device.type == "cpu" else ON_GPU)
+        step = max(1, most // elements)
         for start in range(0, len(asked), step):
             similarities = asked[start : start + step] @ memory.factors.mT  # (q, M)
             for index, group in enumerate(memory.groups):

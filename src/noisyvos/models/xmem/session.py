@@ -138,6 +138,8 @@ class XMemSession(Session):
         self.hidden = new
 
     def _in_channels(self, probabilities: Tensor) -> Tensor:
+        if self.order == list(range(1, self.channels + 1)):
+            return probabilities.contiguous()
         result = probabilities.new_zeros(self.channels + 1, *probabilities.shape[1:])
-        result[[0, *self.order]] = probabilities
+        result[self.rows([0, *self.order], result.device)] = probabilities
         return result

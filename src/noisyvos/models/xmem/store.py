@@ -6,6 +6,12 @@ from torch import Tensor
 _NEW_LIFE = 1e-7  # makes use / life defined before the first readout
 
 
+def _without(count: int, start: int, stop: int, device: torch.device) -> Tensor:
+    """Return the indices 0..count-1 without start..stop-1; the host waits for nothing."""
+    every = torch.arange(count, device=device)
+    return torch.cat([every[:start], every[stop:]])
+
+
 class Store:
     """Elements in order of arrival.
 
@@ -32,12 +38,12 @@ class Store:
         shrinkage: Tensor,
         selection: Tensor | None,
         values: list[Tensor],
-        valid: list[Tensor] | None = None,
+        valid: list[Tensor | None] | None = None,
     ) -> None:
         """Append elements: keys (1, C, m), shrinkage (1, 1, m), selection (1, C, m) or None.
 
         values: per group (objects, C_v, m), or as many columns as `valid` (m,) bool has true
-        entries for the group.
+        entries for the group; None there means all.
         """
         count = keys.shape[2]
         serials = torch.arange(self._next, self._next + count, device=keys.device)
@@ -56,7 +62,8 @@ class Store:
             self.life = torch.cat([self.life, life])
             self.serials = torch.cat([self.serials, serials])
         for group, value in enumerate(values):
-            own = serials if valid is None else serials[valid[group]]
+            kept = None if valid is None else valid[group]
+            own = serials if kept is None else serials[kept]
             if group == len(self._values):
                 self._values.append(value)
                 self._serials.append(own)
@@ -77,7 +84,7 @@ class Store:
     def columns(self, group: int) -> Tensor:
         """Return the indices (M_g,) of the elements that the group's values are paired with."""
         count = self._values[group].shape[2] if group < len(self._values) else 0
-        if self.fixed and count:
+        if self.fixed and 0 < count < self.size:
             return torch.isin(self.serials, self._serials[group]).nonzero()[:, 0]
         return torch.arange(self.size - count, self.size, device=self.serials.device)
 
@@ -99,7 +106,7 @@ class Store:
         """
         values = self._values[group]
         count = values.shape[2]
-        if self.fixed:
+        if self.fixed and count < self.size:
             columns = self.columns(group)
             inside = (columns >= start) & (columns < stop)
             return values[..., inside], columns[inside] - start
@@ -116,18 +123,15 @@ class Store:
 
         As published, a group's values lose the same range counted from their end.
         """
-        keep = torch.ones(self.size, dtype=torch.bool, device=self.serials.device)
-        keep[start:stop] = False
+        device = self.serials.device
         for group, values in enumerate(self._values):
             count = values.shape[2]
-            if self.fixed:
-                stay = keep[self.columns(group)]
-            else:
-                stay = torch.ones(count, dtype=torch.bool, device=keep.device)
-                if count >= kept + start:
-                    stay[start : count - kept + start] = False
-            self._keep_values(group, stay)
-        self._keep(keep)
+            if self.fixed and count < self.size:
+                columns = self.columns(group)
+                self._keep_values(group, (columns < start) | (columns >= stop))
+            elif count >= kept + start:
+                self._keep_values(group, _without(count, start, count - kept + start, device))
+        self._keep(_without(self.size, start, stop, device))
 
     def forget(self, limit: int) -> None:
         """Evict the least-used elements until `limit` remain.
