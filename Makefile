@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 RUN := "$(VENV)/bin/python" -m
 CODE := src tests workflow benchmarks
 
-.PHONY: help demo smoke clips test test-fast test-gpu dry-runs lint format types schemas docs bench image clean
+.PHONY: help demo smoke clips test test-fast test-gpu dry-runs lint format types schemas docs bench gpu image clean
 
 help:
 	@echo "make demo       set up .venv, run the noise sweep on generated data, write results/demo/report.html"
@@ -23,6 +23,7 @@ help:
 	@echo "make schemas    write the JSON schemas of params/ again"
 	@echo "make docs       build the documentation in build/site; a dead link fails"
 	@echo "make bench      measure, and write docs/performance.md"
+	@echo "make gpu        measure on a GPU in eight minutes, and write docs/performance-gpu.md"
 	@echo "make image      build the container image that profiles/kubernetes runs"
 	@echo "make clean      delete all results; data stay"
 
@@ -84,6 +85,9 @@ schemas: $(VENV)/ready
 
 docs: $(VENV)/ready
 	$(RUN) mkdocs build --strict --site-dir build/site
+
+gpu: $(VENV)/ready
+	"$(VENV)/bin/python" benchmarks/gpu.py
 
 bench: $(VENV)/ready
 	"$(VENV)/bin/python" benchmarks/run.py --out docs/performance.md
