@@ -45,7 +45,7 @@ NOISE = (
 )
 SOURCE = ("src/noisyvos/methods/kinds/smart.py", "import torch\n", "import torch\n\n_EDIT = 1\n")
 COMMENT = ("src/noisyvos/methods/kinds/smart.py", '"""SMART:', '# edited\n"""The SMART method:')
-COMMAND = ("dvc.yaml", "noisyvos score --results", "noisyvos score --workers 1 --results")
+COMMAND = ("dvc.yaml", "score --for-report", "score --workers 1 --for-report")
 
 
 def trained(names: set[str]) -> set[str]:

@@ -1,10 +1,19 @@
 # Where and how much: one rule for each stage of dvc.yaml, made in a loop over NEEDS.
 # The numbers never depend on the machine that reads this file: a profile changes them for a machine.
+from snakemake.settings.types import DeploymentMethod
+
 GPUS = int(config.get("gpus_per_training", 1))
 
 # A job on a GPU leases a free one; without a GPU its command just runs.
 CPU = "NOISYVOS_WORKERS={threads} {params.command} > {log} 2>&1"
 GPU = "python -m noisyvos.pipeline.gpu_lease --need {resources.gpu} -- {params.command} > {log} 2>&1"
+
+# Only where it is asked for: Snakemake would format the name of the environment for every job.
+CONDA = (
+    "../envs/noisyvos.yaml"
+    if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+    else None
+)
 
 # stage: threads at most, retries, resources (memory in MB, time in minutes)
 NEEDS = {
@@ -53,7 +62,7 @@ for STAGE, (THREADS, RETRIES, RESOURCES) in NEEDS.items():
             key=PIPELINE[STAGE].keys,
         retries: RETRIES
         conda:
-            "../envs/noisyvos.yaml"
+            CONDA
         threads: THREADS
         resources:
             **RESOURCES,

@@ -1,19 +1,20 @@
 """The results of a preset: its grid, scores, training summaries and curves, read once."""
 
+import io
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
+from noisyvos.analysis.material import AREAS
 from noisyvos.errors import UserError
-from noisyvos.io.masks import MaskCollection
 from noisyvos.io.text import read_json, read_table, read_text
+from noisyvos.pipeline.cells import read_cells
 
 _RUN_AGAIN = "Delete it and run the pipeline again."
 BASELINES = {"first_mask": "first mask copied", "pretrained": "pretrained only"}
@@ -24,13 +25,16 @@ class Results:
     """The scored cells of one preset.
 
     cells: the generated grid (params/cells.yaml); results: `results/<preset>`;
-    predictions: `runs/<preset>/predictions`; converted: `data/converted`.
+    predictions: `runs/<preset>/predictions`, of which only the names are looked at; converted:
+    `data/converted`.
     """
 
     cells: dict[str, Any]
     results: Path
     predictions: Path
     converted: Path
+    _summaries: dict[str, dict[str, Any]] = field(default_factory=dict, compare=False)
+    _curves: dict[str, pd.DataFrame | None] = field(default_factory=dict, compare=False)
 
     @property
     def preset(self) -> dict[str, Any]:
@@ -42,7 +46,7 @@ class Results:
         """Training cells by key."""
         return self.cells.get("train", {})
 
-    @property
+    @cached_property
     def score_cells(self) -> dict[str, dict[str, Any]]:
         """Scored cells by key, baselines first; cells disturbed at test time are left out."""
         return self._by_role(self.cells.get("score", {}))
@@ -70,10 +74,16 @@ class Results:
         # the sort is stable: cells of one role keep the grid's order
         return dict(sorted(cells.items(), key=lambda item: order[item[1]["role"]]))
 
-    @property
+    @cached_property
     def evaluations(self) -> list[str]:
-        """Evaluation sets in the grid's order."""
-        return list(dict.fromkeys(cell["evaluation"] for cell in self.score_cells.values()))
+        """Evaluation sets with the score of a training, in the grid's order."""
+        return list(
+            dict.fromkeys(
+                cell["evaluation"]
+                for key, cell in self.score_cells.items()
+                if cell["role"] == "trained" and key not in self.absent
+            )
+        )
 
     @property
     def noises(self) -> list[str]:
@@ -86,13 +96,23 @@ class Results:
 
     def summary(self, train_key: str | None) -> dict[str, Any]:
         """Return the summary that training wrote for a cell; empty for a baseline."""
-        path = self.results / "train" / (train_key or "") / "summary.json"
-        return read_json(path, _RUN_AGAIN) if train_key and path.is_file() else {}
+        if not train_key:
+            return {}
+        if train_key not in self._summaries:
+            path = self.results / "train" / train_key / "summary.json"
+            found = read_json(path, _RUN_AGAIN) if path.is_file() else {}
+            self._summaries[train_key] = found
+        return self._summaries[train_key]
 
     def curve(self, train_key: str) -> pd.DataFrame | None:
         """Return the training curve of a cell, None if it is missing."""
-        path = self.results / "train" / train_key / "curve.csv"
-        return read_table(path, ("iteration",), _RUN_AGAIN) if path.is_file() else None
+        if train_key not in self._curves:
+            path = self.results / "train" / train_key / "curve.csv"
+            there = path.is_file()
+            self._curves[train_key] = (
+                read_table(path, ("iteration",), _RUN_AGAIN) if there else None
+            )
+        return self._curves[train_key]
 
     @cached_property
     def missing(self) -> list[str]:
@@ -104,15 +124,25 @@ class Results:
         ]
 
     @cached_property
+    def absent(self) -> frozenset[str]:
+        """The cells of `missing`, to look up."""
+        return frozenset(self.missing)
+
+    @property
+    def any_scored(self) -> bool:
+        """Whether any undisturbed cell has scores, without which `objects` raises."""
+        return not self.absent.issuperset(self.score_cells)
+
+    @cached_property
     def objects(self) -> pd.DataFrame:
         """A row per (cell, sequence, object): the cell's facts, area_ratio, J, F and JF of 1."""
-        tables = self._tables(self.score_cells)
-        if not tables:
+        table = self._rows(self.score_cells)
+        if not len(table):
             raise UserError(
                 f"{self.results}: no cell of preset {self.preset['name']!r} is scored yet. "
                 "Run the pipeline first."
             )
-        return self.named(pd.concat(tables, ignore_index=True))
+        return self.named(self._with_areas(table))
 
     def disturbed(self, evaluation: str, axis: str) -> pd.DataFrame:
         """Return rows like `objects` for the cells of one evaluation set that also ran disturbed.
@@ -127,58 +157,69 @@ class Results:
         }
         given_clean = {cell["clean_key"] for cell in cells.values()}
         clean = self.objects[self.objects["key"].isin(given_clean)]
-        tables = [clean, *self._tables(cells)]
-        return self.named(pd.concat(tables, ignore_index=True))
+        rows = self._rows(cells)
+        both = pd.concat([clean, rows], ignore_index=True) if len(rows) else clean.copy()
+        return self.named(both)
 
-    def _tables(self, cells: dict[str, dict[str, Any]]) -> list[pd.DataFrame]:
-        """Return the rows of every cell that is scored."""
-        tables = []
-        for key, cell in cells.items():
-            if key in self.missing:
-                continue
-            scored = read_table(
-                self.scores_of(key) / "objects.csv",
-                ("sequence", "object", "J-Mean", "F-Mean"),
-                _RUN_AGAIN,
-                dtype={"sequence": str},
-            )
-            noise = self.summary(cell.get("train_key")).get("noise", {})
-            table = pd.DataFrame(
-                {
-                    "key": key,
-                    "role": cell["role"],
-                    "evaluation": cell["evaluation"],
-                    "dataset": cell.get("dataset", ""),
-                    "model": cell.get("model", ""),
-                    "method": cell.get("method", ""),
-                    "noise": cell.get("noise", ""),
-                    "kind": noise.get("kind", ""),
-                    "q": np.nan
-                    if noise.get("q") is None
-                    else noise["q"],  # clean and uncalibrated noise have no target
-                    "q_achieved": noise.get("q_achieved", np.nan),
-                    "seed": cell.get("seed", 0),
-                    "noise_seed": cell.get("noise_seed", cell.get("seed", 0)),
-                    "init": cell.get("init", ""),
-                    "label": cell.get("label", ""),
-                    "prompt": cell.get("prompt", "clean"),
-                    "prompt_seed": cell.get("prompt_seed", 0),
-                    "corruption": cell.get("corruption", "clean"),
-                    "sequence": scored["sequence"],
-                    "object": scored["object"],
-                    "J": scored["J-Mean"],
-                    "F": scored["F-Mean"],
-                    "JF": (scored["J-Mean"] + scored["F-Mean"]) / 2,
-                }
-            )
-            tables.append(
-                table.merge(
-                    self._area_ratios(cell.get("folder", key), cell["evaluation"]),
-                    on=["sequence", "object"],
-                    how="left",
-                )
-            )
-        return tables
+    def _rows(self, cells: dict[str, dict[str, Any]]) -> pd.DataFrame:
+        """Return the rows of every cell that is scored, without `area_ratio`."""
+        found = {key: cell for key, cell in cells.items() if key not in self.absent}
+        if not found:
+            return pd.DataFrame()
+        scored, sizes = _joined(
+            [self.scores_of(key) / "objects.csv" for key in found],
+            ("sequence", "object", "J-Mean", "F-Mean"),
+        )
+        facts = pd.DataFrame([self._facts(key, cell) for key, cell in found.items()])
+        table = facts.loc[np.repeat(np.arange(len(facts)), sizes)].reset_index(drop=True)
+        return table.assign(
+            sequence=scored["sequence"],
+            object=scored["object"],
+            J=scored["J-Mean"],
+            F=scored["F-Mean"],
+            JF=(scored["J-Mean"] + scored["F-Mean"]) / 2,
+        )
+
+    def _facts(self, key: str, cell: dict[str, Any]) -> dict[str, Any]:
+        """Return the columns that all rows of a cell share."""
+        noise = self.summary(cell.get("train_key")).get("noise", {})
+        return {
+            "key": key,
+            "role": cell["role"],
+            "evaluation": cell["evaluation"],
+            "dataset": cell.get("dataset", ""),
+            "model": cell.get("model", ""),
+            "method": cell.get("method", ""),
+            "noise": cell.get("noise", ""),
+            "kind": noise.get("kind", ""),
+            # clean and uncalibrated noise have no target
+            "q": np.nan if noise.get("q") is None else noise["q"],
+            "q_achieved": noise.get("q_achieved", np.nan),
+            "seed": cell.get("seed", 0),
+            "noise_seed": cell.get("noise_seed", cell.get("seed", 0)),
+            "init": cell.get("init", ""),
+            "label": cell.get("label", ""),
+            "prompt": cell.get("prompt", "clean"),
+            "prompt_seed": cell.get("prompt_seed", 0),
+            "corruption": cell.get("corruption", "clean"),
+        }
+
+    def _with_areas(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Add `area_ratio`: predicted over true area per object, over all frames but the given one.
+
+        NaN where scoring did not write areas.
+        """
+        paths = {key: self.scores_of(key) / AREAS for key in dict.fromkeys(table["key"])}
+        paths = {key: path for key, path in paths.items() if path.is_file()}
+        if not paths:
+            return table.assign(area_ratio=np.nan)
+        areas, sizes = _joined(list(paths.values()), ("sequence", "object", "true", "predicted"))
+        areas = areas.assign(
+            key=np.repeat(np.array(list(paths), object), sizes),
+            area_ratio=areas["predicted"] / areas["true"],
+        )
+        places = ["key", "sequence", "object"]
+        return table.merge(areas[[*places, "area_ratio"]], on=places, how="left")
 
     def named(self, table: pd.DataFrame) -> pd.DataFrame:
         """Add `line`, the name of a row or curve: the method and whatever else varies."""
@@ -193,29 +234,6 @@ class Results:
         other = table["noise_seed"] != table["seed"]
         table.loc[other, "line"] += ", labels of seed " + table.loc[other, "noise_seed"].astype(str)
         return table
-
-    def _area_ratios(self, place: str, evaluation: str) -> pd.DataFrame:
-        """Return predicted over true area per object, over all frames but the given first."""
-        predicted: dict[tuple[str, int], int] = {}
-        true: dict[tuple[str, int], int] = {}
-        truth = MaskCollection(self.converted / evaluation / "masks")
-        with MaskCollection(self.predictions / f"{place}.zip") as masks:
-            for sequence in truth.sequences():
-                for frame in truth.frames(sequence)[1:]:
-                    for areas, mask in (
-                        (true, truth.read(sequence, frame)),
-                        (predicted, masks.read(sequence, frame)),
-                    ):
-                        counts = np.bincount(mask.ravel(), minlength=256)
-                        for identity in np.flatnonzero(counts[1:255]) + 1:
-                            areas[sequence, int(identity)] = areas.get(
-                                (sequence, int(identity)), 0
-                            ) + int(counts[identity])
-        rows = [
-            (sequence, identity, predicted.get((sequence, identity), 0) / area)
-            for (sequence, identity), area in true.items()
-        ]
-        return pd.DataFrame(rows, columns=["sequence", "object", "area_ratio"])
 
     def trained(self, evaluation: str, *, own_labels: bool = False) -> pd.DataFrame:
         """Return the rows of trained cells on one evaluation set, in the grid's order.
@@ -260,18 +278,28 @@ def sweep_name(noise: str, kind: str) -> str:
     )
 
 
+def _joined(paths: list[Path], columns: tuple[str, ...]) -> tuple[pd.DataFrame, list[int]]:
+    """Return the rows of many CSV files as one table, and how many each has.
+
+    They are parsed at once, which takes a small part of the time that single files take. UserError
+    names a file that is not of this kind, as `read_table` does.
+    """
+    texts = [read_text(path) for path in paths]
+    head = texts[0].partition("\n")[0] + "\n"
+    whole = all(text.startswith(head) and text.endswith("\n") for text in texts)
+    if whole and set(columns) <= set(head.strip().split(",")):
+        sizes = [text.count("\n") - 1 for text in texts]
+        joined = io.StringIO(head + "".join(text[len(head) :] for text in texts))
+        try:
+            table = pd.read_csv(joined, dtype={"sequence": str})
+            if len(table) == sum(sizes):  # not so where a quoted name holds a line break
+                return table, sizes
+        except ValueError:
+            pass  # which file it is, the single readings say
+    tables = [read_table(path, columns, _RUN_AGAIN, dtype={"sequence": str}) for path in paths]
+    return pd.concat(tables, ignore_index=True), [len(table) for table in tables]
+
+
 def load_results(cells: Path, results: Path, predictions: Path, converted: Path) -> Results:
     """Return the results of the preset in `cells`; UserError if that is not a generated grid."""
-    if not cells.is_file():
-        raise FileNotFoundError(
-            f"{cells}: this file does not exist. Write it with `noisyvos grid --preset NAME`."
-        )
-    try:
-        content = yaml.safe_load(read_text(cells))
-    except yaml.YAMLError:
-        content = None
-    if not isinstance(content, dict) or "preset" not in content:
-        raise UserError(
-            f"{cells}: not a generated grid. Write it with `noisyvos grid --preset NAME`."
-        )
-    return Results(content, results, predictions, converted)
+    return Results(read_cells(cells), results, predictions, converted)

@@ -1,11 +1,12 @@
 """Commands that turn scores into tables, figures, the report and MLflow runs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from noisyvos.cli.app import Out, Params, app
+from noisyvos.errors import UserError
 
 Preset = Annotated[
     str, typer.Option("--preset", help="The preset. Default: that of params/cells.yaml.")
@@ -14,109 +15,133 @@ Cells = Annotated[
     Path | None, typer.Option("--cells", help="The generated grid. Default: that of --preset.")
 ]
 Results = Annotated[
-    Path, typer.Option("--results", help="Folder of the preset's scores and training summaries.")
+    Path | None,
+    typer.Option(
+        "--results",
+        help="Folder of the preset's scores and training summaries. Default: results/<preset>.",
+    ),
 ]
 Predictions = Annotated[
-    Path, typer.Option("--predictions", help="Folder of the preset's predicted masks.")
+    Path | None,
+    typer.Option(
+        "--predictions",
+        help="Folder of the preset's predicted masks; only their names are looked at. Default: "
+        "runs/<preset>/predictions.",
+    ),
 ]
 Converted = Annotated[Path, typer.Option("--converted", help="Folder of the converted datasets.")]
+Logs = Annotated[
+    Path, typer.Option("--logs", help="Folder of the logs, which tell why a cell is missing.")
+]
+Clips = Annotated[Path, typer.Option(help="Folder of the sets of still-image clips.")]
+SYNTH = Path("data/synth")
 
 
 @app.command()
 def tables(
-    results: Results,
-    predictions: Predictions,
     out: Out,
+    results: Results = None,
+    predictions: Predictions = None,
     preset: Preset = "",
     cells: Cells = None,
     converted: Converted = Path("data/converted"),
+    logs: Logs = Path("logs"),
 ) -> None:
     """Write the tables of a preset as Markdown, LaTeX and CSV."""
     from noisyvos.stages import tables as stage
 
-    cells = cells or _grid(preset)
-    stage.run(cells=cells, results=results, predictions=predictions, converted=converted, out=out)
+    stage.run(**_places(preset, cells, results, predictions, converted), out=out, logs=logs)
 
 
 @app.command()
 def figures(
-    results: Results,
-    predictions: Predictions,
     out: Out,
+    results: Results = None,
+    predictions: Predictions = None,
     preset: Preset = "",
     cells: Cells = None,
     converted: Converted = Path("data/converted"),
     params: Params = Path("params"),
-    clips: Annotated[Path, typer.Option(help="Folder of the sets of still-image clips.")] = Path(
-        "data/synth"
-    ),
+    clips: Clips = SYNTH,
 ) -> None:
     """Draw noise curves, training curves and example videos of a preset."""
     from noisyvos.stages import figures as stage
 
-    cells = cells or _grid(preset)
-    stage.run(
-        cells=cells,
-        results=results,
-        predictions=predictions,
-        converted=converted,
-        params=params,
-        clips=clips,
-        out=out,
-    )
+    places = _places(preset, cells, results, predictions, converted)
+    stage.run(**places, params=params, clips=clips, out=out)
 
 
 @app.command()
 def report(
-    results: Results,
-    predictions: Predictions,
-    figures: Annotated[Path, typer.Option(help="Folder of the preset's figures.")],
-    out: Out,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The page. Default: results/<preset>/so_far/report.html."),
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder of the preset's figures; goes with --out.")
+    ] = None,
+    results: Results = None,
+    predictions: Predictions = None,
     preset: Preset = "",
     cells: Cells = None,
     converted: Converted = Path("data/converted"),
+    params: Params = Path("params"),
+    clips: Clips = SYNTH,
+    logs: Logs = Path("logs"),
 ) -> None:
-    """Write the self-contained report page of a preset."""
+    """Write the self-contained report page of a preset.
+
+    Without --out it can be run at any time, also while a run goes on: tables, figures and page of
+    what is scored so far go to results/<preset>/so_far. Missing cells are listed with the reason.
+    """
     from noisyvos.stages import report as stage
 
-    cells = cells or _grid(preset)
-    stage.run(
-        cells=cells,
-        results=results,
-        predictions=predictions,
-        converted=converted,
-        figures=figures,
-        out=out,
-    )
+    places = _places(preset, cells, results, predictions, converted)
+    if (out is None) != (figures is None):
+        raise UserError("--figures and --out go together. Without both, all is made anew.")
+    if out is None or figures is None:
+        from noisyvos.stages import figures as of_figures
+        from noisyvos.stages import tables as of_tables
+
+        so_far = places["results"] / "so_far"
+        figures, out = so_far / "figures", so_far / "report.html"
+        of_tables.run(**places, out=so_far / "tables", logs=logs, track=False)
+        of_figures.run(**places, params=params, clips=clips, out=figures)
+    stage.run(**places, figures=figures, out=out, logs=logs)
 
 
 @app.command()
 def track(
-    results: Annotated[
-        Path | None, typer.Option(help="Folder of the preset's scores. Default: results/<preset>.")
-    ] = None,
-    predictions: Annotated[
-        Path | None, typer.Option(help="Folder of its masks. Default: runs/<preset>/predictions.")
-    ] = None,
+    results: Results = None,
+    predictions: Predictions = None,
     preset: Preset = "",
     cells: Cells = None,
     converted: Converted = Path("data/converted"),
 ) -> None:
     """Update MLflow from a preset's results; print the URL of the page that overlays all sweeps."""
-    from noisyvos.pipeline.cells import read_cells
     from noisyvos.stages import track as stage
 
-    cells = cells or _grid(preset)
-    preset = read_cells(cells)["preset"]["name"]
-    results, predictions = (
-        results or Path("results") / preset,
-        predictions or Path("runs") / preset / "predictions",
-    )
-    stage.run(cells=cells, results=results, predictions=predictions, converted=converted)
+    stage.run(**_places(preset, cells, results, predictions, converted))
 
 
-def _grid(preset: str) -> Path:
-    """Return the file that holds the grid of a preset."""
-    from noisyvos.pipeline.cells import cells_file
+def _places(
+    preset: str,
+    cells: Path | None,
+    results: Path | None,
+    predictions: Path | None,
+    converted: Path,
+) -> dict[str, Any]:
+    """Return the grid of a preset and the folders that its stages read, with their defaults."""
+    from noisyvos.pipeline.cells import active_preset, cells_file, read_cells
 
-    return cells_file(Path("params"), preset)
+    if cells is not None:
+        name = str(read_cells(cells)["preset"]["name"])
+    else:
+        name = preset or active_preset(Path("params"))
+        cells = cells_file(Path("params"), name)
+    return {
+        "cells": cells,
+        "results": results or Path("results") / name,
+        "predictions": predictions or Path("runs") / name / "predictions",
+        "converted": converted,
+    }

@@ -224,6 +224,14 @@ def score(
             "of scores.",
         ),
     ] = False,
+    for_report: Annotated[
+        bool,
+        typer.Option(
+            "--for-report",
+            help="Also write areas.csv and examples.zip, which the tables and figures of a preset "
+            "need.",
+        ),
+    ] = False,
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Leave out sequences without predictions.")
     ] = False,
@@ -247,6 +255,7 @@ def score(
         subset=subset,
         split=split,
         workers=workers,
+        for_report=for_report,
         options=options,
     )
     if each:

@@ -4,6 +4,7 @@
 """
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,10 @@ def _text(path: Path) -> str:
         ) from None
 
 
-class _Loader(yaml.SafeLoader):
+_MOST_NESTED = 10_000  # marks that may nest; libyaml recurses for each level
+
+
+class _Keys:
     """Refuses a key that is given twice (the second would silently win) or that is not text."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -148,11 +152,26 @@ class _Loader(yaml.SafeLoader):
                     f"the key {key_node.value!r} is given twice (again in line {line})."
                 )
             seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
+        return super().construct_mapping(node, deep)  # type: ignore[misc]
+
+
+class _Loader(_Keys, yaml.SafeLoader):
+    """Reads any text and says in words what is wrong with it."""
+
+
+class _QuickLoader(_Keys, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """The same about ten times faster, for texts that are right."""
 
 
 def _parse(text: str) -> Any:
-    loader = _Loader(text)
+    if all(text.count(mark) < _MOST_NESTED for mark in "[{-?"):
+        with suppress(yaml.YAMLError, ValueError):
+            return _parsed(text, _QuickLoader)
+    return _parsed(text, _Loader)
+
+
+def _parsed(text: str, kind: type[_Loader] | type[_QuickLoader]) -> Any:
+    loader = kind(text)
     try:
         node = loader.get_single_node()
         if node is None:

@@ -243,30 +243,34 @@ def refresh(
 ) -> dict[str, dict[str, str]]:
     """Bring the file of hashes up to date and return its content.
 
-    An equal file is left alone, so that its time does not change. The hashes of single modules are
-    kept beside it in scratch/code, so that `noisyvos why` can name the module that changed.
+    An equal file is left alone, so that its time does not change. The content is cached in
+    scratch/code.json by the sources and parameter files that it follows from, because every job
+    whose process reads the Snakefile asks for it.
     """
-    table = code().table(params)
+    store, stamp = params.parent / "scratch" / "code.json", _stamp(params)
+    table = None
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        kept = json.loads(store.read_text(encoding="utf-8"))
+        table = kept["table"] if kept["stamp"] == stamp else None
+    if table is None:
+        table = code().table(params)
+        with suppress(OSError):  # a cache only
+            write_text(store, json.dumps({"stamp": stamp, "table": table}))
     text = json.dumps(table, indent=1, sort_keys=True) + "\n"
     if not (path.is_file() and path.read_text(encoding="utf-8") == text):
         write_text(path, text)
-    _keep_modules(params.parent / KEPT_CODE, text)
     return table
 
 
-def module_hashes(found: Code) -> dict[str, str]:
-    """Return a hash of each module that can change a result, with the data files it names."""
-    return {name: found.hash([name]) for name in found.facts if not _excluded(name)}
-
-
-def _keep_modules(folder: Path, text: str) -> None:
-    """Keep the hashes of all modules under the hash of the text of CODE_FILE."""
-    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.json"
-    if path.is_file():
-        return
-    content = {"table": json.loads(text), "modules": module_hashes(code())}
-    with suppress(OSError):  # a help for `why`, which must not stop a run
-        write_text(path, json.dumps(content, sort_keys=True))
+def _stamp(params: Path) -> str:
+    """Return a hash of all that the table of `refresh` follows from."""
+    digest = hashlib.sha256()
+    for module, facts in package_facts().items():
+        digest.update(f"{module}\0{facts.digest}\n".encode())
+    for file in [*_data_files(PACKAGE), *sorted(params.glob("*.yaml"))]:
+        if file.name != "cells.yaml":
+            digest.update(f"{file.name}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def _excluded(module: str) -> bool:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from noisyvos.analysis.absent import reasons, summary
 from noisyvos.analysis.comparison import Comparison, comparisons
 from noisyvos.analysis.results import Results
 from noisyvos.report import tables
@@ -35,8 +36,11 @@ _PICTURES = {
 _TRAINING = ("training", "memorisation", "memorisation-directions", "hard-pixels", "teacher")
 
 
-def sections(results: Results, figures: Path) -> list[Section]:
-    """Return the sections of the page; those without tables and pictures are left out."""
+def sections(results: Results, figures: Path, logs: Path = Path("logs")) -> list[Section]:
+    """Return the sections of the page; those without tables and pictures are left out.
+
+    logs: folder of the jobs' logs, which tell why cells are missing.
+    """
     made = [
         section
         for evaluation in results.evaluations
@@ -46,6 +50,11 @@ def sections(results: Results, figures: Path) -> list[Section]:
         _gallery("Label noise", figures, "label-noise-*"),
         _gallery("Clips of pretraining", figures, "clips-*"),
         _gallery("Training", figures, *_TRAINING),
+        *_missing(results, logs),
+    ]
+    if not results.any_scored:
+        return [section for section in made if section.tables or section.pictures]
+    made += [
         Section(
             "Every cell",
             (
@@ -57,6 +66,23 @@ def sections(results: Results, figures: Path) -> list[Section]:
         ),
     ]
     return [section for section in made if section.tables or section.pictures]
+
+
+def _missing(results: Results, logs: Path) -> list[Section]:
+    """Return the section of cells without scores; none where all are scored."""
+    if not results.missing:
+        return []
+    cells = len(results.score_cells) + len(results.disturbed_cells)
+    return [
+        Section(
+            "Missing cells",
+            (
+                f"{len(results.missing)} of {cells} cells have no scores. Each counts under the "
+                "first job of its chain that is not done. missing.csv among the tables lists all.",
+            ),
+            tables=(("Missing cells by reason", summary(reasons(results, logs))),),
+        )
+    ]
 
 
 def _gallery(title: str, figures: Path, *patterns: str) -> Section:

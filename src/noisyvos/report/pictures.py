@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from noisyvos.analysis.material import COLUMNS, EXAMPLES, reduced, reduced_frame, shown_frames
 from noisyvos.analysis.results import Results
 from noisyvos.datasets.layout import VideoDataset
 from noisyvos.io.masks import MaskCollection
@@ -18,7 +19,6 @@ from noisyvos.synth.clip import SynthClip
 from noisyvos.synth.shards import ClipShards
 from noisyvos.synth.statistics import clip_facts
 
-_COLUMNS = 5  # frames of a sheet
 _CLIPS_SHOWN = 6
 # Areas and motion come from a sample of the clips: meta.json has only their quartiles.
 _CLIPS_MEASURED = 200
@@ -61,17 +61,21 @@ def sequence_figure(results: Results, evaluation: str, sequence: str, title: str
     """Return frames, truth and predictions of one video as rows of a sheet."""
     dataset = VideoDataset(results.converted / evaluation)
     entry = dataset.sequences[sequence]
-    annotated = [frame for frame in entry.frames if frame in set(entry.masks)]
-    places = np.linspace(0, len(annotated) - 1, min(_COLUMNS, len(annotated))).round()
-    picks = [annotated[index] for index in places.astype(int)]
-    frames = [dataset.read_frame(sequence, frame) for frame in picks]
+    masked = set(entry.masks)
+    picks = shown_frames([frame for frame in entry.frames if frame in masked])
+    frames = [reduced_frame(dataset.read_frame(sequence, frame)) for frame in picks]
     rows = [
         Row("frame", [None] * len(picks)),
-        Row("truth", [dataset.read_mask(sequence, frame) for frame in picks]),
+        Row("truth", [reduced(dataset.read_mask(sequence, frame)) for frame in picks]),
     ]
     for label, key in example_cells(results, evaluation).items():
-        with MaskCollection(results.predictions / f"{key}.zip") as masks:
-            rows.append(Row(label, [masks.read(sequence, frame) for frame in picks]))
+        examples = results.scores_of(key) / EXAMPLES
+        if not examples.is_file():
+            continue
+        with MaskCollection(examples) as masks:
+            known = set(masks.frames(sequence))
+            shown = [masks.read(sequence, frame) if frame in known else None for frame in picks]
+            rows.append(Row(label, shown))
     return labelled(frames, rows, title, [f"frame {frame}" for frame in picks])
 
 
@@ -97,7 +101,7 @@ def noise_figure(dataset: Path, settings: dict[str, dict[str, Any]], title: str)
 
     data = VideoDataset(dataset)
     chosen = [entry for entry in data.sequences.values() if entry.masks]
-    chosen = sorted(chosen, key=lambda entry: (-len(entry.objects), entry.name))[:_COLUMNS]
+    chosen = sorted(chosen, key=lambda entry: (-len(entry.objects), entry.name))[:COLUMNS]
     picks = [(entry.name, entry.masks[len(entry.masks) // 2]) for entry in chosen]
     # a sheet needs equal sizes: keep the frames with the size of the first
     sizes = [data.sequences[name].size for name, _ in picks]

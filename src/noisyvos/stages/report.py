@@ -8,9 +8,19 @@ from noisyvos.report.page import write_page
 
 
 def run(
-    *, cells: Path, results: Path, predictions: Path, converted: Path, figures: Path, out: Path
+    *,
+    cells: Path,
+    results: Path,
+    predictions: Path,
+    converted: Path,
+    figures: Path,
+    out: Path,
+    logs: Path = Path("logs"),
 ) -> None:
-    """Write the page `out` from the scores and figures of the preset in `cells`."""
+    """Write the page `out` from the scores and figures of the preset in `cells`.
+
+    logs: where the reasons of missing cells come from.
+    """
     loaded = load_results(cells, results, predictions, converted)
     preset = loaded.preset
     write_page(
@@ -19,6 +29,6 @@ def run(
         subtitle=f"preset {preset['name']} · {len(loaded.train_cells)} training cells · "
         f"{len(loaded.missing)} missing",
         synthetic=bool(preset.get("synthetic")),
-        sections=sections(loaded, figures),
+        sections=sections(loaded, figures, logs),
     )
     print(f"{out}: open it in a browser")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from noisyvos.analysis.material import AREAS, EXAMPLES, write_material
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import check_apart, output_directory, write_json, write_text
 from noisyvos.io.text import read_json, read_names
@@ -21,6 +22,8 @@ _OWN_FILES = (
     "sequences.csv",
     "global_results-*.csv",
     "per-sequence_results-*.csv",
+    AREAS,
+    EXAMPLES,
     ".*",
 )
 
@@ -45,6 +48,7 @@ class Task:
     subset: str = "val"  # names the two CSV files of the DAVIS tool
     split: Path | None = None  # a text file with a sequence per line, in the order of the tables
     workers: int = 1
+    for_report: bool = False  # write what tables and figures need of masks as well
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -106,6 +110,8 @@ def _write(folder: Path, scores: Scores, task: Task) -> None:
     for name, text in scores.csv_files(task.subset).items():
         write_text(folder / name, text)
     write_json(folder / "scores.json", _facts(scores, task))
+    if task.for_report:
+        write_material(folder, task.results, task.truth)
 
 
 def _report(scores: Scores, task: Task) -> None:

@@ -1,28 +1,66 @@
 """Stage `tables`: scores and comparisons as Markdown, LaTeX and CSV; the runs in MLflow."""
 
+import hashlib
 from pathlib import Path
 
+from noisyvos.analysis.absent import reasons, summary
 from noisyvos.analysis.comparison import comparisons
 from noisyvos.analysis.results import Results, load_results
-from noisyvos.io.atomic import output_directory
+from noisyvos.io.atomic import output_directory, write_json
 from noisyvos.report import tables
 from noisyvos.tracking.publish import publish
 
-_NAMES = ("*.csv", "*.md", "*.tex")
+_NAMES = ("*.csv", "*.md", "*.tex", "inputs.json")
 
 
-def run(*, cells: Path, results: Path, predictions: Path, converted: Path, out: Path) -> None:
-    """Write the tables of the preset in `cells` to the folder `out`."""
+def run(
+    *,
+    cells: Path,
+    results: Path,
+    predictions: Path,
+    converted: Path,
+    out: Path,
+    logs: Path = Path("logs"),
+    track: bool = True,
+) -> None:
+    """Write the tables of the preset in `cells` to the folder `out`.
+
+    Cells without scores are listed in missing.csv with the reason, which comes from `logs`.
+    track: update MLflow as well.
+    """
     loaded = load_results(cells, results, predictions, converted)
     read = (cells, results / "scores", results / "train", predictions, converted)
     with output_directory(out, "tables", inputs=read, names=_NAMES) as folder:
-        tables.cell_table(loaded).to_csv(folder / "cells.csv", index=False, lineterminator="\n")
+        if loaded.any_scored:
+            cells_table = tables.cell_table(loaded)
+            cells_table.to_csv(folder / "cells.csv", index=False, lineterminator="\n")
         for evaluation in loaded.evaluations:
             print(_write_scores(folder, loaded, evaluation))
             _write_comparisons(folder, loaded, evaluation)
-    if loaded.missing:
-        print(f"Missing cells: {', '.join(loaded.missing)}")
-    publish(loaded)
+        write_json(folder / "inputs.json", _inputs(results))
+        if loaded.missing:
+            absent = reasons(loaded, logs)
+            absent.to_csv(folder / "missing.csv", index=False, lineterminator="\n")
+            print(tables.to_markdown(summary(absent), "Missing cells"))
+    if track and loaded.any_scored:
+        publish(loaded)
+
+
+def _inputs(results: Path) -> dict[str, str]:
+    """Return a hash of all scores and of all training files of a preset.
+
+    It changes where the tables themselves may not, so figures and report depend on the tables only.
+    """
+    found = {}
+    for name in ("scores", "train"):
+        digest = hashlib.sha256()
+        for path in sorted((results / name).rglob("*")):
+            if path.is_file() and not path.name.startswith("."):
+                where = path.relative_to(results).as_posix()
+                content = hashlib.sha256(path.read_bytes()).hexdigest()
+                digest.update(f"{where}\0{content}\n".encode())
+        found[name] = digest.hexdigest()
+    return found
 
 
 def _write_scores(folder: Path, results: Results, evaluation: str) -> str:

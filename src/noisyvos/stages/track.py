@@ -21,7 +21,7 @@ def run(*, cells: Path, results: Path, predictions: Path, converted: Path) -> No
             "MLflow does not have all scores; the warning above says why. "
             "Check MLFLOW_TRACKING_URI, or the file mlflow.db here, and run this again."
         )
-    count = len(loaded.score_cells) - len(loaded.missing)
+    count = len(set(loaded.score_cells) - loaded.absent)
     print(
         f"{count} scored cells of preset {loaded.preset['name']} are in MLflow; "
         "view them with `mlflow ui`."

@@ -122,6 +122,16 @@ def test_every_zip_of_a_folder_has_the_bytes_of_a_score_of_it_alone(
         stage.run_each(Task(truth, truth, tmp_path / "none"))
 
 
+def test_what_a_report_needs_is_written_where_it_is_asked_for(
+    truth: Path, results: Path, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        run(Task(results, truth, tmp_path / "scores", for_report=True))
+        assert set(contents(tmp_path / "scores")) == {*FILES, "areas.csv", "examples.zip"}
+    run(Task(results, truth, tmp_path / "scores"))
+    assert set(contents(tmp_path / "scores")) == FILES
+
+
 def test_tables_have_the_promised_columns(truth: Path, results: Path) -> None:
     result = score(results, truth)
     assert list(result.frames.columns) == ["sequence", "object", "frame", "J", "F"]

@@ -95,14 +95,23 @@ def test_the_cache_follows_every_parameter_file(params: Path) -> None:
 @pytest.mark.parametrize("preset", ["smoke", "demo", "clips"])
 def test_a_grid_file_holds_the_grid(preset: str) -> None:
     made = grid.build(preset, PARAMS)
-    assert yaml.safe_load(grid.text_of(made)) == made
+    text = grid.text_of(made)
+    assert yaml.safe_load(text) == cells._quick(text) == made
 
 
 @pytest.mark.parametrize("key", ["no", "y", "1e3", "12", "a-b", "null"])
 def test_keys_are_text_in_yaml(key: str) -> None:
     made: dict[str, Any] = {"preset": {"name": "x"}} | {stage: {} for stage in grid.STAGES}
     made["noise"] = {key: {"noise": key}}
-    assert yaml.safe_load(grid.text_of(made))["noise"] == {key: {"noise": key}}
+    text = grid.text_of(made)
+    assert yaml.safe_load(text)["noise"] == cells._quick(text)["noise"] == {key: {"noise": key}}
+
+
+def test_other_yaml_is_left_to_the_yaml_reader(tmp_path: Path) -> None:
+    path = tmp_path / "cells.yaml"
+    path.write_text("preset:\n  name: x\ntrain:\n  a:\n    seed: 0\n")
+    assert cells._quick(path.read_text()) is None
+    assert cells.read_cells(path) == {"preset": {"name": "x"}, "train": {"a": {"seed": 0}}}
 
 
 def test_a_block_is_tracked_for_any_preset(params: Path) -> None:

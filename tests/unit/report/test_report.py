@@ -9,13 +9,17 @@ import pandas as pd
 import pytest
 import yaml
 from still_images import write_images
+from typer.testing import CliRunner
 
+from noisyvos.analysis.absent import reasons, summary
 from noisyvos.analysis.comparison import comparisons
+from noisyvos.analysis.material import reduced, reduced_frame, shown_frames, write_material
 from noisyvos.analysis.results import load_results
+from noisyvos.cli import app
 from noisyvos.datasets.layout import Sequence, write_video_meta
 from noisyvos.errors import UserError
 from noisyvos.io.images import encode_frame
-from noisyvos.io.masks import encode_mask, write_mask_zip
+from noisyvos.io.masks import MaskCollection, encode_mask, write_mask_zip
 from noisyvos.media.overlays import outline, overlay
 from noisyvos.report import tables as build
 from noisyvos.report.figures import directions, hard_pixels, mean_curves, memorisation, teacher
@@ -110,7 +114,10 @@ def workspace(tmp_path: Path) -> Path:
         )
         predicted = square(16 if "dilate" in key else 8)
         masks = [(s.name, frame, predicted) for s in sequences for frame in s.frames]
-        write_mask_zip(tmp_path / "runs/p/predictions" / f"{key}.zip", masks)
+        predictions = tmp_path / "runs/p/predictions" / f"{key}.zip"
+        write_mask_zip(predictions, masks)
+        write_material(folder, predictions, tmp_path / "data/converted/val/masks")
+        predictions.unlink()  # tables and figures need the small files alone
     cells = {
         "preset": {"name": "p", "title": "Test", "synthetic": True},
         "train": train,
@@ -176,10 +183,6 @@ def add_disturbed(root: Path, axis: str, name: str, loss: float, draw: int = 0) 
         scored[["J-Mean", "F-Mean"]] -= loss
         (root / f"results/p/scores/disturbed/{key}/{run}").mkdir(parents=True)
         scored.to_csv(root / f"results/p/scores/disturbed/{key}/{run}/objects.csv", index=False)
-        (root / f"runs/p/predictions/disturbed/{key}").mkdir(parents=True, exist_ok=True)
-        (root / f"runs/p/predictions/disturbed/{key}/{run}.zip").write_bytes(
-            (root / f"runs/p/predictions/{key}.zip").read_bytes()
-        )
     (root / "cells.yaml").write_text(yaml.safe_dump(cells, sort_keys=False))
 
 
@@ -308,6 +311,72 @@ def test_stages_write_tables_figures_and_a_page_that_says_synthetic(
     assert "first mask copied" in page
     assert page.count("<img") == len(list((out / "figures").glob("[!.]*")))
     assert "http" not in page.replace("http-equiv", "")
+
+
+@pytest.mark.parametrize("gone", ["", "clean", "dilate", "first_mask", "pretrained", "s1", "all"])
+def test_a_report_can_be_built_of_any_part(
+    workspace: Path, gone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is scored is reported, and what is not is listed with its reason."""
+    add_disturbed(workspace, "prompt", "mix80", 0.2)
+    removed = 0
+    for path in (workspace / "results/p/scores").rglob("objects.csv"):
+        if gone and (gone in str(path.relative_to(workspace)) or gone == "all"):
+            path.unlink()
+            removed += 1
+    (workspace / "params").mkdir()
+    (workspace / "params/noise.yaml").write_text(
+        "clean: {kind: clean}\ndilate80: {kind: dilate, q: 0.8}\n"
+    )
+    (workspace / "params/cells.yaml").write_text((workspace / "cells.yaml").read_text())
+    monkeypatch.chdir(workspace)
+    done = CliRunner().invoke(app, ["report", "--preset", "p"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    page = (workspace / "results/p/so_far/report.html").read_text()
+    assert ("Missing cells" in page) == bool(removed)
+    listed = workspace / "results/p/so_far/tables/missing.csv"
+    assert (len(pd.read_csv(listed)) if removed else 0) == removed
+    assert ("Scores on val" in page) == (gone != "all")
+
+
+def test_a_missing_cell_has_the_reason_of_the_first_job_that_is_not_done(workspace: Path) -> None:
+    clean, dilated = (f"val-{noise}-gce-tiny-s0" for noise in ("clean", "dilate"))
+    for key in (clean, dilated):
+        (workspace / f"results/p/scores/{key}-val/objects.csv").unlink()
+    (workspace / f"results/p/train/{dilated}/summary.json").unlink()
+    logs = workspace / "logs"
+    (logs / "train").mkdir(parents=True)
+    (logs / f"train/{dilated}.log").write_text("begins\nCUDA out of memory\n\n")
+    table = reasons(load_results(**places(workspace)), logs)
+    assert table.to_dict("records") == [
+        {"cell": f"{clean}-val", "job": f"infer@{clean}-val", "reason": "has not run"},
+        {
+            "cell": f"{dilated}-val",
+            "job": f"train@{dilated}",
+            "reason": "last line of its log: CUDA out of memory",
+        },
+    ]
+    assert summary(table)["wait for stage"].tolist() == ["infer", "train"]
+
+
+def test_material_of_a_large_video_is_reduced(tmp_path: Path) -> None:
+    """Areas count every frame but the first; examples are five frames at a third of 720 rows."""
+    names = [f"{index:05d}" for index in range(9)]
+    big = np.zeros((720, 900), np.uint8)
+    big[300:600, 300:600] = 1
+    half = np.where(np.arange(720)[:, None] < 450, big, 0).astype(np.uint8)
+    write_mask_zip(tmp_path / "truth.zip", [("a", name, big) for name in names])
+    write_mask_zip(tmp_path / "made.zip", [("a", name, half) for name in names])
+    write_material(tmp_path, tmp_path / "made.zip", tmp_path / "truth.zip")
+    assert (tmp_path / "areas.csv").read_text().splitlines() == [
+        "sequence,object,true,predicted",
+        f"a,1,{8 * 300 * 300},{8 * 150 * 300}",
+    ]
+    examples = MaskCollection(tmp_path / "examples.zip")
+    assert list(examples.frames("a")) == shown_frames(names) == [names[i] for i in (0, 2, 4, 6, 8)]
+    assert np.array_equal(examples.read("a", names[4]), reduced(half))
+    assert reduced(half).shape == (240, 300)
+    assert reduced_frame(np.zeros((720, 900, 3), np.uint8)).shape == (240, 300, 3)
 
 
 def test_clips_are_drawn_with_the_shares_of_their_statistics(workspace: Path) -> None:
