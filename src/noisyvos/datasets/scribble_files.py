@@ -14,7 +14,7 @@ from PIL import Image
 from noisyvos.datasets.layout import Sequence
 from noisyvos.errors import UserError
 from noisyvos.io.files import files_in
-from noisyvos.io.mask_reader import read_bitmap
+from noisyvos.io.grey_masks import read_bitmap
 from noisyvos.io.masks import VOID
 
 MOST_OBJECTS = 10

@@ -5,6 +5,7 @@ sets that are unified are those of AFB-URR's pretraining (Liang et al. 2020, rel
 """
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,8 +16,10 @@ import numpy as np
 from noisyvos.datasets.coco_format import index_mask, read_coco
 from noisyvos.errors import UserError, unknown_name
 from noisyvos.io.files import FRAME_SUFFIXES, files_in, normal
+from noisyvos.io.grey_masks import read_colour_codes, read_grey
 from noisyvos.io.images import checked_size
-from noisyvos.io.mask_reader import decode_mask, read_colour_codes, read_grey
+from noisyvos.io.mask_reader import decode_mask
+from noisyvos.io.mask_rules import has_soft_edges
 from noisyvos.io.masks import encode_mask
 from noisyvos.io.text import read_names
 from noisyvos.parallel import ordered_map
@@ -55,7 +58,15 @@ class Pair:
             case "voc":
                 return voc_mask(self.mask)
             case _:
-                return decode_mask(self.mask)
+                mask = decode_mask(self.mask)
+                if has_soft_edges(mask):
+                    print(
+                        f"noisyvos: warning: {self.mask}: the values of this mask look like grey "
+                        "levels of soft edges; each becomes an instance. For one object set "
+                        "`threshold` of the dataset.",
+                        file=sys.stderr,
+                    )
+                return mask
 
 
 def colour_mask(path: Path) -> np.ndarray:

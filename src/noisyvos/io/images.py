@@ -10,14 +10,14 @@ from PIL import Image
 from noisyvos.errors import UserError
 
 _ORIENTATION = 0x0112  # the EXIF tag
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
 def orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1..8; 1 if there is none or it cannot be read."""
     try:
         number = image.getexif().get(_ORIENTATION, 1)
-    except _DAMAGED:
+    except DAMAGED:
         return 1
     return number if number in range(1, 9) else 1
 
@@ -47,7 +47,7 @@ def read_frame(file: str | Path | bytes, name: str | None = None) -> np.ndarray:
                 pixels = np.array(image.convert("RGB"))
     except FileNotFoundError:
         raise FileNotFoundError(f"{name}: no such frame.") from None
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise UserError(f"{name}: this file cannot be read as an image ({error}).") from None
     return pixels if turn == 1 else _turned(pixels, turn)
 
@@ -80,7 +80,7 @@ def checked_size(path: Path) -> tuple[int, int]:
             return (width, height) if orientation(image) >= 5 else (height, width)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such image.") from None
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise UserError(f"{path}: this file cannot be read as an image ({error}).") from None
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from noisyvos.errors import UserError
-from noisyvos.io.images import orientation, read_bgr
+from noisyvos.io.grey_masks import grey_levels
+from noisyvos.io.images import DAMAGED, orientation
 from noisyvos.io.mask_rules import (
     COLOURS_HINT,
     LEVEL_STEP,
@@ -26,7 +27,6 @@ from noisyvos.io.mask_rules import (
     colour_codes,
     davis_ids,
     eight_bits,
-    has_colour,
     has_soft_edges,
     is_ramp,
     number_colours,
@@ -34,7 +34,6 @@ from noisyvos.io.mask_rules import (
     told_numbers,
 )
 
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 _LEAST_LEVEL = 128  # of an object, where masks hold levels
 
 
@@ -73,7 +72,7 @@ def open_mask(data: bytes | Path | str, name: str | None = None) -> StoredMask:
         raise FileNotFoundError(f"{name}: no such mask file.") from None
     except IsADirectoryError:
         raise UserError(f"{name}: this is a folder, and a mask is a PNG file.") from None
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise UserError(f"{name}: this file cannot be read as a PNG mask ({error}).") from None
     if pictures > 1:
         raise UserError(f"{name}: this file holds {pictures} pictures. Save one mask in each file.")
@@ -131,9 +130,11 @@ def decode_binary(data: bytes | Path | str, name: str | None = None) -> np.ndarr
     name = name or _name(data)
     stored = open_mask(data, name)
     if has_levels(stored):
-        return _grey(data, name, _LEAST_LEVEL)
+        return grey_levels(data, name, _LEAST_LEVEL)
     mask, codes = _levels(stored, name)
-    return ((mask if codes is None else codes) > 0).astype(np.uint8)
+    if codes is not None:
+        (mask,), _ = number_colours([codes], name)
+    return (mask > 0).astype(np.uint8)
 
 
 def _levels(
@@ -231,11 +232,9 @@ def mask_set(
         return {key: _grey_or_ids(stored[key], file) for key, file in files.items()}
     levels = {key: _levels(kept, str(files[key]), video=True) for key, kept in stored.items()}
     masks = {key: mask for key, (mask, codes) in levels.items() if codes is None}
-    masks |= _numbered(
-        {key: codes for key, (_, codes) in levels.items() if codes is not None},
-        files,
-        quiet=one_object,
-    )
+    indexed = next((files[key] for key, mask in masks.items() if mask.any()), None)
+    coloured = {key: codes for key, (_, codes) in levels.items() if codes is not None}
+    masks |= _numbered(coloured, files, indexed, quiet=one_object)
     if not one_object:
         _check_palettes(stored, masks, files)
     values = set().union(*(np.unique(mask).tolist() for mask in masks.values()))
@@ -269,13 +268,16 @@ def _grey_or_ids(stored: StoredMask, file: Path) -> np.ndarray:
     lossless = stored.format in LOSSLESS and stored.mode in ("P", "L", "1")
     if lossless and not has_levels(stored) and stored.values.max() < _LEAST_LEVEL:
         return (stored.values > 0).astype(np.uint8)
-    return _grey(file, str(file), _LEAST_LEVEL)
+    return grey_levels(file, str(file), _LEAST_LEVEL)
 
 
 def _numbered(
-    codes: Mapping[K, np.ndarray], files: Mapping[K, Path], quiet: bool
+    codes: Mapping[K, np.ndarray], files: Mapping[K, Path], indexed: Path | None, quiet: bool
 ) -> dict[K, np.ndarray]:
-    """Return the masks of coloured files: ids of the DAVIS palette, else those of the video."""
+    """Return the masks of coloured files: ids of the DAVIS palette, else those of the video.
+
+    `indexed` is a file of the same video that holds ids.
+    """
     if not codes:
         return {}
     davis = {key: davis_ids(each) for key, each in codes.items()}
@@ -283,6 +285,11 @@ def _numbered(
         return {key: mask for key, mask in davis.items() if mask is not None}
     first = files[next(iter(codes))]
     where = str(first if len(codes) == 1 else first.parent)
+    if indexed is not None:
+        raise UserError(
+            f"{first}: this mask holds colours that are not in the DAVIS palette, but other masks "
+            f"of the video hold ids ({indexed.name}). Save all as 8-bit indexed PNGs."
+        )
     masks, ids = number_colours(list(codes.values()), where)
     if not quiet:
         print(
@@ -320,80 +327,3 @@ def _check_palettes(
             f"{files[key]}: the colour {colour} is id {number} in the palette of this mask, but "
             f"id {other} in {files[first].name}. Save all masks of a video with one palette."
         )
-
-
-def read_grey(path: Path, threshold: int) -> np.ndarray:
-    """Return where the grey level of an image is at least `threshold` (0..255), as uint8 0/1.
-
-    Of 16 bits we take the upper 8, unless all values are below 256. Transparent pixels are
-    background. UserError names a file that cannot be read, holds colours, or holds ids: values that
-    are all below 32 and below the threshold.
-    """
-    grey = _grey(path, str(path), 0, coloured=False)
-    highest = int(grey.max()) if grey.size else 0
-    if 0 < highest < min(threshold, 32):
-        raise UserError(
-            f"{path}: the values of this mask are 0 to {highest}, which look like object ids, "
-            f"and the grey level of an object is {threshold} here. "
-            "Set `threshold: null` of the dataset, which reads ids."
-        )
-    return (grey >= threshold).astype(np.uint8)
-
-
-def _grey(
-    data: bytes | Path | str, name: str, threshold: int, *, coloured: bool = True
-) -> np.ndarray:
-    """Return the grey levels (H, W) uint8, or with `threshold` above 0 where they reach it (0/1).
-
-    The level of a colour is its largest channel. Without `coloured` colours are refused.
-    """
-    try:
-        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
-            if image.mode.startswith("I"):
-                wide = np.array(image)
-                levels = (wide >> 8 if wide.max() > VOID else wide).astype(np.uint8)
-            elif image.mode in ("L", "1"):
-                levels = np.array(image.convert("L"))
-            elif coloured and image.mode == "P" and _has_colours(image):
-                levels = np.array(image)  # levels that were given a colour map as if they were ids
-            else:
-                black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-                shown = Image.alpha_composite(black, image.convert("RGBA")).convert("RGB")
-                pixels = np.array(shown)
-                colour = has_colour(pixels)
-                if colour and not coloured:
-                    raise UserError(
-                        f"{name}: this mask holds colours, and a grey level would drop dark ones. "
-                        "If they are objects, set `threshold: null` of the dataset, which reads "
-                        "palettes and the colours of DAVIS as ids. Else save it as a grey PNG."
-                    )
-                levels = pixels.max(axis=-1) if colour else np.array(shown.convert("L"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{name}: no such mask file.") from None
-    except _DAMAGED as error:
-        raise UserError(f"{name}: this file cannot be read as a mask ({error}).") from None
-    return (levels >= threshold).astype(np.uint8) if threshold else levels
-
-
-def _has_colours(image: Image.Image) -> bool:
-    palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
-    return bool((palette != palette[:, :1]).any())
-
-
-def read_colour_codes(path: Path) -> np.ndarray:
-    """Return the colours of an image as blue * 65536 + green * 256 + red, (H, W) uint32."""
-    return read_bgr(path).astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-
-
-def read_bitmap(path: Path) -> np.ndarray:
-    """Return a scribble map, an 8-bit image of one channel, (H, W) uint8; else UserError."""
-    try:
-        with Image.open(path) as image:
-            if image.mode not in ("L", "P"):
-                raise UserError(
-                    f"{path}: an image of mode {image.mode}; "
-                    "scribbles are 8-bit bitmaps of one channel."
-                )
-            return np.array(image)
-    except OSError as error:
-        raise UserError(f"{path}: this scribble map cannot be read ({error}).") from None

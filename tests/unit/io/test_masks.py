@@ -12,7 +12,8 @@ from PIL import Image
 
 from noisyvos.datasets.check import check_dataset
 from noisyvos.errors import UserError
-from noisyvos.io.mask_reader import decode_mask, read_grey
+from noisyvos.io.grey_masks import read_grey
+from noisyvos.io.mask_reader import decode_mask
 from noisyvos.io.masks import MaskCollection, encode_mask
 from noisyvos.metrics import score
 from noisyvos.stages import convert
