@@ -74,11 +74,16 @@ def score(
             found[task.name] = value
             if progress is not None:
                 progress(task.name)
-    objects = tuple(item for video in videos for item in found[video.name])
+    objects = tuple(item for video in videos for item in found[video.name][0])
     if not objects:
         raise UserError(f"{truth}: no object has a frame to score under protocol {protocol!r}.")
     result = Scores(
-        chosen.name, decay, objects, tuple(video.name for video in videos), tuple(skipped)
+        chosen.name,
+        decay,
+        objects,
+        tuple(video.name for video in videos),
+        tuple(skipped),
+        {name: late for name, (_, late) in found.items() if late},
     )
     if categories is not None:
         values = {(name, number): (row[0], row[3]) for name, number, row in result.object_rows()}
@@ -96,13 +101,16 @@ class _Job:
     rules: Rules
 
 
+_Scored = tuple[list[ObjectScore], tuple[int, ...]]
+
+
 def _score_video(
     results: MaskCollection, truth: MaskCollection, job: _Job, video: ScoredVideo
-) -> list[ObjectScore]:
-    """Return the values of every object of one video."""
+) -> _Scored:
+    """Return the values of every object of one video, and the later ids that are left out."""
     first = read_truth(truth, video, video.frames[0], job.rules)
     if job.protocol.late_objects:
-        return _score_late_objects(results, truth, job, video)
+        return _score_late_objects(results, truth, job, video), ()
     if not first.any():
         raise UserError(
             f"{truth.path}: {video.truth_folder}/{video.frames[0]}.png is empty, but the first "
@@ -111,18 +119,22 @@ def _score_video(
         )
     ids = tuple(range(1, int(first.max()) + 1))
     absent = set(ids) - _ids(first)  # gaps in the numbers; none in the published sets
+    late: set[int] = set()
     values = np.empty((2, len(ids), len(video.scored)))
     for index, frame in enumerate(video.scored):
         mask = first if frame == video.frames[0] else read_truth(truth, video, frame, job.rules)
         _check_size(truth, video, frame, mask, first)
         if absent:
             absent -= _ids(mask)
+        if mask.max() > ids[-1]:
+            late |= _ids(mask) - set(ids)
         prediction = read_prediction(results, video, frame, job.rules, ids, first.shape)
         values[:, :, index] = compare(prediction, mask, ids)
-    return [
+    scores = [
         ObjectScore(video.name, number, video.scored, region, boundary, number in absent)
         for number, region, boundary in zip(ids, *values, strict=True)
     ]
+    return scores, tuple(sorted(late))
 
 
 def _score_late_objects(
@@ -183,11 +195,11 @@ def _open(job: _Job) -> None:
     _opened = MaskCollection(job.results), MaskCollection(job.truth), job
 
 
-def _in_worker(video: ScoredVideo) -> list[ObjectScore]:
+def _in_worker(video: ScoredVideo) -> _Scored:
     return _score_video(*_opened, video)
 
 
-def _in_pool(job: _Job, tasks: list[ScoredVideo], workers: int) -> Iterable[list[ObjectScore]]:
+def _in_pool(job: _Job, tasks: list[ScoredVideo], workers: int) -> Iterable[_Scored]:
     """Yield the values of the tasks in order; the first failing task raises, as in one process."""
     # spawned, since a fork of a process with threads (a notebook, a training) may hang
     with ProcessPoolExecutor(min(workers, len(tasks)), get_context("spawn"), _open, (job,)) as pool:

@@ -45,6 +45,7 @@ class Scores:
     items: tuple[ObjectScore, ...]
     scored_sequences: tuple[str, ...]
     skipped_sequences: tuple[str, ...] = ()
+    late: dict[str, tuple[int, ...]] = field(default_factory=dict)  # later ids, not scored
     means: dict[str, float] = field(init=False)
 
     def __post_init__(self) -> None:

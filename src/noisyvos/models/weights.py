@@ -24,7 +24,7 @@ _WRAPPED = (Mapping, Placeholder)
 # where training scripts keep the weights; plain ones are preferred to averaged ones (EMA)
 _PLAIN = (
     *("state_dict", "model", "network", "model_state_dict", "model_state", "net", "net_state_dict"),
-    *("weights", "params"),
+    *("weights", "weight", "params", "module", "model_dict"),
 )
 _AVERAGED = (
     *("ema", "model_ema", "ema_model", "state_dict_ema", "ema_state_dict", "ema_model_state_dict"),

@@ -124,6 +124,9 @@ def _report(scores: Scores, task: Task) -> None:
     if scores.skipped_sequences:
         print(f"left out, without predictions: {', '.join(scores.skipped_sequences)}")
     _warn_of_gaps(scores)
+    _warn_of_late_objects(scores)
+    if _same_files(task.results, task.truth):
+        _warn(f"{task.results} is the true masks themselves, so the score is 1 or nearly so.")
 
 
 def _warn_of_gaps(scores: Scores) -> None:
@@ -131,22 +134,47 @@ def _warn_of_gaps(scores: Scores) -> None:
     found = scores.made_up
     for name, facts in list(found.items())[:SHOWN_GAPS]:
         ids, made_up = facts["ids"], facts["made_up"]
-        print(
-            f"noisyvos: warning: sequence {name!r} has the ids {', '.join(map(str, ids))}; "
-            f"{made_up} objects of its {made_up + len(ids)} are made up.",
-            file=sys.stderr,
+        _warn(
+            f"sequence {name!r} has the ids {', '.join(map(str, ids))}; "
+            f"{made_up} objects of its {made_up + len(ids)} are made up."
         )
     if found:
         rest = len(found) - SHOWN_GAPS
         more = f"{rest} more sequences have gaps in their ids. " if rest > 0 else ""
         total = sum(facts["made_up"] for facts in found.values())
-        print(
-            f"noisyvos: warning: {more}The DAVIS definition counts every id up to the largest, so "
+        _warn(
+            f"{more}The DAVIS definition counts every id up to the largest, so "
             f"{total} of {len(scores.items)} objects do not exist and score 1 where nothing is "
             "predicted. For a score of the true objects, number them 1, 2, ... in truth and "
-            "predictions.",
-            file=sys.stderr,
+            "predictions."
         )
+
+
+def _warn_of_late_objects(scores: Scores) -> None:
+    """Name the sequences with objects after the first mask, which the protocol leaves out."""
+    for name, ids in list(scores.late.items())[:SHOWN_GAPS]:
+        _warn(
+            f"the true masks of sequence {name!r} have the ids {', '.join(map(str, ids))} in later "
+            "frames only."
+        )
+    if scores.late:
+        rest = len(scores.late) - SHOWN_GAPS
+        _warn(
+            (f"{rest} more sequences have such ids. " if rest > 0 else "")
+            + f"Protocol {scores.protocol} scores the objects of the first mask; the later ones "
+            "count as background. Protocol youtube_vos scores them from the frame after their "
+            "first mask on."
+        )
+
+
+def _warn(text: str) -> None:
+    """Print a warning to stderr."""
+    print(f"noisyvos: warning: {text}", file=sys.stderr)
+
+
+def _same_files(first: Path, second: Path) -> bool:
+    """Whether two existing paths lead to one file or folder."""
+    return first.resolve() == second.resolve()
 
 
 def _check_outputs(task: Task, *, each: bool = False) -> None:
@@ -207,7 +235,14 @@ def _facts(scores: Scores, task: Task) -> dict[str, Any]:
         "skipped_sequences": list(scores.skipped_sequences),
         "objects": len(scores.items),
         "object_frames": sum(len(item.frames) for item in scores.items),
-    } | ({"made_up_objects": scores.made_up} if scores.made_up else {})
+    } | {
+        name: value
+        for name, value in {
+            "made_up_objects": scores.made_up,
+            "late_objects": {name: list(ids) for name, ids in scores.late.items()},
+        }.items()
+        if value
+    }
 
 
 def _print_table(scores: Scores) -> None:
@@ -264,10 +299,7 @@ def _track(scores: Scores, task: Task, where: Tracking) -> None:
             track.metrics(values, step=None)
             track.artifact(task.out / "objects.csv", truth)
     except Exception as error:  # any failure: tracking must not stop a stage
-        print(
-            f"noisyvos: warning: these scores are not tracked ({type(error).__name__}: {error})",
-            file=sys.stderr,
-        )
+        _warn(f"these scores are not tracked ({type(error).__name__}: {error})")
 
 
 def _tags(summary: Path | None) -> dict[str, Any]:
