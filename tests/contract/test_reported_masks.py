@@ -120,7 +120,6 @@ def test_every_command_gives_one_answer(report: str, tmp_path: Path) -> None:
 
 STATIC: dict[str, tuple[bytes, int | None, np.ndarray | str]] = {
     "DiUS/MaskRCNN-utils#2": (png(ONE), 128, "values of this mask are 0 to 1, .*`threshold: null`"),
-    "mbzuai-metaverse/XMem2#29": (png(ONE * 255), 128, ONE),
     "wkentaro/labelme#785": (palette(IDS), 128, "holds colours, .*`threshold: null`"),
     "yoxu515/aot-benchmark#25": (png(DAVIS[IDS]), None, IDS),
     "wkentaro/labelme#68": (png(ONE.astype(np.uint16)), 128, "values of this mask are 0 to 1"),

@@ -182,7 +182,7 @@ def _shape(shape: Any, size: tuple[int, int], where: str) -> list[Any] | dict[st
 
 
 def _nested(shape: list[Any]) -> list[Any]:
-    """Return polygons [[x, y, x, y, ...], ...], also where corners are pairs or a list is absent.
+    """Return polygons [[x, y, x, y, ...], ...], also of pairs and with a list too few or many.
 
     Four numbers without further corners stay as they are: they might be a box.
     """
@@ -190,12 +190,16 @@ def _nested(shape: list[Any]) -> list[Any]:
         return [shape]
     if len(shape) >= LEAST_NUMBERS // 2 and all(map(_is_corner, shape)):
         return [[value for corner in shape for value in corner]]
-    return [
-        [value for corner in part for value in corner]
-        if isinstance(part, list) and len(part) > 2 and all(map(_is_corner, part))
-        else part
-        for part in shape
-    ]
+    parts: list[Any] = []
+    for part in shape:
+        lists = isinstance(part, list) and part and all(isinstance(each, list) for each in part)
+        if lists and all(map(_is_corner, part)) and len(part) >= LEAST_NUMBERS // 2:
+            parts.append([value for corner in part for value in corner])
+        elif lists and all(_is_polygon(each) and len(each) >= LEAST_NUMBERS for each in part):
+            parts += part  # a list too many
+        else:
+            parts.append(part)
+    return parts
 
 
 def _is_corner(part: Any) -> bool:

@@ -134,7 +134,7 @@ def _score_video(
         ObjectScore(video.name, number, video.scored, region, boundary, number in absent)
         for number, region, boundary in zip(ids, *values, strict=True)
     ]
-    return scores, tuple(sorted(late))
+    return scores, tuple(int(number) for number in sorted(late))
 
 
 def _score_late_objects(
