@@ -64,6 +64,7 @@ def test_lists_of_any_editor_name_the_same_sequences(case) -> None:
 
 
 def test_record_keeps_the_links_of_datasets(case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reported as treeverse/dvc#10237."""
     folder = case("dvc-links")
     repository = folder / "repository"
     out = repository / "data" / "converted" / "d"

@@ -59,7 +59,7 @@ def test_frames_are_in_time_order(report: str, tmp_path: Path) -> None:
 
 
 def test_an_order_that_is_not_clear_is_refused(tmp_path: Path) -> None:
-    raw = video(tmp_path / "raw", ["cam_a9", "cam_a10", "cam_b1"])  # google-research#51
+    raw = video(tmp_path / "raw", ["cam_a9", "cam_a10", "cam_b1"])
     with pytest.raises(UserError, match="time order of the frames is not clear") as refused:
         converted(raw)
     with pytest.raises(UserError) as also:

@@ -115,7 +115,9 @@ def test_late_objects_are_scored_by_their_protocol(tmp_path: Path) -> None:
 def test_a_truth_that_is_scored_against_itself_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    truth = write(tmp_path / "truth", four(IDS))  # davis2017-evaluation#7: all scores were 1.0
+    truth = write(
+        tmp_path / "truth", four(IDS)
+    )  # davisvideochallenge/davis2017-evaluation#7: all scores were 1.0
     (tmp_path / "link").symlink_to(truth)
     assert run(Task(tmp_path / "link", truth, tmp_path / "out")).means["J&F-Mean"] == 1
     assert "link is the true masks themselves" in capsys.readouterr().err

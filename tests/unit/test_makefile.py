@@ -1,4 +1,7 @@
-"""The Makefile works in a folder whose path has spaces, brackets and parentheses."""
+"""The Makefile works in a folder whose path has spaces, brackets and parentheses.
+
+Reported as sio/Makefile.venv#5.
+"""
 
 import os
 import shutil
