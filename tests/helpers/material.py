@@ -16,7 +16,7 @@ from noisyvos.io.mask_rules import davis_palette
 from noisyvos.io.masks import MaskCollection, encode_mask
 from noisyvos.media.videos import open_video
 from noisyvos.metrics import score
-from noisyvos.metrics.protocols import Rules, Video
+from noisyvos.metrics.protocols import Rules, ScoredVideo
 from noisyvos.metrics.reading import read_truth
 from noisyvos.stages import convert
 from noisyvos.stages.segment import read_masks
@@ -144,7 +144,7 @@ def score_reads(raw: Path, binary: bool = False) -> np.ndarray:
     assert scores.means["J&F-Mean"] == 1
     with MaskCollection(raw / "Annotations") as masks:
         frames = masks.frames("car")
-        video = Video("car", "car", "car", frames, frames)
+        video = ScoredVideo("car", "car", "car", frames, frames)
         rules = Rules(binary=binary)
         return np.stack([read_truth(masks, video, frame, rules) for frame in frames])
 
