@@ -14,6 +14,7 @@ from pydantic import (
     field_validator,
 )
 
+from noisyvos import extension
 from noisyvos.errors import UserError, unknown_name
 
 
@@ -111,4 +112,6 @@ class Registry:
         package = importlib.import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self.package}.{module.name}")
+        if self.package == extension.PACKAGE:
+            extension.load()
         self._loaded = True

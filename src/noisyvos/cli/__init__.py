@@ -8,12 +8,23 @@ import select
 import sys
 import traceback
 
-from noisyvos.cli import data, grids, inference, outside, results, runs, tracing, watching
+from noisyvos.cli import (
+    comparing,
+    data,
+    grids,
+    inference,
+    outside,
+    results,
+    runs,
+    tracing,
+    watching,
+)
 from noisyvos.cli.app import Failure, app
 from noisyvos.errors import ExitCode, explain
 
 __all__ = [
     "app",
+    "comparing",
     "data",
     "grids",
     "inference",

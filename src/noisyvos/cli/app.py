@@ -38,6 +38,7 @@ COMMANDS = (  # in the order of the pipeline, then what goes around it
     "trace",
     "why",
     "verify",
+    "compare",
     "record",
     "adopt",
     "track",

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from noisyvos import extension
 from noisyvos.errors import UserError, unknown_name
 from noisyvos.registry import Item, Registry, Settings
 
@@ -63,9 +64,17 @@ def parse_entry(family: str, name: str, content: Any) -> Entry:
 
 
 def read_entries(params: str | Path, family: str) -> dict[str, Entry]:
-    """Return every entry of params/<family>.yaml by name; UserError for a damaged file."""
+    """Return every entry of params/<family>.yaml by name; UserError for a damaged file.
+
+    A method from outside (`noisyvos.extension`) has an entry of its name.
+    """
     content = read_yaml(Path(params) / f"{family}.yaml")
-    return {name: parse_entry(family, name, entry) for name, entry in content.items()}
+    found = {name: parse_entry(family, name, entry) for name, entry in content.items()}
+    outside = extension.method_file() if family == "methods" else None
+    if outside is not None:
+        name = extension.method_name(outside)
+        found.setdefault(name, Entry(family, name, name))
+    return found
 
 
 def read_family(params: str | Path, family: str) -> dict[str, dict[str, Any]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from noisyvos import extension
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import write_text
 from noisyvos.io.text import read_text
@@ -73,7 +74,8 @@ def load_cells(params: Path, preset: str = "") -> dict[str, Any]:
 
 def cells_file(params: Path, preset: str = "") -> Path:
     """Return a file with the grid of a preset: params/cells.yaml, or a file in scratch/grids."""
-    if not preset or preset == active_preset(params):
+    preset = preset or active_preset(params)
+    if preset == active_preset(params) and extension.method_file() is None:
         return params / "cells.yaml"
     path = _cache(params, preset).with_suffix(".yaml")
     text = text_of(_cached(preset, params))
@@ -155,7 +157,9 @@ def tracked_block(path: Path, preset: str, key: str) -> str:
 
 
 def _cache(params: Path, preset: str) -> Path:
-    return params.parent / "scratch" / "grids" / f"{preset}.json"
+    outside = extension.method_file()
+    name = preset if outside is None else f"{preset}-with-{extension.method_name(outside)}"
+    return params.parent / "scratch" / "grids" / f"{name}.json"
 
 
 def _cached(name: str, params: Path) -> dict[str, Any]:

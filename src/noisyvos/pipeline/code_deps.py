@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from noisyvos import extension
 from noisyvos.errors import UserError, unknown_name
 from noisyvos.io.atomic import write_text
 from noisyvos.params.entries import read_family
@@ -36,6 +37,7 @@ EXCLUDED = (
     f"{NAME}.__init__",  # the version number
     f"{NAME}.cli",  # reads arguments and calls a stage
     f"{NAME}.errors",  # text of messages
+    f"{NAME}.extension",  # finds a file whose own code counts
     f"{NAME}.parallel",  # the number of processes never changes a byte
     f"{NAME}.pipeline",  # decides what runs, not what a run writes
     f"{NAME}.tracking",  # MLflow shows results and never feeds back
@@ -257,7 +259,8 @@ def refresh(
         with suppress(OSError):  # a cache only
             write_text(store, json.dumps({"stamp": stamp, "table": table}))
     text = json.dumps(table, indent=1, sort_keys=True) + "\n"
-    if not (path.is_file() and path.read_text(encoding="utf-8") == text):
+    of_package = extension.method_file() is None  # else the table is of this run alone
+    if of_package and not (path.is_file() and path.read_text(encoding="utf-8") == text):
         write_text(path, text)
     return table
 

@@ -16,7 +16,9 @@ from typing import Any
 
 import yaml
 
+from noisyvos import extension
 from noisyvos.errors import UserError
+from noisyvos.pipeline import code_deps
 from noisyvos.pipeline.cells import CELLS, load_cells, yaml_loader
 
 _PLACE = re.compile(r"\$\{\s*([\w.]+)\s*\}")
@@ -109,6 +111,10 @@ class Pipeline:
             content = self._read(file)
             values[file] = {name: _value(content, name) for name in names} if names else content
         return json.dumps(values, sort_keys=True)
+
+    def set_parameters(self, file: str, content: dict[str, Any]) -> None:
+        """Take `content` in place of a parameter file."""
+        self._params[file] = content
 
     def _resolved(self, stage: str, content: dict[str, Any]) -> Iterator[tuple[str, Job]]:
         """Yield each key of a stage with its job."""
@@ -254,7 +260,10 @@ def load(root: Path = Path(), preset: str = "") -> Pipeline:
     """
     content = yaml.load((root / "dvc.yaml").read_text(encoding="utf-8"), Loader=yaml_loader())
     stages = {name: stage for name, stage in content["stages"].items() if name != CODE_STAGE}
-    return Pipeline(root, load_cells(root / "params", preset), stages)
+    pipeline = Pipeline(root, load_cells(root / "params", preset), stages)
+    if extension.method_file() is not None:  # the file of hashes is that of the package
+        pipeline.set_parameters(code_deps.CODE_FILE, code_deps.code().table(root / "params"))
+    return pipeline
 
 
 def refuse_declared(preset: dict[str, Any]) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from noisyvos import extension
+from noisyvos.errors import UserError
 from noisyvos.params.presets import (
     EvaluationSet,
     Preset,
@@ -89,8 +91,9 @@ def build(name: str, params: Path) -> dict[str, Any]:
     UserError if the preset or a parameter file is wrong.
     """
     check(params, settings=False)
-    preset = read_preset(params, name)
-    cells = expand(preset, Catalogue(params))
+    catalogue = Catalogue(params)
+    preset = _with_outside(read_preset(params, name), catalogue)
+    cells = expand(preset, catalogue)
     facts: dict[str, Any] = {
         "name": name,
         "title": preset.title,
@@ -108,6 +111,29 @@ def build(name: str, params: Path) -> dict[str, Any]:
     # stages that read the whole grid depend on this hash of it
     facts["digest"] = hashlib.sha256(as_json([facts, cells]).encode()).hexdigest()[:20]
     return {"preset": facts, **cells}
+
+
+def _with_outside(preset: Preset, catalogue: Catalogue) -> Preset:
+    """Return the preset with a method from outside in each block of corrected methods.
+
+    UserError if there is no such block.
+    """
+    file = extension.method_file()
+    if file is None:
+        return preset
+    name, methods = extension.method_name(file), catalogue.entries["methods"]
+    blocks = {
+        block: settings.model_copy(update={"method": (*settings.method, name)})
+        for block, settings in preset.blocks.items()
+        if name not in settings.method
+        and not any(methods.get(method, {}).get("parity") for method in settings.method)
+    }
+    if not blocks:
+        raise UserError(
+            f"{name}: this preset has no block of corrected methods that it could join. Methods "
+            "with `parity: true` are compared with each other only."
+        )
+    return preset.model_copy(update={"blocks": preset.blocks | blocks})
 
 
 def as_json(value: Any) -> str:

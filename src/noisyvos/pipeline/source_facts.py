@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from noisyvos import extension
 from noisyvos.io.atomic import write_text
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -44,9 +45,20 @@ class Facts:
     words: list[str] = field(default_factory=list)
 
 
-@cache
 def package_facts(package: Path = PACKAGE) -> dict[str, Facts]:
-    """Return the facts of every module of the package by its dotted name."""
+    """Return the facts of every module of the package by its dotted name.
+
+    A method from outside (`noisyvos.extension`) is one more module.
+    """
+    outside = extension.method_file() if package == PACKAGE else None
+    if outside is None:
+        return _package_facts(package)
+    text = outside.read_text(encoding="utf-8")
+    return _package_facts(package) | {extension.MODULE: read_facts(text, extension.MODULE)}
+
+
+@cache
+def _package_facts(package: Path) -> dict[str, Facts]:
     store = package / "__pycache__" / "source_facts.json"
     kept = _kept(store)
     found, stamps = {}, {}

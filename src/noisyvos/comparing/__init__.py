@@ -1,0 +1,1 @@
+"""Someone's own method beside what a preset has trained: `noisyvos compare`."""
