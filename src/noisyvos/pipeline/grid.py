@@ -92,7 +92,8 @@ def build(name: str, params: Path) -> dict[str, Any]:
     """
     check(params, settings=False)
     catalogue = Catalogue(params)
-    preset = _with_outside(read_preset(params, name), catalogue)
+    written = read_preset(params, name)
+    preset = _with_outside(written, catalogue)
     cells = expand(preset, catalogue)
     facts: dict[str, Any] = {
         "name": name,
@@ -105,7 +106,7 @@ def build(name: str, params: Path) -> dict[str, Any]:
     }
     facts |= {"tuning": True} if preset.tuning else {}
     absent = [
-        f"{FAMILIES[family].what} {missing}" for family, missing in missing_names(params, preset)
+        f"{FAMILIES[family].what} {missing}" for family, missing in missing_names(params, written)
     ]
     facts |= {"missing": absent} if absent else {}
     # stages that read the whole grid depend on this hash of it
