@@ -1,8 +1,7 @@
 """Train someone's own method in the conditions of a preset and compare it with what is trained.
 
-The cells of the method go where those of the preset are, so a second call trains nothing. Tables,
-figures and the report with the method go to `results/<preset>/compare/<method>`; those of the
-preset stay as they are.
+All that belongs to the method is in `results/<preset>/compare/<method>` and the folder of that name
+in `runs`. The preset's own cells, tables and report stay as they are. A second call trains nothing.
 """
 
 import os
@@ -21,16 +20,18 @@ from noisyvos.analysis.results import Results, rows_of
 from noisyvos.comparing.checks import check_method, check_name
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import write_text
-from noisyvos.pipeline.cells import active_preset
+from noisyvos.pipeline import code_deps
+from noisyvos.pipeline.cells import active_preset, load_cells
 from noisyvos.pipeline.dvc_yaml import Pipeline, load, refuse_declared
 from noisyvos.pipeline.grid import text_of
+from noisyvos.pipeline.outside import own_folders
 from noisyvos.report import tables
 from noisyvos.tracing.lineage import Lineage
 from noisyvos.tracing.why import Comparison
 
 _REPORT = ("tables", "figures", "report")
 _BOUNDS = (("low", "high"), ("sequences_low", "sequences_high"), ("seeds_low", "seeds_high"))
-_SWAPPED = ("unrecorded",)  # no reason to call a trained cell out of date
+_UNKNOWN = ("unrecorded",)  # no reason to call a trained cell out of date
 
 
 def run(file: Path, *, preset: str, options: list[str], root: Path = Path()) -> Path:
@@ -39,85 +40,72 @@ def run(file: Path, *, preset: str, options: list[str], root: Path = Path()) -> 
     options: further words for `snakemake`. UserError if the method is wrong, or a job failed.
     """
     name = check_name(file, root / "params")
+    preset = preset or active_preset(root / "params")
+    code_deps.refresh(root / code_deps.CODE_FILE, root / "params")
+    whole = load(root, preset)
+    refuse_declared(whole.cells["preset"])
+    scored = scored_trainings(whole)
+    if not scored:
+        raise UserError(
+            f"Preset {preset!r} has no method that is trained and scored, so there is nothing to "
+            f"compare with. Run `snakemake --config preset={preset}` first."
+        )
     os.environ[extension.VARIABLE] = str(file.resolve())
     check_method(file, name)
-    preset = preset or active_preset(root / "params")
-    pipeline = load(root, preset)
-    refuse_declared(pipeline.cells["preset"])
-    targets = wanted(pipeline, name)
-    print(f"{name}: {len(trainings(pipeline, name))} trainings in the conditions of {preset}")
-    _train(preset, targets, options)
-    cells = trained_cells(pipeline, name)
-    _warn(pipeline, cells, name)
-    folder = root / "results" / preset / "compare" / name
-    write_text(folder / "cells.yaml", text_of(cells))
-    _report(pipeline, folder)
-    for evaluation in _show(cells, preset, name, folder, root):
-        print(f"{folder / f'paired-{evaluation}.csv'}: every number of the tests")
-    print(f"{folder / 'report.html'}: open it in a browser")
-    return folder / "report.html"
+    load.cache_clear()
+    own = load(root, preset)
+    print(f"{name}: {len(own.jobs['train'])} trainings in the conditions of preset {preset}")
+    _train(preset, own.outputs(["score", "score_disturbed"]), options)
+    _warn(whole, scored)
+    cells = compared_cells(load_cells(root / "params", preset), name, scored)
+    results = _collect(cells, whole, name, root)
+    write_text(results.results / "cells.yaml", text_of(cells))
+    _report(own, results)
+    for evaluation in _show(results, name):
+        print(f"{results.results / f'paired-{evaluation}.csv'}: every number of the tests")
+    print(f"{results.results / 'report.html'}: open it in a browser")
+    return results.results / "report.html"
 
 
-def trainings(pipeline: Pipeline, method: str) -> list[str]:
-    """Return the keys of the training cells of a method."""
-    return [key for key, cell in pipeline.cells["train"].items() if cell["method"] == method]
-
-
-def wanted(pipeline: Pipeline, method: str) -> list[str]:
-    """Return the outputs of Snakemake that the comparison needs: scores of the method's cells.
-
-    Scores of the two baselines are among them; those of other methods are taken as they are.
-    """
-    preset, found = pipeline.cells["preset"]["name"], []
-    for key, cell in pipeline.cells["score"].items():
-        if cell["role"] != "trained" or cell.get("method") == method:
-            found.append(f"results/{preset}/scores/{key}")
-    made = {out for job in pipeline for out in job.outs}
-    return [out for out in found if out in made]
-
-
-def trained_cells(pipeline: Pipeline, method: str) -> dict[str, Any]:
-    """Return the grid without methods of which nothing is scored yet in a block.
-
-    UserError if no other method is scored at all.
-    """
-    cells, preset = dict(pipeline.cells), pipeline.cells["preset"]["name"]
-    scored = {
+def scored_trainings(pipeline: Pipeline) -> set[str]:
+    """Return the keys of the trained cells of a preset that have scores."""
+    preset = pipeline.cells["preset"]["name"]
+    return {
         cell["train_key"]
-        for key, cell in cells["score"].items()
-        if "train_key" in cell and (pipeline.root / f"results/{preset}/scores/{key}").exists()
+        for key, cell in pipeline.cells["score"].items()
+        if "train_key" in cell and (pipeline.root / f"results/{preset}/scores/{key}").is_dir()
     }
-    kept = {
+
+
+def compared_cells(cells: dict[str, Any], method: str, scored: set[str]) -> dict[str, Any]:
+    """Return the grid of a preset with `method`, without methods that have no score in a block."""
+    methods = {
         block: {
             cell["method"]
             for key, cell in cells["train"].items()
-            if block in cell["blocks"] and key in scored
+            if block in cell["blocks"] and (key in scored or cell["method"] == method)
         }
         for block in cells["preset"]["references"]
     }
-    if not any(methods - {method} for methods in kept.values()):
-        raise UserError(
-            f"Preset {preset!r} has no other method that is trained and scored, so there is "
-            f"nothing to compare with. Run `snakemake --config preset={preset}` first."
-        )
     train = {}
     for key, cell in cells["train"].items():
-        blocks = [block for block in cell["blocks"] if cell["method"] in kept[block]]
+        blocks = [block for block in cell["blocks"] if cell["method"] in methods[block]]
         if blocks:
             train[key] = cell | {"blocks": blocks}
-    cells["train"] = train
-    cells["score"] = {
-        key: cell
-        for key, cell in cells["score"].items()
-        if "train_key" not in cell or cell["train_key"] in train
-    }
+    found = dict(cells, train=train)
+    for stage in ("score", "score_disturbed"):
+        found[stage] = {
+            key: cell
+            for key, cell in cells[stage].items()
+            if "train_key" not in cell or cell["train_key"] in train
+        }
     references = {
-        block: reference if reference in kept[block] else method
+        block: reference if reference in methods[block] else method
         for block, reference in cells["preset"]["references"].items()
-        if method in kept[block]
+        if method in methods[block]
     }
-    cells["preset"] = cells["preset"] | {"references": references}
-    return cells
+    found["preset"] = cells["preset"] | {"references": references}
+    return found
 
 
 def paired(results: Results, evaluation: str, method: str) -> pd.DataFrame:
@@ -151,35 +139,58 @@ def _train(preset: str, targets: list[str], options: list[str]) -> None:
         )
 
 
-def _warn(pipeline: Pipeline, cells: dict[str, Any], method: str) -> None:
-    """Name trained cells of other methods that a run of the preset would train again."""
-    comparison = Comparison(Lineage(pipeline))
+def _warn(whole: Pipeline, scored: set[str]) -> None:
+    """Name trained cells that a run of the preset would train again."""
+    comparison = Comparison(Lineage(whole))
     stale = [
         key
-        for key, cell in cells["train"].items()
-        if cell["method"] != method
-        and any(
-            change.kind not in _SWAPPED for change in comparison.of(pipeline.jobs["train"][key])
-        )
+        for key, job in whole.jobs["train"].items()
+        if key in scored and any(change.kind not in _UNKNOWN for change in comparison.of_chain(job))
     ]
     if stale:
         print(
-            f"noisyvos: warning: {len(stale)} of the cells compared with are out of date, such as "
-            f"{stale[0]} (`noisyvos why` says why). A run of the preset brings them up to date.",
+            f"noisyvos: warning: {len(stale)} of {len(scored)} trainings compared with are out of "
+            f"date, such as {stale[0]} (`noisyvos why` says why). A run of the preset brings them "
+            "up to date.",
             file=sys.stderr,
         )
 
 
-def _report(pipeline: Pipeline, folder: Path) -> None:
-    """Write tables, figures and report into `folder`, with the commands of the preset's own."""
-    preset = pipeline.cells["preset"]["name"]
+def _collect(cells: dict[str, Any], whole: Pipeline, method: str, root: Path) -> Results:
+    """Return the results of the method and of the preset in one folder: those are links."""
+    preset, converted = whole.cells["preset"]["name"], root / "data" / "converted"
+    folder, runs = (root / place for place in own_folders(preset, method))
+    for theirs, ours, names in (
+        (root / "results" / preset, folder, ("train", "scores", "scores/disturbed")),
+        (root / "runs" / preset, runs, ("predictions", "predictions/disturbed")),
+    ):
+        for name in names:
+            (ours / name).mkdir(parents=True, exist_ok=True)
+            for old in (ours / name).iterdir():
+                if old.is_symlink():
+                    old.unlink()
+            for path in (theirs / name).glob("*"):
+                place = ours / name / path.name
+                if path.name != "disturbed" and not place.exists():
+                    place.symlink_to(os.path.relpath(path, place.parent))
+    return Results(cells, folder, runs / "predictions", converted)
+
+
+def _report(own: Pipeline, results: Results) -> None:
+    """Write tables, figures and report of the comparison, with the commands of the preset's."""
+    places = {
+        "--cells": results.results / "cells.yaml",
+        "--results": results.results,
+        "--predictions": results.predictions,
+    }
     for stage in _REPORT:
-        (job,) = pipeline.jobs[stage].values()
+        (job,) = own.jobs[stage].values()
         words = shlex.split(job.command)
-        for out in (f"results/{preset}/{name}" for name in ("tables", "figures", "report.html")):
-            moved = str(folder / Path(out).name)
-            words = [moved if word == out else word for word in words]
-        words += ["--cells", str(folder / "cells.yaml")]
+        for option, path in places.items():
+            if option in words:
+                words[words.index(option) + 1] = str(path)
+            else:
+                words += [option, str(path)]
         done = subprocess.run(
             [sys.executable, "-m", *words], capture_output=True, text=True, check=False
         )
@@ -188,25 +199,19 @@ def _report(pipeline: Pipeline, folder: Path) -> None:
             raise UserError(f"The {stage} of this comparison could not be made: {last}")
 
 
-def _show(cells: dict[str, Any], preset: str, method: str, folder: Path, root: Path) -> list[str]:
-    """Print the score tables and the tests of the method; return the evaluation sets."""
-    results = Results(
-        cells,
-        root / "results" / preset,
-        root / "runs" / preset / "predictions",
-        root / "data" / "converted",
-    )
+def _show(results: Results, method: str) -> list[str]:
+    """Print the score tables and the tests of the method; return the sets with tests."""
+    tested = []
     for evaluation in results.evaluations:
         table = tables.score_table(results, evaluation)
         caption = results.heading(f"{evaluation}: {tables.VIEWS['interval']}")
         print(f"\n{tables.to_markdown(tables.wide(table, results), caption)}")
         tests = paired(results, evaluation, method)
-        if len(tests):
-            write_text(
-                folder / f"paired-{evaluation}.csv", tests.to_csv(index=False, lineterminator="\n")
-            )
-            caption = results.heading(
-                f"{evaluation}: {method} minus each other method, 95 % interval"
-            )
-            print(tables.to_markdown(difference_view(tests), caption))
-    return [name for name in results.evaluations if (folder / f"paired-{name}.csv").is_file()]
+        if not len(tests):
+            continue
+        tested.append(evaluation)
+        path = results.results / f"paired-{evaluation}.csv"
+        write_text(path, tests.to_csv(index=False, lineterminator="\n"))
+        caption = results.heading(f"{evaluation}: {method} minus each other method, 95 % interval")
+        print(tables.to_markdown(difference_view(tests), caption))
+    return tested

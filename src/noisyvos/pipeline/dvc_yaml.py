@@ -20,6 +20,7 @@ from noisyvos import extension
 from noisyvos.errors import UserError
 from noisyvos.pipeline import code_deps
 from noisyvos.pipeline.cells import CELLS, load_cells, yaml_loader
+from noisyvos.pipeline.outside import only_method, own_places
 
 _PLACE = re.compile(r"\$\{\s*([\w.]+)\s*\}")
 ANY_KEY = "[a-z0-9_-]+"
@@ -68,6 +69,7 @@ class Pipeline:
     root: Path
     cells: dict[str, Any]
     stages: dict[str, dict[str, Any]]
+    place: Callable[[str], str] = str  # changes paths in commands, dependencies and outputs
     jobs: dict[str, dict[str, Job]] = field(default_factory=dict)
     _below: dict[str, list[str]] = field(default_factory=dict)  # folder -> outputs of jobs below it
     _params: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -136,9 +138,9 @@ class Pipeline:
                 Job(
                     stage,
                     key,
-                    " ".join(command.fill(context).split()),
-                    tuple(dict.fromkeys(dep.fill(context) for dep in deps)),
-                    tuple(out.fill(context) for out in outs),
+                    " ".join(self.place(command.fill(context)).split()),
+                    tuple(dict.fromkeys(self.place(dep.fill(context)) for dep in deps)),
+                    tuple(self.place(out.fill(context)) for out in outs),
                     _merged(
                         (file.fill(context), tuple(name.fill(context) for name in names))
                         for file, names in params
@@ -179,7 +181,8 @@ class Rule:
         content = self.pipeline.stages[self.stage]
         context = {**self.pipeline.cells, "key": "{key}"}
         outs = content.get("do", content)["outs"]
-        return [Template(_path(out), self.stage).fill(context) for out in outs]
+        fill = (Template(_path(out), self.stage).fill(context) for out in outs)
+        return [self.pipeline.place(out) for out in fill]
 
     @property
     def folders(self) -> list[str]:
@@ -256,13 +259,19 @@ def _signed(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def load(root: Path = Path(), preset: str = "") -> Pipeline:
     """Return the pipeline of the repository at `root`: dvc.yaml with the cells of a preset.
 
-    Without `preset`, the cells are those of params/cells.yaml, which DVC reads.
+    Without `preset`, the cells are those of params/cells.yaml, which DVC reads. With a method
+    from outside (`noisyvos.extension`) only its cells are there, in folders apart.
     """
     content = yaml.load((root / "dvc.yaml").read_text(encoding="utf-8"), Loader=yaml_loader())
     stages = {name: stage for name, stage in content["stages"].items() if name != CODE_STAGE}
-    pipeline = Pipeline(root, load_cells(root / "params", preset), stages)
-    if extension.method_file() is not None:  # the file of hashes is that of the package
-        pipeline.set_parameters(code_deps.CODE_FILE, code_deps.code().table(root / "params"))
+    cells, outside = load_cells(root / "params", preset), extension.method_file()
+    if outside is None:
+        return Pipeline(root, cells, stages)
+    method = extension.method_name(outside)
+    places = own_places(cells["preset"]["name"], method)
+    pipeline = Pipeline(root, only_method(cells, method), stages, places)
+    # the file of hashes is that of the package
+    pipeline.set_parameters(code_deps.CODE_FILE, code_deps.code().table(root / "params"))
     return pipeline
 
 

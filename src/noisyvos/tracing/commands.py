@@ -53,7 +53,7 @@ def trace(
     traced = [
         trace_job(lineage, one, mlflow=mlflow)
         for key in shown
-        for one in lineage.find(f"results/{name}/scores/{key}")
+        for one in lineage.find(results.scores_of(key).as_posix())
     ]
     if as_json:
         where = {"table": chosen.table, "row": chosen.row, "column": chosen.column}

@@ -122,14 +122,16 @@ def _content(root: Path, job: Job) -> dict[str, Any]:
 
 def _scores(lineage: Lineage, job: Job) -> dict[str, dict[str, float]]:
     """Return the means of the job's scored folders, or of those scored from a training."""
-    found = {}
-    for key, cell in lineage.pipeline.cells.get("score", {}).items():
-        out = f"results/{lineage.preset}/scores/{key}"
-        asked = out in job.outs or (job.stage == "train" and cell.get("train_key") == job.key)
-        path = lineage.root / out / "objects.csv"
-        if asked and path.is_file():
-            found[key] = _means(path)
-    return found
+    folder, root = f"results/{lineage.preset}/scores", lineage.root
+    outs = [out for out in job.outs if out.startswith(f"{folder}/")]
+    if job.stage == "train":
+        scored = lineage.pipeline.cells.get("score", {})
+        outs = [f"{folder}/{key}" for key in scored if scored[key].get("train_key") == job.key]
+    return {
+        path.parent.relative_to(root / folder).as_posix(): _means(path)
+        for out in outs
+        for path in sorted((root / out).glob("**/objects.csv"))
+    }
 
 
 def _means(path: Path) -> dict[str, float]:
