@@ -1,6 +1,7 @@
 """The union of still sets, mixes of images, lists of videos in a source, VISOR's unseen part."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import miniatures as mini
@@ -10,10 +11,12 @@ from PIL import Image
 
 from noisyvos.datasets.base import DATASETS, DRAWN
 from noisyvos.datasets.check import check_dataset
+from noisyvos.datasets.kinds import tao_vos
 from noisyvos.datasets.layout import VideoDataset, read_meta
 from noisyvos.datasets.stills import SETS
 from noisyvos.errors import UserError
 from noisyvos.io.masks import decode_mask
+from noisyvos.io.text import read_names
 from noisyvos.params.entries import read_yaml
 from noisyvos.stages import convert, synth, unify
 from noisyvos.synth.instances import fill, read_instances
@@ -139,12 +142,31 @@ def test_a_list_inside_the_source_chooses_the_videos(tmp_path: Path) -> None:
     entry = {"kind": "tao_vos", "root": "train_480p", "sequences_file": "tao_subset.txt"}
     assert list(VideoDataset(mini.convert(tmp_path, "t", tao, entry)).sequences) == ["YFCC100M/v_1"]
     entries = read_yaml(PARAMS / "datasets.yaml")
-    for name, videos, listed in (
-        ("youtube19_train_smart", "youtube19_smart_videos", "yv_subset.txt"),
-        ("tao_train_smart", "tao_smart_videos", "tao_subset.txt"),
+    for name, videos in (
+        ("youtube19_train_smart", "youtube19_smart_videos"),
+        ("tao_train_smart", "tao_smart_videos"),
     ):
         assert entries[name]["parts"] == [{"dataset": videos, "jump_divisor": 5}]  # M // 5
-        assert entries[videos]["sequences_file"] == listed
+    assert entries["youtube19_smart_videos"]["sequences_file"] == "yv_subset.txt"
+    assert entries["tao_smart_videos"]["listed"] == "smart"
+
+
+def test_smarts_list_of_tao_comes_with_the_project(tmp_path: Path) -> None:
+    names = read_names(Path(tao_vos.__file__).parents[1] / "lists" / "tao_smart.txt")
+    counts = Counter(name.partition("/")[0] for name in names)
+    published = {"ArgoVerse": 37, "BDD": 54, "Charades": 83, "LaSOT": 101, "YFCC100M": 54}
+    assert counts == published
+    assert len(set(names)) == 329
+    raw = mini.tao_vos(tmp_path / "raw")
+    entry = {"kind": "tao_vos", "root": "train_480p", "listed": "smart"}
+    with pytest.raises(UserError, match="the list of sequences names this folder"):
+        mini.convert(tmp_path, "t", raw, entry)
+    for folder in ("JPEGImages", "Annotations"):
+        for name in names:
+            place = raw / "train_480p" / folder / name
+            place.parent.mkdir(exist_ok=True, parents=True)
+            place.symlink_to(raw.resolve() / "train_480p" / folder / "BDD" / "b1c9")
+    assert set(VideoDataset(mini.convert(tmp_path, "t", raw, entry)).sequences) == set(names)
 
 
 def test_the_unseen_part_of_visor(tmp_path: Path) -> None:

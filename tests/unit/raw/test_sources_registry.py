@@ -56,7 +56,7 @@ def test_every_dataset_of_the_five_systems_is_there() -> None:
         "hrsod",
         "static",
     }
-    lists = {"youtube19_train_smart", "tao_vos_smart"}
+    lists = {"youtube19_train_smart"}
     assert videos | youtube | images | lists | SCRIBBLES | WEIGHTS == set(NAMES)
 
 
@@ -66,7 +66,7 @@ def test_entry_says_what_a_person_must_know(name: str) -> None:
     assert settings.url.startswith(("http://", "https://"))
     assert settings.licence
     assert settings.published or name in SCRIBBLES | WEIGHTS
-    assert settings.disk or name in {"visor", "tao_vos", "tao_vos_smart"} | SCRIBBLES | WEIGHTS
+    assert settings.disk or name in {"visor", "tao_vos"} | SCRIBBLES | WEIGHTS
     for counts in settings.published.values():
         known = counts.model_dump(exclude={"recalled"}, exclude_none=True)
         assert known

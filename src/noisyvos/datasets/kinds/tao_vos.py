@@ -1,6 +1,7 @@
 """Dataset kind `tao_vos`: <root>/{JPEGImages,Annotations}/<origin>/<video>/, masks at 1 fps."""
 
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from pydantic import Field
 
@@ -10,6 +11,10 @@ from noisyvos.datasets.splits import read_videos, required_frames, wanted_sequen
 from noisyvos.errors import UserError
 from noisyvos.io.files import FRAME_SUFFIXES, files_in, folders_in
 from noisyvos.io.text import read_names, same_name
+
+# Lists of videos that this project holds: of SMART (github.com/cekkec/SMART, util/tao_subset.txt),
+# 329 videos of train
+LISTS = {"smart": "tao_smart.txt"}
 
 
 class TaoSettings(DatasetSettings):
@@ -26,6 +31,9 @@ class TaoSettings(DatasetSettings):
         None,
         description="A list inside the source, a sequence on each line: take these only. None: "
         "ImageSets/valid_except.txt of the split if it exists, otherwise all.",
+    )
+    listed: Literal["smart"] | None = Field(
+        None, description="Or take the videos of a list that comes with this project: SMART's 329."
     )
     exclude: tuple[str, ...] = Field((), description="Leave these sequences out.")
 
@@ -87,6 +95,8 @@ def convert_tao_vos(job: Conversion, settings: TaoSettings) -> str:
 def _chosen(raw: Path, root: Path, frames: Path, settings: TaoSettings) -> list[str]:
     lists = root / "ImageSets" / "valid_except.txt"
     wanted = wanted_sequences(raw, settings.sequences_file)
+    if settings.listed is not None:
+        wanted = tuple(read_names(Path(__file__).parents[1] / "lists" / LISTS[settings.listed]))
     if wanted is None and lists.is_file():
         wanted = tuple(read_names(lists))
     present = _videos(frames)
