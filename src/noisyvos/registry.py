@@ -16,6 +16,7 @@ from pydantic import (
 
 from noisyvos import extension
 from noisyvos.errors import UserError, unknown_name
+from noisyvos.limits import LARGEST_NUMBER
 
 
 class Settings(BaseModel):
@@ -34,6 +35,8 @@ class Settings(BaseModel):
         result = handler(value)
         if isinstance(value, bool) and not isinstance(result, bool):
             raise ValueError("expected a number and not a truth value")
+        if isinstance(result, int | float) and abs(result) > LARGEST_NUMBER:
+            raise ValueError(f"this number is larger than any that makes sense ({result:.0e})")
         return result
 
 
@@ -63,8 +66,17 @@ def describe(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
         place = ".".join(str(part) for part in problem["loc"]) or "value"
-        lines.append(f"{place}: {problem['msg']} (got {problem.get('input')!r})")
+        lines.append(f"{place}: {problem['msg']} (got {shown(problem.get('input'))})")
     return "; ".join(lines)
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message shows it, shortened."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole number of thousands of digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 @dataclass

@@ -31,5 +31,5 @@ def write_images(
     (root / "instances.json").write_text(
         json.dumps({"images": entries, "annotations": annotations})
     )
-    (root / "meta.json").write_text(json.dumps({"kind": "images"}))
+    (root / "meta.json").write_text(json.dumps({"kind": "images", "name": "stills"}))
     return root

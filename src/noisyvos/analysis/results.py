@@ -13,9 +13,11 @@ import pandas as pd
 
 from noisyvos.analysis.material import AREAS
 from noisyvos.errors import UserError
-from noisyvos.io.text import read_json, read_table, read_text
+from noisyvos.io.forms import NoiseManifest, Summary, read_form
+from noisyvos.io.text import read_table, read_text
 from noisyvos.pipeline.cells import read_cells
 
+_ROUNDING = 1e-9
 _RUN_AGAIN = "Delete it and run the pipeline again."
 BASELINES = {"first_mask": "first mask copied", "pretrained": "pretrained only"}
 
@@ -100,7 +102,7 @@ class Results:
             return {}
         if train_key not in self._summaries:
             path = self.results / "train" / train_key / "summary.json"
-            found = read_json(path, _RUN_AGAIN) if path.is_file() else {}
+            found = read_form(path, Summary, _RUN_AGAIN) if path.is_file() else {}
             self._summaries[train_key] = found
         return self._summaries[train_key]
 
@@ -170,6 +172,7 @@ class Results:
             [self.scores_of(key) / "objects.csv" for key in found],
             ("sequence", "object", "J-Mean", "F-Mean"),
         )
+        check_scores([self.scores_of(key) / "objects.csv" for key in found], scored, sizes)
         facts = pd.DataFrame([self._facts(key, cell) for key, cell in found.items()])
         table = facts.loc[np.repeat(np.arange(len(facts)), sizes)].reset_index(drop=True)
         return table.assign(
@@ -182,7 +185,7 @@ class Results:
 
     def _facts(self, key: str, cell: dict[str, Any]) -> dict[str, Any]:
         """Return the columns that all rows of a cell share."""
-        noise = self.summary(cell.get("train_key")).get("noise", {})
+        noise = self.summary(cell.get("train_key")).get("noise") or {}
         return {
             "key": key,
             "role": cell["role"],
@@ -259,7 +262,30 @@ class Results:
     def manifests(self, noisy: Path, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Return the noise manifests that exist among `keys`."""
         paths = {key: noisy / f"{key}.json" for key in keys}
-        return {key: read_json(path, _RUN_AGAIN) for key, path in paths.items() if path.is_file()}
+        return {
+            key: read_form(path, NoiseManifest, _RUN_AGAIN)
+            for key, path in paths.items()
+            if path.is_file()
+        }
+
+
+def check_scores(paths: list[Path], scored: pd.DataFrame, sizes: list[int]) -> None:
+    """Raise UserError, which names the file, unless J and F are shares from 0 to 1.
+
+    scored: the rows of all files; sizes: how many each has. No object may be there twice.
+    """
+    file = np.repeat(np.arange(len(paths)), sizes)
+    for name in ("J-Mean", "F-Mean"):
+        values = pd.to_numeric(scored[name], errors="coerce")
+        wrong = np.flatnonzero(~values.between(-_ROUNDING, 1 + _ROUNDING))
+        if len(wrong):
+            raise UserError(
+                f"{paths[file[wrong[0]]]}: {name} must be a number from 0 to 1, and not "
+                f"{str(scored[name].iloc[wrong[0]])[:40]!r}. {_RUN_AGAIN}"
+            )
+    twice = np.flatnonzero(scored.assign(file=file).duplicated(["file", "sequence", "object"]))
+    if len(twice):
+        raise UserError(f"{paths[file[twice[0]]]}: an object is there twice. {_RUN_AGAIN}")
 
 
 def rows_of(table: pd.DataFrame) -> Iterator[Any]:

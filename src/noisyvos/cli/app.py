@@ -1,13 +1,16 @@
 """The command line's program and the options that several commands share."""
 
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from noisyvos.errors import explain
+from noisyvos.errors import UserError, explain
+from noisyvos.limits import MOST_WORKERS
 
 COMMANDS = (  # in the order of the pipeline, then what goes around it
     "generate",
@@ -66,6 +69,66 @@ def _flush() -> None:
         raise
 
 
+OUTPUTS = frozenset(
+    ("out", "inventory", "manifest", "summary", "curve", "movie", "viz", "profile", "destination")
+)
+_TRAINED = frozenset(("pretrain", "train"))  # their option --weights is an output
+# the command adds to what --out and --scratch name, or only looks at it
+_SHARED = frozenset(("scratch", "archives", "params", "expect", "converted"))
+
+
+def check_outputs(command: str, values: Mapping[str, Any], opts: Mapping[str, str]) -> None:
+    """Raise UserError if an output of a command is one of its inputs, or two outputs are one.
+
+    values: what the options were given; opts: how each option is written. Only files and folders
+    that exist can be lost, and only an input that is the output itself, or inside of it, is.
+    """
+    outputs = {name for name in values if name in OUTPUTS}
+    outputs |= (
+        {"weights", "save_probabilities"}
+        & values.keys()
+        & ({"weights"} if command in _TRAINED else {"save_probabilities"})
+    )
+    written: dict[str, str] = {}
+    for name in sorted(outputs):
+        if values[name] is None:
+            continue
+        if not str(values[name]).strip() or "\0" in str(values[name]):
+            raise UserError(f"{opts[name]}: a path is needed here.")
+        place = os.path.realpath(values[name])
+        if place in written:
+            raise UserError(f"{opts[name]} and {written[place]} name the same: {values[name]}.")
+        written[place] = opts[name]
+    for name, value in values.items():
+        if name in outputs or name in _SHARED:
+            continue
+        for given in value if isinstance(value, list | tuple) else (value,):
+            place = os.path.realpath(given) if isinstance(given, Path | str) and given else ""
+            if place in written and os.path.lexists(place):
+                raise UserError(
+                    f"{given}: {written[place]} would replace this input ({opts[name]}). "
+                    "Name another output."
+                )
+
+
+class Command(TyperCommand):
+    """A command whose outputs are none of its inputs."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Check the paths, then run."""
+        opts = {each.name: each.opts[0] for each in self.params if each.name}
+        check_outputs(str(ctx.info_name), ctx.params, opts)
+        return super().invoke(ctx)
+
+
+class Program(typer.Typer):
+    """A program whose commands are of the class `Command`."""
+
+    def command(self, name: str | None = None, **options: Any) -> Any:
+        """Return what registers a function as a command."""
+        return super().command(name, cls=Command, **options)
+
+
 class PipelineOrder(TyperGroup):
     """Lists the commands in the order of COMMANDS, others after them."""
 
@@ -86,7 +149,7 @@ class PipelineOrder(TyperGroup):
         return result
 
 
-app = typer.Typer(
+app = Program(
     name="noisyvos",
     cls=PipelineOrder,
     no_args_is_help=True,
@@ -94,7 +157,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Experiments on video object segmentation with noisy labels.",
 )
-convert_app = typer.Typer(
+convert_app = Program(
     no_args_is_help=True, help="Bring raw data into the one layout that all stages read."
 )
 app.add_typer(convert_app, name="convert")
@@ -106,6 +169,7 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         min=1,
+        max=MOST_WORKERS,
         envvar="NOISYVOS_WORKERS",
         help="Processes; never changes a byte of the output.",
     ),

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from noisyvos.cli.app import Params, app
+from noisyvos.limits import MOST_THREADS
 
 
 @app.command()
@@ -75,8 +76,12 @@ def measure(
         Path, typer.Option("--out", help="The file of this machine's measurements.")
     ] = Path("speed.csv"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads of torch.")] = 1,
-    steps: Annotated[int, typer.Option(min=1, help="Steps to time of each combination.")] = 10,
+    threads: Annotated[
+        int, typer.Option(min=1, max=MOST_THREADS, help="CPU threads of torch.")
+    ] = 1,
+    steps: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Steps to time of each combination.")
+    ] = 10,
     again: Annotated[bool, typer.Option("--again", help="Also what is measured already.")] = False,
 ) -> None:
     """Time a few steps of everything a preset trains on this machine, for `plan`; needs no data."""

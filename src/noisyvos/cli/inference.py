@@ -8,10 +8,13 @@ import typer
 
 from noisyvos.cli.app import Params, app
 from noisyvos.errors import UserError
+from noisyvos.limits import LONGEST_SIDE, MOST_THREADS
 
 SettingsName = Annotated[str, typer.Option("--settings", help="An entry of eval.yaml.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads of torch.")]
+Threads = Annotated[
+    int, typer.Option("--threads", min=1, max=MOST_THREADS, help="CPU threads of torch.")
+]
 Memory = Annotated[
     list[str] | None,
     typer.Option(
@@ -110,6 +113,7 @@ def infer(
         int | None,
         typer.Option(
             min=1,
+            max=64,
             help="With --dataset: videos segmented side by side (1). On a CPU it changes no byte "
             "of the result.",
         ),
@@ -196,7 +200,10 @@ def segment(
         typer.Option("--one-object", help="Read masks of 0 and 255 or grey levels as one object."),
     ] = False,
     size: Annotated[
-        int | None, typer.Option(min=1, help="Shorter side to work at; none: as eval.yaml says.")
+        int | None,
+        typer.Option(
+            min=1, max=LONGEST_SIDE, help="Shorter side to work at; none: as eval.yaml says."
+        ),
     ] = None,
     settings: SettingsName = "default",
     memory: Memory = None,

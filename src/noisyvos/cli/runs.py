@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from noisyvos.cli.app import Out, Params, Seed, Workers, app
+from noisyvos.limits import MOST_THREADS
 
 Model = Annotated[str, typer.Option(help="A network of models.yaml.")]
 MethodName = Annotated[str, typer.Option("--method", help="A method of methods.yaml.")]
@@ -30,14 +31,19 @@ Init = Annotated[
     Path | None, typer.Option("--init", help="Weights to start from; none: from scratch.")
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads of torch.")]
+Threads = Annotated[
+    int, typer.Option("--threads", min=1, max=MOST_THREADS, help="CPU threads of torch.")
+]
 Track = Annotated[
     bool, typer.Option("--track/--no-track", help="Write the curve to MLflow as well.")
 ]
 Processes = Annotated[
     int | None,
     typer.Option(
-        "--processes", min=1, help="That share each batch. Default: one a GPU of the job, else 1."
+        "--processes",
+        min=1,
+        max=64,
+        help="That share each batch. Default: one a GPU of the job, else 1.",
     ),
 ]
 Profile = Annotated[

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from noisyvos.datasets.coco_format import decode_rle
-from noisyvos.datasets.layout import VideoDataset
+from noisyvos.datasets.layout import VideoDataset, read_meta
 from noisyvos.datasets.splits import resolution_folders
 from noisyvos.errors import UserError
 from noisyvos.io.files import folders_in, image_files, mask_files, normal, same_place
+from noisyvos.io.forms import read_instances_file
 from noisyvos.io.images import checked_size
 from noisyvos.io.mask_reader import StoredMask, decode_stored, mask_set, open_mask
 from noisyvos.io.masks import VOID
@@ -326,8 +327,8 @@ def _text(size: Iterable[int]) -> str:
 
 
 def _check_images(root: Path, workers: int) -> Findings:
-    meta = read_json(root / "meta.json")
-    content = read_json(root / "instances.json")
+    meta = read_meta(root, kind="images")
+    content = read_instances_file(root)
     by_image: dict[int, list[dict]] = {image["id"]: [] for image in content["images"]}
     for entry in content["annotations"]:
         by_image[entry["image_id"]].append(entry)

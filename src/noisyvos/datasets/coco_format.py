@@ -1,7 +1,6 @@
 """COCO format: checked reading, run-length masks, outlines of masks, writing of image datasets."""
 
 import json
-import math
 from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from noisyvos.io.text import read_json
 from noisyvos.registry import Settings
 
 LEAST_NUMBERS = 6  # of a polygon: three corners
+FARTHEST = 1e6  # pixels; farther corners are damage, and drawing them would take hours
 MOST_OBJECTS = 254  # ids that an index mask can hold besides background and void
 
 
@@ -154,9 +154,13 @@ def _whole(entry: Any, sizes: Mapping[int, tuple[int, int]]) -> dict[str, Any] |
     return whole
 
 
+def _is_finite(value: float) -> bool:
+    return abs(value) < 1e300  # math.isfinite cannot take a whole number of many digits
+
+
 def _are_finite(values: list[Any]) -> bool:
     return all(
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
         for value in values
     )
 
@@ -175,8 +179,10 @@ def _shape(shape: Any, size: tuple[int, int], where: str) -> list[Any] | dict[st
             f"{where} has a segmentation that is neither polygons [[x, y, ...], ...] "
             "nor a run-length mask"
         )
-    if not all(math.isfinite(value) for part in shape for value in part):
+    if not all(_is_finite(value) for part in shape for value in part):
         raise ValueError(f"{where} has a corner that is not a finite number (NaN or infinity)")
+    if any(abs(value) >= FARTHEST for part in shape for value in part):
+        raise ValueError(f"{where} has a corner more than {FARTHEST:,.0f} pixels away")
     # pycocotools would read four numbers as a box
     return [part for part in shape if len(part) >= LEAST_NUMBERS] or None
 
@@ -277,6 +283,12 @@ def decode_rle(shape: dict[str, Any]) -> np.ndarray:
         raise ValueError(f"run lengths do not fill {width}x{height} pixels")
     values = np.repeat(np.arange(len(runs)) % 2, runs).astype(np.uint8)
     return np.ascontiguousarray(values.reshape(width, height).T)
+
+
+def check_corners(corners: np.ndarray) -> None:
+    """Raise ValueError for a corner so far away that whole numbers of 32 bits cannot hold it."""
+    if not (np.abs(corners) < FARTHEST).all():
+        raise ValueError("a corner is not a number of pixels")
 
 
 def encode_rle(mask: np.ndarray) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import write_json
+from noisyvos.io.forms import FORMS, check_form, damaged
 from noisyvos.io.images import read_frame
 from noisyvos.io.masks import MaskCollection
 from noisyvos.io.text import read_json
@@ -61,13 +62,8 @@ class VideoDataset:
     @cached_property
     def sequences(self) -> dict[str, Sequence]:
         """Sequences by name, sorted; UserError if meta.json is damaged."""
-        try:
+        with damaged(self.root / "meta.json", "Convert the dataset again."):
             return self._read_sequences()
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise UserError(
-                f"{self.root / 'meta.json'}: this file is damaged ({type(error).__name__}: "
-                f"{error}). Convert the dataset again."
-            ) from None
 
     def _read_sequences(self) -> dict[str, Sequence]:
         return {
@@ -144,24 +140,25 @@ def _entry(s: Sequence) -> dict[str, Any]:
     return entry
 
 
-def read_meta(root: str | Path, kind: str, made_by: str = "convert") -> dict[str, Any]:
+def read_meta(root: str | Path, kind: str | None, made_by: str = "convert") -> dict[str, Any]:
     """Return meta.json of what stage `made_by` wrote.
 
-    UserError if it is unfinished or of another kind than `kind`.
+    UserError if it is unfinished, damaged or of another kind than `kind` (None: any kind).
     """
     path = Path(root) / "meta.json"
+    again = f"Run `noisyvos {made_by}` for this folder again."
     if not path.is_file():
         raise UserError(
             f"{root}: no meta.json here, so `noisyvos {made_by}` did not write this folder "
             "or did not end. Run it for this folder."
         )
-    meta = read_json(path, f"Run `noisyvos {made_by}` for this folder again.")
-    if not isinstance(meta, dict) or "kind" not in meta:
-        raise UserError(
-            f"{path}: this is not what `noisyvos {made_by}` writes. Run it for this folder again."
-        )
-    if meta["kind"] != kind:
+    meta = read_json(path, again)
+    if not isinstance(meta, dict) or not isinstance(meta.get("kind"), str):
+        raise UserError(f"{path}: this is not what `noisyvos {made_by}` writes. {again}")
+    if kind is not None and meta["kind"] != kind:
         raise UserError(
             f"{root}: this dataset is of kind {meta['kind']!r}, but {kind!r} is needed here."
         )
+    if meta["kind"] in FORMS:
+        check_form(meta, FORMS[meta["kind"]], path, again)
     return meta

@@ -13,6 +13,7 @@ from pydantic import Field, PositiveInt
 from noisyvos.datasets.base import DatasetSettings
 from noisyvos.errors import UserError, unknown_name
 from noisyvos.io.files import folders_in
+from noisyvos.io.names import plain_name
 from noisyvos.io.text import read_json, read_names, same_name
 
 RESOLUTIONS = ("480p", "Full-Resolution", "1080p")
@@ -197,6 +198,10 @@ def read_videos(
         raise UserError(
             f"{path}: no video is left to convert. Check `sequences` and `exclude` of the dataset."
         )
+    for name in chosen:
+        plain_name(name, path, "video name")
+        for frame in required_frames(videos[name]):
+            plain_name(frame, path, f"frame of video {name!r}", folders=False)
     return {name: videos[name] for name in chosen}
 
 

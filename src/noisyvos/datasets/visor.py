@@ -14,10 +14,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from noisyvos.datasets.coco_format import check_corners
 from noisyvos.errors import UserError
 from noisyvos.io.files import files_in
 from noisyvos.io.images import read_bgr
 from noisyvos.io.masks import encode_mask
+from noisyvos.io.names import plain_name
 from noisyvos.io.text import read_json
 from noisyvos.parallel import ordered_map
 
@@ -140,7 +142,7 @@ def read_visor(folder: Path) -> dict[str, list[dict[str, Any]]]:
             found: dict[str, list[dict[str, Any]]] = {}
             for entry in entries:
                 for field in ("name", "subsequence", "video"):
-                    _plain(entry["image"][field])
+                    plain_name(entry["image"][field], file, f"{field} of an image", folders=False)
                 shapes = [
                     {"name": shape["name"], "segments": _segments(shape)}
                     for shape in entry["annotations"] or ()
@@ -148,7 +150,9 @@ def read_visor(folder: Path) -> dict[str, list[dict[str, Any]]]:
                 found.setdefault(entry["image"]["subsequence"], []).append(
                     {"image": entry["image"], "annotations": shapes}
                 )
-        except (KeyError, TypeError, ValueError) as error:
+        except UserError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UserError(
                 f"{file}: this is not a VISOR annotation file ({type(error).__name__}: {error})."
             ) from None
@@ -170,12 +174,8 @@ def _segments(shape: dict[str, Any]) -> list[list[Any]]:
             raise ValueError(f"a polygon of {shape['name']!r} is not a list of [x, y]")
         if not np.isfinite(corners).all():
             raise ValueError(f"a corner of {shape['name']!r} is not a finite number")
+        check_corners(corners)
     return polygons
-
-
-def _plain(name: str) -> None:
-    if not name or "/" in name or "\\" in name or name.startswith("."):
-        raise ValueError(f"{name!r} is not a plain file name")
 
 
 def convert_sequence(task: VisorTask) -> VisorSequence:
@@ -319,4 +319,9 @@ def carry_over(old: Path, new: Path, subset: str, sequences: set[str]) -> None:
 
 def _mapped(root: Path, subset: str) -> set[str]:
     path = root / f"{subset}_data_mapping.json"
-    return set(read_json(path)) if path.is_file() else set()
+    if not path.is_file():
+        return set()
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: this is not what `noisyvos convert visor` writes. Remove it.")
+    return set(found)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from noisyvos.errors import UserError
+from noisyvos.io.files import check_regular
+from noisyvos.io.forms import damaged
 
 STEPS = 255  # of a stored probability
 
@@ -121,8 +123,11 @@ def _saved_frames(folder: Path) -> set[str]:
 
 def _read(file: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return the ids (K,) and the probabilities (K + 1, H, W) in steps, as int32."""
-    try:
-        with np.load(file, allow_pickle=False) as content:
-            return content["ids"], content["probabilities"].astype(np.int32)
-    except (ValueError, KeyError, OSError, EOFError) as error:
-        raise UserError(f"{file}: not a file of probabilities ({error}).") from None
+    check_regular(file)
+    again = "Run `noisyvos infer --save-probabilities` again."
+    with damaged(file, again), np.load(file, allow_pickle=False) as content:
+        ids, steps = content["ids"], content["probabilities"]
+        fits = ids.dtype == steps.dtype == np.uint8 and steps.ndim == 3 and ids.ndim == 1
+        if not fits or len(steps) != len(ids) + 1 or not steps.size:
+            raise ValueError("not the ids of objects and their probabilities")
+        return ids, steps.astype(np.int32)

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
 from noisyvos.devices import Amp
 from noisyvos.errors import UserError, unknown_name
+from noisyvos.limits import LONGEST_SIDE
 from noisyvos.registry import Settings
 
 
@@ -41,15 +42,22 @@ class View:
     flip: bool = False  # left and right exchanged, undone in the result
 
 
+Scale = Annotated[float, Field(gt=0, le=16)]
+
+
 class Evaluation(Settings):
     """Working size, views and memory settings; what is left out is the network's default."""
 
     size: int | None = Field(
-        None, ge=1, description="Shorter side to work at. Null works at the size of the video."
+        None,
+        ge=1,
+        le=LONGEST_SIDE,
+        description="Shorter side to work at. Null works at the size of the video.",
     )
     longer_side: int | None = Field(
         None,
         ge=1,
+        le=LONGEST_SIDE,
         description=(
             "Limit of the longer side. It applies after `size`, before `scales`. Null "
             "sets no limit."
@@ -58,9 +66,10 @@ class Evaluation(Settings):
     enlarge: bool = Field(
         True, description="Whether `size` also enlarges a video with a smaller shorter side."
     )
-    scales: list[PositiveFloat] = Field(
+    scales: list[Scale] = Field(
         default_factory=lambda: [1.0],
         min_length=1,
+        max_length=32,
         description=(
             "Factors on the working size. Each is a separate view of the video with a "
             "separate memory. The result averages the probabilities of all views."

@@ -109,8 +109,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    check_file_output(path)
     temporary = _neighbour(path)
     try:
         with _named(path):
@@ -121,6 +120,17 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_file_output(path: Path) -> None:
+    """Raise IsADirectoryError for a folder, UserError for a device or a pipe.
+
+    To rename a file over `/dev/null` would take it from the whole machine.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: this is a device or a pipe and not a file. Name a file.")
 
 
 @contextmanager
@@ -319,6 +329,17 @@ def write_text(path: str | Path, text: str) -> None:
     """Write `text` atomically as UTF-8 with plain newlines."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def holds(path: str | Path, text: str) -> bool:
+    """Return whether the file `path` holds exactly `text` as UTF-8."""
+    return Path(path).is_file() and Path(path).read_bytes() == text.encode()
+
+
+def write_if_other(path: str | Path, text: str) -> None:
+    """Write `text` as `write_text` does, unless the file holds it: then it keeps its time."""
+    if not holds(path, text):
+        write_text(path, text)
 
 
 def write_json(path: str | Path, value: Any) -> None:

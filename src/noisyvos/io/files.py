@@ -6,6 +6,7 @@ Every command that searches a folder for frames, masks or sequences goes through
 import os
 import re
 import shutil
+import stat
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -67,8 +68,26 @@ def time_order(names: Iterable[str], where: object = None) -> list[str]:
     return plain
 
 
+def check_regular(path: str | Path, what: str = "file") -> None:
+    """Raise FileNotFoundError or UserError unless `path`, a `what`, is a file with a content.
+
+    A pipe or a device would be read for ever.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such {what}.") from None
+    if stat.S_ISDIR(mode):
+        raise UserError(f"{path}: a file is wanted here, and this is a folder.")
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{path}: this is a pipe or a device and not a file. Remove it.")
+
+
 def _entries(folder: Path) -> Iterator[Path]:
-    """Yield what `folder` holds without stray entries; UserError names a link to nothing."""
+    """Yield what `folder` holds without stray entries.
+
+    UserError names a link to nothing, a pipe and a device.
+    """
     for path in folder.iterdir():
         if is_stray(path.name):
             continue
@@ -77,6 +96,8 @@ def _entries(folder: Path) -> Iterator[Path]:
                 f"{path}: this link leads to nothing that can be read. "
                 "Restore its target, or remove the link."
             )
+        if not path.is_dir():
+            check_regular(path)
         yield path
 
 

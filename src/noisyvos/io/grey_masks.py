@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from noisyvos.errors import UserError
+from noisyvos.io.files import check_regular
 from noisyvos.io.images import DAMAGED, read_bgr
 from noisyvos.io.mask_rules import VOID, has_colour
 
@@ -36,6 +37,8 @@ def grey_levels(
 
     The level of a colour is its largest channel. Without `coloured` colours are refused.
     """
+    if not isinstance(data, bytes):
+        check_regular(data, "mask file")
     try:
         with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
             if image.mode.startswith("I"):
@@ -76,6 +79,7 @@ def read_colour_codes(path: Path) -> np.ndarray:
 
 def read_bitmap(path: Path) -> np.ndarray:
     """Return a scribble map, an 8-bit image of one channel, (H, W) uint8; else UserError."""
+    check_regular(path, "mask file")
     try:
         with Image.open(path) as image:
             if image.mode not in ("L", "P"):

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from noisyvos.errors import UserError
+from noisyvos.io.files import check_regular
 
 _ORIENTATION = 0x0112  # the EXIF tag
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
@@ -38,6 +39,8 @@ def read_frame(file: str | Path | bytes, name: str | None = None) -> np.ndarray:
     FileNotFoundError or UserError naming the file (`name` for bytes).
     """
     name = name or ("frame" if isinstance(file, bytes) else str(file))
+    if not isinstance(file, bytes):
+        check_regular(file, "frame")
     try:
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
             turn = orientation(image)
@@ -72,6 +75,7 @@ def checked_size(path: Path) -> tuple[int, int]:
     JPEG is decoded at an eighth of its size, which finds truncation in about half the time.
     FileNotFoundError or UserError names an absent or damaged file.
     """
+    check_regular(path, "image")
     try:
         with Image.open(path) as image:
             width, height = image.size

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from noisyvos.errors import UserError
+from noisyvos.io.files import check_regular
 from noisyvos.io.grey_masks import grey_levels
 from noisyvos.io.images import DAMAGED, orientation
 from noisyvos.io.mask_rules import (
@@ -55,6 +56,8 @@ def open_mask(data: bytes | Path | str, name: str | None = None) -> StoredMask:
     a file that is absent, cannot be decoded, or is not one upright picture.
     """
     name = name or _name(data)
+    if not isinstance(data, bytes):
+        check_regular(data, "mask file")
     try:
         with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
             pictures = getattr(image, "n_frames", 1)

@@ -24,6 +24,7 @@ from noisyvos.io.atomic import atomic_file
 from noisyvos.io.files import files_below, is_stray, normal, time_order
 from noisyvos.io.mask_reader import decode_mask
 from noisyvos.io.mask_rules import VOID, davis_palette
+from noisyvos.io.names import problem
 
 __all__ = [
     "VOID",
@@ -95,9 +96,10 @@ class MaskCollection:
         if not path.lower().endswith(".png"):
             return
         parts = path.removeprefix("./").split("/")
-        if path.startswith("/") or ".." in parts:
+        wrong = problem("/".join(parts))
+        if wrong is not None:
             raise UserError(
-                f"{self.path}: entry {name!r} leads out of its folder. "
+                f"{self.path}: entry {name[:80]!r} {wrong}. "
                 "Pack the masks again as <sequence>/<frame>.png."
             )
         if len(parts) == 1 or any(map(is_stray, parts)):

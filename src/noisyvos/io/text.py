@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from noisyvos.errors import UserError
+from noisyvos.io.files import check_regular
 from noisyvos.io.names import plain_name
 
 if TYPE_CHECKING:
@@ -35,12 +36,8 @@ def read_text(path: str | Path) -> str:
     The mark is left out and line ends become `\\n`. FileNotFoundError or UserError names a file
     that is missing or is not text.
     """
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file.") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: a file is wanted here, and this is a folder.") from None
+    check_regular(path)
+    data = Path(path).read_bytes()
     encoding = next((name for mark, name in _ENCODINGS if data.startswith(mark)), "utf-8")
     try:
         text = data.decode(encoding)

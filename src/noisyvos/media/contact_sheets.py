@@ -7,12 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from noisyvos.datasets.coco_format import decode_rle
-from noisyvos.datasets.layout import Sequence, VideoDataset
+from noisyvos.datasets.coco_format import check_corners, decode_rle
+from noisyvos.datasets.layout import Sequence, VideoDataset, read_meta
 from noisyvos.errors import UserError
+from noisyvos.io.forms import damaged, read_instances_file
 from noisyvos.io.images import read_frame
 from noisyvos.io.mask_reader import decode_mask
-from noisyvos.io.text import read_json
 from noisyvos.media.overlays import overlay
 
 HEIGHT = 150  # of a tile, pixels
@@ -94,7 +94,7 @@ def image_strips(root: Path, sequences: int) -> list[Strip]:
 
     Later instances cover earlier ones; crowds are void.
     """
-    content = read_json(root / "instances.json")
+    content = read_instances_file(root)
     images = content["images"]
     chosen = [images[place] for place in spread(len(images), sequences * FRAMES // 2)]
     entries: dict[int, list[dict]] = {image["id"]: [] for image in chosen}
@@ -103,13 +103,14 @@ def image_strips(root: Path, sequences: int) -> list[Strip]:
             entries[entry["image_id"]].append(entry)
     tiles = []
     for image in chosen:
-        mask = _instances_mask(entries[image["id"]], (image["height"], image["width"]))
+        with damaged(root / "instances.json", "Convert the dataset again."):
+            mask = _instances_mask(entries[image["id"]], (image["height"], image["width"]))
         caption = (
             f"{image['file_name']} {image['width']}x{image['height']}, "
             f"{len(entries[image['id']])} instances"
         )
         tiles.append(Tile(read_frame(root / "images" / image["file_name"]), mask, caption))
-    name = read_json(root / "meta.json")["name"]
+    name = read_meta(root, kind="images")["name"]
     total = f"{name}: {len(images)} images, {len(content['annotations'])} instances"
     strips = [tiles[place : place + FRAMES // 2] for place in range(0, len(tiles), FRAMES // 2)]
     return [Strip(total if not place else "", strip) for place, strip in enumerate(strips)]
@@ -123,15 +124,10 @@ def _instances_mask(entries: Iterable[dict], size: tuple[int, int]) -> np.ndarra
         if isinstance(shape, dict):
             mask[decode_rle(shape) > 0] = value
         else:
-            cv2.fillPoly(
-                mask,
-                [
-                    np.asarray(part, np.float64).reshape(-1, 2).astype(np.int32)
-                    for part in shape
-                    if part
-                ],
-                value,
-            )
+            parts = [np.asarray(part, np.float64).reshape(-1, 2) for part in shape if part]
+            for corners in parts:
+                check_corners(corners)
+            cv2.fillPoly(mask, [corners.astype(np.int32) for corners in parts], value)
     return mask
 
 
@@ -162,7 +158,7 @@ def strips_of(root: Path, sequences: int) -> list[Strip]:
     UserError if `root` is neither or empty.
     """
     meta = root / "meta.json"
-    kind = read_json(meta).get("kind") if meta.is_file() else None
+    kind = read_meta(root, kind=None)["kind"] if meta.is_file() else None
     if kind == "video":
         strips = video_strips(VideoDataset(root), sequences)
     elif kind == "images":

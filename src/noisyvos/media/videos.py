@@ -15,6 +15,15 @@ from noisyvos.errors import UserError
 from noisyvos.io.files import image_files
 from noisyvos.io.images import read_frame
 
+_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+# FFmpeg's names of formats. Playlists (hls, dash, concat, sdp) are left out: they open other files.
+_FORMATS = ",".join(
+    (
+        "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpegts,mpeg,mpegvideo,flv,ogg,asf,gif,apng",
+        "h264,hevc,m4v,mjpeg,mxf,nut,ivf,yuv4mpegpipe,dv,rm,wtv,vc1,av1,obu,webp_pipe",
+    )
+)
+_PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"v=0", b"<?xml", b"<MPD", b"[playlist]", b"rtsp://")
 _FRAME_RATE = 25.0  # of folders, and of movies that do not say
 
 
@@ -53,7 +62,7 @@ class MovieFile:
 
         Warns on stderr if the movie ends before its header says so.
         """
-        capture = cv2.VideoCapture(str(self.path))
+        capture = _open(self.path)
         capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
         promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         count = 0
@@ -83,6 +92,28 @@ class MovieFile:
         return int(name) if name.isdecimal() else None
 
 
+def _is_text(path: Path) -> bool:
+    """Whether a file begins as text; the header of every movie format has other bytes."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_PLAYLISTS):
+        return True
+    return bool(head) and not any(byte < 32 and byte not in b"\t\n\r\f" for byte in head)
+
+
+def _open(path: Path) -> cv2.VideoCapture:
+    """Open a movie with formats that hold their frames themselves; FFmpeg opens no other file."""
+    before = os.environ.get(_OPTIONS)
+    os.environ[_OPTIONS] = f"protocol_whitelist;file|format_whitelist;{_FORMATS}"
+    try:
+        return cv2.VideoCapture(str(path))
+    finally:
+        if before is None:
+            del os.environ[_OPTIONS]
+        else:
+            os.environ[_OPTIONS] = before
+
+
 def open_video(path: Path) -> FrameFolder | MovieFile:
     """Return the frames of a movie file or of a folder of JPEG or PNG images.
 
@@ -95,7 +126,12 @@ def open_video(path: Path) -> FrameFolder | MovieFile:
         return FrameFolder(tuple(files.values()))
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such movie file or folder of frames.")
-    capture = cv2.VideoCapture(str(path))
+    if _is_text(path):
+        raise UserError(
+            f"{path}: this file is text, such as a playlist, and not a movie. Playlists are not "
+            "followed, because they can name other files and addresses. Give the movie itself."
+        )
+    capture = _open(path)
     try:
         readable = capture.isOpened() and capture.read()[0]
         rate = capture.get(cv2.CAP_PROP_FPS) if readable else 0.0

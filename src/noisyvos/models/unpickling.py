@@ -7,6 +7,8 @@ else a file names is neither imported nor called, so nothing of a file is ever e
 
 import collections
 import pickle
+import tarfile
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, BinaryIO, ClassVar
 
@@ -47,13 +49,35 @@ class Placeholder:
         """Forget an item."""
 
 
+class _Builder:
+    """A function that a file may call and cannot change.
+
+    A pickle can set attributes of any object that it holds, those of a function too.
+    """
+
+    __slots__ = ("_function",)
+    _function: Callable[..., Any]
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        object.__setattr__(self, "_function", function)
+
+    def __call__(self, *values: Any) -> Any:
+        return self._function(*values)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise pickle.UnpicklingError("a file wants to change a function")
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("a file wants to change a function")
+
+
 # what tensors are made of: functions of torch that take data and execute nothing of a file
 _BUILDERS: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("torch", "Size"): torch.Size,
     ("torch", "device"): torch.device,
 } | {
-    ("torch._utils", name): getattr(torch._utils, name)
+    ("torch._utils", name): _Builder(getattr(torch._utils, name))
     for name in ("_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_parameter")
     if hasattr(torch._utils, name)
 }
@@ -68,7 +92,29 @@ class TensorUnpickler(pickle.Unpickler):
             return _BUILDERS[module, name]
         if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
             return getattr(torch, name)
-        return type(name, (Placeholder,), {"kind": f"{module}.{name}"})
+        return type("Placeholder", (Placeholder,), {"kind": f"{module}.{name}"})
+
+    def load(self) -> Any:
+        """Return the content; a class that an old file names together with its source is itself.
+
+        torch would compare that source with the installed one, and could write the difference to a
+        file whose name is in the checkpoint.
+        """
+        find: Any = getattr(self, "persistent_load", None)
+
+        def without_source(saved: Any) -> Any:
+            kind = saved[0] if isinstance(saved, tuple) and saved else None
+            if isinstance(kind, bytes):
+                kind = kind.decode("ascii", "replace")
+            return saved[1] if kind == "module" else find(saved)
+
+        if find is not None:
+            setattr(self, "persistent_load", without_source)  # noqa: B010 -- mypy sees a method
+        return super().load()
+
+    def get_extension(self, code: int) -> Any:
+        """Refuse numbers that stand for classes of this process."""
+        raise pickle.UnpicklingError(f"a file names the extension {code}")
 
 
 def _load(file: BinaryIO, **options: Any) -> Any:
@@ -78,8 +124,12 @@ def _load(file: BinaryIO, **options: Any) -> Any:
 def load_tensors(file: BinaryIO) -> Any:
     """Return the content of a file that torch.save wrote, placeholders included, on the CPU.
 
-    `file` must not be a TorchScript archive. Raises what torch raises for a damaged file.
+    `file` must not be a TorchScript archive. Raises what torch raises for a damaged file, and
+    UnpicklingError for a tar archive of torch before 0.1.10, which torch would unpack.
     """
+    if tarfile.is_tarfile(file):
+        raise pickle.UnpicklingError("a tar archive")
+    file.seek(0)
     reader = ModuleType("noisyvos_tensors_only")
     vars(reader).update(Unpickler=TensorUnpickler, load=_load, __name__=reader.__name__)
     # weights_only=True would take torch's reader in place of ours. Ours resolves no name of the

@@ -32,6 +32,7 @@ _AVERAGED = (
 )
 # of DataParallel, torch.compile and Lightning
 _PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")
+_DEEPEST = 10  # wrappers in one another
 _SHOWN = 5  # names listed in a message before "and N more"
 _ALONE = "Save the weights alone where it was made: torch.save(network.state_dict(), FILE)."
 _FETCH = "Fetch or copy it again."
@@ -46,7 +47,7 @@ def read_state(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
     something other than tensors.
     """
     where = "the given mapping" if isinstance(source, Mapping) else str(source)
-    content = source if isinstance(source, Mapping) else _read_file(Path(source))
+    content = _plain(source if isinstance(source, Mapping) else _read_file(Path(source)))
     content = _unwrapped(content, where)
     if isinstance(content, Mapping) and {"state", "param_groups"} <= content.keys():
         raise UserError(
@@ -79,13 +80,18 @@ def read_state(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
     return _without_prefixes(dict(content))
 
 
+def _plain(content: Any) -> Any:
+    """Return a dictionary without what a file may have set as its attributes, such as `items`."""
+    return dict(dict.items(content)) if isinstance(content, dict) else content
+
+
 def _unwrapped(content: Any, where: str) -> Any:
     """Return what is inside all wrappers of a checkpoint."""
     seen: set[int] = set()
     while isinstance(content, Mapping):
-        if id(content) in seen:
+        if len(seen) > _DEEPEST or seen & {id(value) for value in content.values()}:
             raise UserError(f"{where}: this checkpoint contains itself, so it has no weights.")
-        seen.add(id(content))
+        seen |= {id(value) for value in content.values() if isinstance(value, Mapping)}
         keys = [key for key in (*_PLAIN, *_AVERAGED) if isinstance(content.get(key), _WRAPPED)]
         if not keys:
             break
@@ -95,7 +101,7 @@ def _unwrapped(content: Any, where: str) -> Any:
                 f"(`{averaged[0]}`); `{keys[0]}` is read.",
                 file=sys.stderr,
             )
-        content = content[keys[0]]
+        content = _plain(content[keys[0]])
     if isinstance(content, Placeholder):
         what = "a whole network" if content.is_network else "an object"
         raise UserError(
@@ -208,7 +214,17 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], where: str) -> 
         raise UserError(
             f"{where}: these weights do not fit the network. " + "; ".join(problems) + "."
         )
+    broken = [name for name in expected if not _is_finite(state[name])]
+    if broken:
+        raise UserError(
+            f"{where}: these weights are not all finite numbers: {_some(broken)}. The training "
+            "that wrote them failed; give other weights."
+        )
     model.load_state_dict(state)
+
+
+def _is_finite(values: Tensor) -> bool:
+    return not values.is_floating_point() or bool(torch.isfinite(values).all())
 
 
 def save(model: nn.Module, path: str | Path) -> None:

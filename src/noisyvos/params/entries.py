@@ -4,6 +4,7 @@
 """
 
 import math
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,8 @@ import yaml
 
 from noisyvos import extension
 from noisyvos.errors import UserError, unknown_name
-from noisyvos.registry import Item, Registry, Settings
+from noisyvos.io.files import check_regular
+from noisyvos.registry import Item, Registry, Settings, shown
 
 WITHOUT_KIND = ("train", "eval")  # files whose entries all have the same settings
 MOST_BYTES = 4_000_000
@@ -49,7 +51,7 @@ def parse_entry(family: str, name: str, content: Any) -> Entry:
     where = f"{family}.yaml: {name}"
     if not isinstance(content, dict):
         raise UserError(
-            f"{where}: expected settings, got {_shown(content)}. An entry without settings is"
+            f"{where}: expected settings, got {shown(content)}. An entry without settings is"
             f" written `{name}: {{}}`."
         )
     if family in WITHOUT_KIND:
@@ -58,7 +60,7 @@ def parse_entry(family: str, name: str, content: Any) -> Entry:
     kind = settings.pop("kind", name)
     if not isinstance(kind, str):
         raise UserError(
-            f"{where}: `kind` must be the name of a registered kind, got {_shown(kind)}."
+            f"{where}: `kind` must be the name of a registered kind, got {shown(kind)}."
         )
     return Entry(family, name, kind, settings)
 
@@ -93,6 +95,14 @@ def read_entry(
     if name not in entries:
         raise unknown_name(f"name in {family}.yaml:", name, entries)
     return entries[name].resolve(registry)
+
+
+def parameter_files(params: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of every parameter file but the generated grid, by path."""
+    for path in sorted(params.rglob("*.yaml")):
+        if path.name != "cells.yaml":
+            check_regular(path)
+            yield path.name, path.read_bytes()
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -227,11 +237,6 @@ def _refuse_infinite(node: yaml.Node) -> None:
         raise UserError(
             f"the number {node.value} in line {node.start_mark.line + 1} is not finite."
         )
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _too_deep() -> str:

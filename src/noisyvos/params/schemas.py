@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from noisyvos.errors import UserError
-from noisyvos.io.atomic import write_text
+from noisyvos.io.atomic import holds, write_if_other
 from noisyvos.params.presets import Preset
 from noisyvos.pipeline.catalog import FAMILIES, Family
 from noisyvos.registry import Registry
@@ -31,13 +31,12 @@ def schemas() -> dict[str, dict[str, Any]]:
 def write(folder: Path) -> None:
     """Write all schemas; files that are equal already are left alone."""
     for name, text in _texts().items():
-        if _present(folder / name) != text:
-            write_text(folder / name, text)
+        write_if_other(folder / name, text)
 
 
 def require_fresh(folder: Path) -> None:
     """Raise UserError if a schema in `folder` is not what the settings classes give now."""
-    stale = [name for name, text in _texts().items() if _present(folder / name) != text]
+    stale = [name for name, text in _texts().items() if not holds(folder / name, text)]
     if stale:
         raise UserError(
             f"{folder}: not up to date: {', '.join(stale)}. Write them again: `noisyvos schema`."
@@ -49,10 +48,6 @@ def _texts() -> dict[str, str]:
         f"{name}.json": json.dumps(schema, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         for name, schema in schemas().items()
     }
-
-
-def _present(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def _family(family: Family) -> dict[str, Any]:

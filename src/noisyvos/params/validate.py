@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from noisyvos.errors import UserError, unknown_name
 from noisyvos.io.atomic import write_text
-from noisyvos.params.entries import Entry, parse_entry, read_yaml
+from noisyvos.params.entries import Entry, parameter_files, parse_entry, read_yaml
 from noisyvos.params.presets import Preset, of_model, preset_names, read_preset, references
 from noisyvos.pipeline.catalog import FAMILIES, Family
 from noisyvos.registry import Registry, describe
@@ -82,9 +82,10 @@ def check_once(params: Path, stamp: Path) -> None:
     """Run `check` only if a parameter file or a source file changed since `stamp` was written."""
     digest = hashlib.sha256()
     source = Path(__file__).resolve().parents[1]
-    for path in [*sorted(params.rglob("*.yaml")), *sorted(source.rglob("*.py"))]:
-        if path.name != "cells.yaml":
-            digest.update(f"{path.name}\0".encode() + path.read_bytes())
+    for file, content in parameter_files(params):
+        digest.update(f"{file}\0".encode() + content)
+    for path in sorted(source.rglob("*.py")):
+        digest.update(f"{path.name}\0".encode() + path.read_bytes())
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == digest.hexdigest():
         return
     check(params)

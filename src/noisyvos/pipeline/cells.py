@@ -17,8 +17,9 @@ import yaml
 
 from noisyvos import extension
 from noisyvos.errors import UserError
-from noisyvos.io.atomic import write_text
+from noisyvos.io.atomic import holds, write_if_other, write_text
 from noisyvos.io.text import read_text
+from noisyvos.params.entries import parameter_files
 from noisyvos.pipeline.grid import as_json, build, text_of
 from noisyvos.pipeline.source_facts import NAME, package_facts
 
@@ -35,8 +36,7 @@ def write(name: str, params: Path) -> None:
     """
     path = params / "cells.yaml"
     text = text_of(_cached(name, params))
-    if not (path.is_file() and path.read_text(encoding="utf-8") == text):
-        write_text(path, text)
+    write_if_other(path, text)
     _hide_from_git(path, name)
 
 
@@ -44,7 +44,7 @@ def require_fresh(params: Path) -> None:
     """Raise UserError if cells.yaml is not what its preset gives now."""
     path = params / "cells.yaml"
     name = active_preset(params)
-    if path.read_text(encoding="utf-8") != text_of(_cached(name, params)):
+    if not holds(path, text_of(_cached(name, params))):
         raise UserError(
             f"{path}: this is not what preset {name!r} gives now. "
             f"Run `noisyvos grid --preset {name}`."
@@ -79,8 +79,7 @@ def cells_file(params: Path, preset: str = "") -> Path:
         return params / "cells.yaml"
     path = _cache(params, preset).with_suffix(".yaml")
     text = text_of(_cached(preset, params))
-    if not (path.is_file() and path.read_text(encoding="utf-8") == text):
-        write_text(path, text)
+    write_if_other(path, text)
     return path
 
 
@@ -95,7 +94,7 @@ def read_cells(path: Path) -> dict[str, Any]:
     if content is None:
         try:
             content = yaml.load(text, Loader=yaml_loader())
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):
             content = None
     grid = isinstance(content, dict) and "train" in content
     if content is None or not grid or not isinstance(content.get("preset"), dict):
@@ -169,9 +168,8 @@ def _cached(name: str, params: Path) -> dict[str, Any]:
         if module.startswith((f"{NAME}.pipeline.", f"{NAME}.params.", f"{NAME}.datasets.base")):
             digest.update(facts.digest.encode())
         digest.update(" ".join(facts.registers).encode())
-    for path in sorted(params.rglob("*.yaml")):
-        if path.name != "cells.yaml":
-            digest.update(f"{path.name}\0".encode() + path.read_bytes())
+    for file, content in parameter_files(params):
+        digest.update(f"{file}\0".encode() + content)
     store, stamp = _cache(params, name), digest.hexdigest()
     with suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(store.read_text(encoding="utf-8"))

@@ -23,7 +23,7 @@ from typing import Any
 
 from noisyvos import extension
 from noisyvos.errors import UserError, unknown_name
-from noisyvos.io.atomic import write_text
+from noisyvos.io.atomic import write_if_other, write_text
 from noisyvos.params.entries import read_family
 from noisyvos.pipeline.catalog import FAMILIES
 from noisyvos.pipeline.source_facts import NAME, PACKAGE, Facts, package_facts
@@ -260,8 +260,8 @@ def refresh(
             write_text(store, json.dumps({"stamp": stamp, "table": table}))
     text = json.dumps(table, indent=1, sort_keys=True) + "\n"
     of_package = extension.method_file() is None  # else the table is of this run alone
-    if of_package and not (path.is_file() and path.read_text(encoding="utf-8") == text):
-        write_text(path, text)
+    if of_package:
+        write_if_other(path, text)
     return table
 
 

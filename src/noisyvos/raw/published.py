@@ -1,11 +1,12 @@
 """What all sources of published or own files share: which files are wanted, and where they go."""
 
 import glob
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pydantic import Field, field_validator
 
 from noisyvos.io.files import files_below, is_stray
+from noisyvos.io.names import problem
 from noisyvos.raw.base import Facts, ManualSource
 from noisyvos.registry import Settings
 
@@ -22,9 +23,9 @@ class Want(Settings):
     @field_validator("path")
     @classmethod
     def _stays_inside(cls, value: str) -> str:
-        parts = PurePosixPath(value).parts
-        if not parts or value.startswith("/") or ".." in parts:
-            raise ValueError("a path or glob below the raw folder is needed, without `..`")
+        wrong = problem(value)
+        if wrong is not None:
+            raise ValueError(f"a path or glob below the raw folder is needed, and this one {wrong}")
         return value
 
     def __str__(self) -> str:

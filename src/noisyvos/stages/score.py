@@ -11,7 +11,8 @@ from typing import Any
 from noisyvos.analysis.material import AREAS, EXAMPLES, write_material
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import check_apart, output_directory, write_json, write_text
-from noisyvos.io.text import read_json, read_names
+from noisyvos.io.forms import Summary, read_form
+from noisyvos.io.text import read_names
 from noisyvos.metrics import Scores, score
 
 SHOWN_GAPS = 5  # sequences with gaps in their ids that are named
@@ -306,7 +307,7 @@ def _tags(summary: Path | None) -> dict[str, Any]:
     """Return the achieved noise of a training summary as tags; empty without a summary."""
     if summary is None or not summary.is_file():
         return {}
-    noise = read_json(summary).get("noise") or {}
+    noise = read_form(summary, Summary).get("noise") or {}
     return {
         f"noise.{name}": value
         for name, value in noise.items()

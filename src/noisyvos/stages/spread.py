@@ -10,7 +10,7 @@ import pandas as pd
 
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import write_text
-from noisyvos.io.text import read_json
+from noisyvos.io.forms import ScoreFacts, read_form
 
 SAME = ("protocol", "sequences", "objects", "object_frames")  # keys of scores.json
 SUMMARIES: dict[str, Callable[[Sequence[float]], float]] = {
@@ -30,6 +30,10 @@ def run(folders: Sequence[Path], *, out: Path) -> pd.DataFrame:
     """
     if len(folders) < 2:
         raise UserError("Give at least two folders of scores: one has no spread.")
+    places = [folder.resolve() for folder in folders]
+    twice = [str(folder) for folder, place in zip(folders, places) if places.count(place) > 1]
+    if twice:
+        raise UserError(f"{twice[0]}: these scores are given twice. Give each run once.")
     found = [_facts(folder) for folder in folders]
     for folder, facts in zip(folders[1:], found[1:], strict=True):
         for name in SAME:
@@ -65,7 +69,7 @@ def _facts(folder: Path) -> dict[str, Any]:
     file = folder / "scores.json"
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no scores here. `noisyvos score --out` writes them.")
-    facts = read_json(file)
+    facts = read_form(file, ScoreFacts, "Score the results again.")
     missing = [name for name in ("means", *SAME) if name not in facts]
     if missing:
         raise UserError(f"{file}: {missing[0]!r} is missing. Score the results again.")

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from noisyvos.datasets.sampling import frames_needed
-from noisyvos.errors import UserError
-from noisyvos.io.text import read_json
+from noisyvos.io.forms import NoiseManifest, read_form
 from noisyvos.training.clip_readers import VideoClips
 from noisyvos.training.schedule import Schedule
 from noisyvos.training.task import TrainingTask, carry_out
@@ -37,13 +36,8 @@ def read_noise(manifest: Path) -> dict[str, Any]:
     """Return the noise of a whole dataset from its manifest: name, kind, target and achieved."""
     if not manifest.is_file():
         raise FileNotFoundError(f"{manifest}: no such noise manifest. Run `noisyvos noise` first.")
-    try:
-        found = read_json(manifest)
-        return {
-            **{key: found[key] for key in ("noise", "kind", "q", "seed") if key in found},
-            **found["summary"],
-        }
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{manifest}: this is not a noise manifest ({type(error).__name__}: {error})."
-        ) from None
+    found = read_form(manifest, NoiseManifest, "Run `noisyvos noise` again.")
+    return {
+        **{key: found[key] for key in ("noise", "kind", "q", "seed") if key in found},
+        **found["summary"],
+    }

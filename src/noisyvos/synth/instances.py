@@ -7,10 +7,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from noisyvos.datasets.coco_format import decode_rle, outlines
+from noisyvos.datasets.coco_format import check_corners, decode_rle, outlines
 from noisyvos.datasets.layout import read_meta
 from noisyvos.errors import UserError
-from noisyvos.io.text import read_json
+from noisyvos.io.forms import damaged, read_instances_file
 
 
 @dataclass(frozen=True)
@@ -54,21 +54,24 @@ def read_instances(root: str | Path) -> Instances:
     """
     root = Path(root)
     read_meta(root, kind="images")
-    content = read_json(root / "instances.json", "Run `noisyvos convert` for this folder again.")
+    content = read_instances_file(root)
     images = content["images"]
     number = {image["id"]: position for position, image in enumerate(images)}
     entries = content["annotations"]
     image = np.array([number[entry["image_id"]] for entry in entries], np.int64)
-    shapes = [_polygons(entry) for entry in entries]
-    lengths = [len(part) // 2 for shape in shapes for part in shape]
+    with damaged(root / "instances.json", "Convert the dataset again."):
+        shapes = [_polygons(entry) for entry in entries]
+        lengths = [len(part) // 2 for shape in shapes for part in shape]
     if not lengths:
         raise UserError(
             f"{root}: no instance has a polygon, crowd regions apart, so no clips can be made. "
             "Look at it with `noisyvos check`."
         )
-    points = np.concatenate(
-        [np.asarray(part, np.float64) for shape in shapes for part in shape]
-    ).reshape(-1, 2)
+    with damaged(root / "instances.json", "Convert the dataset again."):
+        points = np.concatenate(
+            [np.asarray(part, np.float64) for shape in shapes for part in shape]
+        ).reshape(-1, 2)
+        check_corners(points)
     return Instances(
         folder=root / "images",
         files=tuple(image["file_name"] for image in images),

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import Field
 
+from noisyvos.limits import MOST_CLIPS
 from noisyvos.registry import Registry, Settings
 from noisyvos.seeding import numpy_generator
 from noisyvos.synth.clip import SynthClip, as_stored
@@ -25,11 +26,15 @@ PUBLISHED_CROP = 384
 class SeriesSettings(Settings):
     """Settings of every recipe. All clips have three frames."""
 
-    clips: int = Field(ge=1, description="Clips to write.")
+    clips: int = Field(ge=1, le=MOST_CLIPS, description="Clips to write.")
     crop: int = Field(
-        PUBLISHED_CROP, ge=16, multiple_of=8, description="Side of the square frames in pixels."
+        PUBLISHED_CROP,
+        ge=16,
+        le=4096,
+        multiple_of=8,
+        description="Side of the square frames in pixels.",
     )
-    shard: int = Field(500, ge=1, description="Clips in one zip.")
+    shard: int = Field(500, ge=1, le=MOST_CLIPS, description="Clips in one zip.")
 
 
 class Clips(Protocol):

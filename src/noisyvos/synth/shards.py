@@ -14,6 +14,7 @@ import numpy as np
 
 from noisyvos.datasets.layout import read_meta
 from noisyvos.errors import UserError
+from noisyvos.io.forms import damaged
 from noisyvos.io.mask_reader import decode_mask
 from noisyvos.synth.clip import decode_frames, frame_suffix
 
@@ -82,7 +83,9 @@ class ClipShards:
         """
         if not 0 <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
-        archive = self._archive(index // self.meta["shard"])
-        frames = decode_frames(archive.read(f"{index:07d}{frame_suffix(self.crop)}"), self.crop)
-        masks = decode_mask(archive.read(f"{index:07d}.masks.png"))
-        return frames, masks.reshape(3, self.crop, self.crop)
+        number = index // self.meta["shard"]
+        archive = self._archive(number)
+        with damaged(self.path / shard_name(number), "Run `noisyvos synth` again."):
+            frames = decode_frames(archive.read(f"{index:07d}{frame_suffix(self.crop)}"), self.crop)
+            masks = decode_mask(archive.read(f"{index:07d}.masks.png"))
+            return frames, masks.reshape(3, self.crop, self.crop)

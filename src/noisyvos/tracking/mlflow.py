@@ -80,12 +80,25 @@ def forgiving(what: str, then: Callable[[], None] = lambda: None) -> Iterator[No
         then()
 
 
+def lock_file(uri: str) -> Path:
+    """Return the file that jobs lock before they write to a store: beside a database in a file.
+
+    Checkouts that share such a database then share its lock. The jobs of a server are told apart
+    by the server, so this lock is for the jobs of one checkout only.
+    """
+    kind, _, place = uri.partition(":///")
+    if kind.startswith("sqlite") and place:
+        database = Path(place.partition("?")[0]).absolute()
+        return database.with_name(f".{database.name}.lock")
+    return Path("scratch/mlflow.lock").absolute()
+
+
 @contextmanager
 def lock() -> Iterator[None]:
     """Exclude other jobs while the database is created or a run is found or created."""
     from filelock import FileLock, Timeout
 
-    path = Path("scratch/mlflow.lock")
+    path = lock_file(_uri())
     path.parent.mkdir(parents=True, exist_ok=True)
     held = FileLock(path)
     try:

@@ -16,7 +16,7 @@ import numpy as np
 from noisyvos.datasets.layout import Sequence, VideoDataset
 from noisyvos.datasets.sampling import SAMPLERS, divided_jump, unit_at
 from noisyvos.errors import UserError
-from noisyvos.io.masks import MaskCollection
+from noisyvos.io.masks import VOID, MaskCollection
 from noisyvos.seeding import numpy_generator
 
 CLIP_FRAMES = 3  # of clips of still images
@@ -87,6 +87,7 @@ class VideoClips:
             raise UserError(
                 f"{root}: no video has {clip_length} annotated frames, which a training clip needs."
             )
+        self._check_objects()
         self._epoch = [
             index for index, video in enumerate(self.videos) for _ in range(video.repeat)
         ]
@@ -105,6 +106,20 @@ class VideoClips:
                     f"missing, the first is {sequence.name}/{missing[0]}.png. "
                     "Make these labels again for this dataset."
                 )
+
+    def _check_objects(self) -> None:
+        """Refuse labels without any object: the loss would be 0 and nothing would be learnt.
+
+        This reads masks up to the first one that names an object, most often a single one.
+        """
+        for video in self.videos:
+            for frame in video.masks:
+                if (self.labels(video, frame) % VOID).any():
+                    return
+        raise UserError(
+            f"{self.masks_path}: no mask of these labels names an object, so there is nothing to "
+            "learn from them. Make them again, with less noise."
+        )
 
     def _parts(self, shares: dict[str, float]) -> list[tuple[float, list[int]]]:
         """Return the share of samples and the videos of each part of a mix.
@@ -219,6 +234,8 @@ class StoredClips:
             raise UserError(f"{path}: it holds no clip.")
         frames, _ = self._read(0)
         _check_length(path, len(frames), clip_length)
+        if not any((self._read(number)[1] % VOID).any() for number in range(self._length)):
+            raise UserError(f"{path}: no clip holds an object, so there is nothing to learn.")
         self._size = frames.shape[1:3]
         self.in_memory = 4 * frames[..., 0].size * self._length <= cache_bytes
         self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}

@@ -12,8 +12,8 @@ import numpy as np
 from noisyvos.datasets.layout import Sequence
 from noisyvos.inference.video import iterate_video
 from noisyvos.io.atomic import write_json
+from noisyvos.io.forms import Correction, read_form
 from noisyvos.io.masks import VOID, write_mask_zip
-from noisyvos.io.text import read_json
 from noisyvos.losses.boundary_bias import LEAST_BIAS, boundary_offsets, corrected_logits
 from noisyvos.models.base import VideoModel
 from noisyvos.seeding import numpy_generator
@@ -128,8 +128,8 @@ def _relabelled(
 def kept_bias(out: Path, fingerprint: str) -> float | None:
     """Return the bias that the labels at `out` were corrected by, None without such labels."""
     note = out.with_suffix(".json")
-    found = read_json(note) if note.is_file() else {}
-    return float(found["bias"]) if found.get("fingerprint") == fingerprint else None
+    found = read_form(note, Correction, f"Remove {note}.") if note.is_file() else {}
+    return found["bias"] if found.get("fingerprint") == fingerprint else None
 
 
 def relabel(

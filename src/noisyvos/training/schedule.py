@@ -10,6 +10,14 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from noisyvos.datasets.augmentations.base import AUGMENTATIONS
 from noisyvos.errors import unknown_name
+from noisyvos.limits import (
+    LONGEST_SIDE,
+    MOST_BATCH,
+    MOST_CLIP_FRAMES,
+    MOST_ITERATIONS,
+    MOST_OBJECTS,
+    MOST_WORKERS,
+)
 from noisyvos.registry import Settings
 from noisyvos.training.optimizers import OPTIMIZERS, ParameterGroup
 
@@ -21,6 +29,9 @@ _HARMLESS = {
     "published",
     "workers",
 }
+
+
+Side = Annotated[int, Field(ge=1, le=LONGEST_SIDE)]
 
 
 class Growth(Settings):
@@ -37,13 +48,16 @@ class Schedule(Settings):
     # a setting that names a registered kind: its code is a dependency of the cell
     builds: ClassVar[dict[str, str]] = {"augmentation": "noisyvos.datasets.augmentations.kinds"}
 
-    iterations: PositiveInt = Field(description="Length of the training in iterations.")
+    iterations: int = Field(
+        ge=1, le=MOST_ITERATIONS, description="Length of the training in iterations."
+    )
     finetune: int = Field(
         0,
         ge=0,
+        le=MOST_ITERATIONS,
         description="Further iterations at the last `max_jump`, without rotation and shear.",
     )
-    batch: PositiveInt = Field(4, description="Clips in a batch, over all processes.")
+    batch: int = Field(4, ge=1, le=MOST_BATCH, description="Clips in a batch, over all processes.")
     parts: PositiveInt = Field(
         1,
         description=(
@@ -104,7 +118,7 @@ class Schedule(Settings):
         (), description="Parameter groups. The first one that matches a name applies."
     )
 
-    clip_length: int = Field(3, ge=2, description="Frames in a clip.")
+    clip_length: int = Field(3, ge=2, le=MOST_CLIP_FRAMES, description="Frames in a clip.")
     sampler: Literal["near", "forward", "any", "still"] = Field(
         "near",
         description=(
@@ -121,8 +135,11 @@ class Schedule(Settings):
         ),
     )
     reverse: float = Field(0.5, ge=0, le=1, description="Probability of showing a clip backwards.")
-    objects: PositiveInt = Field(
-        2, description="Object slots. An image with more objects keeps a random choice."
+    objects: int = Field(
+        2,
+        ge=1,
+        le=MOST_OBJECTS,
+        description="Object slots. An image with more objects keeps a random choice.",
     )
     min_area: PositiveInt = Field(
         1, description="Least area of an object in the first mask, in pixels."
@@ -137,7 +154,7 @@ class Schedule(Settings):
     augmentation: str = Field(
         "light", description="An augmentation by name. See the table of augmentations."
     )
-    crop: PositiveInt | tuple[PositiveInt, PositiveInt] | None = Field(
+    crop: Side | tuple[Side, Side] | None = Field(
         None,
         description=(
             "Crop in pixels: one side or [height, width]. Null takes whole frames, "
@@ -150,7 +167,9 @@ class Schedule(Settings):
     )
 
     diagnostics: PositiveInt = Field(20, description="How often noise diagnostics are measured.")
-    diagnosed_batches: PositiveInt = Field(4, description="Batches that each diagnosis looks at.")
+    diagnosed_batches: int = Field(
+        4, ge=1, le=1000, description="Batches that each diagnosis looks at."
+    )
     log_every: PositiveInt | None = Field(
         None, description="Iterations between rows of the curve. Null writes fifty rows in all."
     )
@@ -168,7 +187,9 @@ class Schedule(Settings):
             "changes a result."
         ),
     )
-    workers: int = Field(0, ge=0, description="Processes that read ahead. Never changes a result.")
+    workers: int = Field(
+        0, ge=0, le=MOST_WORKERS, description="Processes that read ahead. Never changes a result."
+    )
     published: bool = Field(
         False,
         description=(

@@ -86,7 +86,7 @@ def test_runs_over_different_videos_are_refused(tmp_path) -> None:
     with pytest.raises(UserError, match="objects or size differ"):
         list(merge_probabilities([one, other]))
     (other / "bear/00000.npz").write_bytes(b"PK no archive")
-    with pytest.raises(UserError, match="not a file of probabilities"):
+    with pytest.raises(UserError, match="this file is damaged"):
         list(merge_probabilities([one, other]))
 
 

@@ -170,7 +170,11 @@ def test_bad_requests_are_refused_before_the_network_is_built(material, monkeypa
     (material / "strange" / "shot_99.png").write_bytes((material / "first.png").read_bytes())
     for options, kind, message in (
         ({"video": "none.mp4"}, FileNotFoundError, "no such movie file or folder"),
-        ({"video": "notes.mp4"}, ValueError, "cannot be decoded as a movie"),
+        (
+            {"video": "notes.mp4"},
+            ValueError,
+            "this file is text, such as a playlist, and not a movie",
+        ),
         ({"video": "empty"}, ValueError, "holds no frames"),
         ({"mask": "none.png"}, FileNotFoundError, "no such mask"),
         (

@@ -75,7 +75,7 @@ BAD = {
     "no iterations": (
         "train.yaml",
         "x: {iterations: 0, learning_rate: 0.1}\n",
-        "train.yaml: x: iterations: Input should be greater than 0",
+        "train.yaml: x: iterations: Input should be greater than or equal to 1",
     ),
     "unknown source": (
         "datasets.yaml",

@@ -74,7 +74,7 @@ def test_wrong_settings_of_shapes(tmp_path: Path, change: dict, message: str) ->
     ("wants", "message"),
     [
         ([], "wants: Tuple should have at least 1 item"),
-        ([{"path": "../else"}], "without `..`"),
+        ([{"path": "../else"}], "leads out of its folder"),
         ([{"path": "/etc"}], "below the raw folder"),
         (
             [{"path": "films", "count": 0}],

@@ -65,7 +65,7 @@ def dataset(
         )
     numbered = [{"id": number} | annotation for number, annotation in enumerate(annotations)]
     (root / "instances.json").write_text(json.dumps({"images": entries, "annotations": numbered}))
-    (root / "meta.json").write_text(json.dumps({"kind": "images"}))
+    (root / "meta.json").write_text(json.dumps({"kind": "images", "name": "stills"}))
     return root
 
 

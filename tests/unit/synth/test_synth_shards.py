@@ -41,7 +41,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "instances.json").write_text(
         json.dumps({"images": entries, "annotations": annotations})
     )
-    (root / "meta.json").write_text(json.dumps({"kind": "images"}))
+    (root / "meta.json").write_text(json.dumps({"kind": "images", "name": "stills"}))
     return root
 
 

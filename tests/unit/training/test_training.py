@@ -109,7 +109,7 @@ def test_published_jumps_of_xmem():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"iterations": 0}, "greater than 0"),
+        ({"iterations": 0}, "greater than or equal to 1"),
         ({"learning_rate": -1.0}, "greater than 0"),
         ({"augmentation": "lite"}, "Did you mean 'light'"),
         ({"optimizer": "adamm"}, "Did you mean 'adam'"),

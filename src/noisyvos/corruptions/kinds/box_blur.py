@@ -12,7 +12,9 @@ class BoxBlurSettings(Settings):
     """`size`: side of the window in pixels, odd. The benchmark uses 3, 5 and 9."""
 
     size: int = Field(
-        ge=1, description="Side of the window in pixels, odd. The benchmark uses 3, 5 and 9."
+        ge=1,
+        le=1001,
+        description="Side of the window in pixels, odd. The benchmark uses 3, 5 and 9.",
     )
 
     @field_validator("size")

@@ -15,6 +15,7 @@ class SaltAndPepperSettings(Settings):
 
     points: int = Field(
         ge=1,
+        le=10_000_000,
         description=(
             "Number of points, half of them white. The benchmark's levels are 1000 "
             "and 5000. Its middle level is unknown; 3000 is this project's choice."

@@ -20,7 +20,7 @@ from noisyvos.datasets.sequences import convert_sequences
 from noisyvos.datasets.still_layout import CATEGORIES
 from noisyvos.errors import UserError
 from noisyvos.io.files import link
-from noisyvos.io.text import read_json
+from noisyvos.io.forms import read_instances_file
 from noisyvos.registry import Settings
 
 
@@ -74,7 +74,7 @@ def convert_mix(job: Conversion, settings: MixSettings) -> str:
     """
     roots = [Path(os.path.realpath(job.raw / part.dataset)) for part in settings.parts]
     first = roots[0] / "meta.json"
-    if first.is_file() and read_json(first).get("kind") == "images":
+    if first.is_file() and read_meta(roots[0], kind=None)["kind"] == "images":
         return _mix_images(job, settings, roots)
     tasks = []
     for part, root in zip(settings.parts, roots, strict=True):
@@ -119,7 +119,7 @@ def _mix_images(job: Conversion, settings: MixSettings, roots: list[Path]) -> st
                 f"{root}: a mix cannot be part of a mix; "
                 f"name the parts of {part.dataset!r} instead."
             )
-        content = read_json(root / "instances.json", f"Convert {part.dataset!r} again.")
+        content = read_instances_file(root, f"Convert {part.dataset!r} again.")
         numbers = {}
         for image in content["images"]:
             file_name = f"{part.dataset}/{image['file_name']}"

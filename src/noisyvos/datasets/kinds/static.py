@@ -12,6 +12,7 @@ from noisyvos.datasets.base import DATASETS, Conversion, DatasetSettings
 from noisyvos.datasets.still_layout import Still, convert_stills
 from noisyvos.datasets.stills import pairs_below
 from noisyvos.errors import UserError
+from noisyvos.limits import MOST_REPEATS
 from noisyvos.registry import Settings
 
 
@@ -22,7 +23,9 @@ class StaticFolder(Settings):
     masks: str | None = Field(
         None, description="Folder of the masks, with the same names; None: beside the images."
     )
-    repeat: int = Field(1, ge=1, description="How often an image counts in sampling.")
+    repeat: int = Field(
+        1, ge=1, le=MOST_REPEATS, description="How often an image counts in sampling."
+    )
     partial: bool = Field(
         False, description="Leave out images without a mask (VOC); otherwise they are refused."
     )

@@ -12,7 +12,6 @@ from noisyvos.datasets.splits import (
     required_frames,
     wanted_sequences,
 )
-from noisyvos.io.names import plain_name
 
 
 class YouTubeSettings(SplitSettings):
@@ -63,8 +62,6 @@ def convert_youtube_vos(job: Conversion, settings: YouTubeSettings) -> str:
     wanted = wanted_sequences(job.raw, settings.sequences_file, settings.sequences)
     videos = read_videos(split / "meta.json", wanted, settings.exclude)
     videos = {name: videos[name] for name in settings.taken(videos)}
-    for name in videos:
-        plain_name(name, split / "meta.json", "video name")
     training = settings.split == "train"
     tasks = [
         SequenceTask(

@@ -121,7 +121,7 @@ class StrokeSettings(Settings):
     trim: float = Field(
         0.2, ge=0, le=0.4, description="Largest share that is cut off each end of a stroke."
     )
-    strokes: int = Field(2, ge=1, description="Largest number of strokes on one object.")
+    strokes: int = Field(2, ge=1, le=1000, description="Largest number of strokes on one object.")
     wobble: float = Field(2.0, ge=0, description="Largest displacement of an end in pixels.")
 
 

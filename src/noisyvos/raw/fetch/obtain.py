@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -123,6 +124,7 @@ def _obtain_one(item: Item, job: _Job) -> None:
             Partial(archive).discard()
             facts = verify(archive, expecting(item.remote, known), str(archive))
         else:
+            _announce(item.remote, known)
             facts = fetch(expecting(item.remote, known), archive, job.patience, job.watch)
     except Damaged as error:
         raise UserError(f"{error} {_advice(archive, known, job.places.record)}") from None
@@ -141,6 +143,17 @@ def _obtain_one(item: Item, job: _Job) -> None:
         raise
     if not job.keep:
         archive.unlink()
+
+
+def _announce(remote: Remote, known: dict[str, Any]) -> None:
+    """Say so if nothing protects a transfer: no encryption, no published sum, no earlier one."""
+    if remote.url.lower().startswith("http:") and not (remote.md5 or remote.sha256 or known):
+        print(
+            f"noisyvos: warning: {remote.url} comes over http and without a published sum, so a "
+            "change on its way would not be noticed. Compare the file with another copy if you "
+            "can. Its sum is recorded, and later transfers must match it.",
+            file=sys.stderr,
+        )
 
 
 def _advice(archive: Path, known: dict[str, Any], record: Path) -> str:

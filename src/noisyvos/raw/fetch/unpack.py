@@ -16,6 +16,7 @@ from typing import IO, Literal
 
 from noisyvos.errors import UserError
 from noisyvos.io.files import is_stray
+from noisyvos.io.names import problem
 
 Tick = Callable[[], None]
 _BROKEN = (
@@ -168,11 +169,12 @@ def _safe_parts(path: Path, name: str) -> list[str]:
     """Return the parts of a member's name; UserError if it could lead out of the folder."""
     name = name.replace("\\", "/")  # some programs pack backslashes between folders
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    if name.startswith("/") or "\0" in name or ".." in parts or re.match("[A-Za-z]:", name):
-        raise UserError(
-            f"{path}: {name!r} in this archive leads out of its folder; "
-            "the archive is not unpacked."
-        )
+    wrong = None if not parts else problem(("/" if name.startswith("/") else "") + "/".join(parts))
+    if wrong is None and re.match("[A-Za-z]:", name):
+        wrong = "leads out of its folder"
+    if wrong is not None:
+        shown = name if len(name) <= 80 else f"{name[:77]}..."
+        raise UserError(f"{path}: {shown!r} in this archive {wrong}; the archive is not unpacked.")
     return parts
 
 

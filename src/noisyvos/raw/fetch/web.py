@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from noisyvos import __version__
 from noisyvos.errors import UserError
+from noisyvos.io.files import check_regular
 
 SCHEMES = ("http", "https", "file")
 _BUSY = {
@@ -61,6 +62,11 @@ def ask(url: str, headers: dict[str, str], timeout: float) -> Any:
     """
     if urlsplit(url).scheme not in SCHEMES:
         raise UserError(f"{url}: only http, https and file addresses can be fetched.")
+    if urlsplit(url).scheme == "file":
+        try:
+            check_regular(urllib.request.url2pathname(urlsplit(url).path))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{url}: this file cannot be read ({error})") from None
     always = {"User-Agent": f"noisyvos/{__version__}", "Accept-Encoding": "identity"}
     try:
         return _OPENER.open(urllib.request.Request(url, headers=always | headers), timeout=timeout)
@@ -74,7 +80,7 @@ def ask(url: str, headers: dict[str, str], timeout: float) -> Any:
                 f"({error.reason.verify_message})."
             ) from None
         if url.startswith("file:"):
-            raise UserError(f"{url}: this file cannot be read ({error.reason}).") from None
+            raise UserError(f"{url}: this file cannot be read ({_words(error.reason)}).") from None
         raise Interrupted(f"the server cannot be reached ({error.reason})") from None
     except (OSError, http.client.HTTPException) as error:
         raise Interrupted(f"the server cannot be reached ({_words(error)})") from None
@@ -85,8 +91,9 @@ def broken(error: Exception) -> Interrupted:
     return Interrupted(f"the connection broke ({_words(error)})")
 
 
-def _words(error: Exception) -> str:
-    return str(error) or type(error).__name__
+def _words(error: BaseException | str) -> str:
+    said = getattr(error, "strerror", None)
+    return said if isinstance(said, str) else str(error) or type(error).__name__
 
 
 def _refusal(url: str, error: urllib.error.HTTPError) -> Exception:

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from noisyvos.errors import UserError
+from noisyvos.io.names import problem
 from noisyvos.raw.base import SOURCES
 from noisyvos.raw.fetch.obtain import Item, Part, Places, is_complete, is_started, obtain
 from noisyvos.raw.fetch.transfer import Remote
@@ -28,9 +29,14 @@ _SUFFIXES: dict[str, Unpack] = {
 
 
 def _inside(value: str) -> str:
+    if not value:
+        return value
+    wrong = problem(value)
+    if wrong is not None:
+        raise ValueError(f"a folder inside is needed, and this one {wrong}")
     parts = PurePosixPath(value).parts
-    if value.startswith("/") or any(part.startswith(".") for part in parts):
-        raise ValueError("a folder inside is needed, without hidden folders and `..`")
+    if any(part.startswith(".") for part in parts):
+        raise ValueError("a folder inside is needed that is not hidden")
     return "/".join(parts)
 
 

@@ -44,13 +44,15 @@ class ShapesSettings(Settings):
     )
     frames: int = Field(ge=3, le=200, description="Frames in each video.")
     images: int = Field(ge=1, le=100_000, description="Number of still pictures.")
-    height: int = Field(192, ge=VIDEO_HEIGHT, description="Height of the videos in pixels.")
-    width: int = Field(288, ge=VIDEO_HEIGHT, description="Width of the videos in pixels.")
+    height: int = Field(
+        192, ge=VIDEO_HEIGHT, le=4096, description="Height of the videos in pixels."
+    )
+    width: int = Field(288, ge=VIDEO_HEIGHT, le=4096, description="Width of the videos in pixels.")
     image_height: int = Field(
-        60, ge=IMAGE_HEIGHT, description="Height of the still pictures in pixels."
+        60, ge=IMAGE_HEIGHT, le=4096, description="Height of the still pictures in pixels."
     )
     image_width: int = Field(
-        90, ge=IMAGE_HEIGHT, description="Width of the still pictures in pixels."
+        90, ge=IMAGE_HEIGHT, le=4096, description="Width of the still pictures in pixels."
     )
 
     @model_validator(mode="after")
