@@ -42,6 +42,12 @@ def scribble_files(folder: Path, sequence: Sequence, name: str = "") -> dict[str
     return files
 
 
+def covers(folder: Path, sequence: Sequence, name: str = "") -> bool:
+    """Return whether every annotated frame of a video has a file."""
+    found = {file.stem for file in files_in(folder / (name or sequence.name), (".bmp",))}
+    return found >= set(sequence.masks)
+
+
 def read_scribbles(
     file: Path, sequence: Sequence, *, highest: bool = False, joined: bool = False
 ) -> np.ndarray:

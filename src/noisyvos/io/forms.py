@@ -116,6 +116,7 @@ class NoiseManifest(Form):
     """What `noise` writes beside the labels."""
 
     summary: dict[str, Any]
+    left_out: list[str] = []  # videos that drawn labels do not cover
 
 
 class Summary(Form):

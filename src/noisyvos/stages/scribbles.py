@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from noisyvos.datasets.layout import VideoDataset
-from noisyvos.datasets.scribble_files import read_video
+from noisyvos.datasets.scribble_files import covers, read_video
 from noisyvos.errors import UserError
 from noisyvos.io.masks import VOID, write_mask_zip
 from noisyvos.noise.base import NOISE, NoisyVideo, Video
@@ -44,10 +44,11 @@ def run(
     """
     data = VideoDataset(dataset)
     head: dict[str, Any] = {"noise": "scribbles", "seed": 0}
+    some = False  # videos may lack files
     if drawn is not None:
         settings = _settings(drawn)
         head = {"noise": drawn.name, "seed": drawn.seed}
-        highest = highest or settings.highest
+        highest, some = highest or settings.highest, settings.partial
         sets = {part: _set(settings, part, drawn) for part in _parts(data)}
     elif scribbles is not None:
         sets = dict.fromkeys(_parts(data), (scribbles, False))
@@ -57,11 +58,15 @@ def run(
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder of scribbles.")
     records: list[SequenceRecord] = []
+    left_out: list[str] = []
 
     def masks() -> Iterator[tuple[str, str, np.ndarray]]:
         for name, sequence in data.sequences.items():
             part, own = data.origin(name)
             folder, joined = sets[part]
+            if some and not covers(folder, sequence, own):
+                left_out.append(name)
+                continue
             found = dict(read_video(folder, sequence, own, highest=highest, joined=joined))
             unlabelled = np.full(sequence.size, VOID, np.uint8)
             labels = [found.get(frame, unlabelled) for frame in sequence.masks]
@@ -78,18 +83,26 @@ def run(
                 for frame in sorted({*sequence.masks, *found})
             )
 
+    if some and not any(
+        covers(sets[data.origin(name)[0]][0], sequence, data.origin(name)[1])
+        for name, sequence in data.sequences.items()
+    ):
+        raise UserError(f"{dataset}: no video has scribbles for every annotated frame.")
     write_mask_zip(out, masks())
     summary = summarise(records)
     head |= {
         "dataset": data.meta["name"],
         "kind": "drawn",
         "settings": {"highest": highest},
-    }
+    } | ({"left_out": left_out} if left_out else {})
     write_manifest(manifest, head, {"kind": "drawn", "q": None, **summary}, records)
     print(
         f"scribbles of {len(records)} sequences of {data.meta['name']}: "
         f"{100 * summary['coverage']:.2f} % of pixels labelled, in {out}"
     )
+    if left_out:
+        shown = ", ".join(left_out[:5]) + (", ..." if len(left_out) > 5 else "")
+        print(f"{len(left_out)} sequences lack files and take no part: {shown}")
 
 
 def _parts(data: VideoDataset) -> list[str]:

@@ -14,29 +14,38 @@ from noisyvos.training.task import TrainingTask, carry_out
 def run(task: TrainingTask, *, dataset: Path, masks: Path, manifest: Path) -> None:
     """Train on the frames of `dataset` with the labels of `masks`.
 
+    Videos that the manifest lists as `left_out` take no part: drawn labels do not cover them.
     The dataset's own masks serve diagnostics only. UserError or FileNotFoundError before the first
     step if an input is missing or wrong.
     """
-    noise = read_noise(manifest)
+    found = _read(manifest)
     if not masks.exists():
         raise FileNotFoundError(f"{masks}: no such labels. Make them with `noisyvos noise`.")
     carry_out(
         task,
-        partial(_open, dataset, masks),
+        partial(_open, dataset, masks, tuple(found.get("left_out", ()))),
         {"masks": masks, "dataset": dataset, "noise_manifest": manifest},
-        {"dataset": dataset.name, "noise": noise},
+        {"dataset": dataset.name, "noise": _noise(found)},
     )
 
 
-def _open(dataset: Path, masks: Path, schedule: Schedule) -> VideoClips:
-    return VideoClips(dataset, masks, frames_needed(schedule.sampler, schedule.clip_length))
+def _open(dataset: Path, masks: Path, left_out: tuple[str, ...], schedule: Schedule) -> VideoClips:
+    needed = frames_needed(schedule.sampler, schedule.clip_length)
+    return VideoClips(dataset, masks, needed, left_out=left_out)
 
 
 def read_noise(manifest: Path) -> dict[str, Any]:
     """Return the noise of a whole dataset from its manifest: name, kind, target and achieved."""
+    return _noise(_read(manifest))
+
+
+def _read(manifest: Path) -> dict[str, Any]:
     if not manifest.is_file():
         raise FileNotFoundError(f"{manifest}: no such noise manifest. Run `noisyvos noise` first.")
-    found = read_form(manifest, NoiseManifest, "Run `noisyvos noise` again.")
+    return read_form(manifest, NoiseManifest, "Run `noisyvos noise` again.")
+
+
+def _noise(found: dict[str, Any]) -> dict[str, Any]:
     return {
         **{key: found[key] for key in ("noise", "kind", "q", "seed") if key in found},
         **found["summary"],

@@ -6,7 +6,7 @@ which frames. Small data stays decoded in memory, large data is read frame by fr
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -73,8 +73,14 @@ class VideoClips:
     """
 
     def __init__(
-        self, root: Path, masks: Path | None, clip_length: int, cache_bytes: int = CACHE_BYTES
+        self,
+        root: Path,
+        masks: Path | None,
+        clip_length: int,
+        cache_bytes: int = CACHE_BYTES,
+        left_out: Collection[str] = (),
     ) -> None:
+        self.left_out = frozenset(left_out)  # videos that the labels do not cover
         self.dataset = VideoDataset(root)
         self.name = str(self.dataset.meta.get("name", root.name))
         self.masks_path = masks or self.dataset.masks_path
@@ -82,7 +88,11 @@ class VideoClips:
         self._collections: dict[tuple[int, Path], MaskCollection] = {}
         self._kept: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         self._check()
-        self.videos = [s for s in self.dataset.sequences.values() if len(s.masks) >= clip_length]
+        self.videos = [
+            video
+            for video in self.dataset.sequences.values()
+            if len(video.masks) >= clip_length and video.name not in self.left_out
+        ]
         if not self.videos:
             raise UserError(
                 f"{root}: no video has {clip_length} annotated frames, which a training clip needs."
@@ -99,6 +109,8 @@ class VideoClips:
         """Refuse labels that lack a frame, before anything is trained on them."""
         labels = self._masks(self.masks_path)
         for sequence in self.dataset.sequences.values():
+            if sequence.name in self.left_out:
+                continue
             missing = sorted(set(sequence.masks) - set(labels.frames(sequence.name)))
             if missing:
                 raise UserError(
@@ -162,7 +174,7 @@ class VideoClips:
 
     def with_labels(self, masks: Path, clip_length: int) -> "VideoClips":
         """Return the same videos with other labels."""
-        return VideoClips(self.dataset.root, masks, clip_length)
+        return VideoClips(self.dataset.root, masks, clip_length, left_out=self.left_out)
 
     def _read_frame(self, sequence: Sequence, frame: str) -> np.ndarray:
         picture = self.dataset.read_frame(sequence.name, frame)

@@ -29,6 +29,7 @@ from noisyvos.io.masks import MaskCollection, decode_mask, encode_mask, write_ma
 from noisyvos.seeding import numpy_generator
 from noisyvos.stages import noise as noise_stage
 from noisyvos.stages import scribbles as scribble_stage
+from noisyvos.training.clip_readers import VideoClips
 
 SIZE = (240, 320)
 
@@ -200,6 +201,31 @@ def test_drawn_sets_are_found_by_name_and_seed(world, tmp_path) -> None:
         noise_stage.run(
             world / "data", noise="drawn_toy", out=out, manifest=manifest, params=params
         )
+
+
+def test_videos_without_all_their_files_take_no_part(world, tmp_path) -> None:
+    params, raw = tmp_path / "params", tmp_path / "raw"
+    shutil.copytree(world / "params", params)
+    sets = {"toy": {"source": "strokes"}}
+    entry = {"kind": "drawn", "partial": True, "sets": sets}
+    (params / "noise.yaml").write_text(yaml.safe_dump({"drawn_toy": entry}))
+    data = VideoDataset(world / "data")
+    for video in data.sequences.values():
+        for frame in video.masks[: 2 if video.name == "seq1" else None]:
+            bitmap(raw / "strokes" / video.name / f"{frame}.bmp", {4: 1, 14: 2, 26: 3}, (32, 40))
+    out, manifest = tmp_path / "drawn.zip", tmp_path / "drawn.json"
+    drawn = scribble_stage.Drawn("drawn_toy", 0, raw, params)
+    scribble_stage.run(world / "data", out=out, manifest=manifest, drawn=drawn)
+    assert json.loads(manifest.read_text())["left_out"] == ["seq1"]
+    assert set(MaskCollection(out).sequences()) == set(data.sequences) - {"seq1"}
+    reader = VideoClips(world / "data", out, 3, left_out=["seq1"])
+    assert {video.name for video in reader.videos} == set(data.sequences) - {"seq1"}
+    with pytest.raises(UserError, match="masks of sequence 'seq1' are missing"):
+        VideoClips(world / "data", out, 3)
+    for video in data.sequences:
+        shutil.rmtree(raw / "strokes" / video)
+    with pytest.raises(UserError, match="no video has scribbles for every annotated frame"):
+        scribble_stage.run(world / "data", out=out, manifest=manifest, drawn=drawn)
 
 
 def test_files_of_another_size_are_reduced_with_nearest_labels(tmp_path) -> None:

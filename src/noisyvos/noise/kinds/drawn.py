@@ -31,6 +31,12 @@ class DrawnSettings(Settings):
     """Where the scribbles of each dataset are; those of a mix are named by its parts."""
 
     sets: dict[str, DrawnSet] = Field(min_length=1, description="By name of the dataset.")
+    partial: bool = Field(
+        False,
+        description="Leave videos out of the training whose files do not cover every annotated"
+        " frame, as the released code does. Without it, a video without any file is refused, and a"
+        " frame without a file has no label.",
+    )
     highest: bool = Field(
         False,
         description="The background is the largest number in each file, as in the released code,"
