@@ -35,8 +35,8 @@ class RHMNetTinySettings(RHMNetSettings):
         "last",
         description=(
             "Where tokens come from. `last` is the encoder's output, as published. "
-            "`early` is the first block of its last stage, which sees 41 pixels "
-            "instead of 89."
+            "`early` is the first block of its last stage, which sees 33 pixels "
+            "instead of 49."
         ),
     )
     # Whether queries and keys of memory reads start from the same weights, SHARPNESS times as large
