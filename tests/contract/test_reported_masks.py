@@ -120,7 +120,7 @@ def test_every_command_gives_one_answer(report: str, tmp_path: Path) -> None:
 
 STATIC: dict[str, tuple[bytes, int | None, np.ndarray | str]] = {
     "DiUS/MaskRCNN-utils#2": (png(ONE), 128, "values of this mask are 0 to 1, .*`threshold: null`"),
-    "wkentaro/labelme#785": (palette(IDS), 128, "holds colours, .*`threshold: null`"),
+    "wkentaro/labelme#785": (palette(IDS), 128, r"00000\.png: this mask holds colours, .*`threshold: null`"),
     "yoxu515/aot-benchmark#25": (png(DAVIS[IDS]), None, IDS),
     "wkentaro/labelme#68": (png(ONE.astype(np.uint16)), 128, "values of this mask are 0 to 1"),
 }
@@ -132,6 +132,7 @@ def test_still_images_lose_no_object_silently(report: str, tmp_path: Path) -> No
     raw = folder(tmp_path / "raw", mask)
     if isinstance(wanted, str):
         assert re.search(wanted, told(static_reads, raw, threshold=threshold))
+        assert "cannot be read" not in told(static_reads, raw, threshold=threshold)
         assert static_reads(raw, threshold=None).max() > 0, "the advice works"
     else:
         np.testing.assert_array_equal(static_reads(raw, threshold=threshold)[0], wanted)

@@ -41,7 +41,7 @@ PROBLEMS = {
     "listed object that no mask shows": False,
     "box that does not fit its shape": False,
     "box outside its image": False,
-    "grey, not palette, PNG": False,
+    "grey or RGB, not palette, PNG": False,
     "image without an instance": False,
 }
 LEAST_SCORED = 3  # masks of a sequence: protocol davis leaves out the first and the last
@@ -282,7 +282,7 @@ def _read_masks(video: _Video, problems: list[Problem]) -> dict[Path, np.ndarray
         try:
             stored[path] = open_mask(path)
             if stored[path].mode != "P":
-                problems.append(Problem("grey, not palette, PNG", str(path)))
+                problems.append(Problem("grey or RGB, not palette, PNG", str(path)))
         except FileNotFoundError:
             problems.append(Problem("missing mask", str(path)))
         except UserError as error:

@@ -60,6 +60,8 @@ def grey_levels(
                         "palettes and the colours of DAVIS as ids. Else save it as a grey PNG."
                     )
                 levels = pixels.max(axis=-1) if colour else np.array(shown.convert("L"))
+    except UserError:
+        raise
     except FileNotFoundError:
         raise FileNotFoundError(f"{name}: no such mask file.") from None
     except DAMAGED as error:
