@@ -28,6 +28,7 @@ COLUMNS: list[list[Read]] = [
         partial(outcome, segment_reads, one_object=True),
     ],
     [partial(outcome, score_reads)],
+    [partial(outcome, score_reads, rgb=True)],
     [partial(outcome, score_reads, binary=True)],
     [partial(outcome, static_reads, threshold=128)],
     [partial(outcome, static_reads, threshold=None)],
@@ -62,7 +63,8 @@ def test_the_page_lists_the_reports_that_are_tried() -> None:
     tests = "".join(
         path.read_text(encoding="utf-8")
         for path in sorted((ROOT / "tests").rglob("*.py"))
-        if path.name.startswith("test_reported") or path.name in ("test_makefile.py", "test_make.py")
+        if path.name.startswith("test_reported")
+        or path.name in ("test_makefile.py", "test_make.py")
     )
     assert set(REPORT.findall(tests)) == set(REPORT.findall(PAGE))
 

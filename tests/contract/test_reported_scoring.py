@@ -72,7 +72,7 @@ CASES = {
         four(GAPS), four(EMPTY), 0.6, "3 objects of its 5 are made up", objects=5
     ),
     "carpenterlab/2019_Caicedo_CytometryA#1": Case(four(IDS), four(IDS), 1.0),
-    "yoxu515/aot-benchmark#25": Case(four(IDS), four(RGB), 1.0),
+    "yoxu515/aot-benchmark#25": Case(four(IDS), four(RGB), 1.0, options={"rgb": True}),
     "hkchengrex/XMem#64": Case(four(IDS), four(png(SOFT)), "grey levels of soft edges"),
     "hustvl/CrossVIS#18": Case(four(IDS), [IDS, IDS], r"car/00002\.png is missing"),
 }

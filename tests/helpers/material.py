@@ -138,14 +138,14 @@ def segment_reads(raw: Path, one_object: bool = False) -> np.ndarray:
     return np.stack([masks[index] for index in sorted(masks)])
 
 
-def score_reads(raw: Path, binary: bool = False) -> np.ndarray:
+def score_reads(raw: Path, binary: bool = False, rgb: bool = False) -> np.ndarray:
     """Return the true masks that `score` reads, (T, H, W); scored against themselves."""
-    scores = score(raw / "Annotations", raw / "Annotations", "all_frames", binary=binary)
+    scores = score(raw / "Annotations", raw / "Annotations", "all_frames", binary=binary, rgb=rgb)
     assert scores.means["J&F-Mean"] == 1
     with MaskCollection(raw / "Annotations") as masks:
         frames = masks.frames("car")
         video = ScoredVideo("car", "car", "car", frames, frames)
-        rules = Rules(binary=binary)
+        rules = Rules(binary=binary, rgb=rgb)
         return np.stack([read_truth(masks, video, frame, rules) for frame in frames])
 
 

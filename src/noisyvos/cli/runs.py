@@ -216,7 +216,7 @@ def score(
         bool, typer.Option("--binary", help="Any non-zero value is object 1 (DAVIS 2016).")
     ] = False,
     rgb: Annotated[
-        bool, typer.Option("--rgb", help="No effect: colours of the DAVIS palette are always read.")
+        bool, typer.Option("--rgb", help="Read RGB masks by the DAVIS palette.")
     ] = False,
     ignore_extra_ids: Annotated[
         bool,

@@ -98,16 +98,25 @@ def _name(data: bytes | Path | str) -> str:
     return "mask" if isinstance(data, bytes) else str(data)
 
 
-def decode_mask(data: bytes | Path | str, name: str | None = None) -> np.ndarray:
+def decode_mask(
+    data: bytes | Path | str, name: str | None = None, *, rgb: bool = True
+) -> np.ndarray:
     """Return an index mask (H, W) uint8 from the bytes of a file or its path.
 
-    Palette images and grey ones of any depth hold ids. RGB files do if they are grey or have the
-    colours of the DAVIS palette. Fully transparent pixels are background. UserError names any other
-    file, says what is in it and what helps: other colours, ids above 255, JPEG data, the grey
-    levels of soft edges, a background of another index than 0.
+    Palette images and grey ones of any depth hold ids. With `rgb`, RGB files do if they are grey or
+    have the colours of the DAVIS palette. Fully transparent pixels are background. UserError names
+    any other file, says what is in it and what helps: other colours, ids above 255, JPEG data, the
+    grey levels of soft edges, a background of another index than 0.
     """
     name = name or _name(data)
-    return decode_stored(open_mask(data, name), name)
+    stored = open_mask(data, name)
+    if stored.mode.startswith("RGB") and stored.format in LOSSLESS and not rgb:
+        raise UserError(
+            f"{name}: a mask holds ids, but this file is {stored.mode}. If its colours are those "
+            "of the DAVIS palette, or its grey values are ids, give `--rgb` to `score`. Otherwise "
+            "save it as an 8-bit indexed PNG."
+        )
+    return decode_stored(stored, name)
 
 
 def decode_stored(stored: StoredMask, name: str) -> np.ndarray:

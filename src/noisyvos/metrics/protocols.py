@@ -63,7 +63,7 @@ class Rules:
     skip_missing: a sequence without any prediction is left out of the score; else an error.
     binary: any non-zero value of truth and prediction is object 1 (DAVIS 2016 masks hold 0 and
     255); in JPEG data and soft edges, levels from 128 on are.
-    rgb: changes nothing any more, since colours of the DAVIS palette are always read as ids.
+    rgb: RGB masks in the colours of the DAVIS palette, or grey ones, are read as ids.
     """
 
     ignore_extra_ids: bool = False

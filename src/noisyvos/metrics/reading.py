@@ -25,7 +25,7 @@ _LARGEST = 1 << 28  # pixels; the general decoder checks headers that claim more
 
 def read_truth(truth: MaskCollection, video: ScoredVideo, frame: str, rules: Rules) -> np.ndarray:
     """Return a true index mask (H, W) uint8; void is background, unless masks are binary."""
-    mask = _decode(truth, video.truth_folder, frame, rules.binary)
+    mask = _decode(truth, video.truth_folder, frame, rules)
     if rules.binary:
         return mask
     return np.where(mask == VOID, np.uint8(0), mask) if mask.max() == VOID else mask
@@ -44,7 +44,7 @@ def read_prediction(
     UserError names the file for another size and for unknown ids. Where those are ignored, they
     stay in the mask and affect no object's score.
     """
-    mask = _decode(results, video.results_folder, frame, rules.binary)
+    mask = _decode(results, video.results_folder, frame, rules)
     where = f"{results.path}: {video.results_folder}/{frame}.png"
     if mask.shape != size:
         raise UserError(
@@ -71,16 +71,16 @@ def _check_ids(mask: np.ndarray, ids: tuple[int, ...], where: str, sequence: str
         )
 
 
-def _decode(masks: MaskCollection, folder: str, frame: str, binary: bool) -> np.ndarray:
+def _decode(masks: MaskCollection, folder: str, frame: str, rules: Rules) -> np.ndarray:
     data = masks.read_bytes(folder, frame)
     mask = plain_indices(data)
     where = f"{masks.path}: {folder}/{frame}.png"
-    if binary:
+    if rules.binary:
         if mask is None or has_soft_edges(mask):
             return decode_binary(data, where)
         return (mask != 0).view(np.uint8)
     if mask is None:
-        mask = decode_mask(data, where)
+        mask = decode_mask(data, where, rgb=rules.rgb)
     refuse_soft_edges(mask, where)
     return mask
 

@@ -182,7 +182,11 @@ def test_bad_requests_are_refused_before_the_network_is_built(material, monkeypa
             ValueError,
             r"small\.png: this mask is 46x32, but the video is 48x32",
         ),
-        ({"mask": "colour.png"}, ValueError, "must be a palette or grey PNG"),
+        (
+            {"mask": "colour.png"},
+            ValueError,
+            "these masks hold no object, only background",
+        ),
         ({"mask": "nothing.png"}, ValueError, "no mask names an object"),
         ({"mask": "empty"}, ValueError, "no masks in this folder"),
         ({"mask": "strange", "video": "frames"}, ValueError, "no frame 'shot_99'"),

@@ -83,9 +83,7 @@ def inverted() -> bytes:
 
 
 def half_transparent() -> bytes:
-    image = Image.fromarray(ONE * 200).convert("RGBA")
-    image.putalpha(Image.fromarray(soft()))
-    return stored(image)
+    return stored(Image.merge("LA", (Image.fromarray(ONE * 200), Image.fromarray(soft()))))
 
 
 REFUSED = {
