@@ -10,6 +10,10 @@ from noisyvos.watching.display import announce
 
 min_version("9.18")
 
+
+report: "workflow/report/workflow.rst"
+
+
 check_once(Path("params"), stamp=Path("scratch/params-checked"))
 code_deps.refresh()
 PIPELINE = dvc_yaml.load(preset=str(config.get("preset", "")))

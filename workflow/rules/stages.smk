@@ -44,6 +44,27 @@ NEEDS = {
     "report": (1, 0, {"mem_mb": 4000, "runtime": 120}),
 }
 
+# What `snakemake --report FILE.zip` shows: stage: (category, pattern of files in a folder).
+SHOWN = {
+    "tables": ("Tables", "{table}.csv"),
+    "figures": ("Figures", "{figure}.png"),
+    "report": ("Report", None),
+}
+
+
+def shown(stage, out):
+    """Return an output, marked for Snakemake's report where SHOWN has its stage."""
+    if stage not in SHOWN:
+        return out
+    category, pattern = SHOWN[stage]
+    return report(
+        out,
+        category=category,
+        caption=f"../report/{stage}.rst",
+        patterns=[pattern] if pattern else [],
+    )
+
+
 for STAGE, (THREADS, RETRIES, RESOURCES) in NEEDS.items():
 
     rule:
@@ -52,8 +73,8 @@ for STAGE, (THREADS, RETRIES, RESOURCES) in NEEDS.items():
         input:
             PIPELINE[STAGE].inputs,
         output:
-            PIPELINE[STAGE].files,
-            directory(PIPELINE[STAGE].folders),
+            [shown(STAGE, out) for out in PIPELINE[STAGE].files],
+            [shown(STAGE, directory(out)) for out in PIPELINE[STAGE].folders],
         log:
             f"logs/{STAGE}/{PIPELINE[STAGE].label}.log",
         benchmark:

@@ -3,14 +3,16 @@
 import hashlib
 from pathlib import Path
 
+import pandas as pd
+
 from noisyvos.analysis.absent import reasons, summary
 from noisyvos.analysis.comparison import comparisons
-from noisyvos.analysis.results import Results, load_results
+from noisyvos.analysis.results import Results, load_results, rows_of
 from noisyvos.io.atomic import output_directory, write_json
 from noisyvos.report import tables
 from noisyvos.tracking.publish import publish
 
-_NAMES = ("*.csv", "*.md", "*.tex", "inputs.json")
+_NAMES = ("*.csv", "*.md", "*.tex", "inputs.json", "metrics.json")
 
 
 def run(
@@ -37,6 +39,7 @@ def run(
         for evaluation in loaded.evaluations:
             print(_write_scores(folder, loaded, evaluation))
             _write_comparisons(folder, loaded, evaluation)
+        _write_summary(folder, loaded.evaluations)
         write_json(folder / "inputs.json", _inputs(results))
         if loaded.missing:
             absent = reasons(loaded, logs)
@@ -44,6 +47,26 @@ def run(
             print(tables.to_markdown(summary(absent), "Missing cells"))
     if track and loaded.any_scored:
         publish(loaded)
+
+
+def _write_summary(folder: Path, evaluations: list[str]) -> None:
+    """Write what `dvc metrics` and `dvc plots` show: J&F of each row, and of trainings by noise.
+
+    metrics.json: set -> row -> noise -> J&F as a fraction; `-` is the noise of baselines.
+    """
+    metrics: dict[str, dict[str, dict[str, float]]] = {}
+    points = []
+    for evaluation in evaluations:
+        table = pd.read_csv(folder / f"scores-{evaluation}.csv")
+        for row in rows_of(table):
+            rows = metrics.setdefault(evaluation, {}).setdefault(row.line, {})
+            rows[row.noise] = round(float(row.JF), 6)
+        trained = table[table["noise"] != "-"].assign(evaluation=evaluation)
+        points.append(trained[["evaluation", "line", "noise", "q_achieved", "JF"]])
+    write_json(folder / "metrics.json", metrics)
+    if points:
+        path = folder / "noise-curves.csv"
+        pd.concat(points).to_csv(path, index=False, lineterminator="\n")
 
 
 def _inputs(results: Path) -> dict[str, str]:

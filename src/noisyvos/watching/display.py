@@ -21,7 +21,7 @@ from noisyvos.watching.words import clock, last_lines, last_words
 LINE_SECONDS = 60.0  # without a terminal: a line at least this often while something happens
 _MOST_RUNNING = 6  # running jobs shown below the bar
 _LOG_LINES = 15  # of a failed job
-_SHOWN = ("Nothing to be done", "Complete log", "Unlocking", "Lock")
+_SHOWN = ("Nothing to be done", "Complete log", "Unlocking", "Report created", "Lints for")
 
 _preset = ""
 
