@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,7 @@ def commit(names: set[str]) -> None:
                 )
             for stage in stages:
                 stage.save()
+                _own_values(stage)
                 stage.commit(relink=False)
             _keep_lock_file()
             for file in {stage.dvcfile.path: stage.dvcfile for stage in stages}.values():
@@ -133,6 +135,18 @@ def commit(names: set[str]) -> None:
             _KEPT.unlink()
     except DvcException as error:
         raise UserError(f"DVC did not take the finished cells: {error}") from error
+
+
+def _own_values(stage: Any) -> None:
+    """Give a stage copies of its parameter values, which `_parameters_read_once` shares.
+
+    DVC would write a shared value as an anchor and aliases, so dvc.lock would have other bytes
+    than after `dvc repro`.
+    """
+    for dependency in stage.deps:
+        found = getattr(dependency, "hash_info", None)
+        if found is not None and isinstance(found.value, dict):
+            found.value = deepcopy(found.value)
 
 
 def _keep_lock_file() -> None:
