@@ -42,7 +42,8 @@ def test_frames_and_labels_stay_together(name, crop):
         assert done.frames.shape == (3, *size, 3)
         (planes,) = as_planes([done.frames])
         assert planes.shape == (3, 3, *size)
-        assert planes.dtype == np.float32
+        assert planes.dtype in (np.uint8, np.float32)
+        planes = planes / np.float32(255 if planes.dtype == np.uint8 else 1)
         assert planes.min() >= 0
         assert planes.max() <= 1
         first, second = done.masks

@@ -101,10 +101,17 @@ def make_batch(
     clean: bool = False,
     group: Group = ALONE,
 ) -> Clip:
-    """Return this process's samples of the batch of `iteration`.
+    """Return this process's samples of the batch of `iteration`, as networks take them.
 
     With `clean`, or if diagnostics are due, it carries clean labels if the reader has them.
     """
+    return _bytes(reader, schedule, seed, iteration, clean, group).to("cpu")
+
+
+def _bytes(
+    reader: ClipReader, schedule: Schedule, seed: int, iteration: int, clean: bool, group: Group
+) -> Clip:
+    """Return the batch with frames and masks as bytes, as they were read; see `Clip.to`."""
     rows = group.rows(schedule.batch)
     clean = clean or is_diagnosed(schedule, iteration)
     samples = [_sample(reader, schedule, seed, iteration, index, clean) for index in rows]
@@ -113,11 +120,11 @@ def make_batch(
     ]  # (B, T, H, W) each
     return Clip(
         frames=torch.from_numpy(as_planes([pictures.frames for pictures, _, _ in samples])),
-        masks=torch.from_numpy(labels[0].astype(np.int64)),
+        masks=torch.from_numpy(labels[0]),
         num_objects=torch.tensor([max(1, len(objects)) for _, objects, _ in samples]),
         slots=schedule.objects,
         keys=tuple(raw.key for _, _, raw in samples),
-        clean=torch.from_numpy(labels[1].astype(np.int64)) if len(labels) > 1 else None,
+        clean=torch.from_numpy(labels[1]) if len(labels) > 1 else None,
         origin=_origin(samples),
         part_of=(rows.start, schedule.batch),
         progress=iteration / schedule.total,
@@ -137,14 +144,7 @@ class _Batches(torch.utils.data.Dataset):
         return self._schedule.total
 
     def __getitem__(self, iteration: int) -> Clip:
-        return make_batch(
-            self._reader,
-            self._schedule,
-            self._seed,
-            iteration,
-            clean=self._clean,
-            group=self._group,
-        )
+        return _bytes(self._reader, self._schedule, self._seed, iteration, self._clean, self._group)
 
 
 def feed(
@@ -156,14 +156,20 @@ def feed(
     clean: bool = False,
     group: Group = ALONE,
 ) -> Iterator[Clip]:
-    """Yield this process's samples of the batches from iteration `start` on.
+    """Yield this process's samples of the batches from iteration `start` on, in bytes.
 
-    They are made here, or prefetched by `workers` processes.
+    They are made here, or prefetched by `workers` processes; where there is a GPU, into
+    page-locked memory. `Clip.to` turns them into what networks take.
     """
     batches, todo = _Batches(reader, schedule, seed, clean, group), range(start, schedule.total)
     if not workers:
         yield from (batches[iteration] for iteration in todo)
         return
     yield from torch.utils.data.DataLoader(
-        batches, sampler=todo, batch_size=None, num_workers=workers, prefetch_factor=4
+        batches,
+        sampler=todo,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4,
+        pin_memory=torch.cuda.is_available(),
     )

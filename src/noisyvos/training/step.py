@@ -173,12 +173,14 @@ def make_learner(
 ) -> Learner:
     """Return a learner that starts from `model`.
 
-    The teacher is a frozen copy. Two trained networks are copies, each perturbed in its own way.
+    The teacher is a frozen copy in the form for inference, with weights in half precision where
+    training computes in it. Two trained networks are copies, each perturbed in its own way.
     """
     model = model.to(device)
     teacher = None
     if method.teacher:
-        teacher = copy.deepcopy(model).eval().requires_grad_(False)
+        frozen = copy.deepcopy(model).eval().requires_grad_(False)
+        teacher = frozen.for_inference(half_precision(schedule.amp, device))
     networks = [model] + [copy.deepcopy(model) for _ in range(method.networks - 1)]
     if len(networks) > 1:
         for index, network in enumerate(networks):
@@ -309,9 +311,17 @@ def as_floats(result: StepResult, share: float = 1.0, group: Group = ALONE) -> d
 
     share: this process's share of the batch's samples.
     """
-    values = {"loss": float(result.loss)}
-    for name, value in result.terms.items():
-        values[name] = float(value.float().mean() if isinstance(value, Tensor) else value)
+    found = {"loss": result.loss, **result.terms}
+    on_device = {
+        name: value.detach().float().mean()
+        for name, value in found.items()
+        if isinstance(value, Tensor)
+    }
+    # The host waits for all of them at once.
+    fetched = torch.stack([*on_device.values()]).tolist()
+    values = {name: float(value) for name, value in found.items() if name not in on_device}
+    values = {**values, **dict(zip(on_device, fetched, strict=True))}
+    values = {name: values[name] for name in found}
     if group.size == 1:
         return values
     sums = group.all_reduce([value * share for value in values.values()])

@@ -3,12 +3,14 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from noisyvos.datasets.augmentations.base import Pictures, as_planes, augment
 from noisyvos.datasets.augmentations.geometry import random_crop, warped
 from noisyvos.datasets.augmentations.kinds import aoc_net
 from noisyvos.errors import UserError
+from noisyvos.models.base import Clip
 from noisyvos.seeding import numpy_generator
 
 
@@ -21,18 +23,33 @@ def clip(height: int = 40, width: int = 56) -> Pictures:
     return Pictures(frames, (masks, masks * 3))
 
 
-def test_planes_are_the_frames_divided_by_255_and_floats_as_they_are():
+def test_planes_are_the_frames_as_they_are_and_bytes_are_divided_by_255_on_the_device():
     frames = [
         np.random.default_rng(seed).integers(0, 256, (3, 9, 14, 3), np.uint8) for seed in (0, 1)
     ]
     wanted = np.stack([each.astype(np.float32) / np.float32(255) for each in frames]).transpose(
         0, 1, 4, 2, 3
     )
-    assert np.array_equal(as_planes(frames), wanted)
+    planes = as_planes(frames)
+    assert planes.dtype == np.uint8
+    labels = np.zeros((2, 3, 9, 14), np.uint8)
+    clip = Clip(
+        torch.from_numpy(planes),
+        torch.from_numpy(labels),
+        torch.ones(2, dtype=torch.int64),
+        slots=1,
+        clean=torch.from_numpy(labels + 1),
+    ).to("cpu")
+    assert np.array_equal(clip.frames.numpy(), wanted)
+    assert clip.masks.dtype == clip.clean.dtype == torch.int64
+    assert clip.clean.eq(1).all()
     assert np.array_equal(
         as_planes([each.astype(np.float32) / np.float32(255) for each in frames]), wanted
     )
-    assert np.array_equal(as_planes([each[:, 2:7, 3:] for each in frames]), wanted[..., 2:7, 3:])
+    cut = as_planes([each[:, 2:7, 3:] for each in frames])
+    assert np.array_equal(cut, planes[..., 2:7, 3:])
+    mixed = as_planes([frames[0], frames[1].astype(np.float32) / np.float32(255)])
+    assert np.array_equal(mixed, wanted)
 
 
 @pytest.mark.parametrize(

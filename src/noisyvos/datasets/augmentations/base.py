@@ -63,17 +63,19 @@ def flip(clip: Pictures, axis: int) -> Pictures:
 
 
 def as_planes(clips: Sequence[np.ndarray]) -> np.ndarray:
-    """Return B clips of frames (T, H, W, 3) as (B, T, 3, H, W) float32 in [0, 1].
+    """Return B clips of frames (T, H, W, 3) as (B, T, 3, H, W), uint8 or float32 as they are.
 
-    The frames are uint8, or float32 in [0, 1]. Working plane by plane takes a tenth of the time
-    that converting and then moving the axis takes.
+    Working plane by plane takes a tenth of the time that moving the axis takes.
     """
     length, height, width = clips[0].shape[:3]
-    planes = np.empty((len(clips), length, 3, height, width), np.float32)
+    planes = np.empty((len(clips), length, 3, height, width), np.result_type(*clips))
     for frames, target in zip(clips, planes, strict=True):
         for frame, places in zip(frames, target, strict=True):
-            for plane, place in zip(cv2.split(frame), places, strict=True):
-                np.divide(plane, np.float32(255 if plane.dtype == np.uint8 else 1), out=place)
+            if frame.dtype == planes.dtype:
+                cv2.split(frame, list(places))
+            else:  # bytes beside a clip that is in [0, 1] already
+                for plane, place in zip(cv2.split(frame), places, strict=True):
+                    np.divide(plane, np.float32(255), out=place)
     return planes
 
 
