@@ -23,8 +23,9 @@ import torch
 from noisyvos.datasets.base import DATASETS, Conversion
 from noisyvos.params.entries import read_family
 from noisyvos.seeding import numpy_generator
-from noisyvos.training.batches import make_batch
+from noisyvos.training.batches import byte_batch
 from noisyvos.training.clip_readers import CACHE_BYTES, Drawing, VideoClips
+from noisyvos.training.distributed import ALONE
 from noisyvos.training.schedule import Schedule
 
 PARAMS = Path(__file__).resolve().parents[1] / "params"
@@ -72,7 +73,7 @@ def measure(source: VideoClips, schedule: Schedule, seconds: float) -> tuple[flo
 
     And for decoding their frames and masks alone.
     """
-    make_batch(source, schedule, 0, 0)
+    byte_batch(source, schedule, 0, 0, False, ALONE)
     if source.in_memory:
         for unit in range(len(source)):  # a training reads everything once
             source.clip(
@@ -84,7 +85,8 @@ def measure(source: VideoClips, schedule: Schedule, seconds: float) -> tuple[flo
             )
     keys, start = [], time.process_time()
     while time.process_time() - start < seconds:
-        keys += make_batch(source, schedule, 0, 1 + len(keys) // schedule.batch).keys
+        iteration = 1 + len(keys) // schedule.batch
+        keys += byte_batch(source, schedule, 0, iteration, False, ALONE).keys
     making, read = time.process_time() - start, 0
     start = time.process_time()
     for _, sequence, *frames in keys:

@@ -170,12 +170,13 @@ def write_page(path: Path, outcomes: list[Outcome]) -> None:
         "- Inputs are generated (synthetic) or real masks and clips, as each benchmark says.\n"
         f"- Machine: {machine}.\n\n"
     )
+    beside = (HERE / "peers.md").read_text(encoding="utf-8")
     table = "| benchmark | CPU s in all | ratios | bars reached |\n|---|---|---|---|\n" + "\n".join(
         outcome.row() for outcome in outcomes
     )
     with atomic_file(path) as temporary:
         Path(temporary).write_text(
-            head + table + "\n\n" + "\n".join(outcome.section() for outcome in outcomes),
+            "\n".join((head + table, "", beside, *(outcome.section() for outcome in outcomes))),
             encoding="utf-8",
         )
 

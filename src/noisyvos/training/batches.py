@@ -105,10 +105,10 @@ def make_batch(
 
     With `clean`, or if diagnostics are due, it carries clean labels if the reader has them.
     """
-    return _bytes(reader, schedule, seed, iteration, clean, group).to("cpu")
+    return byte_batch(reader, schedule, seed, iteration, clean, group).to("cpu")
 
 
-def _bytes(
+def byte_batch(
     reader: ClipReader, schedule: Schedule, seed: int, iteration: int, clean: bool, group: Group
 ) -> Clip:
     """Return the batch with frames and masks as bytes, as they were read; see `Clip.to`."""
@@ -144,7 +144,9 @@ class _Batches(torch.utils.data.Dataset):
         return self._schedule.total
 
     def __getitem__(self, iteration: int) -> Clip:
-        return _bytes(self._reader, self._schedule, self._seed, iteration, self._clean, self._group)
+        return byte_batch(
+            self._reader, self._schedule, self._seed, iteration, self._clean, self._group
+        )
 
 
 def feed(
