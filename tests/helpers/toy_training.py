@@ -25,9 +25,6 @@ class ToyNetwork(nn.Module):
         self.conv = nn.Conv2d(3, 3, 3, padding=1)
         self.draws: list[float] = []
 
-    def for_inference(self, half: torch.dtype | None = None) -> "ToyNetwork":
-        return self
-
     def forward_clip(self, clip: Clip, *, generator: torch.Generator) -> ClipOutput:
         self.draws.append(float(torch.rand((), generator=generator)))
         logits = tuple(

@@ -173,14 +173,15 @@ def make_learner(
 ) -> Learner:
     """Return a learner that starts from `model`.
 
-    The teacher is a frozen copy in the form for inference, with weights in half precision where
-    training computes in it. Two trained networks are copies, each perturbed in its own way.
+    The teacher is a frozen copy, on a GPU in the form for inference, with weights in half precision
+    where training computes in it. Two trained networks are copies, each perturbed in its own way.
     """
     model = model.to(device)
     teacher = None
     if method.teacher:
-        frozen = copy.deepcopy(model).eval().requires_grad_(False)
-        teacher = frozen.for_inference(half_precision(schedule.amp, device))
+        teacher = copy.deepcopy(model).eval().requires_grad_(False)
+        if device.type != "cpu":  # on a CPU, Winograd's algorithm loses time on small crops
+            teacher = teacher.for_inference(half_precision(schedule.amp, device))
     networks = [model] + [copy.deepcopy(model) for _ in range(method.networks - 1)]
     if len(networks) > 1:
         for index, network in enumerate(networks):
