@@ -77,13 +77,14 @@ class Workspace:
         )
 
 
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A copy of the repository with the grid of preset `smoke`.
+REAL = """#!{python}
+from noisyvos.cli import main
+main()
+"""
 
-    Run once from end to end by Snakemake with stand-ins.
-    """
-    base = tmp_path_factory.mktemp("workflow")
+
+def copy_of_repository(base: Path, program: str) -> Workspace:
+    """Return a copy of the repository with the grid of preset `smoke`; `program`: its noisyvos."""
     root, tools = base / "repository", base / "tools"
     root.mkdir()
     tools.mkdir()
@@ -96,15 +97,31 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
             shutil.copy(source, root / name)
     (root / ".dvc").mkdir()
     shutil.copy(ROOT / ".dvc" / "config", root / ".dvc" / "config")
-    (tools / "noisyvos").write_text(STAND_IN.format(python=sys.executable))
+    (tools / "noisyvos").write_text(program.format(python=sys.executable))
     (tools / "noisyvos").chmod(0o755)
     space = Workspace(
         root, os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ["PATH"]])
     )
     space.run("git", "init", "--quiet")
     space.noisyvos("grid", "--preset", "smoke")
+    return space
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A copy of the repository with the grid of preset `smoke`.
+
+    Run once from end to end by Snakemake with stand-ins.
+    """
+    space = copy_of_repository(tmp_path_factory.mktemp("workflow"), STAND_IN)
     space.run("snakemake", "--cores", "2", "--quiet")
     return space
+
+
+@pytest.fixture(scope="module")
+def bare_workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The same with the real command line; nothing has run."""
+    return copy_of_repository(tmp_path_factory.mktemp("workflow"), REAL)
 
 
 @pytest.fixture(scope="module")

@@ -107,7 +107,10 @@ def cell_table(results: Results) -> pd.DataFrame:
         }
         row |= {name: scored[name].mean() for name in ("q_achieved", "JF", "J", "F")}
         row["objects"] = len(scored)
-        row |= {role: digest[:12] for role, digest in summary.get("inputs", {}).items()}
+        row |= {
+            role if role not in row else f"{role}_hash": digest[:12]
+            for role, digest in summary.get("inputs", {}).items()
+        }
         rows.append(row | {"code": summary.get("code", "")[:12]})
     return pd.DataFrame(rows)
 

@@ -85,7 +85,13 @@ def workspace(tmp_path: Path) -> Path:
             folder = tmp_path / "results/p/train" / key
             folder.mkdir(parents=True)
             (folder / "summary.json").write_text(
-                json.dumps({"noise": facts, "inputs": {"masks": "f00" * 20}, "code": "c0de" * 16})
+                json.dumps(
+                    {
+                        "noise": facts,
+                        "inputs": {"masks": "f00" * 20, "dataset": "da7a" * 16},
+                        "code": "c0de" * 16,
+                    }
+                )
             )
             curve = pd.DataFrame({"iteration": range(40), "loss": np.linspace(2, 1, 40)})
             if noise == "dilate":
@@ -308,6 +314,8 @@ def test_stages_write_tables_figures_and_a_page_that_says_synthetic(
     assert cells.loc["val-clean-gce-tiny-s0-val", "masks"] == "f00f00f00f00", (
         "a number can be traced to its labels"
     )
+    assert cells.loc["val-clean-gce-tiny-s0-val", "dataset"] == "val"
+    assert cells.loc["val-clean-gce-tiny-s0-val", "dataset_hash"] == "da7ada7ada7a"
     page = (out / "report.html").read_text()
     assert "Synthetic" in page
     assert "first mask copied" in page

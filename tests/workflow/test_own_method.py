@@ -1,0 +1,70 @@
+"""The real preset `smoke`, run once: a cell verified, its number traced, a method compared."""
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TUTORIAL = Path(__file__).resolve().parents[2] / "docs" / "tutorials" / "own-method.md"
+KEY = "shapes_smoke_train-dilate70-xmem-xmem_tiny-s0"
+
+
+@pytest.fixture(scope="module")
+def real(bare_workspace: Any) -> Any:
+    """The workspace with the real command line in place of stand-ins, after a run of `smoke`."""
+    bare_workspace.run("snakemake", "--cores", "1")
+    return bare_workspace
+
+
+def bytes_below(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "compare" not in path.parts and not path.name.startswith(".")
+    }
+
+
+@pytest.mark.slow
+def test_a_real_run_is_verified_traced_and_compared(real: Any, tmp_path: Path) -> None:
+    # verify: a training and a scored cell repeat byte by byte
+    for cell, count in ((KEY, 3), (f"{KEY}-shapes_smoke_val", 2)):
+        said = real.noisyvos("verify", cell).stdout
+        assert f"{count} of {count} outputs equal" in said
+
+    # trace: the number of the score table leads to the cell
+    results = real.root / "results" / "smoke"
+    with (results / "tables" / "scores-shapes_smoke_val.csv").open() as lines:
+        rows = [row for row in csv.DictReader(lines) if row["noise"] == "dilate70"]
+    number = next(f"{100 * float(row['JF']):.4f}" for row in rows if row["line"] == "xmem")
+    told = json.loads(real.noisyvos("trace", number, "--json").stdout)
+    assert f"{KEY}-shapes_smoke_val" in told["place"]["cells"]
+    (cell,) = [each for each in told["cells"] if each["cell"] == f"{KEY}-shapes_smoke_val"]
+    assert cell["mlflow"]["experiment"] == "grid/smoke"
+    assert cell["changes"] == []
+
+    # compare: the tutorial's method from a folder outside, with everything else left alone
+    found = re.search(r"```python\n(.*?)```", TUTORIAL.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    mine = tmp_path / "my method.py"
+    mine.write_text(found[1])
+    before = bytes_below(results), bytes_below(real.root / "params")
+    compare = ("compare", str(mine), "--preset", "smoke", "--cores", "1")
+    said = real.noisyvos(*compare).stdout
+    assert "| focal |" in said
+    for noise in ("clean", "dilate70"):
+        for other in ("xmem", "smart_unit"):
+            assert f"| {noise} | focal − {other} |" in said
+    folder = results / "compare" / "focal"
+    assert (folder / "figures" / "noise-curves-shapes_smoke_val.png").is_file()
+    assert "focal" in (folder / "report.html").read_text(encoding="utf-8")
+    with (folder / "tables" / "scores-shapes_smoke_val.csv").open() as lines:
+        assert {"xmem", "smart_unit", "focal"} <= {row["line"] for row in csv.DictReader(lines)}
+    assert (bytes_below(results), bytes_below(real.root / "params")) == before
+    assert "Nothing to be done" in real.run("snakemake", "--cores", "1").stderr
+
+    # a second call trains nothing
+    again = real.noisyvos(*compare)
+    assert "Nothing to be done" in again.stderr
