@@ -54,14 +54,16 @@ def build(folder: Path) -> Path:
     return world
 
 
-def case(world: Path, folder: Path, seed: int, quick: bool = False) -> tuple[str, str, str | None]:
-    """Run one case; return the command, what was changed and what is wrong (None: nothing).
+def prepare(
+    world: Path, folder: Path, seed: int, quick: bool
+) -> tuple[fuzz_world.Command, list[str], str]:
+    """Make a changed copy of the world in `folder`/case.
 
-    quick: commands that load a network or draw figures are left out.
+    Return the command, its words, and what was changed. quick: without commands that load a network
+    or draw figures.
     """
     stream = random.Random(seed)
-    commands = [each for each in fuzz_world.COMMANDS if not (quick and each.slow)]
-    command = stream.choice(commands)
+    command = stream.choice([each for each in fuzz_world.COMMANDS if not (quick and each.slow)])
     root = folder / "case"
     shutil.rmtree(root, ignore_errors=True)
     fuzz_mutate.copy_world(world, root)
@@ -75,23 +77,45 @@ def case(world: Path, folder: Path, seed: int, quick: bool = False) -> tuple[str
     else:
         words, how = fuzz_mutate.mutate_words(words, stream)
         changed.append(how)
+    return command, words, "; ".join(changed)
+
+
+def case(world: Path, folder: Path, seed: int, quick: bool = False) -> tuple[str, str, str | None]:
+    """Run one case; return the command, what was changed and what is wrong (None: nothing)."""
+    command, words, changed = prepare(world, folder, seed, quick)
+    root = folder / "case"
     before = fuzz_run.state(root)
     ended = fuzz_run.run(words, root, LIMIT)
     wrong = ended.fault()
-    named = tuple(os.path.normpath(word) for word in words if word not in ("", "."))
+    named = tuple(os.path.normpath(word) for word in words if word)
+    if "." in named:  # the folder of the case is an output
+        named = ("",)
     lost = fuzz_run.changes(before, fuzz_run.state(root), command.allowed, named)
+    # a file that an output names is replaced; an input never is
     replaced = _replaced(words, before)
     lost = [each for each in lost if each.removeprefix("lost ") not in replaced]
     if (folder / "evil").exists():
         lost.append("evil beside the world")
     if lost and wrong is None:
         wrong = f"{lost[0]} ({len(lost)} in all, exit code {ended.code})"
-    said = f"noisyvos {' '.join(words)}\n  changed: {'; '.join(changed)}"
+    said = f"noisyvos {' '.join(words)}\n  changed: {changed}"
     if wrong is not None:
         wrong = f"{wrong}\n{ended.said[-1500:]}"
     elif ended.code:
         said += f"\n  refused: {ended.said[-600:]}"
     return command.name, said, wrong
+
+
+def compare(world: Path, folder: Path, seed: int, quick: bool = False) -> str | None:
+    """Run a case in a forked process and in a new Python; return how their ends differ."""
+    ends = []
+    for run in (fuzz_run.run, fuzz_run.run_apart):
+        _, words, changed = prepare(world, folder, seed, quick)
+        ends.append(run(words, folder / "case", LIMIT))
+    forked, apart = ends
+    if (forked.code, forked.said) == (apart.code, apart.said):
+        return None
+    return f"{words}: {changed}\n{forked.code}: {forked.said}\n{apart.code}: {apart.said}"
 
 
 def _replaced(words: list[str], before: dict[str, str]) -> set[str]:
@@ -123,6 +147,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=0, help="of the first case")
+    parser.add_argument("--cases", type=int, help="so many cases, in place of --minutes")
+    parser.add_argument("--apart", type=int, default=0, help="cases to run in a new Python too")
     parser.add_argument("--only", type=int, help="run this one case and say all of it")
     parser.add_argument("--quick", action="store_true", help="no networks, no figures")
     parser.add_argument("--faults", type=Path, help="a file to add each fault to")
@@ -142,8 +168,16 @@ def main() -> int:
             command, said, wrong = case(world, folder, options.only, options.quick)
             print(said, wrong or "", sep="\n")
             return int(wrong is not None)
+        for seed in range(options.seed, options.seed + options.apart):
+            different = compare(world, folder, seed, options.quick)
+            if different is not None:
+                count.faults.append(different)
+                print(different, flush=True)
         began, seed = time.monotonic(), options.seed
-        while time.monotonic() - began < 60 * options.minutes:
+        last = None if options.cases is None else seed + options.cases
+        while seed != last and (
+            last is not None or time.monotonic() - began < 60 * options.minutes
+        ):
             command, said, wrong = case(world, folder, seed, options.quick)
             count.by_command[command] += 1
             if wrong is not None:

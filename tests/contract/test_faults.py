@@ -36,8 +36,10 @@ from noisyvos.raw.fetch.unpack import unpack
 from noisyvos.registry import LARGEST_NUMBER
 from noisyvos.report.tables import latex_escape
 from noisyvos.tracking.mlflow import lock_file
+from noisyvos.training.checkpoint import what_is_kept
 from noisyvos.training.clip_readers import VideoClips
 from noisyvos.training.schedule import Schedule
+from noisyvos.training.task import TrainingTask, carry_out
 
 PARAMS = Path(__file__).resolve().parents[2] / "params"
 
@@ -406,6 +408,24 @@ def test_labels_without_any_object_are_not_trained_on(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="no mask of these labels names an object"):
             VideoClips(world / "data", world / "empty.zip", 3)
     VideoClips(world / "data", world / "noisy.zip", 3)
+
+
+def test_a_failed_training_says_which_checkpoint_there_is(tmp_path: Path) -> None:
+    assert "wrote no checkpoint" in what_is_kept(tmp_path / "checkpoint.pt")
+    (tmp_path / "checkpoint-00000005.pt").write_text("")
+    assert f"{tmp_path}/checkpoint-00000005.pt is kept" in what_is_kept(tmp_path / "checkpoint.pt")
+
+
+@pytest.mark.parametrize("option", ["cell", "preset"])
+def test_a_cell_cannot_leave_the_scratch_folder(tmp_path: Path, option: str) -> None:
+    places = {
+        name: tmp_path / name for name in ("params", "weights", "summary", "curve", "scratch")
+    }
+    names = {name: "x" for name in ("stage", "cell", "preset", "model", "method", "schedule")}
+    task = TrainingTask(**(names | {option: "../x"}), seed=0, **places)
+    with pytest.raises(UserError, match=rf"--{option}: the name '../x' leads out of its folder"):
+        carry_out(task, lambda schedule: None, {}, {})
+    assert list(tmp_path.iterdir()) == []
 
 
 # movies

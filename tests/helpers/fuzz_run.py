@@ -9,6 +9,7 @@ import re
 import resource
 import signal
 import stat
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -101,6 +102,26 @@ def _be(words: list[str], folder: Path, said: Path) -> None:
         os._exit(code)
 
 
+def run_apart(words: list[str], folder: Path, limit: float) -> Ended:
+    """Run a command as people do, in a new Python; as `run`."""
+    began = time.monotonic()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "noisyvos", *words],
+            cwd=folder,
+            timeout=limit,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Ended(None, "", limit)
+    text = done.stdout.decode("utf-8", "replace")
+    text = "\n".join(line.rpartition("\r")[2] for line in text.splitlines())
+    return Ended(done.returncode, text, time.monotonic() - began)
+
+
 def run(words: list[str], folder: Path, limit: float) -> Ended:
     """Run a command in `folder` and return how it ended; it is killed after `limit` seconds."""
     said = folder.parent / f"{folder.name}.said"
@@ -163,9 +184,13 @@ def changes(
 
     It may leave things below `out`, `scratch` and the paths that its words name, if they are new.
     """
-    lost = [f"lost {name}" for name, what in before.items() if after.get(name) != what]
+    lost = [
+        f"lost {name}"
+        for name, what in before.items()
+        if after.get(name) != what and not name.startswith("scratch/")
+    ]
     new = [name for name in after if name not in before]
-    places = ("out", "scratch", ".noisyvos", *named)
+    places = ("out", "scratch", ".noisyvos", *(name.split("/")[0] for name in named))
     stray = [f"left {name}" for name in new if not name.startswith(places)]
     stray += [f"left {name}" for name in new if _HIDDEN.search(name)]
     return sorted(

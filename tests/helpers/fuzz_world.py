@@ -60,7 +60,7 @@ PARAMS = {
             "source": "own",
             "annotations": "visor/annotations",
             "images": "visor/images",
-            "subset": "train",
+            "split": "train",
         },
         "both": {"kind": "mix", "parts": [{"dataset": "videos"}, {"dataset": "youtube"}]},
     },
@@ -241,7 +241,7 @@ COMMANDS = (
         ("predictions.zip", "converted/videos"),
     ),
     Command(
-        "check-submission --zip predictions.zip --dataset converted/videos --rules youtube_vos "
+        "check-submission --zip predictions.zip --dataset converted/videos --rules davis "
         "--out out/s.zip",
         ("predictions.zip", "converted/videos"),
     ),
@@ -337,9 +337,9 @@ def _raw(root: Path) -> None:
                 "image_id": image,
                 "category_id": 1,
                 "iscrowd": 0,
-                "bbox": [4, 4, 20, 20],
-                "area": 400,
-                "segmentation": [[4 + 2 * place, 4, 24, 4, 24, 24, 4, 24.5]],
+                "bbox": [4, 2, 36, 26],
+                "area": 900,
+                "segmentation": [[4 + 2 * place, 2, 40, 2, 40, 28, 4, 28.5]],
             }
             for image in (7, 8)
             for place in (0, 1)

@@ -37,6 +37,9 @@ __all__ = [
 ]
 
 
+_LONGEST = 1000  # characters of a line of a message
+
+
 def main() -> None:
     """Run the command line and end the program with a code of `ExitCode`.
 
@@ -63,8 +66,14 @@ def _report(error: BaseException) -> int:
         raise error
     if os.environ.get("NOISYVOS_DEBUG", "0") not in ("", "0"):
         traceback.print_exception(error)
-    print(f"noisyvos: {sentence}", file=sys.stderr)
+    lines = (_shortened(line) for line in sentence.split("\n"))
+    print(f"noisyvos: {chr(10).join(lines)}", file=sys.stderr)
     return ExitCode.INTERRUPTED if isinstance(error, KeyboardInterrupt) else ExitCode.FAILED
+
+
+def _shortened(line: str) -> str:
+    """Return a line without its middle if it shows a value of thousands of characters."""
+    return line if len(line) <= _LONGEST else f"{line[:700]} [...] {line[-250:]}"
 
 
 def _reader_is_gone() -> bool:

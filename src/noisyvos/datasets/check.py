@@ -11,7 +11,7 @@ from noisyvos.datasets.layout import VideoDataset, read_meta
 from noisyvos.datasets.splits import resolution_folders
 from noisyvos.errors import UserError
 from noisyvos.io.files import folders_in, image_files, mask_files, normal, same_place
-from noisyvos.io.forms import read_instances_file
+from noisyvos.io.forms import damaged, read_instances_file
 from noisyvos.io.images import checked_size
 from noisyvos.io.mask_reader import StoredMask, decode_stored, mask_set, open_mask
 from noisyvos.io.masks import VOID
@@ -340,11 +340,10 @@ def _check_images(root: Path, workers: int) -> Findings:
         )
         for image in content["images"]
     ]
-    problems = [
-        problem
-        for found in ordered_map(_read_image, tasks, workers, f"check {meta['name']}")
-        for problem in found
-    ]
+    problems: list[Problem] = []
+    with damaged(root / "instances.json", "Convert the dataset again."):
+        for found in ordered_map(_read_image, tasks, workers, f"check {meta['name']}"):
+            problems += found
     crowd = sum(entry.get("iscrowd", 0) for entry in content["annotations"])
     if crowd == len(content["annotations"]):
         problems.append(Problem("no object to draw (synth refuses this dataset)", str(root)))

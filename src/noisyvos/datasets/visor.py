@@ -168,6 +168,8 @@ def read_visor(folder: Path) -> dict[str, list[dict[str, Any]]]:
 def _segments(shape: dict[str, Any]) -> list[list[Any]]:
     """Return the polygons of an entity, none for null; ValueError names a corner that is wrong."""
     polygons = shape["segments"] or []
+    if not isinstance(shape["name"], str) or not isinstance(polygons, list):
+        raise ValueError("an entity needs a name and a list of polygons")
     for part in polygons:
         corners = np.asarray(part, np.float64)
         if corners.size % 2:

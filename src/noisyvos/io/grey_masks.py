@@ -90,5 +90,7 @@ def read_bitmap(path: Path) -> np.ndarray:
                     "scribbles are 8-bit bitmaps of one channel."
                 )
             return np.array(image)
-    except OSError as error:
+    except UserError:
+        raise
+    except DAMAGED as error:
         raise UserError(f"{path}: this scribble map cannot be read ({error}).") from None

@@ -14,6 +14,7 @@ import numpy as np
 
 from noisyvos.datasets.layout import read_meta
 from noisyvos.errors import UserError
+from noisyvos.io.files import check_regular
 from noisyvos.io.forms import damaged
 from noisyvos.io.mask_reader import decode_mask
 from noisyvos.synth.clip import decode_frames, frame_suffix
@@ -64,6 +65,7 @@ class ClipShards:
         if shard not in self._archives:
             path = self.path / shard_name(shard)
             try:
+                check_regular(path)
                 self._archives[shard] = zipfile.ZipFile(path)
             except FileNotFoundError:
                 raise FileNotFoundError(

@@ -1,8 +1,13 @@
 """A `record` that is killed while dvc.lock is written leaves it as it was."""
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from noisyvos.pipeline import handover
 
@@ -23,3 +28,73 @@ def test_a_half_written_lock_file_is_put_back(
     lock.write_text("later")
     handover._put_back()  # nothing is kept any more
     assert lock.read_text() == "later"
+
+
+KILLED = """
+import os, signal, sys
+from dvc.stage import Stage
+from noisyvos.pipeline import handover
+
+moment, number = sys.argv[1], int(sys.argv[2])
+plain, done = Stage.commit, []
+
+
+def commit(self, *arguments, **options):
+    plain(self, *arguments, **options)
+    done.append(self)
+    if moment == "commit" and len(done) == number:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dump(path, *arguments, **options):
+    with open("dvc.lock", "w") as file:
+        file.write("schema: '2.0'\\nstag")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+Stage.commit = commit
+if moment == "dump":
+    from dvc.dvcfile import Lockfile
+
+    Lockfile.dump = Lockfile.dump_dataset = dump
+    import dvc.dvcfile
+
+    dvc.dvcfile.ProjectFile.dump_stages = dump
+handover._put_back()
+handover.commit({"a", "b", "c"})
+"""
+
+
+@pytest.mark.timeout(300)
+def test_a_record_that_is_killed_between_its_commits_leaves_no_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stages = {name: {"cmd": "true", "outs": [f"{name}.txt"]} for name in "abc"}
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    for name in "abc":
+        Path(f"{name}.txt").write_text(name)
+        os.utime(f"{name}.txt", ns=(10**18, 10**18))
+    for command in (["git", "init", "-q", "."], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, check=True)
+    script = Path("record.py")
+    script.write_text(KILLED)
+
+    def run(moment: str, number: int) -> int:
+        command = [sys.executable, str(script), moment, str(number)]
+        return subprocess.run(command, check=False).returncode
+
+    for moment, number in (("commit", 1), ("commit", 2), ("commit", 3), ("dump", 0)):
+        assert run(moment, number) == -signal.SIGKILL
+        for lock in Path(".dvc/tmp").glob("*lock"):
+            lock.unlink()
+        assert [os.stat(f"{name}.txt").st_mtime_ns for name in "abc"] == [10**18] * 3
+    assert run("none", 0) == 0
+    recorded = yaml.safe_load(Path("dvc.lock").read_text())["stages"]
+    assert sorted(recorded) == ["a", "b", "c"]
+    assert [os.stat(f"{name}.txt").st_mtime_ns for name in "abc"] == [10**18] * 3
+    assert not Path("scratch/dvc.lock.before").exists()
+    said = subprocess.run(
+        [sys.executable, "-m", "dvc", "status"], check=True, capture_output=True, text=True
+    )
+    assert "up to date" in said.stdout

@@ -134,6 +134,8 @@ def _zip_members(
         if total <= allowed:  # a bomb is refused by the caller, in the order of the files
             _require_room(path, out, total, limits)
         for entry in entries:
+            if not entry.filename:
+                raise zipfile.BadZipFile("an entry has no name")
             mode = entry.external_attr >> 16
             if mode and (mode & 0o170000) not in (0, 0o100000, 0o040000):
                 raise _link(path, entry.filename)
