@@ -60,7 +60,7 @@ def read_state(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
     strange = [
         str(name)
         for name, value in content.items()
-        if not isinstance(name, str) or not isinstance(value, Tensor)
+        if not isinstance(name, str) or not isinstance(value, Tensor) or _is_special(value)
     ]
     objects = [
         f"{name} ({value.kind})"
@@ -74,10 +74,15 @@ def read_state(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
         )
     if strange:
         raise UserError(
-            f"{where}: these entries are no tensors: {_some(strange)}. "
+            f"{where}: these entries are no plain tensors: {_some(strange)}. "
             "Give the network's state dict alone."
         )
     return _without_prefixes(dict(content))
+
+
+def _is_special(value: Tensor) -> bool:
+    """Whether a tensor is sparse, quantised, complex or nested, which no network here has."""
+    return value.layout is not torch.strided or value.is_quantized or value.is_complex()
 
 
 def _plain(content: Any) -> Any:
