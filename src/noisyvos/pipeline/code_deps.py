@@ -247,7 +247,8 @@ def refresh(
 
     An equal file is left alone, so that its time does not change. The content is cached in
     scratch/code.json by the sources and parameter files that it follows from, because every job
-    whose process reads the Snakefile asks for it.
+    whose process reads the Snakefile asks for it. The hashes of single modules are kept in
+    scratch/code, so that `noisyvos why` can name the module that changed.
     """
     store, stamp = params.parent / "scratch" / "code.json", _stamp(params)
     table = None
@@ -262,7 +263,23 @@ def refresh(
     of_package = extension.method_file() is None  # else the table is of this run alone
     if of_package:
         write_if_other(path, text)
+    _keep_modules(params.parent / KEPT_CODE, text)
     return table
+
+
+def module_hashes(found: Code) -> dict[str, str]:
+    """Return a hash of each module that can change a result, with the data files it names."""
+    return {name: found.hash([name]) for name in found.facts if not _excluded(name)}
+
+
+def _keep_modules(folder: Path, text: str) -> None:
+    """Keep the hashes of all modules under the hash of the text of CODE_FILE."""
+    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.json"
+    if path.is_file():
+        return
+    content = {"table": json.loads(text), "modules": module_hashes(code())}
+    with suppress(OSError):  # a help for `why`, which must not stop a run
+        write_text(path, json.dumps(content, sort_keys=True))
 
 
 def _stamp(params: Path) -> str:

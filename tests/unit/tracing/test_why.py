@@ -1,6 +1,7 @@
 """What changed since a cell was made: one made-up chain, and one change at a time."""
 
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 
 from noisyvos.errors import UserError
 from noisyvos.io.hashing import file_hash, input_hash
+from noisyvos.pipeline import code_deps
 from noisyvos.pipeline.dvc_yaml import Job, Pipeline
 from noisyvos.tracing import records
 from noisyvos.tracing.lineage import Lineage
@@ -239,6 +241,15 @@ def test_the_kept_hashes_of_a_code_state_are_found(tmp_path: Path) -> None:
     (folder / "b.json").write_text("{")
     assert kept_modules(tmp_path, "stages.train", "h1") == {"noisyvos.seeding": "x"}
     assert kept_modules(tmp_path, "stages.train", "h2") == {}
+
+
+def test_a_refresh_keeps_the_hashes_of_all_modules(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[3]
+    shutil.copytree(root / "params", tmp_path / "params")
+    table = code_deps.refresh(tmp_path / "data" / "code.json", tmp_path / "params")
+    kept = kept_modules(tmp_path, "stages.train", table["stages"]["train"])
+    assert set(code_deps.modules_of("stages.train", tmp_path / "params")) <= kept.keys()
+    assert kept["noisyvos.seeding"] == code_deps.code().hash(["noisyvos.seeding"])
 
 
 def test_a_change_in_words() -> None:
