@@ -144,7 +144,7 @@ def test_the_corner_of_a_rotated_movie(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_movie_is_refused(tmp_path: Path) -> None:
-    for name, data in {"a.mp4": b"<html>", "b.mp4": b"", "c.mp4": png(UPRIGHT)[:40]}.items():
+    for name, data in {"a.mp4": b"\0\0no", "b.mp4": b"", "c.mp4": png(UPRIGHT)[:40]}.items():
         (tmp_path / name).write_bytes(data)
         with pytest.raises(UserError, match="cannot be decoded as a movie"):
             open_video(tmp_path / name)

@@ -104,8 +104,7 @@ class _Facts:
 def check_dataset(root: Path, workers: int = 1, one_object: bool = False) -> Findings:
     """Read every image and mask of a converted dataset or a DAVIS-style folder once.
 
-    Masks of a raw folder are read as `convert` reads them, with `one_object` as in its settings.
-    UserError if `root` is neither.
+    Masks of a raw folder are read as `convert` does, `one_object` included; UserError for others.
     """
     meta = root / "meta.json"
     content = read_json(meta) if meta.is_file() else None
