@@ -74,7 +74,7 @@ def read_state(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
         )
     if strange:
         raise UserError(
-            f"{where}: these entries are no plain tensors: {_some(strange)}. "
+            f"{where}: these entries are no tensors: {_some(strange)}. "
             "Give the network's state dict alone."
         )
     return _without_prefixes(dict(content))
