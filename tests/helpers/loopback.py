@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 class Behaviour:
     """How one address answers; the defaults are a good server."""
 
-    body: bytes
+    body: bytes = field(repr=False)
     ranges: bool = True
     etag: str = '"v1"'
     breaks_after: int | None = None  # bytes of each answer after which the connection ends

@@ -34,11 +34,6 @@ def _open(dataset: Path, masks: Path, left_out: tuple[str, ...], schedule: Sched
     return VideoClips(dataset, masks, needed, left_out=left_out)
 
 
-def read_noise(manifest: Path) -> dict[str, Any]:
-    """Return the noise of a whole dataset from its manifest: name, kind, target and achieved."""
-    return _noise(_read(manifest))
-
-
 def _read(manifest: Path) -> dict[str, Any]:
     if not manifest.is_file():
         raise FileNotFoundError(f"{manifest}: no such noise manifest. Run `noisyvos noise` first.")
@@ -46,6 +41,7 @@ def _read(manifest: Path) -> dict[str, Any]:
 
 
 def _noise(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the noise of a whole dataset: name, kind, target and achieved."""
     return {
         **{key: found[key] for key in ("noise", "kind", "q", "seed") if key in found},
         **found["summary"],
