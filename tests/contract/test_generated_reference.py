@@ -45,7 +45,7 @@ def test_every_family_has_a_page_with_its_entries_and_settings() -> None:
 
 def test_settings_table_tells_type_bounds_default_and_meaning(generate: ModuleType) -> None:
     table = generate.part("settings:corruptions")
-    assert "| `size` | integer (≥ 1) | **required** | Side of the window in pixels" in table
+    assert "| `size` | integer (≥ 1, ≤ 1001) | **required** | Side of the window in pixels" in table
     noise = generate.part("settings:noise")
     assert "| `temporal` | `iid` \\| `ar1` \\| `persistent` | `iid` |" in noise
 
