@@ -28,6 +28,7 @@ def bytes_below(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_a_real_run_is_verified_traced_and_compared(real: Any, tmp_path: Path) -> None:
     # verify: a training and a scored cell repeat byte by byte
     for cell, count in ((KEY, 3), (f"{KEY}-shapes_smoke_val", 2)):
