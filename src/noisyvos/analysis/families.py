@@ -1,7 +1,7 @@
 """Which cells are compared with which: settings, families of tests, and tables of scores."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
@@ -16,21 +16,27 @@ FEW_SEEDS = 5  # with fewer, resampling seeds shows too little of their spread
 
 @dataclass(frozen=True, order=True)
 class Setting:
-    """What cells must share to be compared at all."""
+    """What cells must share to be compared at all.
+
+    label: that of blocks which train the same cell in another way, from another start for example.
+    """
 
     dataset: str
     model: str
     schedule: str
+    label: str = ""
 
     @classmethod
     def of(cls, cell: Mapping[str, Any]) -> "Setting":
         """Return the setting of a training cell."""
-        return cls(cell["dataset"], cell["model"], cell.get("schedule", ""))
+        names = (cell.get("schedule", ""), cell.get("label", ""))
+        return cls(cell["dataset"], cell["model"], *names)
 
     @property
     def facts(self) -> dict[str, str]:
-        """The setting as columns of a table."""
-        return asdict(self)
+        """The setting as columns of a table; a label is named beside the schedule."""
+        schedule = ", ".join(filter(None, (self.schedule, self.label)))
+        return {"dataset": self.dataset, "model": self.model, "schedule": schedule}
 
 
 Place = tuple[Setting, str, str]  # setting, label noise, method

@@ -154,6 +154,9 @@ def train(
     curve: CurveOut,
     cell: CellKey,
     preset: PresetName,
+    block: Annotated[
+        str, typer.Option(help="Its first block, whose experiment in MLflow has its run.")
+    ] = "",
     seed: Seed = 0,
     init: Init = None,
     scratch: Scratch = Path("scratch"),
@@ -172,6 +175,7 @@ def train(
         stage="train",
         cell=cell,
         preset=preset,
+        block=block,
         model=model,
         method=method,
         schedule=schedule,

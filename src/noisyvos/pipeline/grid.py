@@ -95,6 +95,8 @@ def build(name: str, params: Path) -> dict[str, Any]:
     written = read_preset(params, name)
     preset = _with_outside(written, catalogue)
     cells = expand(preset, catalogue)
+    for cell in cells["train"].values():  # the block whose experiment in MLflow has its run
+        cell["block"] = cell["blocks"][0] if len(preset.blocks) > 1 else name
     facts: dict[str, Any] = {
         "name": name,
         "title": preset.title,

@@ -108,13 +108,13 @@ def noise_figure(dataset: Path, settings: dict[str, dict[str, Any]], title: str)
     picks = [pick for pick, size in zip(picks, sizes) if size == sizes[0]]
     if not picks:
         return None
-    frames = [data.read_frame(*pick) for pick in picks]
+    frames = [reduced_frame(data.read_frame(*pick)) for pick in picks]
     masks = [data.read_mask(*pick) for pick in picks]
-    rows = [Row("clean", masks)]
+    rows = [Row("clean", [reduced(mask) for mask in masks])]
     for name, setting in settings.items():
         if setting["kind"] != "clean":
             noisy = [
-                corrupt(mask, seed=0, key=(dataset.name, *pick), **setting)
+                reduced(corrupt(mask, seed=0, key=(dataset.name, *pick), **setting))
                 for mask, pick in zip(masks, picks)
             ]
             rows.append(Row(name, noisy))

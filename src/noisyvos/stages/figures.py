@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from noisyvos.analysis.results import Results, load_results
+from noisyvos.analysis.statistics.intervals import INTERVALS, recall
 from noisyvos.io.atomic import output_directory
 from noisyvos.params.entries import read_family
 from noisyvos.report import figures, pictures
@@ -25,6 +26,7 @@ def run(
     clips: folder of the sets of clips by key; sets that are not on this machine are left out.
     """
     loaded = load_results(cells, results, predictions, converted)
+    recall(out.parent / "tables" / INTERVALS)
     read = (cells, results / "scores", results / "train", predictions, converted, clips)
     with output_directory(out, "figures", inputs=read, names=("*.png",)) as folder:
         _draw_numbers(folder, loaded)
@@ -41,6 +43,8 @@ def run(
                 if settings[name].get("kind") != "drawn"  # its labels are files
             }
             title = loaded.heading(f"Label noise on {dataset}")
+            if not (converted / dataset / "meta.json").is_file():
+                continue  # scores may be on another machine than the data
             noise = pictures.noise_figure(converted / dataset, shown, title)
             if noise is not None:
                 figures.save(noise, folder / f"label-noise-{dataset}.png", _PICTURE_DOTS)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from noisyvos.analysis.results import load_results
+from noisyvos.analysis.statistics.intervals import INTERVALS, recall
 from noisyvos.report.contents import sections
 from noisyvos.report.page import write_page
 
@@ -22,6 +23,7 @@ def run(
     logs: where the reasons of missing cells come from.
     """
     loaded = load_results(cells, results, predictions, converted)
+    recall(figures.parent / "tables" / INTERVALS)
     preset = loaded.preset
     write_page(
         out,

@@ -8,11 +8,13 @@ import pandas as pd
 from noisyvos.analysis.absent import reasons, summary
 from noisyvos.analysis.comparison import comparisons
 from noisyvos.analysis.results import Results, load_results, rows_of
+from noisyvos.analysis.statistics import intervals
+from noisyvos.analysis.statistics.intervals import INTERVALS
 from noisyvos.io.atomic import output_directory, write_json
 from noisyvos.report import tables
 from noisyvos.tracking.publish import publish
 
-_NAMES = ("*.csv", "*.md", "*.tex", "inputs.json", "metrics.json")
+_NAMES = ("*.csv", "*.md", "*.tex", "inputs.json", "metrics.json", INTERVALS)
 
 
 def run(
@@ -41,6 +43,7 @@ def run(
             _write_comparisons(folder, loaded, evaluation)
         _write_summary(folder, loaded.evaluations)
         write_json(folder / "inputs.json", _inputs(results))
+        intervals.keep(folder / INTERVALS)
         if loaded.missing:
             absent = reasons(loaded, logs)
             absent.to_csv(folder / "missing.csv", index=False, lineterminator="\n")

@@ -58,6 +58,7 @@ class TrainingTask:
     profile: Path | None = None  # where to write a trace of a few iterations
     deterministic: bool = False  # on a GPU: only algorithms that give the same bits each time
     recipe: str | None = None  # of synth.yaml, for clips that are made during the training
+    block: str = ""  # of the preset, whose experiment in MLflow has the run; empty: the preset's
 
     @property
     def checkpoint(self) -> Path:
@@ -344,7 +345,6 @@ def _tracked(
         )
         yield lambda row, step: None
         return
-    from noisyvos.pipeline.cells import tracked_block
     from noisyvos.tracking.tags import cell_tags
 
     with tracking.run(
@@ -353,7 +353,7 @@ def _tracked(
         params=settings,
         tags=cell_tags(settings | origin),
         preset=task.preset,
-        block=tracked_block(task.params / "cells.yaml", task.preset, task.cell),
+        block=task.block,
     ) as track:
         prefix = f"{task.stage}/"
         yield lambda row, step: track.metrics(

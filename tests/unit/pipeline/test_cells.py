@@ -121,4 +121,6 @@ def test_a_block_is_tracked_for_any_preset(params: Path) -> None:
     assert cells.tracked_block(path, "gone", key) == "", "tracking must not stop a stage"
     made = cells.load_cells(params, "paper")
     key, cell = next(iter(made["train"].items()))
-    assert cells.tracked_block(path, "paper", key) == cell["blocks"][0]
+    assert cells.tracked_block(path, "paper", key) == cell["blocks"][0] == cell["block"]
+    alone = cells.load_cells(params, "smoke")["train"]
+    assert {cell["block"] for cell in alone.values()} == {"smoke"}, "its experiment is grid/smoke"

@@ -6,16 +6,24 @@ resampled together (a ratio estimate). Random draws depend on sizes alone, so ev
 and every run uses the same ones.
 """
 
+import hashlib
+import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap, t
 
+from noisyvos.io.atomic import write_text
+from noisyvos.io.text import read_json
+
 REPLICATES = 10_000
 SEED = 20_240_601
+INTERVALS = "intervals.json"  # in the folder of the tables: bounds that figures and report reuse
 _FEWEST_FOR_BCA = 10  # with fewer videos the jackknife of BCa is too coarse
 
 
@@ -62,6 +70,12 @@ def cluster_interval(
     mean = float(sums.sum() / counts.sum())
     if len(sums) < 2 or np.ptp(sums / counts) == 0:
         return Interval(mean, mean, mean)
+    return Interval(mean, *remembered(method, lambda: _bounds(sums, counts, method), sums, counts))
+
+
+def _bounds(
+    sums: np.ndarray, counts: np.ndarray, method: Literal["BCa", "percentile"]
+) -> tuple[float, float]:
     if len(sums) < _FEWEST_FOR_BCA:
         method = "percentile"
     result = bootstrap(
@@ -76,8 +90,35 @@ def cluster_interval(
     )
     low, high = (float(bound) for bound in result.confidence_interval)
     if method == "BCa" and not (np.isfinite(low) and np.isfinite(high)):
-        return cluster_interval(sums, counts, "percentile")
-    return Interval(mean, low, high)
+        return _bounds(sums, counts, "percentile")
+    return low, high
+
+
+_known: dict[str, list[float]] = {}  # by a hash of what it is computed from
+
+
+def remembered(
+    what: str, compute: Callable[[], Iterable[float]], *arrays: np.ndarray
+) -> list[float]:
+    """Return the numbers of `compute`, which follow from `what` and `arrays`; compute them once."""
+    digest = hashlib.sha256(what.encode())
+    for array in arrays:
+        digest.update(str(array.shape).encode() + np.ascontiguousarray(array, float).tobytes())
+    key = digest.hexdigest()[:32]
+    if key not in _known:
+        _known[key] = list(compute())
+    return _known[key]
+
+
+def keep(path: Path) -> None:
+    """Write all remembered numbers to a file, so that a later stage need not compute them again."""
+    write_text(path, json.dumps(dict(sorted(_known.items()))) + "\n")
+
+
+def recall(path: Path) -> None:
+    """Remember the numbers that `keep` wrote; nothing without the file."""
+    if path.is_file():
+        _known.update(read_json(path))
 
 
 def seed_interval(values: list[float] | np.ndarray) -> Interval:

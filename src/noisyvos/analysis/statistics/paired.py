@@ -18,6 +18,7 @@ from noisyvos.analysis.statistics.intervals import (
     cluster_interval,
     generator,
     percentiles,
+    remembered,
     seed_interval,
     two_way_means,
 )
@@ -106,15 +107,25 @@ class PairedResult:
 
 def compare(differences: Sums, margin: float = MARGIN) -> PairedResult:
     """Return intervals and p values of a mean difference; `margin` has the differences' unit."""
-    replicates = two_way_means(differences.sums, differences.counts)
+
+    def compute() -> tuple[float, ...]:
+        replicates = two_way_means(differences.sums, differences.counts)
+        return (
+            *percentiles(replicates),
+            sign_flip(differences.by_sequence),
+            signed_ranks(differences.by_sequence / differences.counts),
+            equivalence(replicates, margin),
+        )
+
+    low, high, *p = remembered(f"compare {margin}", compute, differences.sums, differences.counts)
     return PairedResult(
         seeds=len(differences.sums),
         sequences=cluster_interval(differences.by_sequence, differences.counts),
         over_seeds=seed_interval(differences.by_seed),
-        both=Interval(differences.mean, *percentiles(replicates)),
-        p_flip=sign_flip(differences.by_sequence),
-        p_wilcoxon=signed_ranks(differences.by_sequence / differences.counts),
-        p_equivalence=equivalence(replicates, margin),
+        both=Interval(differences.mean, low, high),
+        p_flip=p[0],
+        p_wilcoxon=p[1],
+        p_equivalence=p[2],
     )
 
 
