@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from noisyvos.analysis.material import shown_frames, write_material
 from noisyvos.datasets.layout import Sequence, write_video_meta
 from noisyvos.io.images import encode_frame
 from noisyvos.io.masks import encode_mask, write_mask_zip
+from noisyvos.media.material import shown_frames, write_material
 from noisyvos.metrics.scores import FRAME_COLUMNS, OBJECT_COLUMNS
 from noisyvos.pipeline.grid import build, text_of
 

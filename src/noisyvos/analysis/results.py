@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from noisyvos.analysis.material import AREAS
 from noisyvos.errors import UserError
 from noisyvos.io.forms import NoiseManifest, Summary, read_form
 from noisyvos.io.text import read_table, read_text
+from noisyvos.media.material import AREAS
 from noisyvos.pipeline.cells import read_cells
 
 _ROUNDING = 1e-9

@@ -106,6 +106,8 @@ def _noise_curve(axis: Axes, cells: pd.DataFrame, index: int, method: str) -> No
                 100 * interval.high,
             )
         )
+    if not points:  # a method that has no cell in this sweep
+        return
     x, mean, low, high = np.array(sorted(points)).T
     axis.plot(
         x,

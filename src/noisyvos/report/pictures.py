@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from noisyvos.analysis.material import COLUMNS, EXAMPLES, reduced, reduced_frame, shown_frames
 from noisyvos.analysis.results import Results
 from noisyvos.datasets.layout import VideoDataset
 from noisyvos.io.masks import MaskCollection
 from noisyvos.media.contact_sheets import spread
+from noisyvos.media.material import COLUMNS, EXAMPLES, reduced, reduced_frame, shown_frames
 from noisyvos.media.overlays import Row, sheet
 from noisyvos.report.figures import COLOURS
 from noisyvos.synth.clip import SynthClip

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from noisyvos.analysis.material import AREAS, EXAMPLES, write_material
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import check_apart, output_directory, write_json, write_text
 from noisyvos.io.forms import Summary, read_form
 from noisyvos.io.text import read_names
+from noisyvos.media.material import AREAS, EXAMPLES, write_material
 from noisyvos.metrics import Scores, score
 
 SHOWN_GAPS = 5  # sequences with gaps in their ids that are named

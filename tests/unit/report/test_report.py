@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 
 from noisyvos.analysis.absent import reasons, summary
 from noisyvos.analysis.comparison import comparisons
-from noisyvos.analysis.material import reduced, reduced_frame, shown_frames, write_material
 from noisyvos.analysis.results import load_results
 from noisyvos.cli import app
 from noisyvos.datasets.layout import Sequence, write_video_meta
 from noisyvos.errors import UserError
 from noisyvos.io.images import encode_frame
 from noisyvos.io.masks import MaskCollection, encode_mask, write_mask_zip
+from noisyvos.media.material import reduced, reduced_frame, shown_frames, write_material
 from noisyvos.media.overlays import outline, overlay
 from noisyvos.report import tables as build
 from noisyvos.report.figures import directions, hard_pixels, mean_curves, memorisation, teacher
