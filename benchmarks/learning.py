@@ -5,12 +5,13 @@
 
 A world is the material of source `shapes` with another seed, so development never sees the videos
 that a preset reports on. A cell is `first_mask`, `pretrained` or NOISE:METHOD. The seed of a row
-fixes pretraining, label noise and main training. The summary compares every cell with the first
-one named, object by object, with an interval over the videos of all worlds. WORK keeps worlds and
-networks: a second call trains only what is new. `--set FAMILY.NAME={...}` adds keys to an entry of
-a parameter file, or makes an entry. Every stage runs as in the pipeline, on one thread. CPU seconds
-include start and end of a process. The numbers are of generated videos: they compare
-configurations, no more.
+fixes pretraining (unless `--pretrain-seed` does), label noise and main training. The summary
+compares every cell with the first one named, object by object, with an interval over the videos of
+all worlds. With `--control` it also compares six seeds of a cell with each other (A/A), as preset
+`controls` does. WORK keeps worlds and networks: a second call trains only what is new. `--set
+FAMILY.NAME={...}` adds keys to an entry of a parameter file, or makes an entry. Every stage runs as
+in the pipeline, on one thread. CPU seconds include start and end of a process. The numbers are of
+generated videos: they compare configurations, no more.
 """
 
 import argparse
@@ -28,9 +29,12 @@ from statistics import mean, median
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import yaml
 
+from noisyvos.analysis.questions.controls import halves
 from noisyvos.analysis.statistics.intervals import cluster_interval
+from noisyvos.analysis.statistics.paired import Sums, compare
 from noisyvos.io.masks import MaskCollection
 
 Row = dict[str, Any]
@@ -44,6 +48,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("work", type=Path)
     parser.add_argument("--worlds", type=int, nargs="+", default=[901], help="seeds of the worlds")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--pretrain-seed", type=int, help="one pretraining for every seed")
     parser.add_argument("--cells", nargs="+", default=["pretrained"], metavar="NOISE:METHOD")
     parser.add_argument("--model", default="xmem_tiny_early")
     parser.add_argument("--recipe", default="demo")
@@ -59,6 +64,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--raw", type=Path, help="folder that holds raw material, links and all")
     parser.add_argument("--set", action="append", default=[], metavar="FAMILY.NAME={...}")
     parser.add_argument("--label", default="", help="first column of the rows")
+    parser.add_argument("--control", action="store_true", help="A/A tests of cells with six seeds")
     parser.add_argument("--table", type=Path, help="CSV file that the rows are added to")
     return parser.parse_args()
 
@@ -164,6 +170,7 @@ class World:
         options = self.options
         if options.pretrain == "none":
             return None, 0.0
+        seed = seed if options.pretrain_seed is None else options.pretrain_seed
         images = self.dataset(options.images)
         recipe = self.families["synth"][options.recipe]
         clips = self.work / "synth" / f"{images.name}-{key_of(recipe)}"
@@ -268,6 +275,40 @@ def summary(rows: list[Row], objects: list[Objects]) -> str:
     return "\n".join(lines)
 
 
+def controls(rows: list[Row], objects: list[Objects]) -> str:
+    """Return the A/A control of every world and cell with six seeds: ten sign-flip tests each."""
+    lines = []
+    for world, cell in dict.fromkeys((row["world"], row["cell"]) for row in rows):
+        table = pd.DataFrame(
+            {
+                row["seed"]: scores
+                for row, scores in zip(rows, objects, strict=True)
+                if (row["world"], row["cell"]) == (world, cell)
+            }
+        ).T
+        table.columns = table.columns.set_names(["sequence", "object"])
+        if len(table) != 6:
+            continue
+        found = [
+            compare(
+                Sums.of(
+                    table.loc[first].reset_index(drop=True)
+                    - table.loc[second].reset_index(drop=True)
+                )
+            )
+            for first, second in halves(list(table.index))
+        ]
+        p_values = sorted(each.p_flip for each in found)
+        lines.append(
+            f"A/A, world {world}, {cell}: {sum(p < 0.05 for p in p_values)} of {len(found)} "
+            f"significant; differences {min(each.both.mean for each in found):+.1f} to "
+            f"{max(each.both.mean for each in found):+.1f}; p {p_values[0]:.3f} to "
+            f"{p_values[-1]:.3f}; {sum(not each.both.covers(0) for each in found)} two-way "
+            "intervals exclude 0"
+        )
+    return "\n".join(lines)
+
+
 def add_row(table: Path, row: Row) -> None:
     new = not table.exists()
     with table.open("a", newline="") as file:
@@ -293,6 +334,8 @@ def main() -> None:
         finally:
             shutil.rmtree(world.params, ignore_errors=True)
     print(summary(rows, objects))
+    if options.control:
+        print(controls(rows, objects))
 
 
 if __name__ == "__main__":
