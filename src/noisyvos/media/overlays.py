@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from noisyvos.errors import UserError
 from noisyvos.io.atomic import result_directory
 from noisyvos.io.masks import VOID, davis_palette
 
@@ -20,6 +21,11 @@ def overlay(frame: np.ndarray, mask: np.ndarray, opacity: float = 0.45) -> np.nd
 
     Objects have their palette colours, void is white.
     """
+    if frame.shape[:2] != mask.shape:
+        raise UserError(
+            f"A frame of {frame.shape[1]}x{frame.shape[0]} pixels has a mask of "
+            f"{mask.shape[1]}x{mask.shape[0]}. `noisyvos check` names it; convert the dataset again."
+        )
     palette = davis_palette()
     palette[VOID] = 255
     colours = palette[mask]
