@@ -24,7 +24,7 @@ def overlay(frame: np.ndarray, mask: np.ndarray, opacity: float = 0.45) -> np.nd
     if frame.shape[:2] != mask.shape:
         raise UserError(
             f"A frame of {frame.shape[1]}x{frame.shape[0]} pixels has a mask of "
-            f"{mask.shape[1]}x{mask.shape[0]}. `noisyvos check` names it; convert the dataset again."
+            f"{mask.shape[1]}x{mask.shape[0]}. `noisyvos check` names it. Convert it again."
         )
     palette = davis_palette()
     palette[VOID] = 255
