@@ -193,8 +193,16 @@ def _parameters_read_once() -> Iterator[None]:
 def _touch(jobs: list[Job]) -> None:
     """Make Snakemake take these jobs, and all that they depend on, as up to date."""
     outs = [out for job in jobs for out in job.outs]
+    locks = Path(".snakemake/locks")
+    if locks.is_dir() and any(locks.iterdir()):
+        raise UserError(
+            f"{locks}: Snakemake runs here, or was killed. Wait for it. If none is running, run "
+            "`snakemake --unlock`. Then run `noisyvos adopt` again."
+        )
     if outs:
-        _run(["snakemake", "--touch", "--forceall", "--quiet", "all", "--", *outs])
+        # without a lock of its own, which a killed `adopt` would leave behind
+        options = ["--touch", "--forceall", "--nolock", "--quiet", "all"]
+        _run(["snakemake", *options, "--", *outs])
 
 
 def _run(command: list[str]) -> str:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from noisyvos.errors import UserError
 from noisyvos.pipeline import handover
+from noisyvos.pipeline.dvc_yaml import Job
 
 
 @pytest.mark.parametrize("before", ["schema: '2.0'\nstages: {}\n", None])
@@ -33,7 +35,9 @@ def test_a_half_written_lock_file_is_put_back(
 KILLED = """
 import os, signal, sys
 from dvc.stage import Stage
+from noisyvos.errors import UserError
 from noisyvos.pipeline import handover
+from noisyvos.pipeline.dvc_yaml import Job
 
 moment, number = sys.argv[1], int(sys.argv[2])
 plain, done = Stage.commit, []
@@ -98,3 +102,21 @@ def test_a_record_that_is_killed_between_its_commits_leaves_no_trace(
         [sys.executable, "-m", "dvc", "status"], check=True, capture_output=True, text=True
     )
     assert "up to date" in said.stdout
+
+
+def test_a_locked_folder_is_not_touched_and_the_touch_leaves_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    called: list[list[str]] = []
+    monkeypatch.setattr(handover, "_run", lambda command: called.append(command) or "")
+    job = Job("train", "x", "noisyvos train", (), ("runs/x.pth",), ())
+    handover._touch([job])
+    assert "--nolock" in called[0]
+    assert called[0][-1] == "runs/x.pth"
+    lock = Path(".snakemake/locks/0.input.lock")
+    lock.parent.mkdir(parents=True)
+    lock.write_text("runs/x.pth\n")
+    with pytest.raises(UserError, match="snakemake --unlock"):
+        handover._touch([job])
+    assert len(called) == 1
