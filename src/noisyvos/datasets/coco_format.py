@@ -3,18 +3,20 @@
 import json
 from collections.abc import Container, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from noisyvos.datasets.base import Conversion
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import write_json
 from noisyvos.io.masks import resize_mask
 from noisyvos.io.names import problem
 from noisyvos.io.text import read_json
 from noisyvos.registry import Settings
+
+if TYPE_CHECKING:  # the registry of datasets would make every training depend on their kinds
+    from noisyvos.datasets.base import Conversion
 
 LEAST_NUMBERS = 6  # of a polygon: three corners
 FARTHEST = 1e6  # pixels; farther corners are damage, and drawing them would take hours
@@ -346,7 +348,7 @@ def instance_fields(mask: np.ndarray) -> dict[str, Any]:
 
 
 def write_image_dataset(
-    job: Conversion,
+    job: "Conversion",
     settings: Settings,
     images: list[dict[str, Any]],
     annotations: list[dict[str, Any]],

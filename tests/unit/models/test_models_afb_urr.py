@@ -11,10 +11,10 @@ from torch import Tensor
 from noisyvos import methods, models
 from noisyvos.inference import segment_video
 from noisyvos.models.afb_urr import AFBURRMemory
-from noisyvos.models.afb_urr import bank as bank_module
 from noisyvos.models.afb_urr.bank import ChannelBank, FeatureBank
 from noisyvos.models.afb_urr.decoder import Owners, uncertainty
 from noisyvos.models.base import Clip
+from noisyvos.models.stm_parts import matching
 from noisyvos.training.schedule import Schedule
 from noisyvos.training.step import as_floats, make_learner, take_step
 
@@ -91,7 +91,7 @@ def test_use_is_counted_by_the_positions_that_look_at_a_feature() -> None:
 def test_reading_and_comparing_in_parts_changes_nothing(monkeypatch) -> None:
     results = []
     for chunk in (2**22, 40):
-        monkeypatch.setattr(bank_module, "CHUNK", chunk)
+        monkeypatch.setattr(matching, "CHUNK", chunk)
         bank = ChannelBank(100, 0.1, 0.7)
         bank.start(*random_features(20), 0)
         found = bank.read(random_features(15, 1)[0], 3)

@@ -14,7 +14,7 @@ from noisyvos.datasets.layout import Sequence, write_video_meta
 from noisyvos.errors import UserError
 from noisyvos.io.images import encode_frame
 from noisyvos.io.masks import MaskCollection, encode_mask
-from noisyvos.noise import corrupt, kinds
+from noisyvos.noise import FROM_FILES, corrupt, kinds
 from noisyvos.noise.base import NOISE
 from noisyvos.noise.engine.calibration import compare
 from noisyvos.params.entries import read_entry, read_family
@@ -215,7 +215,7 @@ def test_every_named_noise_of_the_project_is_valid() -> None:
     folder = Path(__file__).resolve().parents[3] / "params"
     entries = read_family(folder, "noise")
     kinds_used = {read_entry(folder, "noise", name, NOISE)[0].name for name in entries}
-    assert kinds_used == set(kinds()), "every kind has a name to use it by"
+    assert kinds_used == {*kinds(), *FROM_FILES}, "every kind has a name to use it by"
 
 
 def test_preview_shows_every_asked_noise(dataset: Path, params: Path, tmp_path: Path) -> None:

@@ -74,6 +74,9 @@ def kinds_of(modules: frozenset[str]) -> set[str]:
     return {name for name in modules if ".kinds." in name}
 
 
+KINDS_OF_DATASETS = "noisyvos.datasets.kinds."
+
+
 def test_a_closure_holds_only_the_kinds_that_a_cell_uses() -> None:
     found = code()
     assert kinds_of(found.entry("methods", "smart", {"kind": "smart"})) == {
@@ -90,6 +93,8 @@ def test_a_closure_holds_only_the_kinds_that_a_cell_uses() -> None:
             if found.facts[name].registers and any(name.startswith(f"{own}.") for own in chosen)
         ]
         assert not reached, f"{stage} depends on kinds that its cell may not use"
+        converting = [name for name in found.stage(stage) if name.startswith(KINDS_OF_DATASETS)]
+        assert not converting, f"{stage} reads converted data and depends on no conversion"
 
 
 def test_a_kind_that_builds_another_depends_on_it() -> None:
@@ -169,7 +174,11 @@ def test_excluded_code_changes_no_hash_and_other_code_changes_exactly_its_own() 
 
 def test_a_template_is_a_dependency_of_the_report_alone(tmp_path: Path) -> None:
     found = code()
-    owners = {name for name in found.facts if found.data_files(name)}
+    owners = {
+        name
+        for name in found.facts
+        if "report.html.j2" in {path.name for path in found.data_files(name)}
+    }
     assert owners, "report.html.j2 belongs to the module that renders it"
     holding = {stage for stage in STAGES if owners & found.stage(stage)}
     assert holding == {"report"}

@@ -144,7 +144,7 @@ def test_the_loss_scale_and_the_moments_are_part_of_the_state():
 def test_the_last_few_checkpoints_are_kept(source, tmp_path):
     with pytest.raises(SystemExit):
         run(source, tmp_path, stop_at(10), checkpoint_every=2, checkpoints_kept=3)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == [
         f"checkpoint-{n:08d}.pt" for n in (8, 10, 11)
     ]
 

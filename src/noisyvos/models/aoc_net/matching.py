@@ -96,8 +96,8 @@ def nearest_of_all_pairs(
     rows = torch.arange(height, device=current.device).repeat_interleave(width)
     columns = torch.arange(width, device=current.device).repeat(height)
     apart = torch.maximum((rows[:, None] - rows).abs(), (columns[:, None] - columns).abs())
-    reach = torch.tensor(windows, device=current.device)[:, None, None]
-    there = (apart <= reach) & planes.flatten(1)[:, None, None]  # (N, W, hw, hw)
+    near = torch.stack([apart <= reach for reach in windows])  # (W, hw, hw)
+    there = near & planes.flatten(1)[:, None, None]  # (N, W, hw, hw)
     earlier = previous.flatten(1)
     distances = earlier.square().sum(0) - 2 * current.flatten(1).T @ earlier
     value, at = distances.masked_fill(~there, float("inf")).min(3)
