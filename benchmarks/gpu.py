@@ -1,7 +1,7 @@
 """What this project does on a GPU, in at most eight minutes, as one page.
 
     python benchmarks/gpu.py [--out docs/performance-gpu.md] [--limit 480] [--only xmem stm ...]
-    python benchmarks/gpu.py --rehearse --out /tmp/page.md     # the same code on a CPU, small
+    python benchmarks/gpu.py --rehearse --out page.md     # the same code on a CPU, small
 
 The page is written after every measurement, so that a run that is broken off leaves what it has.
 Parts run in the order of their worth. A part that does not fit into what is left of the limit is

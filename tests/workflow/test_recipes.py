@@ -248,7 +248,7 @@ def same(one: torch.Tensor, other: torch.Tensor | None) -> bool:
 
 
 def test_starts_hold_what_the_server_gave(run: Workspace, weights: dict[str, Path]) -> None:
-    given = {name: torch.load(file) for name, file in weights.items()}
+    given = {name: torch.load(file, weights_only=True) for name, file in weights.items()}
     xmem = load_file(weights_of(run, "start", "imagenet-xmem"))
     assert torch.equal(xmem["key_encoder.conv1.weight"], given["resnet50.pth"]["conv1.weight"])
     value = xmem["value_encoder.conv1.weight"]
@@ -257,7 +257,9 @@ def test_starts_hold_what_the_server_gave(run: Workspace, weights: dict[str, Pat
     assert torch.equal(smart["decoder.pred.weight"], still["decoder.pred.weight"])
     assert smart["value_encoder.conv1.weight"].shape[1] == 5
     aoc = load_file(weights_of(run, "start", "deeplab"))
-    backbone = torch.load(run.root / "data/raw/deeplab_r101/resnet101-deeplabv3p.pth.tar")
+    backbone = torch.load(
+        run.root / "data/raw/deeplab_r101/resnet101-deeplabv3p.pth.tar", weights_only=True
+    )
     name = "backbone.layer3.22.conv1.weight"
     assert torch.equal(aoc[f"feature_extracter.{name}"], backbone["state_dict"][name])
 
