@@ -73,7 +73,7 @@ def test_a_preset_may_be_chosen_without_writing_the_grid(params: Path) -> None:
     cells.write("smoke", params)
     before = (params / "cells.yaml").read_bytes()
     demo = cells.load_cells(params, "demo")
-    assert len(demo["train"]) == 30
+    assert len(demo["train"]) == 16
     assert cells.cells_file(params, "smoke") == cells.cells_file(params) == params / "cells.yaml"
     other = cells.cells_file(params, "demo")
     assert cells.read_cells(other) == demo

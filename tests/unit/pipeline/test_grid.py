@@ -32,7 +32,7 @@ def cells_of(name: str) -> dict[str, Any]:
     ("preset", "training"),
     [
         ("smoke", 4),
-        ("demo", 30),
+        ("demo", 16),
         ("sweep", 84),
         ("lite", 105),
         ("gpu_micro", 6),
