@@ -1,11 +1,12 @@
 # Where a job runs and what it needs: workflow/rules/stages.smk. What it reads, runs and writes: dvc.yaml.
 # `snakemake --config preset=NAME` runs another preset than that of params/cells.yaml.
+import sys
 from pathlib import Path
 
 from snakemake.utils import min_version
 
 from noisyvos.params.validate import check_once
-from noisyvos.pipeline import code_deps, dvc_yaml
+from noisyvos.pipeline import cluster, code_deps, dvc_yaml
 from noisyvos.watching.display import announce
 
 min_version("9.18")
@@ -30,3 +31,5 @@ include: "workflow/rules/stages.smk"
 
 onstart:
     dvc_yaml.refuse_declared(PIPELINE.cells["preset"])
+    cluster.refuse_added_profile(sys.argv)
+    cluster.refuse_unfit(workflow)

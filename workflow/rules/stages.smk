@@ -2,6 +2,8 @@
 # The numbers never depend on the machine that reads this file: a profile changes them for a machine.
 from snakemake.settings.types import DeploymentMethod
 
+from noisyvos.pipeline.needs import Needs
+
 GPUS = int(config.get("gpus_per_training", 1))
 
 # A job on a GPU leases a free one; without a GPU its command just runs.
@@ -15,7 +17,8 @@ CONDA = (
     else None
 )
 
-# stage: threads at most, retries, resources (memory in MB, time in minutes)
+# stage: threads at most (of a training: of each process), retries, resources (memory in MB, time in
+# minutes). Cells of small networks ask for less: noisyvos.pipeline.needs.
 NEEDS = {
     "generate": (8, 0, {"mem_mb": 2000, "runtime": 60}),
     "download": (4, 0, {"mem_mb": 2000, "runtime": 1440}),
@@ -27,10 +30,10 @@ NEEDS = {
     "noise": (1, 0, {"mem_mb": 2000, "runtime": 480}),
     "start": (1, 0, {"mem_mb": 4000, "runtime": 60}),
     "start_from": (1, 0, {"mem_mb": 4000, "runtime": 60}),
-    "pretrain": (4, 2, {"gpu": GPUS, "mem_mb": 24000, "runtime": 2880}),
-    "pretrain_live": (8, 2, {"gpu": GPUS, "mem_mb": 32000, "runtime": 2880}),
-    "pretrain_videos": (4, 2, {"gpu": GPUS, "mem_mb": 24000, "runtime": 2880}),
-    "train": (4, 2, {"gpu": GPUS, "mem_mb": 24000, "runtime": 2880}),
+    "pretrain": (16, 2, {"gpu": GPUS, "mem_mb": 24000, "runtime": 2880}),
+    "pretrain_live": (16, 2, {"gpu": GPUS, "mem_mb": 32000, "runtime": 2880}),
+    "pretrain_videos": (16, 2, {"gpu": GPUS, "mem_mb": 24000, "runtime": 2880}),
+    "train": (16, 2, {"gpu": GPUS, "mem_mb": 24000, "runtime": 2880}),
     "baseline": (1, 0, {"mem_mb": 1000, "runtime": 60}),
     "infer": (1, 1, {"gpu": 1, "mem_mb": 16000, "runtime": 480}),
     "infer_noisy": (1, 1, {"gpu": 1, "mem_mb": 16000, "runtime": 480}),
@@ -66,6 +69,7 @@ def shown(stage, out):
 
 
 for STAGE, (THREADS, RETRIES, RESOURCES) in NEEDS.items():
+    OF = Needs(PIPELINE, STAGE, THREADS, RESOURCES)
 
     rule:
         name:
@@ -81,12 +85,12 @@ for STAGE, (THREADS, RETRIES, RESOURCES) in NEEDS.items():
             f"logs/benchmark/{STAGE}/{PIPELINE[STAGE].label}.tsv"
         wildcard_constraints:
             key=PIPELINE[STAGE].keys,
-        retries: RETRIES
+        retries: int(config.get("retries", RETRIES)) if RETRIES else 0
         conda:
             CONDA
-        threads: THREADS
+        threads: OF.threads
         resources:
-            **RESOURCES,
+            **OF.resources,
         params:
             command=PIPELINE[STAGE].command,
             tracked=PIPELINE[STAGE].tracked,

@@ -114,6 +114,14 @@ class Pipeline:
             values[file] = {name: _value(content, name) for name in names} if names else content
         return json.dumps(values, sort_keys=True)
 
+    def cells_of(self, stage: str) -> dict[str, Any]:
+        """Return the cells of a stage by key; a stage without cells has one, without settings."""
+        return {key: item or {} for key, item in self._items(stage, self.stages[stage])}
+
+    def parameters(self, file: str) -> dict[str, Any]:
+        """Return the content of a parameter file, read once."""
+        return self._read(file)
+
     def set_parameters(self, file: str, content: dict[str, Any]) -> None:
         """Take `content` in place of a parameter file."""
         self._params[file] = content

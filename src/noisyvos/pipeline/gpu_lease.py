@@ -4,7 +4,8 @@ Workflow managers count GPUs, but do not say which one is free. The lease waits 
 becomes the command; without a GPU the command just runs. Each GPU of the machine has one lock file.
 The command inherits the locks, so that the kernel releases them however the command ends. Where a
 scheduler has set CUDA_VISIBLE_DEVICES, only those ids are leased. In a job of SLURM or Kubernetes
-that needs all its GPUs nothing is leased, because the scheduler has chosen them.
+that needs all its GPUs nothing is leased, because the scheduler has chosen them. `--need 0` hides
+all GPUs from the command.
 """
 
 import argparse
@@ -133,8 +134,10 @@ def lease(need: int, folder: Path | None = None, poll: float = POLL_SECONDS) -> 
         )
     if scheduled() and need == len(ids):
         return []
-    # two jobs of SLURM on a node may call different GPUs by the same number
-    job = f"-{os.environ['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in os.environ else ""
+    # Where SLURM has set the ids, two of its jobs may call different GPUs by the same number. Where
+    # it has not, they are those of the machine, which all jobs share.
+    own = "SLURM_JOB_ID" in os.environ and "CUDA_VISIBLE_DEVICES" in os.environ
+    job = f"-{os.environ['SLURM_JOB_ID']}" if own else ""
     name = f"noisyvos-gpus-{os.getuid()}{job}".replace("/", "_")
     folder = folder or Path(tempfile.gettempdir()) / name
     told = False
@@ -169,7 +172,7 @@ def main() -> None:
     except (UserError, OSError) as error:
         print(f"noisyvos: {explain(error)}", file=sys.stderr)
         raise SystemExit(ExitCode.FAILED) from None
-    if chosen:
+    if chosen or not options.need:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(chosen)
     try:
         os.execvp(command[0], command)
