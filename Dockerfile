@@ -1,4 +1,4 @@
-# The image that profiles/kubernetes runs: noisyvos, Snakemake with its storage plugin, DVC, MLflow.
+# The image that profiles/kubernetes runs: noisyvos, Snakemake with its Kubernetes plug-in, DVC, MLflow.
 # `make image` builds it. Push it to a registry of yours and name it in profiles/kubernetes/config.yaml.
 FROM python:3.12-slim AS build
 
@@ -22,8 +22,10 @@ FROM python:3.12-slim
 ENV PATH="/opt/noisyvos/bin:${PATH}" \
     HOME=/home/noisyvos \
     PYTHONUNBUFFERED=1 \
+    PYTHONPATH=src \
     OMP_NUM_THREADS=1
 
+# PYTHONPATH: in a folder with a copy of this repository its `src` is imported, else that of the image.
 # A number and not only a name: Kubernetes checks `runAsNonRoot` by the number.
 RUN useradd --uid 10001 --create-home --home-dir /home/noisyvos noisyvos
 COPY --from=build /opt/noisyvos /opt/noisyvos

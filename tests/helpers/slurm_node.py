@@ -1,7 +1,8 @@
 """A SLURM of one node in a folder: munged, slurmctld and slurmd, with ports and keys of its own.
 
 The node claims more CPUs and memory than the machine has, and GPUs that are links to /dev/null, so
-that the scheduler places jobs as on a real node. Nothing of the machine's own SLURM is used or changed.
+that the scheduler places jobs as on a real node. The machine's own SLURM is neither used nor
+changed.
 """
 
 import os
@@ -12,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,16 +87,20 @@ class SlurmNode:
         )
         return done.stdout
 
-    def job(self, key: str) -> str:
-        """Return the number of the newest job whose comment ends in `key`; empty without one."""
-        lines = self.ask("squeue", "--noheader", "--states=all", "--format=%i|%k").splitlines()
-        found = [line.partition("|") for line in lines]
-        return max((number for number, _, said in found if said.endswith(key)), key=int, default="")
+    def jobs(self) -> list[dict[str, str]]:
+        """Return what `scontrol show job` says of every job, in the order of submission."""
+        lines = self.ask("scontrol", "show", "job", "--oneliner").splitlines()
+        found = [
+            dict(word.split("=", 1) for word in line.split() if "=" in word)
+            for line in lines
+            if line.startswith("JobId=")
+        ]
+        return sorted(found, key=lambda job: int(job["JobId"]))
 
-    def facts(self, job: str) -> dict[str, str]:
-        """Return what `scontrol show job` says of a job."""
-        words = self.ask("scontrol", "show", "job", "--oneliner", job).split()
-        return dict(word.split("=", 1) for word in words if "=" in word)
+    def jobs_of(self, rule: str, key: str) -> list[dict[str, str]]:
+        """Return the jobs of one job of the workflow: several if it was submitted again."""
+        comment = f"rule_{rule}_wildcards_{key}"
+        return [job for job in self.jobs() if job.get("Comment") == comment]
 
     def start(self, name: str, *arguments: str) -> None:
         """Start a daemon in the foreground."""
@@ -132,19 +137,18 @@ class SlurmNode:
         Return the names of the killed processes.
         """
         slurmd = psutil.Process(self.daemons["slurmd"].pid)
-        steps = [each for each in psutil.process_iter() if self._is_step(each)]
-        victims = {slurmd, *steps}
-        for each in list(victims):
-            victims.update(each.children(recursive=True))
-        names = []
-        for victim in victims:
-            try:
-                names.append(victim.name())
-                victim.kill()
-            except psutil.NoSuchProcess:
-                continue
-        psutil.wait_procs(list(victims), timeout=5)
+        victims = [each for each in psutil.process_iter() if self._is_step(each)]
+        for step in list(victims):
+            victims += [each for each in step.children(recursive=True) if each not in victims]
+        names = [each.name() for each in (slurmd, *victims)]
+        # the daemon first, and the others at once, so that nobody is left to report a failed step
+        slurmd.kill()
         self.daemons["slurmd"].wait()
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for victim in victims:
+                with suppress(psutil.NoSuchProcess):
+                    victim.send_signal(number)
+        psutil.wait_procs(victims, timeout=5)
         return names
 
     def stop(self) -> None:
@@ -168,11 +172,11 @@ class SlurmNode:
                     self.daemons[name].kill()
 
     def _is_step(self, process: psutil.Process) -> bool:
-        """Whether a process is a slurmstepd of this node: it has the configuration's name."""
+        """Whether a process is a slurmstepd of this node: it listens in the node's folder."""
         try:
-            return (
-                process.name() == "slurmstepd"
-                and process.environ().get("SLURM_CONF") == self.environment["SLURM_CONF"]
+            return process.name() == "slurmstepd" and any(
+                str(each.laddr).startswith(str(self.base))
+                for each in process.net_connections(kind="unix")
             )
         except psutil.Error:
             return False
@@ -185,7 +189,7 @@ def missing_programs() -> list[str]:
 
 @contextmanager
 def running(
-    *, cpus: int = 8, memory: int = 64_000, gpus: int = 2, requeue_seconds: int = 5
+    *, cpus: int = 8, memory: int = 64_000, gpus: int = 4, requeue_seconds: int = 5
 ) -> Iterator[SlurmNode]:
     """Yield a running SLURM of one node with partitions `cpu` and `gpu`; end it with the block.
 

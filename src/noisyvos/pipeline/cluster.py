@@ -133,7 +133,9 @@ def status_faults(config: dict[str, str], command: str, first_check: int) -> lis
     if not config.get("AccountingStorageType", "").endswith("/none"):
         return []
     if command == "sacct":
-        return [f"It keeps no accounts, so `sacct` never tells that a job has ended. Set {_STATUS}."]
+        return [
+            f"It keeps no accounts, so `sacct` never tells that a job has ended. Set {_STATUS}."
+        ]
     age = int(config.get("MinJobAge", "300").split()[0])
     if age < _CHECKS_TO_MISS * first_check:
         return [

@@ -16,7 +16,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from noisyvos.watching import run_log
 from noisyvos.watching.progress import read_progress
-from noisyvos.watching.words import clock, last_lines, last_words
+from noisyvos.watching.words import clock, failure_lines, last_words
 
 LINE_SECONDS = 60.0  # without a terminal: a line at least this often while something happens
 _MOST_RUNNING = 6  # running jobs shown below the bar
@@ -125,7 +125,8 @@ class Display(logging.Handler):
         elif event == LogEvent.JOB_FINISHED:
             self._take("done", id=facts["job_id"])
         elif event == LogEvent.JOB_ERROR:
-            self._take("failed", id=facts["jobid"])
+            more = [str(log) for log in (facts.get("log") or [])[1:]]
+            self._take("failed", id=facts["jobid"], scheduler_log=next(iter(more), ""))
 
     def _begin(self) -> None:
         self._writer = run_log.Writer(Path())
@@ -169,7 +170,7 @@ class Display(logging.Handler):
         logs = [Path(log) for log in facts.get("log") or []]
         said = [f"FAILED {name}; its log: {', '.join(map(str, logs)) or 'none'}"]
         if self.common_settings.show_failed_logs:
-            said += [f"    {line}" for log in logs for line in last_lines(log, _LOG_LINES)]
+            said += [f"    {line}" for line in failure_lines(logs, _LOG_LINES)]
         self._say("\n".join(said))
         self._progress()
 

@@ -28,6 +28,7 @@ class JobRun:
 
     name: str
     log: str = ""
+    scheduler_log: str = ""  # of a failed job that a cluster ran
     started: float = 0.0
     ended: float = 0.0
     failed: bool = False
@@ -78,13 +79,14 @@ class Run:
             self.stages = {str(name): int(count) for name, count in event["stages"].items()}
         elif what == "job":
             number = str(event["id"])
-            self.jobs[number] = JobRun(str(event["name"]), str(event.get("log", "")), now)
+            self.jobs[number] = JobRun(str(event["name"]), str(event.get("log", "")), started=now)
             self._open[number] = self.jobs[number]
             self._failed.pop(number, None)
         elif what in ("done", "failed") and str(event["id"]) in self._open:
             number = str(event["id"])
             job = self._open.pop(number)
             job.ended, job.failed = now, what == "failed"
+            job.scheduler_log = str(event.get("scheduler_log", ""))
             self.done += what == "done"
             if job.failed:
                 self._failed[number] = job

@@ -17,7 +17,7 @@ from typing import Any
 from noisyvos.pipeline.dvc_yaml import Job, Pipeline
 from noisyvos.watching.progress import read_progress
 from noisyvos.watching.run_log import Run, newest_runs
-from noisyvos.watching.words import last_words
+from noisyvos.watching.words import failure_lines, last_words
 
 STATES = ("done", "running", "queued", "failed", "interrupted", "waiting")
 FOLDERS = ("data", "runs", "results", "scratch", "logs", ".dvc/cache")
@@ -148,7 +148,10 @@ def _state(
     begun_only = bool(files.incomplete.intersection(job.outs)) or progress is not None
     ended = in_run is not None and bool(in_run.ended)
     state = "interrupted" if begun_only and not ended else "failed"
-    return JobState(job.name, state, last_words(files.root / log), log)
+    logs = [log, in_run.scheduler_log] if in_run is not None and in_run.scheduler_log else [log]
+    said = failure_lines([files.root / each for each in logs], 1)
+    shown = log if last_words(files.root / log) else logs[-1]
+    return JobState(job.name, state, said[-1] if said else "", shown)
 
 
 def _written(path: Path) -> float:

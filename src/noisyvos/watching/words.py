@@ -1,9 +1,13 @@
 """Short words about time, bytes and log files."""
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 _TAIL = 16_384  # bytes of a log that are read
+# what SLURM itself says in a job's log, but for the line that only repeats an exit code
+_SLURM = re.compile(r"(?:srun|slurmstepd)[\w.-]*: (?!error: .*Exited with exit code)")
 
 
 def clock(seconds: float) -> str:
@@ -39,3 +43,16 @@ def last_lines(log: Path, count: int) -> list[str]:
 def last_words(log: Path) -> str:
     """Return the last line of a log; empty without one."""
     return next(iter(last_lines(log, 1)), "")
+
+
+def failure_lines(logs: Sequence[Path], count: int) -> list[str]:
+    """Return what the logs of a failed job say: its own log comes first, then a scheduler's.
+
+    Of the own log these are the last lines. Of a scheduler's log they are what SLURM says, such as
+    a time limit or a refused request. Where both say nothing, they are its last lines.
+    """
+    own = last_lines(logs[0], count) if logs else []
+    others = [last_lines(log, 10 * count) for log in logs[1:]]
+    said = [line for lines in others for line in lines if _SLURM.match(line)]
+    found = own + said[-count:]
+    return found or [line for lines in others for line in lines[-count:]]

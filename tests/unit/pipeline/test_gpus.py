@@ -107,14 +107,37 @@ def test_a_scheduler_has_leased_already(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == [f"noisyvos-gpus-{os.getuid()}-1"]
 
 
-def lease_command(script: str, ids: str, folder: Path) -> subprocess.Popen[str]:
+def test_ids_that_slurm_did_not_set_are_those_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 'GPU 0: One (UUID: a)'\necho 'GPU 1: Two (UUID: b)'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "leases"))
+    for job in ("1", "2"):  # jobs that share the machine share its locks
+        monkeypatch.setenv("SLURM_JOB_ID", job)
+        assert gpus.lease(1) == [str(int(job) - 1)]
+    assert [path.name for path in (tmp_path / "leases").iterdir()] == [
+        f"noisyvos-gpus-{os.getuid()}"
+    ]
+
+
+def test_a_job_that_needs_no_gpu_sees_none(tmp_path: Path) -> None:
+    script = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'] == '')"
+    done = lease_command(script, "0,1", tmp_path, need="0")
+    assert done.communicate()[0].strip() == "True"
+
+
+def lease_command(script: str, ids: str, folder: Path, need: str = "1") -> subprocess.Popen[str]:
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ids, "TMPDIR": str(folder)}
     command = [
         sys.executable,
         "-m",
         "noisyvos.pipeline.gpu_lease",
         "--need",
-        "1",
+        need,
         "--",
         sys.executable,
         "-c",

@@ -83,6 +83,27 @@ def test_states_of_a_living_run(tmp_path: Path, pipeline: Pipeline) -> None:
     assert "1 failed" in headline(found).plain
 
 
+def test_a_scheduler_says_why_a_job_did_not_start(tmp_path: Path, pipeline: Pipeline) -> None:
+    said = "srun: error: Unable to create step: More processors requested than permitted"
+    (tmp_path / "7.log").write_text(
+        f"Building DAG\n{said}\nsrun: error: a: Exited with exit code 1\n"
+    )
+    (tmp_path / "8.log").write_text(
+        "slurmstepd: error: *** STEP 8.0 CANCELLED DUE TO TIME LIMIT ***\n"
+    )
+    write_log(tmp_path, "failed", "")
+    write_log(tmp_path, "killed", "train: 3/30\n")
+    ends = [
+        {"event": "failed", "time": time.time(), "id": number, "scheduler_log": f"{number}.log"}
+        for number in (7, 8)
+    ]
+    log_run(tmp_path, job("failed", 7), job("killed", 8), *ends)
+    first, second = collect(pipeline).jobs
+    assert (first.said, first.log) == (said, "7.log")
+    assert second.said.endswith("DUE TO TIME LIMIT ***")
+    assert second.log == "logs/train/killed.log"
+
+
 def test_a_dead_run_leaves_interrupted_jobs(tmp_path: Path, pipeline: Pipeline) -> None:
     write_log(tmp_path, "killed", "train: 3/30\n")
     mark_incomplete(tmp_path, "runs/smoke/train/killed/weights.bin")
