@@ -35,7 +35,7 @@ from noisyvos.raw.fetch.transfer import Remote
 from noisyvos.raw.fetch.unpack import unpack
 from noisyvos.registry import LARGEST_NUMBER
 from noisyvos.report.tables import latex_escape
-from noisyvos.tracking.mlflow import lock_file
+from noisyvos.tracking.store import lock_file
 from noisyvos.training.checkpoint import what_is_kept
 from noisyvos.training.clip_readers import VideoClips
 from noisyvos.training.schedule import Schedule

@@ -1,10 +1,9 @@
 """The tracked run of a cell, looked up in MLflow."""
 
-import os
 from pathlib import Path
 from typing import Any
 
-_STORE = "sqlite:///mlflow.db"
+from noisyvos.tracking import store as stores
 
 
 def find_run(preset: str, block: str, cell: str) -> dict[str, Any] | None:
@@ -12,19 +11,18 @@ def find_run(preset: str, block: str, cell: str) -> dict[str, Any] | None:
 
     No answer, no MLflow or no database count as none: a trace must not depend on tracking.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "") or _STORE
-    if uri == _STORE and not Path("mlflow.db").is_file():
+    uri = stores.uri()
+    if uri == stores.DEFAULT and not Path("mlflow.db").is_file():
         return None
     try:
-        from noisyvos.tracking import mlflow as tracking
         from noisyvos.tracking.server import probe
 
         probe(uri)
-        client = tracking.connect()
+        client = stores.connect()
         experiment = client.get_experiment_by_name(f"grid/{block or preset}")
         if experiment is None:
             return None
-        runs = tracking.Store(client, preset).find(experiment.experiment_id, "cell", cell)
+        runs = stores.Store(client, preset).find(experiment.experiment_id, "cell", cell)
     except Exception:  # whatever is wrong with the server or its database
         return None
     if not runs:

@@ -1,44 +1,32 @@
-"""Runs, metrics and tags in MLflow. No other module imports mlflow.
+"""The run of a cell in MLflow while a stage works on it.
 
 Tracking may be absent, switched off, slow or broken. A failure then prints one warning and the
-stage continues. Each cell has one run, found by its tag `cell`, so that training, a resumed
-training and scoring share it. An experiment is `grid/<block>`, or `grid/<preset>` where the preset
-has one block.
+stage continues. A training notes everything in its journal first, so that nothing is lost: what
+MLflow did not take, `noisyvos track` adds later.
 """
 
-import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noisyvos.tracking.server import limit_requests, probe
-from noisyvos.tracking.tags import config_hash, flatten, git_sha
+from noisyvos.tracking import store as stores
+from noisyvos.tracking.inputs import of_training
+from noisyvos.tracking.journal import Journal, Point, Writer, now, points_hash
+from noisyvos.tracking.server import probe
+from noisyvos.tracking.store import CURVE_HASH, Content, Store, lock
+from noisyvos.tracking.system import Sampler
+from noisyvos.tracking.tags import cell_tags, git_sha, training_hash
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric, Run
     from mlflow.tracking import MlflowClient
 
-Points = Iterable[tuple[str, float, int]]  # name, value, step
-
-NOTE = (
-    "Each run is a cell of the grid. Runs with child runs are sweeps: select them (filter "
-    "`tags.sweep != ''`) and choose Compare. `sweep/jf`, `sweep/j` and `sweep/f` show scores over "
-    "label noise; the step is the noise in percent."
-)
 _BATCH = 100  # points per request; one request per point costs more than a training step
-_LARGEST_BATCH = 1000  # metrics that MLflow takes in one request
-_MOST_PARAMS = 100  # params that MLflow takes in one request
-_LONGEST_PARAM = 500  # characters
-_LOCK_SECONDS = 60
-_QUIET_SECONDS = 2  # a longer wait for the lock is announced
-_STORE = "sqlite:///mlflow.db"  # the default of `mlflow ui`
-# without this tag the UI opens on its pages for language models
-_KIND = {"mlflow.experimentKind": "custom_model_development"}
-_NAME = "mlflow.runName"
+_FLUSH_SECONDS = 30  # the curve of a slow training shall be seen while it grows
+_SPARE_SECONDS, _SPARE_SHARE = 10.0, 0.02  # that a training may spend waiting for a server
 
 
 def enabled() -> bool:
@@ -46,28 +34,12 @@ def enabled() -> bool:
     return os.environ.get("NOISYVOS_TRACKING", "on") != "off"
 
 
-def _uri() -> str:
-    return os.environ.get("MLFLOW_TRACKING_URI", "") or _STORE
-
-
 def check_server() -> None:
     """Raise NoAnswer if the tracking server does not answer within seconds.
 
     Call this before `lock`, so that jobs do not wait one after another.
     """
-    probe(_uri())
-
-
-def connect() -> "MlflowClient":
-    """Return a client on MLFLOW_TRACKING_URI, or on mlflow.db in the current folder."""
-    limit_requests()
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from mlflow.tracking import MlflowClient
-
-    # after the import, which sets levels itself
-    for noisy in ("mlflow", "mlflow.store.db.utils", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    return MlflowClient(_uri())
+    probe(stores.uri())
 
 
 @contextmanager
@@ -80,212 +52,177 @@ def forgiving(what: str, then: Callable[[], None] = lambda: None) -> Iterator[No
         then()
 
 
-def lock_file(uri: str) -> Path:
-    """Return the file that jobs lock before they write to a store: beside a database in a file.
-
-    Checkouts that share such a database then share its lock. The jobs of a server are told apart
-    by the server, so this lock is for the jobs of one checkout only.
-    """
-    kind, _, place = uri.partition(":///")
-    if kind.startswith("sqlite") and place:
-        database = Path(place.partition("?")[0]).absolute()
-        return database.with_name(f".{database.name}.lock")
-    return Path("scratch/mlflow.lock").absolute()
-
-
-@contextmanager
-def lock() -> Iterator[None]:
-    """Exclude other jobs while the database is created or a run is found or created."""
-    from filelock import FileLock, Timeout
-
-    path = lock_file(_uri())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    held = FileLock(path)
-    try:
-        held.acquire(timeout=_QUIET_SECONDS)
-    except Timeout:
-        print(
-            f"noisyvos: waiting up to {_LOCK_SECONDS} s for another job that writes to MLflow",
-            file=sys.stderr,
-            flush=True,
-        )
-        held.acquire(timeout=_LOCK_SECONDS)
-    try:
-        yield
-    finally:
-        held.release()
-
-
 def _short(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
 
 
-class Store:
-    """The runs of one preset in MLflow."""
-
-    def __init__(self, client: "MlflowClient", preset: str) -> None:
-        self._client, self._preset = client, preset
-
-    def experiment(self, block: str) -> str:
-        """Return the id of the experiment of a block, made if needed; empty: that of the preset."""
-        name = f"grid/{block or self._preset}"
-        found = self._client.get_experiment_by_name(name)
-        if found is not None:
-            return found.experiment_id
-        return self._client.create_experiment(name, tags=_KIND | {"mlflow.note.content": NOTE})
-
-    def describe(self, experiment: str, note: str) -> None:
-        """Replace the description of an experiment."""
-        self._client.set_experiment_tag(experiment, "mlflow.note.content", note)
-
-    def find(self, experiment: str, tag: str, value: str) -> "list[Run]":
-        """Return the current runs of the preset with this tag."""
-        wanted = (
-            f"tags.`{tag}` = '{value}' and tags.preset = '{self._preset}' "
-            "and tags.superseded != 'yes'"
-        )
-        return list(self._client.search_runs([experiment], wanted, max_results=10))
-
-    def create(self, experiment: str, name: str, tags: Mapping[str, Any]) -> str:
-        """Return the id of a new run."""
-        first = {"preset": self._preset, "superseded": "no", _NAME: name}
-        values = first | {key: str(value) for key, value in tags.items()}
-        return self._client.create_run(experiment, tags=values).info.run_id
-
-    def cell_run(self, block: str, cell: str, stage: str, params: Mapping[str, Any]) -> str:
-        """Return the id of the cell's run; a training with changed settings starts a new one."""
-        digest = config_hash(params)
-        experiment = self.experiment(block)
-        runs = self.find(experiment, "cell", cell)
-        if params:
-            for run in runs:
-                if run.data.tags.get("config_hash", digest) == digest:
-                    self._client.set_tag(run.info.run_id, "config_hash", digest)
-                    return run.info.run_id
-                self._client.set_tag(run.info.run_id, "superseded", "yes")
-        elif runs:
-            return runs[0].info.run_id
-        tags = {"cell": cell, "stage": stage} | ({"config_hash": digest} if params else {})
-        return self.create(experiment, cell, tags)
-
-    def write(
-        self,
-        run_id: str,
-        *,
-        metrics: Points = (),
-        params: Mapping[str, Any] | None = None,
-        tags: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Write metrics, settings (nested ones flattened with dots) and tags to a run."""
-        from mlflow.entities import Param, RunTag
-
-        settings = [
-            Param(name, str(value)[:_LONGEST_PARAM])
-            for name, value in flatten(params or {}).items()
-        ]
-        labels = [RunTag(name, str(value)) for name, value in (tags or {}).items()]
-        if settings or labels:
-            self._client.log_batch(run_id, params=settings[:_MOST_PARAMS], tags=labels)
-        points = _points(metrics)
-        for start in range(0, len(points), _LARGEST_BATCH):
-            self._client.log_batch(run_id, metrics=points[start : start + _LARGEST_BATCH])
-
-    def attach(self, run_id: str, path: Path, folder: str) -> None:
-        """Attach a file to a run."""
-        self._client.log_artifact(run_id, str(path), folder)
-
-    def close(self, run_id: str) -> None:
-        """Mark a run as finished."""
-        self._client.set_terminated(run_id)
-
-    def supersede(self, run_id: str) -> None:
-        """Delete a run that a newer one replaces."""
-        self._client.set_tag(run_id, "superseded", "yes")
-        self._client.delete_run(run_id)
-
-
-def _points(metrics: Points) -> "list[Metric]":
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    return [Metric(name, float(value), now, step) for name, value, step in metrics]
+def content_of(journal: Journal) -> Content:
+    """Return what the run of a training holds, from its journal."""
+    settings, origin = journal.start.get("settings", {}), journal.start.get("origin", {})
+    return Content(
+        settings,
+        cell_tags(settings | origin) | journal.start.get("tags", {}),
+        journal.ordered(),
+        of_training(settings | origin, journal.start.get("sources", {})),
+        journal.began,
+    )
 
 
 class Track:
-    """The run of a cell while a stage works on it; without a client every call does nothing.
+    """The run of a cell while a stage works on it; without a client nothing is sent.
 
-    The first failure ends the tracking of this run. `noisyvos track` fills the gap later.
+    The first failure ends the tracking of this run, and so does a server that takes much of the
+    training's time. `noisyvos track` fills the gap later, from the journal.
     """
 
-    def __init__(self, client: "MlflowClient | None" = None, run_id: str = "") -> None:
-        self._client = client
+    def __init__(
+        self,
+        client: "MlflowClient | None" = None,
+        run_id: str = "",
+        preset: str = "",
+        journal: Writer | None = None,
+    ) -> None:
+        self.journal = journal
+        self._preset = preset
+        self._store = None if client is None else Store(client, preset)
         self._run_id = run_id
-        self._points: list[Metric] = []
+        self._points: list[Point] = []
+        self._sampler: Sampler | None = None
+        self._began = self._flushed = time.monotonic()
+        self._spent = 0.0
+        self._where: tuple[str, str, str] | None = None
+        if journal is not None:
+            with forgiving("system metrics"):
+                self._sampler = Sampler()
+
+    def open(self, block: str, cell: str, stage: str, content: Content) -> None:
+        """Find or create the run and write what it lacks.
+
+        Raises whatever MLflow raises. If only the lock is taken for too long, `status` tries again.
+        """
+        from filelock import Timeout
+
+        self._where = (block, cell, stage)
+        anew = self.journal is not None and not self.journal.resumed
+        try:
+            check_server()
+            stores.load()
+            with lock():
+                store = Store(stores.connect(), self._preset)
+                run_id, new = store.cell_run(block, cell, stage, content, anew=anew)
+        except Timeout:
+            if self.journal is None:
+                raise
+            print("noisyvos: MLflow is busy; this run is tracked at its end", file=sys.stderr)
+            return
+        self._where = None
+        known = {} if new else store.client.get_run(run_id).data.params
+        store.client.update_run(run_id, status="RUNNING")
+        store.write(
+            run_id,
+            params={} if known else content.params,
+            tags={} if new else content.tags,
+            inputs=content.inputs,
+        )
+        self._store, self._run_id = store, run_id
+        if self.journal is not None and not store.complete(run_id, content, {}):
+            self.journal.journal.rewritten = True
 
     def _stop(self) -> None:
-        self._client, self._points = None, []
+        self._store, self._points = None, []
         print(
             "noisyvos: this run is no longer tracked; `noisyvos track` adds it from its results",
             file=sys.stderr,
         )
 
-    def _forgiving(self, what: str) -> AbstractContextManager[None]:
-        return forgiving(what, self._stop)
+    @contextmanager
+    def _forgiving(self, what: str) -> Iterator[None]:
+        began = time.monotonic()
+        with forgiving(what, self._stop):
+            yield
+        self._spent += time.monotonic() - began
+        spare = _SPARE_SECONDS + _SPARE_SHARE * (time.monotonic() - self._began)
+        if self._store is not None and self._spent > spare and "://" in stores.uri():
+            if stores.uri().startswith("sqlite"):
+                return
+            print(
+                f"noisyvos: warning: MLflow is slow: {self._spent:.0f} s were spent waiting for it",
+                file=sys.stderr,
+            )
+            self._stop()
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Note metric values at a step; they are sent in batches."""
-        if self._client is None:
+        if self.journal is not None:
+            row = dict(values)
+            if self._sampler is not None:
+                with forgiving("system metrics"):
+                    row |= self._sampler.take()
+            points = self.journal.row(row, step or 0)
+        else:
+            at = now()
+            points = [Point(name, float(value), step or 0, at) for name, value in values.items()]
+        if self._store is None:
             return
-        self._points += _points((name, value, step or 0) for name, value in values.items())
-        if len(self._points) >= _BATCH:
+        self._points += points
+        late = time.monotonic() - self._flushed > _FLUSH_SECONDS
+        if len(self._points) >= _BATCH or (late and self._points):
             self.flush()
-
-    def params(self, values: Mapping[str, Any]) -> None:
-        """Note settings, flattened with dots; the run keeps values that it already has."""
-        if self._client is None:
-            return
-        from mlflow.entities import Param
-
-        with self._forgiving("settings"):
-            known = self._client.get_run(self._run_id).data.params
-            new = [
-                Param(name, str(value)[:_LONGEST_PARAM])
-                for name, value in flatten(values).items()
-                if name not in known
-            ]
-            self._client.log_batch(self._run_id, params=new[:_MOST_PARAMS])
 
     def tags(self, values: Mapping[str, Any]) -> None:
         """Set tags."""
-        if self._client is not None:
+        if self._store is not None and values:
             with self._forgiving("tags"):
-                for name, value in values.items():
-                    self._client.set_tag(self._run_id, name, str(value))
+                self._store.write(self._run_id, tags=values)
 
     def artifact(self, path: str | Path, folder: str | None = None) -> None:
         """Attach a file."""
-        if self._client is not None:
+        if self._store is not None:
             with self._forgiving("an artifact"):
-                self._client.log_artifact(self._run_id, str(path), folder)
+                self._store.attach(self._run_id, Path(path), folder)
 
     def flush(self) -> None:
         """Send the points noted so far."""
-        if self._client is not None and self._points:
+        self._flushed = time.monotonic()
+        if self._store is not None and self._points:
             points, self._points = self._points, []
             with self._forgiving("metrics"):
-                self._client.log_batch(self._run_id, metrics=points)
+                self._store.write(self._run_id, points=points)
 
     def status(self, status: str) -> None:
-        """Set the status of the run; a final one also sends the points noted so far."""
-        if self._client is None:
-            return
-        if status == "RUNNING":
-            self._client.update_run(self._run_id, status=status)
-            return
+        """End the run with a status, after the points noted so far."""
+        if self.journal is not None:
+            self.journal.end(status)
+        if self._where is not None and self.journal is not None:
+            with forgiving("a run", self._stop):
+                self.open(*self._where, content_of(self.journal.journal))
         self.flush()
-        if self._client is not None:
-            with self._forgiving("the end of a run"):
-                self._client.set_terminated(self._run_id, status)
+        if self._store is None:
+            return
+        with self._forgiving("the end of a run"):
+            if self.journal is None:
+                self._store.close(self._run_id, status)
+                return
+            journal = self.journal.journal
+            if journal.rewritten:
+                self._write_anew(self._store, journal)
+            else:
+                digest = points_hash(journal.ordered())
+                self._store.write(self._run_id, tags={CURVE_HASH: digest})
+            self._store.close(self._run_id, status, journal.ended)
+
+    def _write_anew(self, store: Store, journal: Journal) -> None:
+        """Replace the run by one with the points of the journal only."""
+        old = store.client.get_run(self._run_id)
+        content = content_of(journal)
+        tags = {name: old.data.tags[name] for name in ("cell", "stage")} | dict(content.tags)
+        name = tags["cell"]
+        self._run_id = store.create(old.info.experiment_id, name, tags, content.began)
+        store.write(
+            self._run_id, points=content.points, params=content.params, inputs=content.inputs
+        )
+        store.write(self._run_id, tags={CURVE_HASH: points_hash(content.points)})
+        store.supersede(old.info.run_id)
 
 
 @contextmanager
@@ -297,32 +234,44 @@ def run(
     block: str = "",
     params: Mapping[str, Any] | None = None,
     tags: Mapping[str, Any] | None = None,
+    origin: Mapping[str, Any] | None = None,
+    sources: Mapping[str, str] | None = None,
+    journal: Path | None = None,
 ) -> Iterator[Track]:
     """Yield the track of a cell's run and close it afterwards, as failed if the body raises.
 
     block: the block of the preset that the cell belongs to (`grid.block_of`); empty in a preset
-    of one block.
+    of one block. params: the settings of a training; none: the run of a training gets more.
+    origin: hashes of its inputs and code. sources: paths of its inputs, by role. journal: file in
+    which the training notes what it tracks.
     """
-    track = Track()
+    track = Track(preset=preset)
     if enabled():
+        settings, origin = dict(params or {}), dict(origin or {})
+        noted_tags = ({"git_sha": git_sha()} if settings else {}) | dict(tags or {})
+        start = {
+            "identity": training_hash(settings | origin),
+            "settings": settings,
+            "origin": origin,
+            "sources": dict(sources or {}),
+            "tags": noted_tags,
+        }
+        noted = Journal(start)
+        if journal is not None:
+            track = Track(preset=preset, journal=Writer(journal, start))
+            assert track.journal is not None
+            noted = track.journal.journal
+        content = content_of(noted) if settings else Content(tags=noted_tags)
         try:
-            check_server()
-            with lock():
-                client = connect()
-                run_id = Store(client, preset).cell_run(block, cell, stage, params or {})
-                track = Track(client, run_id)
-            track.status("RUNNING")
-        except Exception as error:  # no mlflow, a locked or foreign database, an unreachable server
-            track = Track()
+            track.open(block, cell, stage, content)
+        except Exception as error:  # no mlflow, a foreign database, an unreachable server
             print(
                 f"noisyvos: warning: this run is not tracked ({_short(error)})",
                 file=sys.stderr,
             )
-    track.params(params or {})
-    track.tags({"git_sha": git_sha()} | dict(tags or {}) if params else dict(tags or {}))
     try:
         yield track
-    except BaseException:
-        track.status("FAILED")
+    except BaseException as error:
+        track.status("FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     track.status("FINISHED")

@@ -7,6 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+# of a summary: what came out of the training, or where it ran
+_NO_SETTINGS = (
+    "cell",
+    "preset",
+    "parameters",
+    "final",
+    "diagnostics",
+    "inputs",
+    "code",
+    "torch",
+    "processes",
+    "relabelling",
+)
 _CONFIG = ("stage", "model", "method", "schedule", "seed", "dataset", "clips", "noise")
 
 
@@ -29,12 +42,28 @@ def config_hash(summary: Mapping[str, Any]) -> str:
     ).hexdigest()[:16]
 
 
+def settings_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings in a training's summary, which are the params of its run."""
+    return {name: value for name, value in summary.items() if name not in _NO_SETTINGS}
+
+
+def training_hash(summary: Mapping[str, Any]) -> str:
+    """Return a hash of a training's settings, inputs and code: equal only for the same training.
+
+    summary: its summary, or its settings with their origin.
+    """
+    chosen = settings_of(summary) | {name: summary.get(name) for name in ("inputs", "code")}
+    text = json.dumps(flatten(chosen), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def cell_tags(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tags of a cell's run from its summary, or from the settings that it will hold."""
     if not summary:
         return {}
     method, inputs = _entry(summary, "method"), summary.get("inputs", {})
     tags = {
+        "stage": summary.get("stage"),
         "model": _entry(summary, "model").get("name"),
         "method": method.get("name"),
         "method.preset": method.get("preset", "none"),
@@ -43,6 +72,7 @@ def cell_tags(summary: Mapping[str, Any]) -> dict[str, Any]:
         "seed": summary.get("seed"),
         "data.train": summary.get("dataset", summary.get("clips")),
         "config_hash": config_hash(summary),
+        "training_hash": training_hash(summary) if "code" in summary else None,
         "noise_manifest_hash": inputs.get("noise_manifest"),
         "init_ckpt_hash": inputs.get("init"),
         "code": summary.get("code"),

@@ -217,7 +217,7 @@ def _train(
         checkpoint.fingerprint(settings | {"threads": task.threads}, origin)
     )
     tracked = task if group.leads else replace(task, track=False)
-    with _tracked(tracked, settings | facts, origin) as watch:
+    with _tracked(tracked, settings | facts, origin, inputs) as watch:
         learner, curve, biases = _train_rounds(task, chosen, learner, reader, fingerprint, watch)
         if not group.leads:
             return
@@ -330,7 +330,7 @@ def _write(
 
 @contextmanager
 def _tracked(
-    task: TrainingTask, settings: dict[str, Any], origin: dict[str, Any]
+    task: TrainingTask, settings: dict[str, Any], origin: dict[str, Any], inputs: dict[str, Path]
 ) -> "Iterator[Watch]":
     """Yield what takes rows of the curve: to MLflow, or nowhere if tracking is off or missing."""
     if not task.track:
@@ -345,15 +345,15 @@ def _tracked(
         )
         yield lambda row, step: None
         return
-    from noisyvos.tracking.tags import cell_tags
-
     with tracking.run(
         cell=task.cell,
         stage=task.stage,
         params=settings,
-        tags=cell_tags(settings | origin),
+        origin=origin,
+        sources={role: str(path) for role, path in inputs.items()},
         preset=task.preset,
         block=task.block,
+        journal=task.weights.with_name("journal.jsonl"),
     ) as track:
         prefix = f"{task.stage}/"
         yield lambda row, step: track.metrics(

@@ -25,7 +25,7 @@ from noisyvos.report import tables as build
 from noisyvos.report.figures import directions, hard_pixels, mean_curves, memorisation, teacher
 from noisyvos.report.pictures import clips_figure
 from noisyvos.stages import figures, report, synth, tables
-from noisyvos.tracking.publish import sweep_points
+from noisyvos.tracking.sweeps import sweep_points
 
 SCORES = {"first_mask-val": 0.3, "pretrained-tiny-s0-val": 0.5, "clean": 0.7, "dilate": 0.6}
 

@@ -77,13 +77,12 @@ def test_the_first_failure_ends_the_tracking_of_a_run(capsys) -> None:
 def test_track_claims_nothing_after_a_failure(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
 ) -> None:
-    loaded = SimpleNamespace(preset={"name": "p"})
+    loaded = SimpleNamespace(preset={"name": "p"}, any_scored=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NOISYVOS_TRACKING", raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     monkeypatch.setattr(stage, "load_results", lambda *paths: loaded)
     monkeypatch.setattr(publish, "scored_cells", lambda results: [])
-    monkeypatch.setattr(publish, "sweep_points", lambda results: [])
     folders = dict.fromkeys(("cells", "results", "predictions", "converted"), tmp_path)
     with pytest.raises(UserError, match="does not have all scores"):
         stage.run(**folders)

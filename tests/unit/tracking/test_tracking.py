@@ -8,21 +8,11 @@ from pathlib import Path
 import pytest
 
 from noisyvos.tracking import mlflow as tracking
-from noisyvos.tracking.publish import ScoredCell, SweepPoint, record, sweeps_page
-from noisyvos.tracking.tags import cell_tags, config_hash, git_sha
+from noisyvos.tracking.publish import ScoredCell, record
+from noisyvos.tracking.sweeps import SweepPoint, sweeps_page
+from noisyvos.tracking.tags import cell_tags, config_hash, git_sha, training_hash
 
 mlflow = pytest.importorskip("mlflow")
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A client on a fresh database in a fresh working folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(
-        "MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db"
-    )  # mlflow keeps one engine a URI, so each test has its own
-    monkeypatch.delenv("NOISYVOS_TRACKING", raising=False)
-    return tracking.connect()
 
 
 def runs(client, preset: str) -> list:
@@ -184,7 +174,11 @@ def test_tags_of_a_cell_are_all_that_people_filter_by() -> None:
     }
     found = cell_tags(summary)
     assert found.pop("config_hash") == config_hash(summary)
+    assert found.pop("training_hash") == training_hash(summary)
+    assert training_hash(summary | {"code": "ee"}) != training_hash(summary)
+    assert training_hash(summary | {"final": {"loss": 1}}) == training_hash(summary)
     names = {
+        "stage": "train",
         "model": "xmem",
         "method": "smart_parity",
         "method.preset": "released",
