@@ -5,6 +5,7 @@ neighbours. MLflow can therefore be deleted and made again. A run that is comple
 one with gaps is filled, and one that holds anything else is made anew.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,7 +120,8 @@ def _scores(results: Results) -> dict[str, _Scores]:
         for key in scored:
             evaluation = results.score_cells[key]["evaluation"]
             for column in ("JF", "J", "F", "area_ratio"):
-                metrics[f"{evaluation}/{column}"] = float(groups[key][column].mean())
+                mean = float(groups[key][column].mean())
+                metrics |= {} if math.isnan(mean) else {f"{evaluation}/{column}": mean}
             artifacts.append((results.scores_of(key) / "objects.csv", f"scores/{evaluation}"))
             if evaluation not in sets:
                 protocol = results.score_cells[key].get("protocol", "")
@@ -234,7 +236,7 @@ def _record(
         shown = write_sweeps(store, block, members, runs, known)
         experiment = store.experiment(block)
         page = sweeps_page(experiment, shown)
-        store.describe(experiment, f"{NOTE}\n\n[All sweeps of J&F in one chart]({page})")
+        store.describe(experiment, f"**[All sweeps of J&F in one chart]({page})**\n\n{NOTE}")
         print(f"grid/{block or store.preset}: start `mlflow ui` and open {_UI}/{page}")
     register(store, best, {name: run[0] for name, run in runs.items()})
 
@@ -254,7 +256,7 @@ def _content(cell: ScoredCell) -> tuple[Content, journals.Journal | None]:
         # the commit checked out now may differ from that of the training
         tags |= {"git_sha": "unknown"} if cell.params else {}
         inputs = of_training(cell.params, cell.sources)
-        content = Content(settings_of(cell.params), tags, (), inputs)
+        content = Content(settings_of(cell.params), tags, (), inputs, cell.written)
     else:
         content = content_of(journal)
     there = {(point.name, point.step) for point in content.points}

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PARENT = "mlflow.parentRunId"
+_COLOUR = "mlflow.runColor"  # else the UI draws them by chance, and two are often equal
+_COLOURS = (  # Tableau's ten
+    *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd"),
+    *("#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf"),
+)
 _MOST_OVERLAID = 60  # sweeps in one URL
 _CONTENT = "content"  # tag: hash of all that a sweep holds
 
@@ -174,6 +179,7 @@ def write_sweeps(
     shown: dict[str, str] = {}
     for name in dict.fromkeys(point.mean for point in points if point.mean):
         tags, rows = averaged([point for point in points if point.mean == name])
+        tags[_COLOUR] = _COLOURS[len(shown) % len(_COLOURS)]
         found = old.pop(("sweep_mean", name), None)
         shown[name] = _write(store, experiment, "sweep_mean", name, tags, rows, found)
     singles: list[str] = []
