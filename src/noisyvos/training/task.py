@@ -338,6 +338,7 @@ def _tracked(
         return
     try:
         from noisyvos.tracking import mlflow as tracking
+        from noisyvos.tracking.journal import NAME as JOURNAL
     except Exception as error:  # a training must not depend on tracking
         print(
             f"noisyvos: warning: this run is not tracked ({type(error).__name__}: {error}).",
@@ -353,7 +354,7 @@ def _tracked(
         sources={role: str(path) for role, path in inputs.items()},
         preset=task.preset,
         block=task.block,
-        journal=task.weights.with_name("journal.jsonl"),
+        journal=task.weights.with_name(JOURNAL),
     ) as track:
         prefix = f"{task.stage}/"
         yield lambda row, step: track.metrics(
