@@ -23,13 +23,15 @@ class Comparison:
     """The answer to one question on one evaluation set.
 
     title: heading in the report; numbers: every number, as a long table; views: what people read;
-    place: position in the report, lowest first.
+    place: position in the report, lowest first; empty: nothing here could be computed, so that the
+    page leaves it out.
     """
 
     title: str
     numbers: pd.DataFrame
     views: tuple[View, ...]
     place: int
+    empty: bool = False
 
 
 # Each module of the package registers a function from ScoreTables to Comparison under the name of

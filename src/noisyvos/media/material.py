@@ -15,6 +15,7 @@ from noisyvos.io.masks import MaskCollection, encode_mask, mask_zip
 AREAS = "areas.csv"
 EXAMPLES = "examples.zip"
 COLUMNS = 5  # frames of a video that an example figure shows
+_PLAYED = 13  # frames of a video that a player shows; every third is one of those 5
 _HEIGHT = 288  # pixels; larger example masks are stored at a whole fraction of their size
 
 
@@ -22,6 +23,13 @@ def shown_frames(annotated: Sequence[str]) -> list[str]:
     """Return the frames of a video that example figures show, spread evenly over `annotated`."""
     places = np.linspace(0, len(annotated) - 1, min(COLUMNS, len(annotated))).round()
     return [annotated[place] for place in places.astype(int)]
+
+
+def stored_frames(annotated: Sequence[str]) -> list[str]:
+    """Return the frames of a video whose masks are stored: up to 13, with all `shown_frames`."""
+    places = np.linspace(0, len(annotated) - 1, min(_PLAYED, len(annotated))).round()
+    kept = {annotated[place] for place in places.astype(int)} | set(shown_frames(annotated))
+    return [frame for frame in annotated if frame in kept]
 
 
 def reduced(mask: np.ndarray) -> np.ndarray:
@@ -44,7 +52,7 @@ def write_material(folder: Path, results: Path, truth: Path) -> None:
     """Write AREAS and EXAMPLES of predictions `results` to `folder`.
 
     AREAS has the numbers of true and predicted pixels of every true object, over all annotated
-    frames but the first, which is given. EXAMPLES is a mask collection of `shown_frames`, reduced.
+    frames but the first, which is given. EXAMPLES is a mask collection of `stored_frames`, reduced.
     Frames without a prediction are left out: a benchmark may not want them.
     """
     lines = ["sequence,object,true,predicted"]
@@ -56,7 +64,7 @@ def write_material(folder: Path, results: Path, truth: Path) -> None:
         for sequence in true.sequences():
             frames = true.frames(sequence)
             known = set(predicted.frames(sequence))
-            shown = set(shown_frames(frames))
+            shown = set(stored_frames(frames))
             areas = np.zeros((2, 256), np.int64)
             for number, frame in enumerate(frames):
                 if frame not in known:

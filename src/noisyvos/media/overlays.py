@@ -1,8 +1,7 @@
 """Pictures of masks on frames: what was given, what was predicted."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -84,31 +83,3 @@ def overlay_folder(
         return
     with result_directory(path, "overlays") as folder:
         yield partial(write_overlay, folder)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a sheet: a label and one mask a frame (None draws the bare frame)."""
-
-    label: str
-    masks: Sequence[np.ndarray | None]
-
-
-def sheet(
-    frames: Sequence[np.ndarray], rows: Sequence[Row], gap: int = 4
-) -> tuple[np.ndarray, list[int]]:
-    """Return one RGB picture of rows × frames, and each row's vertical centre in pixels."""
-    drawn = []
-    for row in rows:
-        cells = []
-        for frame, mask in zip(frames, row.masks, strict=True):
-            large = enlarge(frame)
-            if mask is not None:
-                scale = large.shape[0] // frame.shape[0]
-                large = overlay(large, np.kron(mask, np.ones((scale, scale), np.uint8)))
-            cells += [large, np.full((large.shape[0], gap, 3), 255, np.uint8)]
-        drawn.append(np.concatenate(cells[:-1], axis=1))
-    height = drawn[0].shape[0]
-    spacer = np.full((gap, drawn[0].shape[1], 3), 255, np.uint8)
-    picture = np.concatenate([part for row in drawn for part in (row, spacer)][:-1], axis=0)
-    return picture, [index * (height + gap) + height // 2 for index in range(len(rows))]

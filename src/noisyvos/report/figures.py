@@ -1,4 +1,4 @@
-"""Figures from numbers: J&F against achieved noise, training loss, and diagnostics of training."""
+"""Figures of trainings: loss and diagnostics; and how figures are coloured and written."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -9,13 +9,11 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from noisyvos.analysis.results import Results, sweep_name
-from noisyvos.analysis.statistics.intervals import sequence_interval
+from noisyvos.analysis.results import Results
 from noisyvos.io.atomic import atomic_file
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -31,8 +29,8 @@ COLOURS = (
     "#8c6d31",
 )
 MARKERS = "osD^vPX*"
-_GREY = "0.35"
-_MOST_COLUMNS = 4
+GREY = "0.35"
+MOST_COLUMNS = 4
 plt.rcParams.update(
     {
         "font.size": 9,
@@ -46,11 +44,49 @@ plt.rcParams.update(
 
 def save(figure: Figure, path: Path, dots: int = 150) -> None:
     """Write a figure as PNG with `dots` per inch and no date, so that its bytes repeat."""
-    with atomic_file(path) as temporary:
-        figure.savefig(
-            temporary, format="png", dpi=dots, bbox_inches="tight", metadata={"Software": None}
-        )
+    _write(figure, path, "png", {"Software": None}, dpi=dots)
     plt.close(figure)
+
+
+def save_drawing(figure: Figure, path: Path, data: pd.DataFrame | None = None) -> None:
+    """Write a drawing as PNG, SVG and PDF to `path` with these endings, and what it shows as CSV.
+
+    data: what it shows; None takes the points of all labelled lines, a row per point. Pictures have
+    no date, so that their bytes repeat.
+    """
+    shown = _points(figure) if data is None else data
+    figure.canvas.draw()
+    figure.set_layout_engine("none")  # arranged once, not again for each format
+    with atomic_file(path.with_suffix(".csv")) as temporary:
+        shown.to_csv(temporary, index=False, lineterminator="\n")
+    _write(figure, path.with_suffix(".svg"), "svg", {"Date": None})
+    _write(figure, path.with_suffix(".pdf"), "pdf", {"CreationDate": None})
+    save(figure, path.with_suffix(".png"))
+
+
+def _write(
+    figure: Figure, path: Path, kind: str, metadata: dict[str, None], dpi: int | str = "figure"
+) -> None:
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format=kind, dpi=dpi, bbox_inches="tight", metadata=metadata)
+
+
+def _points(figure: Figure) -> pd.DataFrame:
+    """Return a row (panel, line, x, y) for each point of the labelled lines of a figure."""
+    tables = [
+        pd.DataFrame(
+            {
+                "panel": axis.get_title(),
+                "line": line.get_label(),
+                "x": line.get_xdata(),
+                "y": line.get_ydata(),
+            }
+        )
+        for axis in figure.axes
+        for line in axis.lines
+        if not str(line.get_label()).startswith("_")
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def colour(index: int) -> str:
@@ -58,71 +94,8 @@ def colour(index: int) -> str:
     return COLOURS[index % len(COLOURS)]
 
 
-def noise_curves(results: Results, evaluation: str) -> Figure:
-    """Return one panel per sweep: mean J&F in percent against 1 - achieved IoU, a line per method.
-
-    Bands are 95 % intervals over videos.
-    """
-    trained = results.trained(evaluation, own_labels=True)
-    trained = trained.assign(
-        sweep=[sweep_name(*names) for names in zip(trained["noise"], trained["kind"])]
-    )
-    sweeps = [sweep for sweep in dict.fromkeys(trained["sweep"]) if sweep != "clean"] or ["clean"]
-    figure, axes = plt.subplots(
-        1, len(sweeps), figsize=(3.4 * len(sweeps) + 0.6, 3.4), sharey=True, squeeze=False
-    )
-    for axis, sweep in zip(axes[0], sweeps):
-        for index, method in enumerate(dict.fromkeys(trained["method"])):
-            cells = trained[(trained["method"] == method) & trained["sweep"].isin([sweep, "clean"])]
-            _noise_curve(axis, cells, index, method)
-        for style, (label, rows) in zip(("--", ":"), results.baselines(evaluation).items()):
-            axis.axhline(
-                100 * sequence_interval(rows).mean,
-                color=_GREY,
-                linestyle=style,
-                linewidth=1.1,
-                label=label,
-            )
-        axis.set_title(sweep)
-        axis.set_xlabel("label noise: 1 − achieved mean IoU (%)")
-        axis.grid(axis="y", color="0.9", linewidth=0.6)
-    axes[0][0].set_ylabel("J&F (%)")
-    axes[0][-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
-    figure.suptitle(
-        results.heading(f"Segmentation quality against label noise on {evaluation}"), y=1.03
-    )
-    return figure
-
-
-def _noise_curve(axis: Axes, cells: pd.DataFrame, index: int, method: str) -> None:
-    points = []
-    for _, group in cells.groupby("noise", sort=False):
-        interval = sequence_interval(group)
-        points.append(
-            (
-                100 * (1 - group["q_achieved"].mean()),
-                100 * interval.mean,
-                100 * interval.low,
-                100 * interval.high,
-            )
-        )
-    if not points:  # a method that has no cell in this sweep
-        return
-    x, mean, low, high = np.array(sorted(points)).T
-    axis.plot(
-        x,
-        mean,
-        marker=MARKERS[index % len(MARKERS)],
-        color=colour(index),
-        label=method,
-        linewidth=1.6,
-        markersize=4.5,
-    )
-    axis.fill_between(x, low, high, color=colour(index), alpha=0.13, linewidth=0)
-
-
-def _methods(results: Results) -> list[str]:
-    """Return the methods in the grid's order."""
+def methods_of(results: Results) -> list[str]:
+    """Return the methods in the grid's order, by which they have their colours."""
     return list(dict.fromkeys(cell["method"] for cell in results.train_cells.values()))
 
 
@@ -142,7 +115,7 @@ def training_curves(results: Results) -> Figure:
     The loss is a mean over seeds and a moving average over a twentieth of the training.
     """
     noises = results.noises
-    columns = min(_MOST_COLUMNS, len(noises))
+    columns = min(MOST_COLUMNS, len(noises))
     rows = -(-len(noises) // columns)
     figure, axes = plt.subplots(
         rows, columns, figsize=(3.0 * columns, 2.4 * rows), sharex=True, squeeze=False
@@ -150,7 +123,7 @@ def training_curves(results: Results) -> Figure:
     for axis in axes.flat[len(noises) :]:
         axis.set_visible(False)
     for axis, noise in zip(axes.flat, noises):
-        for index, method in enumerate(_methods(results)):
+        for index, method in enumerate(methods_of(results)):
             curves = _curves(results, noise, method)
             if not curves:
                 continue
@@ -270,7 +243,7 @@ def _diagnosis(
 
     columns: line style and label of each column of the training curve.
     """
-    methods = _methods(results)
+    methods = methods_of(results)
     panels: dict[str, dict[str, pd.DataFrame]] = {}
     for noise in results.noises:
         curves = {
@@ -294,6 +267,7 @@ def _diagnosis(
                         color=colour(methods.index(method)),
                         linestyle=style,
                         linewidth=1.4,
+                        label=f"{method}: {column}",
                     )
         axis.set_title(noise)
         axis.grid(axis="y", color="0.9", linewidth=0.6)
@@ -309,7 +283,7 @@ def _diagnosis(
         Line2D([], [], color=colour(methods.index(method)), label=method) for method in shown
     ]
     handles += [
-        Line2D([], [], color=_GREY, linestyle=style, label=label or column)
+        Line2D([], [], color=GREY, linestyle=style, label=label or column)
         for column, (style, label) in columns.items()
     ]
     figure.suptitle(results.heading(title))
@@ -320,7 +294,7 @@ def _diagnosis(
 
 def _panels(count: int) -> tuple[Figure, np.ndarray]:
     """Return a figure with `count` visible panels in a grid of up to four columns."""
-    columns = count if count <= 3 else min(_MOST_COLUMNS, math.ceil(math.sqrt(count)))
+    columns = count if count <= 3 else min(MOST_COLUMNS, math.ceil(math.sqrt(count)))
     rows = -(-count // columns)
     figure, axes = plt.subplots(
         rows,

@@ -1,5 +1,8 @@
 """Figures of images: videos with every method's masks, label noise, and clips of pretraining."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +13,25 @@ from matplotlib.figure import Figure
 
 from noisyvos.analysis.results import Results
 from noisyvos.datasets.layout import VideoDataset
-from noisyvos.io.masks import MaskCollection
+from noisyvos.io.masks import VOID, MaskCollection
+from noisyvos.io.text import read_table
 from noisyvos.media.contact_sheets import spread
-from noisyvos.media.material import COLUMNS, EXAMPLES, reduced, reduced_frame, shown_frames
-from noisyvos.media.overlays import Row, sheet
+from noisyvos.media.material import (
+    COLUMNS,
+    EXAMPLES,
+    reduced,
+    reduced_frame,
+    shown_frames,
+    stored_frames,
+)
 from noisyvos.report.figures import COLOURS
+from noisyvos.report.outlines import Colours, Row, object_colours, sheet
 from noisyvos.synth.clip import SynthClip
 from noisyvos.synth.shards import ClipShards
 from noisyvos.synth.statistics import clip_facts
 
+_LABEL = {"boxstyle": "square,pad=0.15", "facecolor": "black", "alpha": 0.65, "edgecolor": "none"}
+_FRAMES = ("sequence", "frame", "J", "F")  # columns of frames.csv
 _CLIPS_SHOWN = 6
 # Areas and motion come from a sample of the clips: meta.json has only their quartiles.
 _CLIPS_MEASURED = 200
@@ -57,46 +70,159 @@ def example_cells(results: Results, evaluation: str) -> dict[str, str]:
     return shown
 
 
-def sequence_figure(results: Results, evaluation: str, sequence: str, title: str) -> Figure:
-    """Return frames, truth and predictions of one video as rows of a sheet."""
-    dataset = VideoDataset(results.converted / evaluation)
-    entry = dataset.sequences[sequence]
-    masked = set(entry.masks)
-    picks = shown_frames([frame for frame in entry.frames if frame in masked])
-    frames = [reduced_frame(dataset.read_frame(sequence, frame)) for frame in picks]
+@dataclass(frozen=True)
+class Example:
+    """One video of an evaluation set: its frames, its truth, and the cells shown beside them.
+
+    frames: (H, W, 3) uint8, reduced; truths: (H, W); cells: {label: scored cell}.
+    """
+
+    results: Results
+    evaluation: str
+    sequence: str
+    names: list[str]
+    frames: list[np.ndarray]
+    truths: list[np.ndarray]
+    cells: dict[str, str]
+
+    @classmethod
+    def read(cls, results: Results, evaluation: str, sequence: str) -> "Example":
+        """Return the frames whose masks scoring has stored, with the cells of `example_cells`."""
+        dataset = VideoDataset(results.converted / evaluation)
+        entry = dataset.sequences[sequence]
+        masked = set(entry.masks)
+        names = stored_frames([frame for frame in entry.frames if frame in masked])
+        return cls(
+            results,
+            evaluation,
+            sequence,
+            names,
+            [reduced_frame(dataset.read_frame(sequence, frame)) for frame in names],
+            [reduced(dataset.read_mask(sequence, frame)) for frame in names],
+            example_cells(results, evaluation),
+        )
+
+    @cached_property
+    def colours(self) -> Colours:
+        """The colours of the video's objects."""
+        return object_colours(self.frames, self.truths)
+
+    @cached_property
+    def predictions(self) -> dict[str, list[np.ndarray | None]]:
+        """The masks of each cell by label, None for frames without one."""
+        found: dict[str, list[np.ndarray | None]] = {}
+        for label, key in self.cells.items():
+            examples = self.results.scores_of(key) / EXAMPLES
+            if examples.is_file():
+                with MaskCollection(examples) as masks:
+                    known = set(masks.frames(self.sequence))
+                    found[label] = [
+                        masks.read(self.sequence, name) if name in known else None
+                        for name in self.names
+                    ]
+        return found
+
+    def score(self, label: str) -> float:
+        """Return the mean J&F of a cell on this video, a fraction of 1; NaN without any."""
+        rows = self.results.objects
+        of_video = (rows["key"] == self.cells[label]) & (rows["sequence"] == self.sequence)
+        return float(rows.loc[of_video, "JF"].mean())
+
+    @cached_property
+    def frame_scores(self) -> dict[str, dict[str, float]]:
+        """The mean J&F over objects by label and frame; frames that are not scored are left out."""
+        found: dict[str, dict[str, float]] = {}
+        for label in self.predictions:
+            path = self.results.scores_of(self.cells[label]) / "frames.csv"
+            found[label] = {}
+            if path.is_file():
+                table = read_table(path, _FRAMES, dtype={"sequence": str, "frame": str})
+                rows = table[table["sequence"] == self.sequence]
+                means = rows.groupby("frame")[["J", "F"]].mean().mean(axis=1)
+                found[label] = {str(frame): float(value) for frame, value in means.items()}
+        return found
+
+    @property
+    def mean_score(self) -> float:
+        """The mean J&F of the video over all trained cells, by which videos are ranked."""
+        rows = self.results.trained(self.evaluation)
+        return float(rows.loc[rows["sequence"] == self.sequence, "JF"].mean())
+
+    def title(self, label: str) -> str:
+        """Return the video's name, its rank and its mean J&F."""
+        return (
+            f"{self.sequence} ({label.replace('_', ' ')} video of {self.evaluation}): "
+            f"mean J&F {100 * self.mean_score:.1f}"
+        )
+
+
+def sequence_figure(example: Example, title: str) -> Figure:
+    """Return frames, truth and predictions of one video as rows of a sheet, with J&F."""
+    wanted = set(shown_frames(example.names))
+    places = [place for place, name in enumerate(example.names) if name in wanted]
+
+    def of(values: list) -> list:
+        return [values[place] for place in places]
+
     rows = [
-        Row("frame", [None] * len(picks)),
-        Row("truth", [reduced(dataset.read_mask(sequence, frame)) for frame in picks]),
+        Row("frame", [None] * len(places)),
+        Row("truth", of(example.truths), truth=True),
     ]
-    for label, key in example_cells(results, evaluation).items():
-        examples = results.scores_of(key) / EXAMPLES
-        if not examples.is_file():
-            continue
-        with MaskCollection(examples) as masks:
-            known = set(masks.frames(sequence))
-            shown = [masks.read(sequence, frame) if frame in known else None for frame in picks]
-            rows.append(Row(label, shown))
-    return labelled(frames, rows, title, [f"frame {frame}" for frame in picks])
+    for label, masks in example.predictions.items():
+        scores = example.frame_scores[label]
+        captions = [
+            f"{100 * scores[name]:.1f}" if name in scores else "" for name in of(example.names)
+        ]
+        mean = 100 * example.score(label)
+        rows.append(Row(f"{label}\nJ&F {mean:.1f}", of(masks), captions, truth=True))
+    columns = [f"frame {name}" for name in of(example.names)]
+    return labelled(
+        of(example.frames),
+        rows,
+        title,
+        columns,
+        of(example.truths),
+        [example.colours] * len(places),
+    )
 
 
-def labelled(frames: list[np.ndarray], rows: list[Row], title: str, columns: list[str]) -> Figure:
-    """Return a sheet with its row labels on the left and column labels on top."""
-    picture, centres = sheet(frames, rows)
-    height, width = picture.shape[:2]
+def labelled(
+    frames: list[np.ndarray],
+    rows: list[Row],
+    title: str,
+    columns: list[str],
+    truths: Sequence[np.ndarray | None],
+    colours: list[Colours],
+) -> Figure:
+    """Return a sheet with row labels on the left, column labels on top and captions in tiles."""
+    made = sheet(frames, rows, truths, colours)
+    height, width = made.picture.shape[:2]
     figure, axis = plt.subplots(figsize=(9, 9 * height / width + 0.4))
-    axis.imshow(picture, interpolation="nearest")
-    axis.set_yticks(centres, [row.label for row in rows], fontsize=8)
+    axis.imshow(made.picture, interpolation="antialiased")
+    axis.set_yticks(
+        [made.middle(place) for place in range(len(rows))],
+        [row.label for row in rows],
+        fontsize=8,
+    )
     axis.set_xticks(
         [(index + 0.5) * width / len(columns) for index in range(len(columns))], columns, fontsize=7
     )
     axis.xaxis.tick_top()
+    for place, row in enumerate(rows):
+        for column, caption in enumerate(row.captions):
+            x, y = made.corner(place, column)
+            if caption:
+                axis.text(x + 5, y + 5, caption, va="top", fontsize=6.5, color="w", bbox=_LABEL)
     _without_frame(axis)
     axis.set_title(title, fontsize=10, pad=18)
     return figure
 
 
 def noise_figure(dataset: Path, settings: dict[str, dict[str, Any]], title: str) -> Figure | None:
-    """Return training labels under each noise setting, a column per frame; None without labels."""
+    """Return training labels under each noise setting, a column per frame; None without labels.
+
+    Each tile is captioned with the mean IoU of its objects with the clean labels.
+    """
     from noisyvos.noise import corrupt
 
     data = VideoDataset(dataset)
@@ -110,15 +236,28 @@ def noise_figure(dataset: Path, settings: dict[str, dict[str, Any]], title: str)
         return None
     frames = [reduced_frame(data.read_frame(*pick)) for pick in picks]
     masks = [data.read_mask(*pick) for pick in picks]
-    rows = [Row("clean", [reduced(mask) for mask in masks])]
+    truths = [reduced(mask) for mask in masks]
+    rows = [Row("clean", truths, truth=True)]
     for name, setting in settings.items():
         if setting["kind"] != "clean":
             noisy = [
-                reduced(corrupt(mask, seed=0, key=(dataset.name, *pick), **setting))
+                corrupt(mask, seed=0, key=(dataset.name, *pick), **setting)
                 for mask, pick in zip(masks, picks)
             ]
-            rows.append(Row(name, noisy))
-    return labelled(frames, rows, title, [f"{sequence} {frame}" for sequence, frame in picks])
+            captions = [f"IoU {_overlap(*pair):.2f}" for pair in zip(masks, noisy)]
+            rows.append(Row(name, [reduced(mask) for mask in noisy], captions, truth=True))
+    colours = [object_colours([frame], [mask]) for frame, mask in zip(frames, truths)]
+    columns = [f"{sequence} {frame}" for sequence, frame in picks]
+    return labelled(frames, rows, title, columns, truths, colours)
+
+
+def _overlap(clean: np.ndarray, noisy: np.ndarray) -> float:
+    """Return the mean IoU of the clean objects with their noisy labels."""
+    shares = []
+    for number in sorted({int(n) for n in np.unique(clean)} - {0, VOID}):
+        true, given = clean == number, noisy == number
+        shares.append((true & given).sum() / (true | given).sum())
+    return float(np.mean(shares)) if shares else float("nan")
 
 
 def clips_figure(root: Path, title: str) -> Figure:
@@ -172,15 +311,15 @@ def _histogram(axis: Axes, shares: list[float]) -> None:
 def _contact(clips: ClipShards) -> tuple[np.ndarray, list[int]]:
     """Return a picture, a column per clip and a row per frame, and the rows' vertical centres."""
     shown = [clips.read(number) for number in spread(len(clips), _CLIPS_SHOWN)]
-    rows = [
-        sheet(
-            [frames[time] for frames, _ in shown], [Row("", [masks[time] for _, masks in shown])]
-        )[0]
-        for time in range(3)
-    ]
-    padded = [np.pad(row, ((0, 4), (0, 0), (0, 0)), constant_values=255) for row in rows]
-    height = padded[0].shape[0]
-    return np.concatenate(padded), [time * height + height // 2 for time in range(3)]
+    colours = [object_colours(list(frames), list(masks)) for frames, masks in shown]
+    rows = []
+    for time in range(3):
+        masks = [masks[time] for _, masks in shown]
+        rows.append(
+            sheet([frames[time] for frames, _ in shown], [Row("", masks)], masks, colours).picture
+        )
+    height = rows[0].shape[0]
+    return np.concatenate(rows), [time * height + height // 2 for time in range(3)]
 
 
 def _without_frame(axis: Axes) -> None:

@@ -14,6 +14,7 @@ VIEWS = {
     "seeds": "J&F in percent, mean and standard deviation over training seeds",
     "area": "Median ratio of predicted to true object area; 1 is unbiased, above 1 too large",
 }
+_LATEX_WIDTH = 90  # characters that fit beside one another on a page of LaTeX
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -128,7 +129,10 @@ def to_markdown(table: pd.DataFrame, caption: str) -> str:
 
 
 def to_latex(table: pd.DataFrame, caption: str, label: str) -> str:
-    """Return a table as a LaTeX float with the rules of the booktabs package."""
+    """Return a table as a LaTeX float with the rules of the package booktabs.
+
+    A table too wide for a page is shrunk to its width, which needs the package graphicx.
+    """
     frame = table.reset_index() if table.index.name else table
 
     def line(values: Any) -> str:
@@ -137,17 +141,21 @@ def to_latex(table: pd.DataFrame, caption: str, label: str) -> str:
         return f"{{[}}{text[1:]}" if text.startswith("[") else text
 
     name = re.sub(r"[^A-Za-z0-9_:.-]", "-", label)  # LaTeX takes few marks in a label
+    rows = list(frame.itertuples(index=False))
+    columns = zip(frame.columns, *rows)
+    wide = sum(max(len(str(value)) for value in column) + 2 for column in columns) > _LATEX_WIDTH
     return "\n".join(
         [
             r"\begin{table}",
             rf"\caption{{{latex_escape(caption)}}}\label{{{name}}}",
+            *[r"\resizebox{\textwidth}{!}{%"] * wide,
             r"\begin{tabular}{l" + "r" * (len(frame.columns) - 1) + "}",
             r"\toprule",
             line(frame.columns),
             r"\midrule",
-            *(line(row) for row in frame.itertuples(index=False)),
+            *map(line, rows),
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular}" + "}" * wide,
             r"\end{table}",
             "",
         ]

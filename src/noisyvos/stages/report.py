@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+from noisyvos.analysis.families import ScoreTables
+from noisyvos.analysis.questions.differences import difference_table
 from noisyvos.analysis.results import load_results
 from noisyvos.analysis.statistics.intervals import INTERVALS, recall
 from noisyvos.report.contents import sections
+from noisyvos.report.findings import findings
 from noisyvos.report.page import write_page
 
 
@@ -25,12 +28,17 @@ def run(
     loaded = load_results(cells, results, predictions, converted)
     recall(figures.parent / "tables" / INTERVALS)
     preset = loaded.preset
+    found: list[str] = []
+    if loaded.evaluations:
+        scores = ScoreTables(loaded, loaded.evaluations[0])
+        found = findings(scores, difference_table(scores))
     write_page(
         out,
         title=f"noisyvos: {preset.get('title', preset['name'])}",
         subtitle=f"preset {preset['name']} · {len(loaded.train_cells)} training cells · "
         f"{len(loaded.missing)} missing",
         synthetic=bool(preset.get("synthetic")),
+        found=found,
         sections=sections(loaded, figures, logs),
     )
     print(f"{out}: open it in a browser")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from report_workspace import places, square
 from still_images import write_images
 from typer.testing import CliRunner
 
@@ -15,134 +16,21 @@ from noisyvos.analysis.absent import reasons, summary
 from noisyvos.analysis.comparison import comparisons
 from noisyvos.analysis.results import load_results
 from noisyvos.cli import app
-from noisyvos.datasets.layout import Sequence, write_video_meta
 from noisyvos.errors import UserError
-from noisyvos.io.images import encode_frame
-from noisyvos.io.masks import MaskCollection, encode_mask, write_mask_zip
-from noisyvos.media.material import reduced, reduced_frame, shown_frames, write_material
+from noisyvos.io.masks import MaskCollection, write_mask_zip
+from noisyvos.media.material import (
+    reduced,
+    reduced_frame,
+    shown_frames,
+    stored_frames,
+    write_material,
+)
 from noisyvos.media.overlays import outline, overlay
 from noisyvos.report import tables as build
 from noisyvos.report.figures import directions, hard_pixels, mean_curves, memorisation, teacher
 from noisyvos.report.pictures import clips_figure
 from noisyvos.stages import figures, report, synth, tables
 from noisyvos.tracking.sweeps import sweep_points
-
-SCORES = {"first_mask-val": 0.3, "pretrained-tiny-s0-val": 0.5, "clean": 0.7, "dilate": 0.6}
-
-
-def square(side: int) -> np.ndarray:
-    """A mask with one square object."""
-    mask = np.zeros((24, 36), np.uint8)
-    mask[4 : 4 + side, 6 : 6 + side] = 1
-    return mask
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    """Two videos, one clean and one dilated training cell with two seeds each, both baselines, all
-    scored.
-    """
-    sequences = []
-    for name in ("a", "b"):
-        for frame in range(3):
-            for folder, data in (
-                ("frames", encode_frame(np.full((24, 36, 3), 90, np.uint8))),
-                ("masks", encode_mask(square(8))),
-            ):
-                path = (
-                    tmp_path
-                    / "data/converted/val"
-                    / folder
-                    / name
-                    / f"{frame:05d}.{'jpg' if folder == 'frames' else 'png'}"
-                )
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
-        names = tuple(f"{frame:05d}" for frame in range(3))
-        sequences.append(Sequence(name, names, names, (24, 36), (1,)))
-    write_video_meta(tmp_path / "data/converted/val", "val", sequences)
-    train, score = {}, {}
-    for noise in ("clean", "dilate"):
-        for seed in (0, 1):
-            key = f"val-{noise}-gce-tiny-s{seed}"
-            train[key] = {
-                "dataset": "val",
-                "noise": f"{noise}80" if noise == "dilate" else noise,
-                "method": "gce",
-                "model": "tiny",
-                "seed": seed,
-            }
-            score[f"{key}-val"] = {
-                "role": "trained",
-                "evaluation": "val",
-                "train_key": key,
-            } | train[key]
-            facts = {
-                "kind": noise,
-                "q": None if noise == "clean" else 0.8,
-                "q_achieved": 1.0 if noise == "clean" else 0.801,
-            }
-            folder = tmp_path / "results/p/train" / key
-            folder.mkdir(parents=True)
-            (folder / "summary.json").write_text(
-                json.dumps(
-                    {
-                        "noise": facts,
-                        "inputs": {"masks": "f00" * 20, "dataset": "da7a" * 16},
-                        "code": "c0de" * 16,
-                    }
-                )
-            )
-            curve = pd.DataFrame({"iteration": range(40), "loss": np.linspace(2, 1, 40)})
-            if noise == "dilate":
-                curve = curve.assign(
-                    memorised=[0.25, np.nan] * 20,
-                    corrected=[0.5, np.nan] * 20,
-                    mislabelled=[0.1, np.nan] * 20,
-                )
-            curve.to_csv(folder / "curve.csv", index=False)
-    score["first_mask-val"] = {"role": "first_mask", "evaluation": "val"}
-    score["pretrained-tiny-s0-val"] = {
-        "role": "pretrained",
-        "evaluation": "val",
-        "model": "tiny",
-        "seed": 0,
-    }
-    for key, cell in score.items():
-        value = SCORES.get(
-            key, SCORES.get(cell.get("noise", "").removesuffix("80"), 0)
-        ) + 0.01 * cell.get("seed", 0)
-        folder = tmp_path / "results/p/scores" / key
-        folder.mkdir(parents=True)
-        rows = [
-            (name, 1, value + shift, value - shift) for name, shift in (("a", 0.01), ("b", 0.02))
-        ]
-        pd.DataFrame(rows, columns=["sequence", "object", "J-Mean", "F-Mean"]).to_csv(
-            folder / "objects.csv", index=False
-        )
-        predicted = square(16 if "dilate" in key else 8)
-        masks = [(s.name, frame, predicted) for s in sequences for frame in s.frames]
-        predictions = tmp_path / "runs/p/predictions" / f"{key}.zip"
-        write_mask_zip(predictions, masks)
-        write_material(folder, predictions, tmp_path / "data/converted/val/masks")
-        predictions.unlink()  # tables and figures need the small files alone
-    cells = {
-        "preset": {"name": "p", "title": "Test", "synthetic": True},
-        "train": train,
-        "score": score,
-    }
-    (tmp_path / "cells.yaml").write_text(yaml.safe_dump(cells, sort_keys=False))
-    return tmp_path
-
-
-def places(root: Path) -> dict[str, Path]:
-    """The paths that every report stage takes."""
-    return {
-        "cells": root / "cells.yaml",
-        "results": root / "results/p",
-        "predictions": root / "runs/p/predictions",
-        "converted": root / "data/converted",
-    }
 
 
 def add_clips(root: Path) -> Path:
@@ -319,7 +207,10 @@ def test_stages_write_tables_figures_and_a_page_that_says_synthetic(
     page = (out / "report.html").read_text()
     assert "Synthetic" in page
     assert "first mask copied" in page
-    assert page.count("<img") == len(list((out / "figures").glob("[!.]*")))
+    players = len(list((out / "figures").glob("*.json")))
+    assert players == 2
+    assert page.count('<figure class="player"') == players
+    assert page.count("<img") + players == len(list((out / "figures").glob("*.png")))
     assert "http" not in page.replace("http-equiv", "")
 
 
@@ -370,8 +261,8 @@ def test_a_missing_cell_has_the_reason_of_the_first_job_that_is_not_done(workspa
 
 
 def test_material_of_a_large_video_is_reduced(tmp_path: Path) -> None:
-    """Areas count every frame but the first; examples are five frames at a third of 720 rows."""
-    names = [f"{index:05d}" for index in range(9)]
+    """Areas count every frame but the first; examples are 13 frames at a third of 720 rows."""
+    names = [f"{index:05d}" for index in range(25)]
     big = np.zeros((720, 900), np.uint8)
     big[300:600, 300:600] = 1
     half = np.where(np.arange(720)[:, None] < 450, big, 0).astype(np.uint8)
@@ -380,10 +271,11 @@ def test_material_of_a_large_video_is_reduced(tmp_path: Path) -> None:
     write_material(tmp_path, tmp_path / "made.zip", tmp_path / "truth.zip")
     assert (tmp_path / "areas.csv").read_text().splitlines() == [
         "sequence,object,true,predicted",
-        f"a,1,{8 * 300 * 300},{8 * 150 * 300}",
+        f"a,1,{24 * 300 * 300},{24 * 150 * 300}",
     ]
     examples = MaskCollection(tmp_path / "examples.zip")
-    assert list(examples.frames("a")) == shown_frames(names) == [names[i] for i in (0, 2, 4, 6, 8)]
+    assert list(examples.frames("a")) == stored_frames(names) == names[::2]
+    assert shown_frames(names) == names[::6]
     assert np.array_equal(examples.read("a", names[4]), reduced(half))
     assert reduced(half).shape == (240, 300)
     assert reduced_frame(np.zeros((720, 900, 3), np.uint8)).shape == (240, 300, 3)
@@ -403,7 +295,7 @@ def test_clips_are_drawn_with_the_shares_of_their_statistics(workspace: Path) ->
     assert [bar.get_height() for bar in hidden.patches] == [0, 0, 0], (
         "nothing is pasted in this recipe"
     )
-    assert contact.images[0].get_array().shape == (3 * 148, 6 * 148 - 4, 3)
+    assert contact.images[0].get_array().shape == (3 * 196, 6 * 196, 3)
     plt.close(figure)
 
 

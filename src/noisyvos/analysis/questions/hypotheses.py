@@ -55,7 +55,7 @@ Planned = dict[Place, tuple[int, int]]  # runs planned, runs without scores
 
 @QUESTIONS.register("hypotheses")
 def comparison(scores: ScoreTables) -> Comparison:
-    """Return the hypotheses: first in the report if any can be tested, else last."""
+    """Return the hypotheses: first in the report if any can be tested, else not on the page."""
     table = hypothesis_table(scores)
     tested = bool((table["status"] != ABSENT).any())
     notes = (
@@ -64,7 +64,7 @@ def comparison(scores: ScoreTables) -> Comparison:
     )
     view = View(scores.heading(_CAPTION), hypothesis_view(table), notes)
     place = _FIRST if tested else _LAST
-    return Comparison("Pre-registered hypotheses", table, (view,), place)
+    return Comparison("Pre-registered hypotheses", table, (view,), place, empty=not tested)
 
 
 @dataclass(frozen=True)

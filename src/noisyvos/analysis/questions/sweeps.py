@@ -15,8 +15,8 @@ from noisyvos.analysis.statistics.paired import Sums
 
 SMALLEST_GAP = 1.0  # J&F points that the reference must lose for recovery, a ratio, to be defined
 _LOSS_NOTE = (
-    "Area is the mean loss in J&F points over the noise range. Slope is the change in points for "
-    "each 0.1 of IoU that labels lose."
+    "Area is the mean loss in J&F points over the noise range. Slope is the change in J&F points "
+    "for each 0.1 of IoU that labels lose."
 )
 _RANK_NOTE = (
     "Rank 1 is best. Conditions share videos and networks, so the ranks describe this grid and do "
@@ -175,9 +175,9 @@ def degradation_view(table: pd.DataFrame) -> pd.DataFrame:
     view: dict[str, dict[str, str]] = {}
     for row in rows_of(table):
         columns = view.setdefault(_line(table, row), {})
-        for name, unit in (("area", "points"), ("slope", "points per 0.1 IoU")):
+        for name in ("area", "slope"):
             value, low, high = (getattr(row, f"{name}{end}") for end in ("", "_low", "_high"))
-            columns[f"{row.sweep}: {name} ({unit})"] = (
+            columns[f"{row.sweep}: {name}"] = (
                 "missing" if math.isnan(value) else Interval(value, low, high).text()
             )
     return pd.DataFrame.from_dict(view, orient="index").fillna("-").rename_axis("method")
