@@ -29,6 +29,8 @@ COLOURS = (
     "#8c6d31",
 )
 MARKERS = "osD^vPX*"
+# vector formats of drawings, with what would hold a date
+DRAWN: dict[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 GREY = "0.35"
 MOST_COLUMNS = 4
 plt.rcParams.update(
@@ -59,8 +61,8 @@ def save_drawing(figure: Figure, path: Path, data: pd.DataFrame | None = None) -
     figure.set_layout_engine("none")  # arranged once, not again for each format
     with atomic_file(path.with_suffix(".csv")) as temporary:
         shown.to_csv(temporary, index=False, lineterminator="\n")
-    _write(figure, path.with_suffix(".svg"), "svg", {"Date": None})
-    _write(figure, path.with_suffix(".pdf"), "pdf", {"CreationDate": None})
+    for kind, metadata in DRAWN.items():
+        _write(figure, path.with_suffix(f".{kind}"), kind, metadata)
     save(figure, path.with_suffix(".png"))
 
 
