@@ -148,10 +148,14 @@ def _state(
     begun_only = bool(files.incomplete.intersection(job.outs)) or progress is not None
     ended = in_run is not None and bool(in_run.ended)
     state = "interrupted" if begun_only and not ended else "failed"
-    logs = [log, in_run.scheduler_log] if in_run is not None and in_run.scheduler_log else [log]
-    said = failure_lines([files.root / each for each in logs], 1)
-    shown = log if last_words(files.root / log) else logs[-1]
-    return JobState(job.name, state, said[-1] if said else "", shown)
+    if in_run is None or not in_run.scheduler_log:
+        return JobState(job.name, state, last_words(files.root / log), log)
+    own = files.root / log
+    said = failure_lines([own, files.root / in_run.scheduler_log], 1)
+    began = _written(own) >= in_run.started - 1 and bool(last_words(own))
+    return JobState(
+        job.name, state, said[-1] if said else "", log if began else in_run.scheduler_log
+    )
 
 
 def _written(path: Path) -> float:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _TAIL = 16_384  # bytes of a log that are read
-# what SLURM itself says in a job's log, but for the line that only repeats an exit code
-_SLURM = re.compile(r"(?:srun|slurmstepd)[\w.-]*: (?!error: .*Exited with exit code)")
+# why SLURM ended or refused a job; lines on a single task only repeat its exit code or signal
+_SLURM = re.compile(r"(?:srun|slurmstepd)[\w.-]*: (?:error|fatal): (?!.*: task \d)")
 
 
 def clock(seconds: float) -> str:
@@ -52,7 +52,9 @@ def failure_lines(logs: Sequence[Path], count: int) -> list[str]:
     a time limit or a refused request. Where both say nothing, they are its last lines.
     """
     own = last_lines(logs[0], count) if logs else []
-    others = [last_lines(log, 10 * count) for log in logs[1:]]
+    others = [
+        last_lines(log, _TAIL) for log in logs[1:]
+    ]  # Snakemake's own words come after SLURM's
     said = [line for lines in others for line in lines if _SLURM.match(line)]
     found = own + said[-count:]
     return found or [line for lines in others for line in lines[-count:]]

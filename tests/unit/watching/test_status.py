@@ -86,7 +86,9 @@ def test_states_of_a_living_run(tmp_path: Path, pipeline: Pipeline) -> None:
 def test_a_scheduler_says_why_a_job_did_not_start(tmp_path: Path, pipeline: Pipeline) -> None:
     said = "srun: error: Unable to create step: More processors requested than permitted"
     (tmp_path / "7.log").write_text(
-        f"Building DAG\n{said}\nsrun: error: a: Exited with exit code 1\n"
+        f"Building DAG\n{said}\n"
+        + "Error\n" * 30
+        + "srun: error: a: task 0: Exited with exit code 1\n"
     )
     (tmp_path / "8.log").write_text(
         "slurmstepd: error: *** STEP 8.0 CANCELLED DUE TO TIME LIMIT ***\n"
