@@ -238,6 +238,16 @@ class Results:
         table.loc[other, "line"] += ", labels of seed " + table.loc[other, "noise_seed"].astype(str)
         return table
 
+    def planned(self, evaluation: str) -> set[tuple[str, str]]:
+        """Return the (line, label noise) of all trained cells of the grid on one evaluation set."""
+        facts = [
+            self._facts(key, cell)
+            for key, cell in self.score_cells.items()
+            if cell["role"] == "trained" and cell["evaluation"] == evaluation
+        ]
+        table = self.named(pd.DataFrame(facts))
+        return set(zip(table["line"], table["noise"], strict=True))
+
     def trained(self, evaluation: str, *, own_labels: bool = False) -> pd.DataFrame:
         """Return the rows of trained cells on one evaluation set, in the grid's order.
 

@@ -164,10 +164,11 @@ def _gallery(figures: Path, *patterns: str) -> tuple[Part, ...]:
 def _evaluation(results: Results, evaluation: str, figures: Path, found: Path) -> list[Section]:
     """Return the sections of one evaluation set: scores first, then one for each question."""
     table = tables.score_table(results, evaluation)
+    planned = results.planned(evaluation)
     interval, *others = (
         _table(
             results.heading(caption),
-            tables.wide(table, results, view),
+            tables.wide(table, results, view, planned),
             found / f"scores-{evaluation}",
         )
         for view, caption in tables.VIEWS.items()

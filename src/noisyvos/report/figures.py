@@ -31,6 +31,7 @@ COLOURS = (
 MARKERS = "osD^vPX*"
 # vector formats of drawings, with what would hold a date
 DRAWN: dict[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+_MARGIN = 0.1  # inches around a drawing
 GREY = "0.35"
 MOST_COLUMNS = 4
 plt.rcParams.update(
@@ -58,19 +59,27 @@ def save_drawing(figure: Figure, path: Path, data: pd.DataFrame | None = None) -
     """
     shown = _points(figure) if data is None else data
     figure.canvas.draw()
-    figure.set_layout_engine("none")  # arranged once, not again for each format
+    figure.set_layout_engine("none")  # arranged and measured once, not again for each format
+    box = figure.get_tightbbox().padded(_MARGIN)
     with atomic_file(path.with_suffix(".csv")) as temporary:
         shown.to_csv(temporary, index=False, lineterminator="\n")
     for kind, metadata in DRAWN.items():
-        _write(figure, path.with_suffix(f".{kind}"), kind, metadata)
-    save(figure, path.with_suffix(".png"))
+        _write(figure, path.with_suffix(f".{kind}"), kind, metadata, box=box)
+    _write(figure, path.with_suffix(".png"), "png", {"Software": None}, dpi=150, box=box)
+    plt.close(figure)
 
 
 def _write(
-    figure: Figure, path: Path, kind: str, metadata: dict[str, None], dpi: int | str = "figure"
+    figure: Figure,
+    path: Path,
+    kind: str,
+    metadata: dict[str, None],
+    *,
+    dpi: Any = "figure",
+    box: Any = "tight",
 ) -> None:
     with atomic_file(path) as temporary:
-        figure.savefig(temporary, format=kind, dpi=dpi, bbox_inches="tight", metadata=metadata)
+        figure.savefig(temporary, format=kind, dpi=dpi, bbox_inches=box, metadata=metadata)
 
 
 def _points(figure: Figure) -> pd.DataFrame:

@@ -61,16 +61,24 @@ def _summary(group: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def wide(table: pd.DataFrame, results: Results, cell: str = "interval") -> pd.DataFrame:
+def wide(
+    table: pd.DataFrame,
+    results: Results,
+    cell: str = "interval",
+    planned: set[tuple[str, str]] | None = None,
+) -> pd.DataFrame:
     """Return the score table as people read it: a row per line, a column per noise, in percent.
 
     cell: what a cell shows, a name of VIEWS: J&F with its `interval` over videos, J&F with its
-    standard deviation between `seeds`, or the median `area` ratio.
+    standard deviation between `seeds`, or the median `area` ratio. planned: the (line, noise) of
+    the grid's cells. They are "missing" without scores; others are "-". None: all are planned.
     """
     noises = [noise for noise in results.noises if noise in set(table["noise"])]
-    out = pd.DataFrame(
-        index=list(dict.fromkeys(table["line"])), columns=noises, dtype=object
-    ).fillna("missing")
+    lines = list(dict.fromkeys(table["line"]))
+    out = pd.DataFrame(index=lines, columns=noises, dtype=object).fillna("missing")
+    for line in {line for line, _ in planned or ()} & set(lines):
+        absent = [noise for noise in noises if (line, noise) not in (planned or ())]
+        out.loc[line, absent] = "-"
     for row in rows_of(table):
         text = _cell(row, cell)
         if row.noise == "-":  # label noise does not affect a baseline: one number for all columns

@@ -93,10 +93,11 @@ def _write_scores(folder: Path, results: Results, evaluation: str) -> str:
     """Write the score tables of one evaluation set; return the first as Markdown."""
     table = tables.score_table(results, evaluation)
     table.to_csv(folder / f"scores-{evaluation}.csv", index=False, lineterminator="\n")
+    planned = results.planned(evaluation)
     markdown, latex = [], []
     for view, caption in tables.VIEWS.items():
         caption = results.heading(f"{evaluation}: {caption}")
-        wide = tables.wide(table, results, view)
+        wide = tables.wide(table, results, view, planned)
         markdown.append(tables.to_markdown(wide, caption))
         latex.append(tables.to_latex(wide, caption, f"tab:{evaluation}-{view}"))
     _write_text(folder / f"scores-{evaluation}", markdown, latex)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from report_workspace import places, square
+from report_workspace import make_workspace, places, square
 from still_images import write_images
 from typer.testing import CliRunner
 
@@ -159,6 +159,18 @@ def test_wide_table_repeats_baselines_and_shows_missing_cells_as_missing(workspa
     )
     assert results.missing == [f"val-dilate-gce-tiny-s{seed}-val" for seed in (0, 1)]
     assert wide.loc["first mask copied", "clean"].startswith("30.0")
+
+
+def test_wide_table_tells_what_is_missing_from_what_the_grid_has_not(tmp_path: Path) -> None:
+    results = load_results(**places(make_workspace(tmp_path, ("gce", "sce"))))
+    table = build.score_table(results, "val")
+    assert results.planned("val") == {(m, n) for m in ("gce", "sce") for n in ("clean", "dilate80")}
+    table = table[(table["line"] == "gce") | (table["noise"] != "dilate80")]
+    every = build.wide(table, results, planned=results.planned("val"))
+    assert every.loc["sce", "dilate80"] == "missing"
+    fewer = build.wide(table, results, planned=results.planned("val") - {("sce", "dilate80")})
+    assert fewer.loc["sce", "dilate80"] == "-"
+    assert fewer.loc["gce", "dilate80"] == every.loc["gce", "dilate80"] == "60.5 [60.5, 60.5]"
 
 
 def test_stages_write_tables_figures_and_a_page_that_says_synthetic(
