@@ -150,8 +150,8 @@ def read_nodes(text: str) -> list[Node]:
     nodes = []
     for line in text.splitlines():
         partition, cpus, memory, limit, resources = (part.strip() for part in line.split("|"))
-        numbers = (int(each.rstrip("+")) for each in (cpus, memory))
-        nodes.append(Node(partition, *numbers, _minutes(limit), _gpus(resources)))
+        count, mem_mb = (int(each.rstrip("+")) for each in (cpus, memory))
+        nodes.append(Node(partition, count, mem_mb, _minutes(limit), _gpus(resources)))
     return nodes
 
 

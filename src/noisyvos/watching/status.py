@@ -151,10 +151,10 @@ def _state(
     if in_run is None or not in_run.scheduler_log:
         return JobState(job.name, state, last_words(files.root / log), log)
     own = files.root / log
-    said = failure_lines([own, files.root / in_run.scheduler_log], 1)
+    failure = failure_lines([own, files.root / in_run.scheduler_log], 1)
     began = _written(own) >= in_run.started - 1 and bool(last_words(own))
     return JobState(
-        job.name, state, said[-1] if said else "", log if began else in_run.scheduler_log
+        job.name, state, failure[-1] if failure else "", log if began else in_run.scheduler_log
     )
 
 
