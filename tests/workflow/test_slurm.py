@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,12 +140,17 @@ def freeze(
     found: dict[str, psutil.Process] = {}
     frozen: dict[str, psutil.Process] = {}
 
+    def here(process: psutil.Process) -> bool:  # not the same cell of another copy
+        with suppress(psutil.Error):
+            return Path(process.cwd()) == cluster.space.root.resolve()
+        return False
+
     def all_frozen() -> bool:
         assert run.poll() is None, run.communicate()[0]
         for each in psutil.process_iter(["cmdline"]) if len(found) < len(keys) else ():
             words = each.info["cmdline"] or []
             for key in keys:
-                if "train" in words and key in words:
+                if "train" in words and key in words and here(each):
                     found.setdefault(key, each)  # not a child that it has just forked
         for key in found.keys() - frozen.keys():
             if any(cluster.file(f"scratch/smoke/{key}").glob("checkpoint-*.pt")):
