@@ -249,6 +249,7 @@ def mask_set(
     masks |= _numbered(coloured, files, indexed, quiet=one_object)
     if not one_object:
         _check_palettes(stored, masks, files)
+    _refuse_black_and_white(stored, masks, files)
     values = set().union(*(np.unique(mask).tolist() for mask in masks.values()))
     if values <= {0, VOID}:
         if not one_object or VOID not in values:
@@ -260,6 +261,26 @@ def mask_set(
             for key in files
         }
     return {key: masks[key] for key in files}
+
+
+def _refuse_black_and_white(
+    stored: Mapping[K, StoredMask], masks: Mapping[K, np.ndarray], files: Mapping[K, Path]
+) -> None:
+    """Raise UserError for a grey mask of 0 and 255 in a video whose palette masks hold ids.
+
+    Another program wrote it, and its 255 is an object. Read with the others, it would be void.
+    """
+    grey = [key for key, kept in stored.items() if kept.mode == "L"]
+    wrong = next((key for key in grey if set(np.unique(masks[key]).tolist()) == {0, VOID}), None)
+    if wrong is None:
+        return
+    for key, kept in stored.items():
+        if kept.mode == "P" and ((masks[key] > 0) & (masks[key] < VOID)).any():
+            raise UserError(
+                f"{files[wrong]}: this grey mask holds 0 and 255 only, and {files[key].name} of "
+                "the same video is a palette PNG with object ids. Its 255 would be void. Save it "
+                "with the ids of the others, or leave it out."
+            )
 
 
 def _no_object(masks: Mapping[K, np.ndarray], files: Mapping[K, Path], void: bool) -> UserError:

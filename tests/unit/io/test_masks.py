@@ -151,6 +151,21 @@ def test_white_masks_get_the_same_answer_from_every_command(tmp_path: Path) -> N
         score(raw / "Annotations", raw / "Annotations", "all_frames")
 
 
+def test_a_white_mask_among_masks_with_ids_is_refused_by_convert_and_check(tmp_path: Path) -> None:
+    raw = folder(tmp_path, encode_mask(ONE * 2 + (1 - ONE)))
+    odd = raw / "Annotations/car/00001.png"
+    odd.write_bytes(WHITE)
+    with pytest.raises(UserError, match=r"00001\.png: this grey mask holds 0 and 255 only") as said:
+        converted(tmp_path, {})
+    found = check_dataset(raw)
+    assert not found.usable
+    assert str(said.value) in [problem.where for problem in found.problems]
+    with pytest.raises(UserError, match="would be void"):
+        converted(tmp_path, {"one_object": True})
+    odd.write_bytes(encode_mask(ONE * 255))  # a palette mask: void, as DAVIS writes it
+    np.testing.assert_array_equal(converted(tmp_path, {}).read("car", "00001"), ONE * 255)
+
+
 @pytest.mark.parametrize("data", [WHITE, REFUSED["soft"][0], REFUSED["jpeg"][0]])
 def test_the_advice_works(data: bytes, tmp_path: Path) -> None:
     raw = folder(tmp_path, data)

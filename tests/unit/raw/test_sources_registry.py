@@ -98,3 +98,21 @@ def test_no_count_is_demanded_that_nothing_confirms(name: str) -> None:
     confirmed = {value for split in splits for value in split.values()}
     confirmed.add(sum(split.get("sequences", 0) for split in splits))
     assert {want.count for want in settings.wants} <= confirmed | {1}
+
+
+@pytest.mark.parametrize("between", ["", "480p/"])
+def test_own_videos_may_have_a_folder_of_the_resolution_in_between(
+    between: str, tmp_path: Path
+) -> None:
+    names = [
+        f"JPEGImages/{between}cat/a.png",
+        f"JPEGImages/{between}cat/b.jpg",
+        f"Annotations/{between}cat/a.png",
+    ]
+    clips = source("clips")
+    assert len(clips.missing(tmp_path)) == 2
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert clips.missing(tmp_path) == []
+    assert clips.files(tmp_path) == sorted(names)
