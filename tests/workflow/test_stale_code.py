@@ -159,6 +159,7 @@ def test_code_that_cannot_change_a_result_runs_nothing(recorded: Any) -> None:
 TRACER = """#!{python}
 import json, os, sys, threading, uuid
 ROOT = os.path.realpath({package!r}) + os.sep
+TRACKING = ROOT + "tracking" + os.sep  # what it calls only shows results
 seen, importing = set(), "<frozen importlib._bootstrap>"
 
 def note(frame, event, argument):
@@ -169,8 +170,9 @@ def note(frame, event, argument):
         return  # without the flag it is the body of a module or class
     above = frame.f_back
     while above is not None:
-        if above.f_code.co_filename == importing:
-            return  # only an import
+        where = above.f_code.co_filename
+        if where == importing or where.startswith(TRACKING):
+            return  # only an import, or a call that feeds nothing back
         above = above.f_back
     seen.add(name)
 
