@@ -58,7 +58,7 @@ def test_incomplete_folder_names_what_lacks(tmp_path: Path) -> None:
     (tmp_path / "clips/Annotations/480p/cat/00000.png").unlink()
     with pytest.raises(
         UserError,
-        match=r"not complete(.|\n)*Missing:\n  Annotations/\*/\*/\*.png .*: none found\nWhat it is",
+        match=r"not complete(.|\n)*Missing:\n  Annotations/\*\*/\*\.\* .*: none found\nWhat it is",
     ):
         download.run("clips", raw=tmp_path / "clips", out=tmp_path / "clips.json", params=PARAMS)
     assert not (tmp_path / "clips.json").exists()
