@@ -257,9 +257,8 @@ def test_starts_hold_what_the_server_gave(run: Workspace, weights: dict[str, Pat
     assert torch.equal(smart["decoder.pred.weight"], still["decoder.pred.weight"])
     assert smart["value_encoder.conv1.weight"].shape[1] == 5
     aoc = load_file(weights_of(run, "start", "deeplab"))
-    backbone = torch.load(
-        run.root / "data/raw/deeplab_r101/resnet101-deeplabv3p.pth.tar", weights_only=True
-    )
+    released = run.root / "data/raw/deeplab_r101/resnet101-deeplabv3p.pth.tar"
+    backbone = torch.load(released, weights_only=True)
     name = "backbone.layer3.22.conv1.weight"
     assert torch.equal(aoc[f"feature_extracter.{name}"], backbone["state_dict"][name])
 

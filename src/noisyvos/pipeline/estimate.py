@@ -236,20 +236,17 @@ def _weight_sizes(cells: Cells, catalogue: Catalogue, store: Path) -> dict[str, 
     with suppress(OSError, ValueError):
         kept = {str(key): int(size) for key, size in json.loads(store.read_text()).items()}
     sizes, before = {}, len(kept)
-    for stage in TRAININGS:
-        for cell in cells[stage].values():
-            model = cell["model"]
-            if model in sizes:
-                continue
-            entry = catalogue.entries["models"].get(model, {})
-            if not catalogue.kind("models", model):
-                sizes[model] = 0
-                continue
-            facts = [code_hash("train", {"models": entry}), entry, version("torch")]
-            key = sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-            if key not in kept:
-                kept[key] = _weight_bytes(dict(entry), model)
-            sizes[model] = kept[key]
+    models = [cell["model"] for stage in TRAININGS for cell in cells[stage].values()]
+    for model in dict.fromkeys(models):
+        if not catalogue.kind("models", model):
+            sizes[model] = 0
+            continue
+        entry = catalogue.entries["models"][model]
+        facts = [code_hash("train", {"models": entry}), entry, version("torch")]
+        key = sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        if key not in kept:
+            kept[key] = _weight_bytes(dict(entry), model)
+        sizes[model] = kept[key]
     if len(kept) > before:
         with suppress(OSError):  # a cache only
             write_text(store, json.dumps(kept))

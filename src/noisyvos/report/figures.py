@@ -14,6 +14,7 @@ from noisyvos.io.atomic import atomic_file
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -110,6 +111,31 @@ def methods_of(results: Results) -> list[str]:
     return list(dict.fromkeys(cell["method"] for cell in results.train_cells.values()))
 
 
+def panels(
+    count: int,
+    columns: int,
+    size: tuple[float, float],
+    around: tuple[float, float] = (0, 0),
+    **options: Any,
+) -> tuple[Figure, np.ndarray]:
+    """Return a figure with `count` visible panels in so many columns, and its axes (rows, columns).
+
+    size: (width, height) of a panel in inches; around: what the figure has beside all of them;
+    options: those of `plt.subplots`.
+    """
+    rows = -(-count // columns)
+    inches = (size[0] * columns + around[0], size[1] * rows + around[1])
+    figure, axes = plt.subplots(rows, columns, figsize=inches, squeeze=False, **options)
+    for axis in axes.flat[count:]:
+        axis.set_visible(False)
+    return figure, axes
+
+
+def lowest(axes: np.ndarray, count: int) -> Iterable[Axes]:
+    """Return the panels with none below them, of `count` visible ones."""
+    return axes.flat[max(0, count - axes.shape[1]) : count]
+
+
 def _curves(results: Results, noise: str, method: str) -> list[pd.DataFrame]:
     """Return the training curves of one (noise, method), one per seed, without missing ones."""
     found = (
@@ -126,13 +152,7 @@ def training_curves(results: Results) -> Figure:
     The loss is a mean over seeds and a moving average over a twentieth of the training.
     """
     noises = results.noises
-    columns = min(MOST_COLUMNS, len(noises))
-    rows = -(-len(noises) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(3.0 * columns, 2.4 * rows), sharex=True, squeeze=False
-    )
-    for axis in axes.flat[len(noises) :]:
-        axis.set_visible(False)
+    figure, axes = panels(len(noises), min(MOST_COLUMNS, len(noises)), (3.0, 2.4), sharex=True)
     for axis, noise in zip(axes.flat, noises):
         for index, method in enumerate(methods_of(results)):
             curves = _curves(results, noise, method)
@@ -255,7 +275,7 @@ def _diagnosis(
     columns: line style and label of each column of the training curve.
     """
     methods = methods_of(results)
-    panels: dict[str, dict[str, pd.DataFrame]] = {}
+    shown: dict[str, dict[str, pd.DataFrame]] = {}
     for noise in results.noises:
         curves = {
             method: curve
@@ -263,11 +283,15 @@ def _diagnosis(
             if (curve := mean_curves(results, noise, method, columns)) is not None
         }
         if any((curve > 0).any(axis=None) for curve in curves.values()):
-            panels[noise] = curves
-    if not panels:
+            shown[noise] = curves
+    if not shown:
         return None
-    figure, axes = _panels(len(panels))
-    for axis, (noise, curves) in zip(axes.flat, panels.items()):
+    count = len(shown)
+    columns_used = count if count <= 3 else min(MOST_COLUMNS, math.ceil(math.sqrt(count)))
+    figure, axes = panels(
+        count, columns_used, (3.2, 2.7), around=(1.2, 0), sharex=True, sharey=True
+    )
+    for axis, (noise, curves) in zip(axes.flat, shown.items()):
         for method, curve in curves.items():
             for column, (style, _) in columns.items():
                 known = curve[column].dropna() if column in curve else pd.Series(dtype=float)
@@ -286,12 +310,13 @@ def _diagnosis(
     axes.flat[0].set_ylim(bottom=0)
     for axis in axes[:, 0]:
         axis.set_ylabel(axis_label)
-    for axis in axes.flat[max(0, len(panels) - axes.shape[1]) : len(panels)]:
+    for axis in lowest(axes, count):
         axis.set_xlabel("iteration")
         axis.tick_params(labelbottom=True)
-    shown = [method for method in methods if any(method in curves for curves in panels.values())]
     handles = [
-        Line2D([], [], color=colour(methods.index(method)), label=method) for method in shown
+        Line2D([], [], color=colour(index), label=method)
+        for index, method in enumerate(methods)
+        if any(method in curves for curves in shown.values())
     ]
     handles += [
         Line2D([], [], color=GREY, linestyle=style, label=label or column)
@@ -301,20 +326,3 @@ def _diagnosis(
     figure.tight_layout()
     figure.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     return figure
-
-
-def _panels(count: int) -> tuple[Figure, np.ndarray]:
-    """Return a figure with `count` visible panels in a grid of up to four columns."""
-    columns = count if count <= 3 else min(MOST_COLUMNS, math.ceil(math.sqrt(count)))
-    rows = -(-count // columns)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(3.2 * columns + 1.2, 2.7 * rows),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-    )
-    for axis in axes.flat[count:]:
-        axis.set_visible(False)
-    return figure, axes

@@ -1,12 +1,11 @@
 """What the scores of a preset show, in three sentences that are computed by fixed rules."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pandas as pd
 
 from noisyvos.analysis.families import FEW_SEEDS, ScoreTables, Setting
-from noisyvos.analysis.results import Results, rows_of
+from noisyvos.analysis.results import rows_of
 from noisyvos.analysis.statistics.intervals import Interval, cluster_interval
 from noisyvos.analysis.statistics.paired import POINTS, compare, paired_differences
 
@@ -98,27 +97,23 @@ def _pretrained(scores: ScoreTables) -> Iterator[str]:
     }
     if not start:
         return
+    started = pd.concat(start.values())
     above, below, total = 0, 0, 0
-    for model, cells in _by_model(results, evaluation):
-        of_model = pd.concat(start.values())
-        of_model = of_model[of_model["model"] == model]
-        for _, group in cells.groupby(["line", "noise"], sort=False):
-            if len(of_model):
-                interval = _over_videos(group, of_model)
-                total += 1
-                above += interval.low > 0
-                below += interval.high < 0
+    for (model, _, _), cells in results.trained(evaluation, own_labels=True).groupby(
+        ["model", "line", "noise"], sort=False
+    ):
+        of_model = started[started["model"] == model]
+        if len(of_model):
+            interval = _over_videos(cells, of_model)
+            total += 1
+            above += interval.low > 0
+            below += interval.high < 0
     if total:
         yield (
             f"Against the pretrained network without main training, {above} of {total} pairs of "
             f"method and label noise score higher, {below} lower, and {total - above - below} are "
             "not separable (95 % intervals over videos, networks as trained)."
         )
-
-
-def _by_model(results: Results, evaluation: str) -> Iterator[tuple[Any, pd.DataFrame]]:
-    trained = results.trained(evaluation, own_labels=True)
-    yield from trained.groupby("model", sort=False)
 
 
 def _over_videos(first: pd.DataFrame, second: pd.DataFrame) -> Interval:
@@ -142,11 +137,7 @@ def _basis(scores: ScoreTables) -> str:
     text = f"all of this rests on {seeds} and {rows['sequence'].nunique()} {kind}videos"
     if fewest < FEW_SEEDS:
         text += " (too few seeds for their spread to be known well)"
-    missing = len(results.missing)
+    missing, cells = len(results.missing), len(results.score_cells) + len(results.disturbed_cells)
     if missing:
-        text += f", and {missing} of {missing + _scored(results)} cells are missing"
+        text += f", and {missing} of {cells} cells are missing"
     return text
-
-
-def _scored(results: Results) -> int:
-    return len(results.score_cells) + len(results.disturbed_cells) - len(results.missing)

@@ -34,6 +34,12 @@ def _lab(pixels: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(pixels[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
 
 
+def objects_of(*masks: np.ndarray | None) -> list[int]:
+    """Return the ids of the objects in masks (H, W), in ascending order."""
+    ids = {int(number) for mask in masks if mask is not None for number in np.unique(mask)}
+    return sorted(ids - {0, VOID})
+
+
 def object_colours(frames: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> Colours:
     """Return a colour of BRIGHT for each object of a video, far from the pixels around it.
 
@@ -44,8 +50,7 @@ def object_colours(frames: Sequence[np.ndarray], masks: Sequence[np.ndarray]) ->
     candidates = _lab(np.array([rgb(colour) for colour in BRIGHT], np.uint8))
     found: Colours = {}
     taken: list[int] = []
-    ids = sorted({int(n) for mask in masks for n in np.unique(mask)} - {0, VOID})
-    for number in ids:
+    for number in objects_of(*masks):
         around = [
             frame[cv2.dilate((mask == number).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0]
             for frame, mask in zip(frames, masks, strict=True)
@@ -114,8 +119,7 @@ def drawn(
     out = frame.copy()
     if factor > 1:
         out = cv2.resize(frame, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-    ids = {int(number) for m in (mask, truth) if m is not None for number in np.unique(m)}
-    for number in sorted(ids - {0, VOID}):
+    for number in objects_of(mask, truth):
         tone = rgb(colour_of(colours, number))
         if mask is not None:
             outlines = contours(mask, number, factor)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from noisyvos.analysis.results import Results
 from noisyvos.datasets.layout import VideoDataset
-from noisyvos.io.masks import VOID, MaskCollection
+from noisyvos.io.masks import MaskCollection
 from noisyvos.io.text import read_table
 from noisyvos.media.contact_sheets import spread
 from noisyvos.media.material import (
@@ -25,7 +25,7 @@ from noisyvos.media.material import (
     stored_frames,
 )
 from noisyvos.report.figures import COLOURS
-from noisyvos.report.outlines import Colours, Row, object_colours, sheet
+from noisyvos.report.outlines import Colours, Row, object_colours, objects_of, sheet
 from noisyvos.synth.clip import SynthClip
 from noisyvos.synth.shards import ClipShards
 from noisyvos.synth.statistics import clip_facts
@@ -254,7 +254,7 @@ def noise_figure(dataset: Path, settings: dict[str, dict[str, Any]], title: str)
 def _overlap(clean: np.ndarray, noisy: np.ndarray) -> float:
     """Return the mean IoU of the clean objects with their noisy labels."""
     shares = []
-    for number in sorted({int(n) for n in np.unique(clean)} - {0, VOID}):
+    for number in objects_of(clean):
         true, given = clean == number, noisy == number
         shares.append((true & given).sum() / (true | given).sum())
     return float(np.mean(shares)) if shares else float("nan")

@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from noisyvos.io.masks import VOID
-from noisyvos.report.outlines import colour_of, path_of
+from noisyvos.report.outlines import colour_of, objects_of, path_of
 from noisyvos.report.pictures import Example
 
 _HEIGHT = 200  # pixels of a frame in the page; larger ones are reduced
@@ -39,9 +38,9 @@ def player(example: Example, title: str) -> dict[str, Any]:
                 "paths": [_paths(mask) for mask in example.predictions[label]],
             }
         )
-    ids = sorted({n for of_frame in example.truths for n in _objects(of_frame)})
-    predicted = [m for masks in example.predictions.values() for m in masks if m is not None]
-    ids += sorted({n for mask in predicted for n in _objects(mask)} - set(ids))
+    true = objects_of(*example.truths)
+    predicted = objects_of(*(mask for masks in example.predictions.values() for mask in masks))
+    ids = true + [number for number in predicted if number not in true]
     return {
         "title": title,
         "frames": example.names,
@@ -65,14 +64,10 @@ def _shown(example: Example) -> list[str]:
     return [label for label in example.predictions if "\n" not in label] + trained
 
 
-def _objects(mask: np.ndarray) -> list[int]:
-    return sorted({int(number) for number in np.unique(mask)} - {0, VOID})
-
-
 def _paths(mask: np.ndarray | None) -> dict[str, str]:
     if mask is None:
         return {}
-    return {str(number): path_of(mask, number) for number in _objects(mask)}
+    return {str(number): path_of(mask, number) for number in objects_of(mask)}
 
 
 def _percent(value: float | None) -> float | None:

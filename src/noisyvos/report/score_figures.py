@@ -14,13 +14,21 @@ from noisyvos.analysis.families import ScoreTables
 from noisyvos.analysis.results import Results, rows_of, sweep_name
 from noisyvos.analysis.statistics.intervals import sequence_interval
 from noisyvos.analysis.statistics.paired import MARGIN
-from noisyvos.report.figures import GREY, MARKERS, MOST_COLUMNS, colour, methods_of
+from noisyvos.report.figures import (
+    GREY,
+    MARKERS,
+    MOST_COLUMNS,
+    colour,
+    lowest,
+    methods_of,
+    panels,
+)
 
 MOST_IN_FOREST = 40  # comparisons that are drawn with intervals; more become a table of colours
 _MOST_SCATTERED = 12  # panels
 _LEVEL = 0.05
 _MAP, _DIVERGING = "cividis", "PuOr"  # both can be read without telling red from green
-_WORST = "0.88"  # grey of a cell that is missing
+_MISSING = "0.88"  # grey of a cell without a number
 
 
 def noise_points(results: Results, evaluation: str) -> pd.DataFrame:
@@ -68,17 +76,9 @@ def noise_curves(results: Results, evaluation: str, points: pd.DataFrame) -> Fig
     methods = [method for method in methods_of(results) if method in set(points["method"])]
     sweeps = list(dict.fromkeys(points["sweep"]))
     columns = min(MOST_COLUMNS, len(sweeps))
-    rows = -(-len(sweeps) // columns)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(3.2 * columns + 0.6, 3.1 * rows + 0.3),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
+    figure, axes = panels(
+        len(sweeps), columns, (3.2, 3.1), around=(0.6, 0.3), sharey=True, layout="constrained"
     )
-    for axis in axes.flat[len(sweeps) :]:
-        axis.set_visible(False)
     for axis, sweep in zip(axes.flat, sweeps):
         for index, method in enumerate(methods):
             here = points[(points["sweep"] == sweep) & (points["method"] == method)]
@@ -94,7 +94,7 @@ def noise_curves(results: Results, evaluation: str, points: pd.DataFrame) -> Fig
             )
         axis.set_title(sweep)
         axis.grid(axis="y", color="0.9", linewidth=0.6)
-    for axis in axes.flat[max(0, len(sweeps) - columns) : len(sweeps)]:
+    for axis in lowest(axes, len(sweeps)):
         axis.set_xlabel("label noise: 1 − achieved mean IoU (%)")
     for axis in axes[:, 0]:
         axis.set_ylabel("J&F (%)")
@@ -139,7 +139,8 @@ def grid_means(results: Results, evaluation: str) -> pd.DataFrame:
 def heat_map(results: Results, evaluation: str) -> tuple[Figure, pd.DataFrame]:
     """Return the mean J&F of every (line, label noise) as colours with numbers, and its data."""
     means = grid_means(results, evaluation)
-    figure, axis = _matrix_axes(means.shape)
+    rows, columns = means.shape
+    figure, axis = plt.subplots(figsize=(2.4 + 0.75 * columns, 1.0 + 0.36 * rows))
     values = means.to_numpy(float)
     picture = axis.imshow(np.ma.masked_invalid(values), cmap=_MAP, aspect="auto")
     _matrix_labels(axis, list(means.index), list(means.columns))
@@ -240,14 +241,8 @@ def _matrices(scores: ScoreTables, table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _matrix_axes(shape: tuple[int, int]) -> tuple[Figure, Axes]:
-    rows, columns = shape
-    figure, axis = plt.subplots(figsize=(2.4 + 0.75 * columns, 1.0 + 0.36 * rows))
-    return figure, axis
-
-
 def _matrix_labels(axis: Axes, rows: list[str], columns: list[str]) -> None:
-    axis.set_facecolor(_WORST)
+    axis.set_facecolor(_MISSING)
     long = len(columns) > 6 or max(map(len, columns)) > 10
     axis.set_xticks(
         range(len(columns)), columns, rotation=35 if long else 0, ha="right" if long else "center"
@@ -270,7 +265,7 @@ def _numbers(
         known = not math.isnan(value)
         text = form.format(value) if known else "-"
         mark = "" if marks is None else marks[row][column]
-        red, green, blue = tones[row, column][:3] if known else to_rgb(_WORST)
+        red, green, blue = tones[row, column][:3] if known else to_rgb(_MISSING)
         bright = 0.299 * red + 0.587 * green + 0.114 * blue > 0.55
         axis.text(
             column,
@@ -333,19 +328,9 @@ def scatter(scores: ScoreTables, points: pd.DataFrame) -> Figure | None:
     noises = list(dict.fromkeys(points["noise"]))[:_MOST_SCATTERED]
     methods = methods_of(scores.results)
     several = points["method"].nunique() > 1
-    columns = min(4, len(noises))
-    rows = -(-len(noises) // columns)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(2.5 * columns + 0.8, 2.6 * rows + 0.5),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
-    for axis in axes.flat[len(noises) :]:
-        axis.set_visible(False)
+    columns = min(MOST_COLUMNS, len(noises))
+    shared = {"sharex": True, "sharey": True, "layout": "constrained"}
+    figure, axes = panels(len(noises), columns, (2.5, 2.6), around=(0.8, 0.5), **shared)
     both = points[["JF_percent", "reference_JF_percent"]].to_numpy()
     low, high = max(0, both.min() - 3), min(100, both.max() + 3)
     for axis, noise in zip(axes.flat, noises):
@@ -375,7 +360,7 @@ def scatter(scores: ScoreTables, points: pd.DataFrame) -> Figure | None:
     reference = points["reference"].iloc[0]
     for axis in axes[:, 0]:
         axis.set_ylabel("J&F (%)")
-    for axis in axes.flat[max(0, len(noises) - columns) : len(noises)]:
+    for axis in lowest(axes, len(noises)):
         axis.set_xlabel(f"J&F of {reference} (%)")
         axis.tick_params(labelbottom=True)
     handles, labels = axes.flat[0].get_legend_handles_labels()

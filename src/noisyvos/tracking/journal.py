@@ -10,11 +10,13 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
+
+from noisyvos.watching.words import json_lines
 
 NAME = "journal.jsonl"
 _MEASURED = ("system/", "speed/", "gradient/")  # a repeated iteration may give other values
@@ -99,7 +101,7 @@ def read(path: Path) -> Journal | None:
     """Return what the journal at `path` says; None without one. Damaged lines are left out."""
     journal = Journal()
     try:
-        for line in _lines(path):
+        for line in json_lines(path):
             with suppress(KeyError, TypeError, ValueError, AttributeError):
                 if "start" in line:
                     journal.begin(line["start"], int(line["time"]))
@@ -110,15 +112,6 @@ def read(path: Path) -> Journal | None:
     except OSError:
         return None
     return journal if journal.start else None
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for text in file:
-            with suppress(ValueError):
-                line = json.loads(text)
-                if isinstance(line, dict):
-                    yield line
 
 
 class Writer:

@@ -8,7 +8,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from statistics import fmean
 from typing import Any, TextIO
 
 from noisyvos.tracking.tags import git_sha
+from noisyvos.watching.words import json_lines
 
 FOLDER = "logs/runs"
 BEAT_SECONDS = 20  # a running Snakemake touches its file this often
@@ -168,7 +169,7 @@ def start_facts(preset: str) -> dict[str, Any]:
 def read_run(path: Path) -> Run:
     """Return the run that a file tells of; a line that is cut off or damaged is left out."""
     run = Run()
-    for event in _events(path):
+    for event in json_lines(path):
         with suppress(KeyError, TypeError, ValueError):
             run.take(event)
     age = time.time() - path.stat().st_mtime
@@ -202,12 +203,3 @@ def commit_of(root: Path, job: str) -> str:
 
 def _well(job: JobRun) -> bool:
     return bool(job.ended) and not job.failed
-
-
-def _events(path: Path) -> Iterable[dict[str, Any]]:
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            with suppress(ValueError):
-                event = json.loads(line)
-                if isinstance(event, dict):
-                    yield event

@@ -1,9 +1,12 @@
 """Short words about time, bytes and log files."""
 
+import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 _TAIL = 16_384  # bytes of a log that are read
 # why SLURM ended or refused a job; lines on a single task only repeat its exit code or signal
@@ -43,6 +46,16 @@ def last_lines(log: Path, count: int) -> list[str]:
 def last_words(log: Path) -> str:
     """Return the last line of a log; empty without one."""
     return next(iter(last_lines(log, 1)), "")
+
+
+def json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a file of JSON lines; a line cut off by a kill is left out."""
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            with suppress(ValueError):
+                content = json.loads(line)
+                if isinstance(content, dict):
+                    yield content
 
 
 def failure_lines(logs: Sequence[Path], count: int) -> list[str]:

@@ -7,13 +7,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import bootstrap
 
 from noisyvos.analysis.questions.controls import halves
 from noisyvos.analysis.statistics.intervals import (
     REPLICATES,
     cluster_interval,
-    generator,
     percentiles,
     seed_interval,
     two_way_means,
@@ -224,22 +222,3 @@ def test_six_seeds_split_in_ten_ways() -> None:
     assert all(
         set(first) | set(second) == set(range(6)) and len(first) == 3 for first, second in found
     )
-
-
-@pytest.mark.parametrize("clusters", [3, 9, 10, 40])
-def test_the_interval_over_videos_is_scipys_to_the_last_bit(clusters: int) -> None:
-    random = np.random.default_rng(clusters)
-    counts = random.integers(1, 4, clusters).astype(float)
-    sums = 100 * random.random(clusters) * counts
-    expected = bootstrap(
-        (sums, counts),
-        lambda total, count, axis=-1: total.sum(axis=axis) / count.sum(axis=axis),
-        paired=True,
-        vectorized=True,
-        n_resamples=REPLICATES,
-        batch=1000,
-        method="BCa" if clusters >= 10 else "percentile",
-        rng=generator(),
-    ).confidence_interval
-    found = cluster_interval(sums, counts)
-    assert (found.low, found.high) == (expected.low, expected.high)

@@ -16,8 +16,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri
-from scipy.stats import quantile, t
+from scipy.stats import bootstrap, t
 
 from noisyvos.io.atomic import write_text
 from noisyvos.io.text import read_json
@@ -25,7 +24,6 @@ from noisyvos.io.text import read_json
 REPLICATES = 10_000
 SEED = 20_240_601
 INTERVALS = "intervals.json"  # in the folder of the tables: bounds that figures and report reuse
-_BATCH = 1000  # replicates drawn at once
 _FEWEST_FOR_BCA = 10  # with fewer videos the jackknife of BCa is too coarse
 
 
@@ -78,61 +76,22 @@ def cluster_interval(
 def _bounds(
     sums: np.ndarray, counts: np.ndarray, method: Literal["BCa", "percentile"]
 ) -> tuple[float, float]:
-    """Return the bounds of scipy.stats.bootstrap for the ratio, to the last bit.
-
-    All calls with as many clusters share the draws, and those with equal counts the denominators,
-    which that function would make anew each time.
-    """
     if len(sums) < _FEWEST_FOR_BCA:
         method = "percentile"
-    replicates = np.take(sums, _resamples(len(sums))).sum(-1) / _resampled_counts(tuple(counts))
-    tail = (1 - 0.95) / 2
-    level = np.array([tail, 1 - tail])
-    if method == "BCa":
-        level = _bca_levels(sums, counts, replicates, level)
-    if not np.isfinite(level).all():
-        return _bounds(sums, counts, "percentile")
-    low, high = quantile(replicates, level)
-    return float(low), float(high)
-
-
-def _bca_levels(
-    sums: np.ndarray, counts: np.ndarray, replicates: np.ndarray, level: np.ndarray
-) -> np.ndarray:
-    """Return the levels of the replicates that BCa takes for `level` (Efron 1987)."""
-    observed = sums.sum() / counts.sum()
-    below = np.count_nonzero(replicates < observed) + np.count_nonzero(replicates <= observed)
-    bias = ndtri(below / (2 * len(replicates)))
-    kept = _all_but_one(len(sums))
-    without = sums[kept].sum(-1) / counts[kept].sum(-1)  # jackknife
-    moved = (len(sums) - 1) * (without.mean() - without)
-    cubes, squares = (moved**3).sum() / len(sums) ** 3, (moved**2).sum() / len(sums) ** 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        acceleration = 1 / 6 * cubes / squares ** (3 / 2)
-        shifted = bias + np.array([1, -1]) * ndtri(level[0])
-        return ndtr(bias + shifted / (1 - acceleration * shifted))
-
-
-@lru_cache(maxsize=4)
-def _resamples(clusters: int) -> np.ndarray:
-    """Return the clusters drawn in each replicate, (B, S)."""
-    source = generator()
-    return np.concatenate(
-        [source.integers(0, clusters, (_BATCH, clusters)) for _ in range(REPLICATES // _BATCH)]
+    result = bootstrap(
+        (sums, counts),
+        lambda total, count, axis=-1: total.sum(axis=axis) / count.sum(axis=axis),
+        paired=True,
+        vectorized=True,
+        n_resamples=REPLICATES,
+        batch=1000,
+        method=method,
+        rng=generator(),
     )
-
-
-@lru_cache(maxsize=16)
-def _resampled_counts(counts: tuple[float, ...]) -> np.ndarray:
-    """Return the number of objects in each replicate, (B,)."""
-    return np.take(np.array(counts), _resamples(len(counts))).sum(-1)
-
-
-@lru_cache(maxsize=16)
-def _all_but_one(clusters: int) -> np.ndarray:
-    """Return all clusters but one in each row, (S, S - 1)."""
-    everything = np.broadcast_to(np.arange(clusters), (clusters, clusters))
-    return everything[~np.eye(clusters, dtype=bool)].reshape(clusters, clusters - 1)
+    low, high = (float(bound) for bound in result.confidence_interval)
+    if method == "BCa" and not (np.isfinite(low) and np.isfinite(high)):
+        return _bounds(sums, counts, "percentile")
+    return low, high
 
 
 _known: dict[str, list[float]] = {}  # by a hash of what it is computed from
