@@ -23,7 +23,16 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
-COPIED = ("src", "params", "workflow", "profiles", "Snakefile", "dvc.yaml", "environment.yml")
+COPIED = (
+    "src",
+    "params",
+    "workflow",
+    "profiles",
+    "Snakefile",
+    "dvc.yaml",
+    ".dvcignore",
+    "environment.yml",
+)
 MADE = ("data", "runs", "results", "scratch", "logs", ".snakemake")
 
 
