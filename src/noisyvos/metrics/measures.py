@@ -44,8 +44,8 @@ def compare(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return J and F, two (K,) float64 arrays, of the K objects `ids` of two index masks.
 
-    The masks are (H, W) uint8 without void. Only the box around all objects is processed. An
-    object that is in neither mask scores 1 at no cost.
+    The masks are (H, W) uint8, and pixels of other ids, void among them, are background. Only the
+    box around all objects is processed. An object that is in neither mask scores 1 at no cost.
     """
     height, width = truth.shape
     region, boundaries = np.ones(len(ids)), np.ones(len(ids))

@@ -14,6 +14,7 @@ from noisyvos.datasets.check import check_dataset
 from noisyvos.errors import UserError
 from noisyvos.io.grey_masks import read_grey
 from noisyvos.io.mask_reader import decode_mask
+from noisyvos.io.mask_rules import VOID, histogram
 from noisyvos.io.masks import MaskCollection, encode_mask
 from noisyvos.metrics import score
 from noisyvos.stages import convert
@@ -188,6 +189,16 @@ def test_tiny_or_many_objects_are_no_soft_edge() -> None:
     tiny = ONE.copy()
     tiny[0, :3] = (2, 3, 4)
     np.testing.assert_array_equal(decode_mask(stored(Image.fromarray(tiny))), tiny)
+
+
+def test_histograms_of_few_and_of_many_ids() -> None:
+    generator = np.random.default_rng(0)
+    masks = [generator.integers(0, high, (37, 53)).astype(np.uint8) for high in (1, 3, 13, 14, 256)]
+    masks += [np.full((4, 5), VOID, np.uint8), np.zeros((0, 5), np.uint8)]
+    masks[1][:9] = VOID
+    for mask in masks:
+        wanted = [int((mask == value).sum()) for value in range(256)]
+        assert histogram(mask).tolist() == wanted
 
 
 def test_transparent_pixels_are_background(tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ from noisyvos.datasets.layout import Sequence, write_video_meta
 from noisyvos.errors import UserError
 from noisyvos.io.images import encode_frame
 from noisyvos.io.masks import MaskCollection, encode_mask
+from noisyvos.metrics import boundary_f, jaccard
 from noisyvos.noise import FROM_FILES, corrupt, kinds
-from noisyvos.noise.base import NOISE
+from noisyvos.noise.base import NOISE, NoisyVideo, Video
 from noisyvos.noise.engine.calibration import compare
+from noisyvos.noise.engine.manifest import record
 from noisyvos.params.entries import read_entry, read_family
 from noisyvos.stages import noise_preview
 from noisyvos.stages.noise import run
@@ -209,6 +211,33 @@ def test_comparison_counts_by_direction() -> None:
     )
     assert change.iou == {1: 2 / 4, 2: 0.0}
     assert change.area_ratio == {1: 3 / 3, 2: 1.0}
+
+
+def test_records_equal_measures_of_whole_frames() -> None:
+    """IoU and boundary F on crops of index masks equal those of each object on the frame."""
+    generator = np.random.default_rng(0)
+    pairs = []
+    for _ in range(12):
+        clean, noisy = np.zeros((2, 90, 130), np.uint8)
+        for label in (*generator.permutation([1, 2, 3, 7]).tolist(), 255):
+            x, y, radius = (int(generator.integers(*each)) for each in ((130,), (90,), (2, 30)))
+            cv2.circle(clean, (x, y), radius, label, -1)
+            if generator.random() < 0.8:
+                cv2.circle(noisy, (x + 2, y + 1), max(1, radius - 2), label, -1)
+        pairs.append((clean, noisy))
+    masks, wrong = zip(*pairs, strict=True)
+    row = record("x", Video("morph", 0, ("x",), tuple(range(12)), masks), NoisyVideo(list(wrong)))
+    assert len(row.frame) > 30
+    for frame, label, iou, boundary in zip(
+        row.frame, row.object, row.iou, row.boundary_f, strict=True
+    ):
+        clean, noisy = masks[int(frame)], wrong[int(frame)]
+        assert boundary == round(boundary_f(noisy == label, clean == label), 6)
+        seen = (noisy != 255) | (clean == 255)  # void in the noisy mask counts as unlabelled
+        assert iou == pytest.approx(
+            jaccard((noisy == label) & seen, (clean == label) & seen), abs=1e-6
+        )
+    assert 0 < np.mean(row.boundary_f) < 1
 
 
 def test_every_named_noise_of_the_project_is_valid() -> None:

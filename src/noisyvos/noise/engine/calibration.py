@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from noisyvos.io.masks import VOID
+from noisyvos.io.mask_rules import VOID, histogram
 from noisyvos.noise.base import GeometricSettings, NoisyVideo, Video
-from noisyvos.noise.engine.geometry import histogram
 
 STEPS = 24  # most evaluations in each phase of a search
 FINE = 1e-4  # relative width of the bracket at which a search ends
@@ -80,11 +79,12 @@ def compare(clean: np.ndarray, noisy: np.ndarray) -> FrameChange:
 
     Pixels that are void in the noisy mask count as unlabelled.
     """
-    changed = clean != noisy
-    left, top, width, height = cv2.boundingRect(changed.view(np.uint8))
+    # outside this box both are background
+    left, top, width, height = cv2.boundingRect(clean | noisy)
     box = slice(top, top + height), slice(left, left + width)
-    before, after = clean[box][changed[box]], noisy[box][changed[box]]
-    whole = area = histogram(clean)
+    changed = clean[box] != noisy[box]
+    before, after = clean[box][changed], noisy[box][changed]
+    whole = area = histogram(clean[box])
     pixels = int(clean.size - area[VOID])
     unlabelled = int(np.count_nonzero(after == VOID))
     if unlabelled:

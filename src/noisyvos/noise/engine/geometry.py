@@ -7,13 +7,15 @@ error.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, pi, sqrt
+from typing import Literal
 
 import cv2
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from noisyvos.io.masks import VOID
+from noisyvos.io.mask_rules import VOID, histogram
 
 Box = tuple[slice, slice]
 FAR = 1 << 30  # squared distance of a pixel inside an object that fills the whole image
@@ -26,20 +28,22 @@ class Patch:
     object_id: int
     box: Box  # rows, columns in the mask
     inside: np.ndarray  # (h, w) bool, the clean object
-    score: np.ndarray  # (h, w) int32, signed squared distance
     area: int  # pixels of the object, all of them inside the crop
+    sides: Literal["both", "inside", "outside"] = "both"  # where distances are wanted
+
+    @cached_property
+    def score(self) -> np.ndarray:
+        """The signed squared distances, (h, w) int32; 0 on a side that is not wanted."""
+        inside, sides = self.inside, self.sides
+        score = square_distance(inside) if sides != "outside" else np.zeros(inside.shape, np.int32)
+        if sides != "inside":
+            score -= square_distance(~inside)
+        return score
 
     @property
     def scale(self) -> float:
         """The object's size in pixels: the square root of its area."""
         return sqrt(self.area)
-
-
-def histogram(mask: np.ndarray) -> np.ndarray:
-    """Return the number of pixels of each of the 256 values, (256,) int64."""
-    if mask.size >= 1 << 24:  # OpenCV counts in 32-bit floats, which are exact up to 2^24
-        return np.bincount(mask.ravel(), minlength=256)
-    return cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel().astype(np.int64)
 
 
 def label_boxes(mask: np.ndarray) -> dict[int, Box]:
@@ -103,7 +107,11 @@ def square_distance(inside: np.ndarray) -> np.ndarray:
 
 
 def cut_patch(
-    mask: np.ndarray, object_id: int, box: Box, margin: int, sides: str = "both"
+    mask: np.ndarray,
+    object_id: int,
+    box: Box,
+    margin: int,
+    sides: Literal["both", "inside", "outside"] = "both",
 ) -> Patch:
     """Return the crop around an object; its distances are those of the whole image.
 
@@ -113,10 +121,7 @@ def cut_patch(
     """
     wide = widen(box, max(1, margin), mask.shape)
     inside = mask[wide] == object_id
-    score = square_distance(inside) if sides != "outside" else np.zeros(inside.shape, np.int32)
-    if sides != "inside":
-        score -= square_distance(~inside)
-    return Patch(object_id, wide, inside, score, int(np.count_nonzero(inside)))
+    return Patch(object_id, wide, inside, int(np.count_nonzero(inside)), sides)
 
 
 def smooth_distance(patch: Patch) -> np.ndarray:

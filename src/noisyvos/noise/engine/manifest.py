@@ -45,14 +45,13 @@ def record(sequence: str, video: Video, noisy: NoisyVideo) -> SequenceRecord:
     row = SequenceRecord(sequence, [], [], [], [], [], [], [], [])
     for t, (clean, wrong) in enumerate(zip(video.masks, noisy.masks, strict=True)):
         change = compare(clean, wrong)
+        boundary = boundary_f_of(clean, wrong, [i for i, iou in change.iou.items() if iou < 1])
         for i, iou in change.iou.items():
             row.frame.append(str(video.frames[t]))
             row.object.append(i)
             row.iou.append(round(iou, 6))
             row.area_ratio.append(round(change.area_ratio[i], 6))
-            row.boundary_f.append(
-                round(boundary_f_of(clean == i, wrong == i), 6) if iou < 1 else 1.0
-            )
+            row.boundary_f.append(round(boundary.get(i, 1.0), 6))
             row.affected.append((t, i) in noisy.affected)
             row.vanished.append(change.area_ratio[i] == 0)
             row.rescued.append((t, i) in noisy.rescued)
@@ -65,11 +64,14 @@ def record(sequence: str, video: Video, noisy: NoisyVideo) -> SequenceRecord:
     return row
 
 
-def boundary_f_of(clean: np.ndarray, noisy: np.ndarray) -> float:
-    """Return the boundary F measure of a noisy object against its clean mask."""
-    from noisyvos.metrics import boundary_f
+def boundary_f_of(clean: np.ndarray, noisy: np.ndarray, ids: list[int]) -> dict[int, float]:
+    """Return the boundary F measure of noisy objects against their clean index mask.
 
-    return float(boundary_f(noisy, clean))
+    Each object is compared on its crop. Void belongs to no object, so it is background here.
+    """
+    from noisyvos.metrics import measures
+
+    return dict(zip(ids, measures.compare(noisy, clean, ids)[1].tolist(), strict=True))
 
 
 def summarise(records: list[SequenceRecord]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noisyvos.io.masks import VOID
 from noisyvos.noise.base import (
     SURVIVORS,
     GeometricSettings,
@@ -251,14 +250,27 @@ def composite(
     for proposal in proposals:
         noisy[proposal.patch.box][proposal.patch.inside] = 0
     kept = noisy != 0  # unaffected objects and void
-    best = np.full(mask.shape, np.iinfo(np.int32).min, np.int32)
+    placed: list[Proposal] = []
     for proposal in sorted(proposals, key=lambda p: p.patch.object_id):
-        box, score = proposal.patch.box, proposal.patch.score
-        wins = proposal.noisy & ~kept[box] & (score > best[box])
-        best[box][wins] = score[wins]
+        box = proposal.patch.box
+        wins = proposal.noisy & ~kept[box]
+        if (noisy[box][wins] != 0).any():  # only then do distances decide
+            wins &= ~_lost(proposal, placed)
         noisy[box][wins] = proposal.patch.object_id
+        placed.append(proposal)
     rescued = rescue(noisy, proposals) if survive else set()
     return noisy, rescued
+
+
+def _lost(proposal: Proposal, placed: Sequence[Proposal]) -> np.ndarray:
+    """Return the pixels (h, w) bool of a proposal's patch that one of the `placed` ones keeps."""
+    lost = np.zeros(proposal.noisy.shape, bool)
+    for other in placed:
+        mine, theirs = overlap(proposal.patch.box, other.patch.box)
+        if mine is not None and theirs is not None:
+            nearer = other.patch.score[theirs] >= proposal.patch.score[mine]
+            lost[mine] |= other.noisy[theirs] & nearer
+    return lost
 
 
 def rescue(noisy: np.ndarray, proposals: Sequence[Proposal]) -> set[int]:
@@ -269,8 +281,8 @@ def rescue(noisy: np.ndarray, proposals: Sequence[Proposal]) -> set[int]:
     """
     rescued: set[int] = set()
     for _ in proposals:
-        present = np.bincount(noisy.ravel(), minlength=VOID + 1)
-        gone = [p.patch for p in proposals if not present[p.patch.object_id]]
+        # all pixels of a noisy object are on its patch
+        gone = [p.patch for p in proposals if not (noisy[p.patch.box] == p.patch.object_id).any()]
         for patch in gone:
             rows, columns = choose_most_inside(patch.score, patch.inside, SURVIVORS, 0, (0, 0))
             noisy[patch.box][rows, columns] = patch.object_id
