@@ -64,7 +64,7 @@ TRIMS = {
     ),
 }
 YOUTUBE = ("0a1b", "3c4d", "ff02")
-LISTED = YOUTUBE[:2]  # by SMART's list
+LISTED = YOUTUBE[:2]  # by XMem's list
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +102,6 @@ def place_material(raw: Path) -> None:
             put(raw / "bl30k/Annotations" / video / f"{number:05d}.png", mask(1, 2, step=number))
     for source in ("youtube18_train", "youtube19_train"):
         videos(raw / source, YOUTUBE)
-    videos(raw / "youtube19_train_smart", YOUTUBE)
-    put(raw / "youtube19_train_smart/yv_subset.txt", "".join(f"{name}\n" for name in LISTED))
     for source in ("youtube18_valid", "youtube19_valid"):
         miniatures.youtube_vos(raw / source)
     miniatures.long_videos(raw / "long_videos")
@@ -163,6 +161,8 @@ def prepared(base: Path, site: Site, weights: dict[str, Path], trims: dict[str, 
     """Return a workspace with the merged presets, whose material can be fetched or is in place."""
     preset, networks = merged(trims)
     made = workspace(base, {"small": preset}, networks)
+    lists = made.root / "src/noisyvos/datasets/lists"
+    put(lists / "youtube_xmem.txt", "".join(f"{name}\n" for name in LISTED))
     sources = made.entries("sources")
     serve_archives(
         made, site, [name for name in ARCHIVES if name in sources and name != "visor_raw"]

@@ -120,6 +120,11 @@ def wanted_sequences(
     return tuple(names if sequences is None else (name for name in names if name in sequences))
 
 
+def shipped_list(name: str) -> tuple[str, ...]:
+    """Return the names in a list of sequences that comes with this project, `lists/name`."""
+    return tuple(read_names(Path(__file__).parent / "lists" / name))
+
+
 def select_sequences(
     root: Path,
     frames: Path,

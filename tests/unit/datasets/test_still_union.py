@@ -1,6 +1,7 @@
 """The union of still sets, mixes of images, lists of videos in a source, VISOR's unseen part."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -11,12 +12,12 @@ from PIL import Image
 
 from noisyvos.datasets.base import DATASETS, DRAWN
 from noisyvos.datasets.check import check_dataset
-from noisyvos.datasets.kinds import tao_vos
+from noisyvos.datasets.kinds import tao_vos, youtube_vos
 from noisyvos.datasets.layout import VideoDataset, read_meta
+from noisyvos.datasets.splits import shipped_list
 from noisyvos.datasets.stills import SETS
 from noisyvos.errors import UserError
 from noisyvos.io.masks import decode_mask
-from noisyvos.io.text import read_names
 from noisyvos.params.entries import read_yaml
 from noisyvos.stages import convert, synth, unify
 from noisyvos.synth.instances import fill, read_instances
@@ -143,16 +144,16 @@ def test_a_list_inside_the_source_chooses_the_videos(tmp_path: Path) -> None:
     assert list(VideoDataset(mini.convert(tmp_path, "t", tao, entry)).sequences) == ["YFCC100M/v_1"]
     entries = read_yaml(PARAMS / "datasets.yaml")
     for name, videos in (
-        ("youtube19_train_smart", "youtube19_smart_videos"),
+        ("youtube19_train_listed", "youtube19_listed"),
         ("tao_train_smart", "tao_smart_videos"),
     ):
         assert entries[name]["parts"] == [{"dataset": videos, "jump_divisor": 5}]  # M // 5
-    assert entries["youtube19_smart_videos"]["sequences_file"] == "yv_subset.txt"
+    assert entries["youtube19_listed"]["listed"] == "xmem"
     assert entries["tao_smart_videos"]["listed"] == "smart"
 
 
 def test_smarts_list_of_tao_comes_with_the_project(tmp_path: Path) -> None:
-    names = read_names(Path(tao_vos.__file__).parents[1] / "lists" / "tao_smart.txt")
+    names = shipped_list(tao_vos.LISTS["smart"])
     counts = Counter(name.partition("/")[0] for name in names)
     published = {"ArgoVerse": 37, "BDD": 54, "Charades": 83, "LaSOT": 101, "YFCC100M": 54}
     assert counts == published
@@ -167,6 +168,21 @@ def test_smarts_list_of_tao_comes_with_the_project(tmp_path: Path) -> None:
             place.parent.mkdir(exist_ok=True, parents=True)
             place.symlink_to(raw.resolve() / "train_480p" / folder / "BDD" / "b1c9")
     assert set(VideoDataset(mini.convert(tmp_path, "t", raw, entry)).sequences) == set(names)
+
+
+def test_xmems_list_of_youtube_vos_comes_with_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = shipped_list(youtube_vos.LISTS["xmem"])
+    assert len(names) == len(set(names)) == 3464
+    assert all(re.fullmatch("[0-9a-f]{10}", name) for name in names)
+    raw = mini.youtube_vos(tmp_path / "raw")
+    entry = {"kind": "youtube_vos", "split": "train", "listed": "xmem"}
+    with pytest.raises(UserError, match=rf"Unknown video .*'{names[0]}'"):
+        mini.convert(tmp_path, "yt", raw, entry)
+    (tmp_path / "short.txt").write_text("ff02\n")
+    monkeypatch.setitem(youtube_vos.LISTS, "xmem", str(tmp_path / "short.txt"))
+    assert list(VideoDataset(mini.convert(tmp_path, "yt", raw, entry)).sequences) == ["ff02"]
 
 
 def test_the_unseen_part_of_visor(tmp_path: Path) -> None:

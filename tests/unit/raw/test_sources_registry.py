@@ -56,8 +56,7 @@ def test_every_dataset_of_the_five_systems_is_there() -> None:
         "hrsod",
         "static",
     }
-    lists = {"youtube19_train_smart"}
-    assert videos | youtube | images | lists | SCRIBBLES | WEIGHTS == set(NAMES)
+    assert videos | youtube | images | SCRIBBLES | WEIGHTS == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

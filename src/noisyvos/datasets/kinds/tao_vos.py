@@ -7,7 +7,12 @@ from pydantic import Field
 
 from noisyvos.datasets.base import DATASETS, Conversion, DatasetSettings
 from noisyvos.datasets.sequences import SequenceTask, convert_sequences
-from noisyvos.datasets.splits import read_videos, required_frames, wanted_sequences
+from noisyvos.datasets.splits import (
+    read_videos,
+    required_frames,
+    shipped_list,
+    wanted_sequences,
+)
 from noisyvos.errors import UserError
 from noisyvos.io.files import FRAME_SUFFIXES, files_in, folders_in
 from noisyvos.io.text import read_names, same_name
@@ -96,7 +101,7 @@ def _chosen(raw: Path, root: Path, frames: Path, settings: TaoSettings) -> list[
     lists = root / "ImageSets" / "valid_except.txt"
     wanted = wanted_sequences(raw, settings.sequences_file)
     if settings.listed is not None:
-        wanted = tuple(read_names(Path(__file__).parents[1] / "lists" / LISTS[settings.listed]))
+        wanted = shipped_list(LISTS[settings.listed])
     if wanted is None and lists.is_file():
         wanted = tuple(read_names(lists))
     present = _videos(frames)

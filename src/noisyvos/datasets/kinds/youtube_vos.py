@@ -1,6 +1,6 @@
 """Dataset kind `youtube_vos`: <split>/{JPEGImages,Annotations}/<video>/ and <split>/meta.json."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -10,8 +10,13 @@ from noisyvos.datasets.splits import (
     SplitSettings,
     read_videos,
     required_frames,
+    shipped_list,
     wanted_sequences,
 )
+
+# Lists of videos that this project holds: of XMem (github.com/hkchengrex/XMem, util/yv_subset.txt),
+# 3,464 of the 3,471 videos of 2019's train; SMART has the same list
+LISTS = {"xmem": "youtube_xmem.txt"}
 
 
 class YouTubeSettings(SplitSettings):
@@ -34,6 +39,11 @@ class YouTubeSettings(SplitSettings):
     sequences: tuple[str, ...] | None = Field(None, description="Take these videos only.")
     sequences_file: str | None = Field(
         None, description="A list inside the source, a video on each line: take these only."
+    )
+    listed: Literal["xmem"] | None = Field(
+        None,
+        description="Or take the videos of a list that comes with this project: the 3,464 of 2019's "
+        "train on which XMem and SMART train.",
     )
     exclude: tuple[str, ...] = Field((), description="Leave these videos out.")
 
@@ -60,6 +70,9 @@ def convert_youtube_vos(job: Conversion, settings: YouTubeSettings) -> str:
                 "set `root` if they are deeper."
             )
     wanted = wanted_sequences(job.raw, settings.sequences_file, settings.sequences)
+    if settings.listed is not None:
+        names = shipped_list(LISTS[settings.listed])
+        wanted = names if wanted is None else tuple(name for name in names if name in wanted)
     videos = read_videos(split / "meta.json", wanted, settings.exclude)
     videos = {name: videos[name] for name in settings.taken(videos)}
     training = settings.split == "train"
