@@ -241,7 +241,9 @@ class Preset(Settings):
             values["evaluate"] = {
                 name: common
                 | ({"protocol": protocols[name]} if name in protocols else {})
-                | (entry or {} if isinstance(entry, dict | None) else entry)
+                | (entry or {})
+                if isinstance(entry, dict | None)
+                else entry
                 for name, entry in sets.items()
             }
         return values

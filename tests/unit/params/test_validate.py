@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from noisyvos.errors import UserError
+from noisyvos.params.entries import read_yaml
 from noisyvos.params.validate import check, check_once
 from noisyvos.pipeline.catalog import FAMILIES
 from noisyvos.registry import Registry
@@ -230,3 +232,13 @@ def test_slow_part_runs_again_only_after_a_change(
     append(params, "noise.yaml", "x: {kind: dilate, q: 0.5}\n")
     check_once(params, stamp)
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("entry", ["visor", 3, [1], True])
+def test_an_evaluation_set_that_is_no_mapping_is_named(params: Path, entry: object) -> None:
+    path = params / "presets/smoke.yaml"
+    preset = read_yaml(path)
+    preset["evaluate"] = {"shapes_smoke_val": entry}
+    path.write_text(yaml.safe_dump(preset))
+    with pytest.raises(UserError, match=r"smoke\.yaml: evaluate\.shapes_smoke_val: "):
+        check(params)
