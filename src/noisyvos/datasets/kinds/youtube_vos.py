@@ -42,8 +42,8 @@ class YouTubeSettings(SplitSettings):
     )
     listed: Literal["xmem"] | None = Field(
         None,
-        description="Or take the videos of a list that comes with this project: the 3,464 of 2019's "
-        "train on which XMem and SMART train.",
+        description="Or take the videos of a list that comes with this project: the 3,464 of "
+        "2019's train on which XMem and SMART train.",
     )
     exclude: tuple[str, ...] = Field((), description="Leave these videos out.")
 
