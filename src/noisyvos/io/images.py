@@ -47,7 +47,8 @@ def read_frame(file: str | Path | bytes, name: str | None = None) -> np.ndarray:
             if image.mode.startswith("I"):  # Pillow's conversion would cut off all above 255
                 pixels = np.repeat((np.array(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
             else:
-                pixels = np.array(image.convert("RGB"))
+                # converting RGB to RGB would copy it
+                pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
     except FileNotFoundError:
         raise FileNotFoundError(f"{name}: no such frame.") from None
     except DAMAGED as error:

@@ -27,13 +27,17 @@ def random_homographies(
 
 
 def warp(
-    image: np.ndarray, matrix: np.ndarray, window: tuple[int, int, int, int], outside: int = 0
+    image: np.ndarray,
+    matrix: np.ndarray,
+    window: tuple[int, int, int, int],
+    outside: int = 0,
+    into: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the part `window` (left, top, right, bottom) of an image warped by a homography.
 
     Images (H, W, 3) are interpolated linearly, label maps (H, W) by nearest neighbour. Pixels from
     outside the image get `outside`. Only the window is warped, which equals warping the whole image
-    and cropping, up to the last bit of the interpolation.
+    and cropping, up to the last bit of the interpolation. `into` is an array for the result.
     """
     left, top, right, bottom = window
     moved = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]], np.float64) @ matrix
@@ -42,6 +46,7 @@ def warp(
         image,
         moved,
         (right - left, bottom - top),
+        dst=into,
         flags=flags,
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=outside,

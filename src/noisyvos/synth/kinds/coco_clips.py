@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from noisyvos.io.images import read_frame
+from noisyvos.io.mask_rules import histogram
 from noisyvos.synth.clip import SynthClip
 from noisyvos.synth.geometry import (
     apply_affine,
@@ -102,14 +103,15 @@ def make_clip(
         background, labels, lengths.base, flip=generator.random() < 0.5
     )
     frames, masks = _warp_and_crop(generator, background, labels, lengths.crop)
-    before = np.count_nonzero(masks, (1, 2))
+    before = _areas(masks)
     label = len(own)
     for instance in foreign:
         patch = cut_out(instances, instance)
         if patch is not None:
             label += 1
             paste_object(generator, frames, masks, patch, label, lengths, settings.symmetric_motion)
-    left = np.count_nonzero((masks > 0) & (masks <= len(own)), (1, 2))
+    # background wraps to 255
+    left = before if label == len(own) else _areas(masks - np.uint8(1) < len(own))
     hidden = (before - left) / np.maximum(before, 1)
     return SynthClip(
         frames,
@@ -117,6 +119,11 @@ def make_clip(
         label - len(own),
         tuple(hidden.tolist()),
     )
+
+
+def _areas(masks: np.ndarray) -> np.ndarray:
+    """Return how many pixels of each mask (T, H, W) are set, (T,)."""
+    return np.array([cv2.countNonZero(mask.view(np.uint8)) for mask in masks])
 
 
 def _usable(
@@ -178,10 +185,17 @@ def _warp_and_crop(
     height, width = labels.shape
     maps = random_homographies(generator, height, width)
     whole = (0, 0, width, height)
-    warped_labels = (labels, *(warp(labels, matrix, whole) for matrix in maps))
+    warped_labels = (
+        (labels, *(warp(labels, matrix, whole) for matrix in maps))
+        if labels.any()
+        else (labels,) * 3
+    )
     window = random_window(generator, warped_labels, crop)
     inside = (slice(window[1], window[3]), slice(window[0], window[2]))
-    frames = np.stack([image[inside], *(warp(image, matrix, window) for matrix in maps)])
+    frames = np.empty((3, crop, crop, 3), np.uint8)
+    frames[0] = image[inside]
+    for frame, matrix in zip(frames[1:], maps, strict=True):
+        warp(image, matrix, window, into=frame)
     return frames, np.stack([part[inside] for part in warped_labels])
 
 
@@ -192,12 +206,15 @@ def _choose_objects(
 
     Other labels become background.
     """
-    areas = np.bincount(labels[0].reshape(-1), minlength=_LAST_LABEL + 1)[1 : _LAST_LABEL + 1]
+    areas = histogram(labels[0])[1 : _LAST_LABEL + 1]
     chosen = np.flatnonzero(areas > lengths.object_area) + 1
     if len(chosen) > most:
         chosen = generator.choice(chosen, most, replace=False)
+    ids = np.arange(1, len(chosen) + 1)
+    if np.array_equal(chosen, ids) and labels.max() <= len(ids):
+        return labels
     table = np.zeros(256, np.uint8)
-    table[chosen] = np.arange(1, len(chosen) + 1)
+    table[chosen] = ids
     return cv2.LUT(labels.reshape(-1, labels.shape[-1]), table).reshape(labels.shape)
 
 
@@ -254,8 +271,12 @@ def cut_out(instances: Instances, instance: int) -> CutOut | None:
         return None
     rows, columns = bottom - top, right - left
     diagonal = int(np.sqrt(rows**2 + columns**2))
-    padding = [(int((diagonal - side) / 2),) * 2 for side in (rows, columns)]
-    return CutOut(np.pad(image[top:bottom, left:right], [*padding, (0, 0)]), np.pad(mask, padding))
+    above, beside = (int((diagonal - side) / 2) for side in (rows, columns))
+    place = (slice(above, above + rows), slice(beside, beside + columns))
+    wide_mask = np.zeros((rows + 2 * above, columns + 2 * beside), np.uint8)
+    wide = np.zeros((*wide_mask.shape, 3), np.uint8)
+    wide[place], wide_mask[place] = image[top:bottom, left:right], mask
+    return CutOut(wide, wide_mask)
 
 
 def paste_object(
