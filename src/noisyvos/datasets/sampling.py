@@ -6,9 +6,10 @@ batch is the same if a run is resumed, and for any number of prefetching process
 
 from functools import lru_cache
 
+import cv2
 import numpy as np
 
-from noisyvos.io.masks import VOID
+from noisyvos.io.mask_rules import VOID, histogram
 from noisyvos.seeding import numpy_generator
 
 
@@ -115,7 +116,7 @@ def divided_jump(sampler: str, max_jump: int, divisor: int) -> int:
 
 def usable_objects(mask: np.ndarray, min_area: int = 1) -> list[int]:
     """Return the object ids with at least `min_area` pixels in a mask (H, W) uint8, ascending."""
-    areas = np.bincount(mask.ravel(), minlength=256)
+    areas = histogram(mask)
     return [
         int(label) for label in np.flatnonzero(areas >= max(1, min_area)) if label not in (0, VOID)
     ]
@@ -150,4 +151,7 @@ def relabel(masks: np.ndarray, objects: list[int]) -> np.ndarray:
     table[VOID] = VOID
     for slot, label in enumerate(objects, start=1):
         table[label] = slot
-    return table[masks]
+    if not masks.size:
+        return masks.copy()
+    # OpenCV takes a third of the time of an index array
+    return cv2.LUT(np.ascontiguousarray(masks).reshape(-1, 1), table).reshape(masks.shape)

@@ -1,11 +1,14 @@
 """Augmentations keep frames, labels and clean labels on the same pixels."""
 
+from itertools import permutations
+
 import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageEnhance
 
+from noisyvos.datasets.augmentations import colour
 from noisyvos.datasets.augmentations.base import Pictures, as_planes, augment
 from noisyvos.datasets.augmentations.geometry import random_crop, warped
 from noisyvos.datasets.augmentations.kinds import aoc_net
@@ -71,6 +74,24 @@ def test_opencv_moves_pictures_as_pillow_does(move):
     )  # the outline is blended with black in OpenCV only
     assert inner.mean() > 0.5
     assert np.abs(warped(picture, move).astype(int) - pillow)[inner].max() <= 3
+
+
+@pytest.mark.parametrize("spread", [0.01, 0.1, 0.8])
+def test_tables_of_levels_change_colours_as_pillow_does(spread):
+    generator = np.random.default_rng(3)
+    enhancers = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+    smooth = cv2.resize(generator.integers(0, 256, (4, 5, 3)).astype(np.uint8), (50, 40))
+    for pixels in (smooth, generator.integers(0, 256, (31, 17, 3)).astype(np.uint8)):
+        for order in permutations(range(3)):
+            factors = generator.uniform(1 - spread, 1 + spread, 3)
+            wanted = Image.fromarray(pixels)
+            for step in order:
+                wanted = enhancers[step](wanted).enhance(factors[step])
+            found = colour.change(
+                Image.fromarray(pixels), [(step, factors[step]) for step in order]
+            )
+            assert not np.array_equal(found, pixels)
+            assert np.array_equal(found, wanted)
 
 
 def test_light_treats_all_frames_of_a_clip_alike():

@@ -7,9 +7,10 @@ without the seconds that importing torchvision takes.
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image, ImageEnhance
+from PIL import Image
 
 from noisyvos.datasets.augmentations.base import AUGMENTATIONS, Pictures, flip
+from noisyvos.datasets.augmentations.colour import BRIGHTNESS, CONTRAST, SATURATION, change
 from noisyvos.datasets.augmentations.geometry import (
     MEAN_COLOUR,
     affine,
@@ -28,16 +29,10 @@ def _colour(
     saturation: float,
     generator: np.random.Generator,
 ) -> Image.Image:
-    enhancers = (
-        (ImageEnhance.Brightness, brightness),
-        (ImageEnhance.Contrast, contrast),
-        (ImageEnhance.Color, saturation),
-    )
-    factors = generator.uniform(-1, 1, len(enhancers))
-    for index in generator.permutation(len(enhancers)):
-        enhance, strength = enhancers[index]
-        image = enhance(image).enhance(1 + strength * factors[index])
-    return image
+    strengths = {BRIGHTNESS: brightness, CONTRAST: contrast, SATURATION: saturation}
+    factors = generator.uniform(-1, 1, len(strengths))
+    order = generator.permutation(len(strengths)).tolist()
+    return change(image, [(step, 1 + strengths[step] * factors[step]) for step in order])
 
 
 @AUGMENTATIONS.register("video", resizes=True)
