@@ -15,6 +15,7 @@ from training_world import SCHEDULE, make_world
 
 from noisyvos import models
 from noisyvos.analysis.results import check_scores
+from noisyvos.cli import main
 from noisyvos.cli.app import check_outputs
 from noisyvos.datasets.layout import VideoDataset, read_meta
 from noisyvos.errors import UserError
@@ -26,6 +27,7 @@ from noisyvos.io.masks import encode_mask, write_mask_zip
 from noisyvos.io.names import DEEPEST, plain_name, problem
 from noisyvos.io.text import read_text
 from noisyvos.media.videos import _open, movie_writer, open_video
+from noisyvos.metrics.submission import problems
 from noisyvos.models.pretrained import load_checkpoint
 from noisyvos.models.unpickling import load_tensors
 from noisyvos.models.weights import read_state
@@ -104,6 +106,29 @@ def test_an_output_that_is_an_input_is_refused(tmp_path: Path) -> None:
     check_outputs("infer", {"weights": str(data), "out": tmp_path / "new"}, opts)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["convert", "unify", "--name", "ECSSD", "--src", "x", "--dst", ""],
+        ["convert", "unify", "--name", "ECSSD", "--src", "x", "--dst="],
+        ["convert", "unify", "--name", "ECSSD", "--src", "", "--dst", "x"],
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["noisyvos", *words])
+    with pytest.raises(SystemExit):
+        main()
+    flag = "--src" if words[-1] == "x" else "--dst"
+    assert f"{flag}: a path is needed here." in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_device_is_no_output(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UserError, match="a device or a pipe"), atomic_file(tmp_path / "pipe"):
@@ -129,6 +154,17 @@ def test_pipes_and_devices_are_not_read(tmp_path: Path) -> None:
     os.mkfifo(mask)
     with pytest.raises(UserError, match="a pipe or a device"):
         VideoClips(world / "data", None, 3)
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_no_archive_and_no_submission(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.zip")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match="a pipe or a device"):
+        unpack(tmp_path / "a.zip", tmp_path / "out", kind="zip")
+    videos = VideoDataset(make_world(tmp_path / "world") / "data")
+    with pytest.raises(UserError, match="a pipe or a device"):
+        problems(tmp_path / "a.zip", videos, "davis")
 
 
 # stored JSON

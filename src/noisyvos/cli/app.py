@@ -112,7 +112,20 @@ def check_outputs(command: str, values: Mapping[str, Any], opts: Mapping[str, st
 
 
 class Command(TyperCommand):
-    """A command whose outputs are none of its inputs."""
+    """A command that takes no empty path, and whose outputs are none of its inputs."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse; UserError for an empty path, which Python would take for the current folder."""
+        raw = list(args)
+        rest = super().parse_args(ctx, args)
+        here = any(word.rpartition("=")[2] in (".", "./") for word in raw)
+        for param in self.params:
+            given = ctx.get_parameter_source(param.name)
+            value = ctx.params.get(param.name)
+            values = value if isinstance(value, list | tuple) else (value,)
+            if given is not None and given.name == "COMMANDLINE" and not here and Path() in values:
+                raise UserError(f"{param.opts[0]}: a path is needed here.")
+        return rest
 
     def invoke(self, ctx: Any) -> Any:
         """Check the paths, then run."""

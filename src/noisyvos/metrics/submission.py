@@ -14,6 +14,7 @@ import numpy as np
 
 from noisyvos.datasets.layout import Sequence, VideoDataset
 from noisyvos.errors import UserError, unknown_name
+from noisyvos.io.files import check_regular
 from noisyvos.io.mask_reader import open_mask
 from noisyvos.io.masks import MaskCollection, write_mask_zip
 
@@ -26,9 +27,8 @@ def problems(path: Path, dataset: VideoDataset, rules: str) -> list[str]:
     UserError if the rules are unknown, the file is not a zip, or `dataset` is not fit for them.
     """
     _check_dataset(dataset, rules)
+    check_regular(path, "zip")
     if not zipfile.is_zipfile(path):
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: no such zip.")
         raise UserError(
             f"{path}: not a readable zip. Servers take a zip with <sequence>/<frame>.png."
         )

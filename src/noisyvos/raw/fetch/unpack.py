@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from noisyvos.errors import UserError
-from noisyvos.io.files import is_stray
+from noisyvos.io.files import check_regular, is_stray
 from noisyvos.io.names import problem
 
 Tick = Callable[[], None]
@@ -115,6 +115,7 @@ def unpack(
 def _members(
     path: Path, kind: str, below: list[str], allowed: float, out: Path, limits: Limits
 ) -> Iterator[_Member]:
+    check_regular(path, "archive")
     if not (zipfile.is_zipfile(path) if kind == "zip" else tarfile.is_tarfile(path)):
         raise UserError(
             f"{path}: this file is not a {kind} archive; perhaps the server sent a page instead. "
