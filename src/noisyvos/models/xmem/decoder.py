@@ -43,15 +43,19 @@ class HiddenUpdater(nn.Module):
         self.transform = nn.Conv2d(inner + hidden, 3 * hidden, 3, padding=1)
         nn.init.xavier_normal_(self.transform.weight)
 
-    def forward(self, deep: Tensor, middle: Tensor, fine: Tensor, hidden: Tensor) -> Tensor:
+    def forward(
+        self, deep: Tensor, middle: Tensor, fine: Tensor, logits: Tensor, hidden: Tensor
+    ) -> Tensor:
         """Return the new hidden state.
 
-        Features are at stride s, s / 2 and s / 4, the finest with the logit appended.
+        Features are at stride s, s / 2 and s / 4. The logits (B * N, 1, 4h, 4w) join the finest,
+        after both are reduced, which saves a copy of the finest.
         """
+        finest = torch.cat([F.avg_pool2d(flat(fine), 4), F.avg_pool2d(logits, 4)], 1)
         joined = (
             self.g16_conv(flat(deep))
             + self.g8_conv(F.avg_pool2d(flat(middle), 2))
-            + self.g4_conv(F.avg_pool2d(flat(fine), 4))
+            + self.g4_conv(finest)
         )
         gates = self.transform(torch.cat([joined, flat(hidden)], 1))
         return gated_update(gates.unflatten(0, hidden.shape[:2]), hidden)
@@ -102,8 +106,7 @@ class Decoder(nn.Module):
         fine = self.up_8_4(features.fine, middle)
         logits = self.pred(F.relu(flat(fine)))  # (B * N, 1, 4h, 4w)
         if update_hidden and hidden is not None:
-            joined = torch.cat([fine, logits.unflatten(0, (batch, objects))], 2)
-            hidden = self.hidden_update(deep, middle, joined, hidden)
+            hidden = self.hidden_update(deep, middle, fine, logits, hidden)
         else:
             hidden = None
         enlarged = F.interpolate(
