@@ -3,6 +3,7 @@
 The generated video, the clock and what is printed.
 """
 
+import math
 import time
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 SIZE = (480, 854)
 RATIO = 0.8  # at most this share of the transcription's time
+ROUNDS = 3  # both sides take turns, and the least time of each counts
 
 
 def made_up(frames: int, objects: int) -> tuple[Tensor, np.ndarray]:
@@ -37,15 +39,21 @@ def compare(
 ) -> bool:
     """Print CPU seconds per segmented frame of both, their ratio and how many pixels differ.
 
+    Our first call makes the fast form of the network, once a process; its time is printed apart.
     Return whether the bar is kept.
     """
-    plain, wanted = cpu_seconds(published)
-    fast, found = cpu_seconds(ours)
+    first, found = cpu_seconds(ours)
+    plain = fast = math.inf
+    for _ in range(ROUNDS):
+        plain_now, wanted = cpu_seconds(published)
+        fast_now, found = cpu_seconds(ours)
+        plain, fast = min(plain, plain_now), min(fast, fast_now)
     print(f"{what}, {SIZE[0]}x{SIZE[1]}, {int(wanted.max())} objects, {frames} frames, one thread:")
     steps = frames - 1
     print(
         f"  transcription {plain / steps:.2f} CPU s per frame, segment_video {fast / steps:.2f}, "
         f"ratio {fast / plain:.2f} (bar {RATIO})"
     )
+    print(f"  our first call took {first - fast:.2f} CPU s more, for the fast form of the network")
     print(f"  differing pixels: {(found != wanted).mean():.1e} of all")
     return fast <= RATIO * plain

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transcribed import RATIO, SIZE, made_up
+from transcribed import RATIO, ROUNDS, SIZE, made_up
 
 from noisyvos import models
 from noisyvos.inference import segment_video
@@ -155,8 +155,6 @@ def main() -> int:
     frames, mask = made_up(options.frames, options.objects)
     plain, ours = Clock(), Clock()
     transcription(model, frames[:2], mask, Clock())  # first calls prepare kernels and memory
-    with plain.part("all"):
-        wanted = transcription(model, frames, mask, plain)
     for owner, method, part in (
         (XMem, "encode_key", PARTS[0]),
         (Memory, "read", PARTS[1]),
@@ -164,9 +162,23 @@ def main() -> int:
         (XMem, "encode_value", PARTS[3]),
     ):
         ours.watch(owner, method, part)
-    with ours.part("all"):
-        found = segment_video(model, frames, {0: mask}, keep_probabilities=True)
+    start = time.process_time()
+    segment_video(model, frames[:2], {0: mask})  # makes the fast form, once a process
+    first = time.process_time() - start
+    least: dict[str, Counter[str]] = {}
+    for _ in range(ROUNDS):
+        for name, clock in (("plain", plain), ("ours", ours)):
+            clock.seconds = Counter()
+            with clock.part("all"):
+                if name == "plain":
+                    wanted = transcription(model, frames, mask, clock)
+                else:
+                    found = segment_video(model, frames, {0: mask}, keep_probabilities=True)
+            if name not in least or clock.seconds["all"] < least[name]["all"]:
+                least[name] = clock.seconds
+    plain.seconds, ours.seconds = least["plain"], least["ours"]
     report(options, plain, ours)
+    print(f"  the first call, on two frames, took {first:.2f} CPU s: it makes the fast form")
     difference = np.abs(found.probabilities - wanted).max()
     print(
         f"  greatest difference of a probability {difference:.1e}, differing pixels "

@@ -10,11 +10,17 @@ from noisyvos.models.fast.convolutions import WinogradConvolution
 from noisyvos.models.fast.winograd import Winograd
 from noisyvos.models.xmem import reading
 from noisyvos.models.xmem.blocks import FeatureFusion
-from noisyvos.models.xmem.fast import BLOCKS, FastFeatureFusion
+from noisyvos.models.xmem.decoder import UpsampleBlock
+from noisyvos.models.xmem.fast import (
+    BLOCKS,
+    FastFeatureFusion,
+    FastUpsampleBlock,
+    say_channels_last,
+)
 from noisyvos.models.xmem.reading import affinity, readout, similarity
 
 
-@pytest.mark.parametrize("size", [(1, 1), (4, 8), (7, 18), (30, 54)])
+@pytest.mark.parametrize("size", [(1, 1), (4, 8), (7, 18), (30, 54), (61, 70)])
 def test_winograd(size) -> None:
     random = torch.Generator().manual_seed(0)
     x, plus = (
@@ -30,6 +36,23 @@ def test_winograd(size) -> None:
     assert (fast(x) - wanted).abs().max() < 2e-5 * wanted.abs().max()
     assert torch.equal(fast(x), fast(x.contiguous(memory_format=torch.channels_last)))
     assert (fast(x, relu=True, plus=plus) - F.relu(wanted + plus)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("objects", [1, 2])
+def test_upsampling_takes_channels_last_for_any_number_of_objects(objects) -> None:
+    torch.manual_seed(0)
+    block = UpsampleBlock(128, 136, 128)
+    fast = FastUpsampleBlock.of(block)
+    assert fast is not None
+    skip = torch.randn(1, 128, 12, 16)
+    group = torch.randn(objects, 136, 6, 8).contiguous(memory_format=torch.channels_last)
+    group = group.unflatten(0, (1, objects))
+    with torch.no_grad():
+        assert torch.allclose(fast(skip, group), block(skip, group), atol=1e-4)
+        last = say_channels_last(group.flatten(0, 1))
+        enlarged = F.interpolate(last, scale_factor=2, mode="bilinear", align_corners=False)
+    assert enlarged.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(last, group[0])
 
 
 def test_twin_has_fast_layers_only_where_they_pay() -> None:

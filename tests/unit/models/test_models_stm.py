@@ -170,6 +170,19 @@ def test_reading_in_parts_changes_nothing(monkeypatch) -> None:
     assert torch.allclose(whole, values @ torch.softmax(keys.mT @ query / 2, 1), atol=1e-6)
 
 
+def test_weights_too_small_to_count_become_zero_without_gradients() -> None:
+    """A CPU takes a hundred times as long with numbers below 1e-38."""
+    keys = torch.linspace(-120, 0, 240).view(1, 1, -1)
+    query = torch.ones(1, 1, 3)
+    plain = matching.affinity(keys, query)  # gradients are on
+    assert ((plain > 0) & (plain < 1e-38)).any()
+    with torch.no_grad():
+        found = matching.affinity(keys, query)
+    assert torch.equal(found, torch.where(plain > matching.TINY, plain, 0.0))
+    values = torch.randn(1, 5, 240, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(values @ found.mT, values @ plain.mT)
+
+
 def test_unused_channels_take_their_share_of_the_softmax() -> None:
     probabilities = torch.tensor([0.0, 1.0, 0.4]).view(1, 3, 1, 1)
     joined = combine(probabilities, 11)
