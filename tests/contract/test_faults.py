@@ -192,6 +192,9 @@ def _meta() -> dict:
         ("suffix", "/../x"),
         ("repeat", 10**9),
         ("origin", ["a"]),
+        ("settings", {"source": {"a": 1}}),
+        ("settings", {"split": ["val"]}),
+        ("split", {}),
     ],
 )
 def test_a_damaged_meta_json_is_refused_by_its_name(
@@ -199,7 +202,8 @@ def test_a_damaged_meta_json_is_refused_by_its_name(
 ) -> None:
     meta = _meta()
     check_form(meta, VideoMeta, "meta.json")
-    (meta if place in meta else meta["sequences"]["a"])[place] = value
+    whole = place in VideoMeta.model_fields
+    (meta if whole else meta["sequences"]["a"])[place] = value
     (tmp_path / "meta.json").write_text(json.dumps(meta))
     with pytest.raises(
         UserError, match=r"meta\.json: this file is damaged.*Run `noisyvos convert`"

@@ -54,16 +54,26 @@ class VideoEntry(Form):
     jump_divisor: Count = 1
 
 
+class SettingsMade(Form):
+    """The settings that made a dataset, in its meta.json: those that are read again."""
+
+    source: str | None = None
+    split: str | None = None
+    size: int | None = None
+    annotations: str = ""
+
+
 class VideoMeta(Form):
     """meta.json of a video dataset."""
 
     kind: str
     name: str
+    split: str | None = None
     sequences: dict[Name, VideoEntry]
     listed_objects: dict[str, list[int]] = {}
     shares: dict[str, float] = {}
     categories: dict[str, dict[str, Any]] = {}
-    settings: dict[str, Any] = {}
+    settings: SettingsMade = SettingsMade()
 
 
 class ImagesMeta(Form):
@@ -71,7 +81,7 @@ class ImagesMeta(Form):
 
     kind: str
     name: str
-    settings: dict[str, Any] = {}
+    settings: SettingsMade = SettingsMade()
     folders: dict[str, int] = {}
 
 

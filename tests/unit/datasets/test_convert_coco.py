@@ -108,6 +108,17 @@ def test_images_are_linked_and_instances_kept(raw: Path) -> None:
     assert (meta["kind"], meta["images"], meta["instances"], meta["crowd"]) == ("images", 2, 2, 1)
 
 
+def test_another_dataset_is_not_replaced(raw: Path) -> None:
+    out = run(raw)
+    before = {path.name for path in out.iterdir()}
+    params = raw.parents[1] / "params"
+    (params / "datasets.yaml").write_text("other: {kind: coco, source: own}\n")
+    with pytest.raises(UserError, match="this folder holds dataset 'own', which 'other' would"):
+        convert.run("other", raw=raw, out=out, params=params)
+    assert {path.name for path in out.iterdir()} == before
+    assert run(raw) == out  # its own is
+
+
 def test_size_scales_images_polygons_boxes_and_crowds(raw: Path) -> None:
     out = run(raw, size=20)
     content = json.loads((out / "instances.json").read_text())
