@@ -10,11 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from noisyvos.models.fast import Replacements
-from noisyvos.models.fast.convolutions import fuse, winograd_pays
+from noisyvos.models.fast import Replacements, prepare
+from noisyvos.models.fast.convolutions import fold, fuse, winograd_pays
 from noisyvos.models.fast.winograd import Winograd
 from noisyvos.models.xmem.blocks import FeatureFusion, GroupResidualBlock, flat, spread
 from noisyvos.models.xmem.decoder import UpsampleBlock
+from noisyvos.models.xmem.encoders import (
+    KeyFeatures,
+    ResNetKeyEncoder,
+    ResNetValueEncoder,
+    ValueEncoder,
+)
 
 
 class FastGroupResidualBlock(nn.Module):
@@ -130,4 +136,50 @@ BLOCKS: Replacements = {
     GroupResidualBlock: FastGroupResidualBlock.of,
     FeatureFusion: FastFeatureFusion.of,
     UpsampleBlock: FastUpsampleBlock.of,
+}
+
+
+class FastKeyEncoder(nn.Module):
+    """The twin of the key encoder, whose first convolution normalises and rectifies."""
+
+    def __init__(self, encoder: ResNetKeyEncoder, half: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.stem = fold(encoder.conv1, encoder.bn1, half)
+        self.stages = nn.ModuleList(
+            prepare(stage, BLOCKS, half) for stage in (encoder.res2, encoder.layer2, encoder.layer3)
+        )
+
+    def forward(self, frames: Tensor) -> KeyFeatures:
+        """Map normalised frames (B, 3, H, W) to features at strides 16, 8 and 4."""
+        res2, layer2, layer3 = self.stages
+        fine = res2(F.max_pool2d(self.stem(frames, relu=True), 3, 2, 1))
+        middle = layer2(fine)
+        return KeyFeatures(layer3(middle), middle, fine)
+
+
+class FastValueEncoder(ValueEncoder):
+    """The twin of the value encoder: a first convolution like that, and channels last."""
+
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
+
+    def __init__(self, encoder: ResNetValueEncoder, half: torch.dtype | None = None) -> None:
+        super().__init__(encoder.single_object)
+        self.stem = fold(encoder.conv1, encoder.bn1, half)
+        for name in ("layer1", "layer2", "layer3", "fuser", "hidden_reinforce"):
+            if hasattr(encoder, name):
+                setattr(self, name, prepare(getattr(encoder, name), BLOCKS, half))
+
+    def object_features(self, planes: Tensor) -> Tensor:
+        """Map (B * N, 4 or 5, H, W) to (B * N, 256, H / 16, W / 16)."""
+        planes = planes.contiguous(memory_format=torch.channels_last)
+        x = F.max_pool2d(self.stem(planes, relu=True), 3, 2, 1)
+        return self.layer3(self.layer2(self.layer1(x)))
+
+
+NETWORK: Replacements = {
+    **BLOCKS,
+    ResNetKeyEncoder: FastKeyEncoder,
+    ResNetValueEncoder: FastValueEncoder,
 }

@@ -23,7 +23,7 @@ from noisyvos.models.xmem.encoders import (
     ValueEncoder,
     Widths,
 )
-from noisyvos.models.xmem.fast import BLOCKS
+from noisyvos.models.xmem.fast import NETWORK
 from noisyvos.models.xmem.reading import affinity, readout, similarity
 from noisyvos.models.xmem.session import XMemSession
 from noisyvos.models.xmem.settings import XMemMemory, XMemSettings
@@ -90,7 +90,7 @@ class XMem(VideoModel):
     """
 
     memory_settings = XMemMemory
-    fast_blocks = BLOCKS
+    fast_blocks = NETWORK
     recorded_parts = ("encode_key", "encode_value", "segment")
     settings: XMemSettings
     mean: Tensor
