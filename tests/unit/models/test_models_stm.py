@@ -171,7 +171,7 @@ def test_reading_in_parts_changes_nothing(monkeypatch) -> None:
 
 
 def test_weights_too_small_to_count_become_zero_without_gradients() -> None:
-    """A CPU takes a hundred times as long with numbers below 1e-38."""
+    """A CPU takes tens of times as long with numbers below 1e-38."""
     keys = torch.linspace(-120, 0, 240).view(1, 1, -1)
     query = torch.ones(1, 1, 3)
     plain = matching.affinity(keys, query)  # gradients are on

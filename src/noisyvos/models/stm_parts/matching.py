@@ -10,7 +10,7 @@ from torch import Tensor
 CHUNK = 2**22  # elements of the affinity that exist at a time without gradients, on a CPU
 ON_GPU = 16  # times as many on a GPU
 # Smaller weights add nothing to a sum of float32 beside those of up to 1. A CPU multiplies numbers
-# below 1e-38 a hundred times slower than others.
+# below 1e-38 tens of times slower than others.
 TINY = 1e-30
 
 
