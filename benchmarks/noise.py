@@ -188,10 +188,16 @@ def whole_stage(folders: list[str], every: int, rounds: int = 4) -> bool:
                 for name in OPERATORS
             )
         )
-        return all([_compare_stage(root, files, name, rounds) for name in OPERATORS])
+        ratios = [_compare_stage(root, files, name, rounds) for name in OPERATORS]
+    print(
+        f"summary: stage, morph: {min(ratios):.2f} to {max(ratios):.2f} times PNG (bar {STAGE_BAR})"
+    )
+    return max(ratios) <= STAGE_BAR
 
 
-def _compare_stage(root: Path, files: list[Path], name: str, rounds: int) -> bool:
+def _compare_stage(root: Path, files: list[Path], name: str, rounds: int) -> float:
+    """Print the times of all three and return the stage's in times PNG coding."""
+
     def run_stage() -> None:
         with contextlib.redirect_stdout(io.StringIO()):
             stage.run(root, noise=name, out=root / "o.zip", manifest=root / "o.json", params=root)
@@ -218,7 +224,7 @@ def _compare_stage(root: Path, files: list[Path], name: str, rounds: int) -> boo
         f"(bar {STAGE_BAR}); plain process {plain:.2f}, ratio {ours / plain:.2f}",
         flush=True,
     )
-    return ours <= STAGE_BAR * png
+    return ours / png
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 SIZE = (480, 854)
-RATIO = 0.8  # at most this share of the transcription's time
+RATIO = 0.6  # at most this share of the transcription's time
 ROUNDS = 3  # both sides take turns, and the least time of each counts
 
 
