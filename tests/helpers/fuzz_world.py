@@ -140,7 +140,8 @@ COMMANDS = (
         "--accept-licence",
         ("params/sources.yaml", "archives"),
     ),
-    Command("point --source own --to raw --raw out/raws", ("params/sources.yaml",)),
+    # without --raw it makes data/raw
+    Command("point --source own --to raw --raw out/raws", ("params/sources.yaml",), ("data",)),
     *(
         Command(
             f"convert dataset --name {name} --raw raw --out out/{name}",
