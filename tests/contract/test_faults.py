@@ -183,6 +183,8 @@ def _meta() -> dict:
         ("frames", "0"),
         ("frames", []),
         ("frames", ["../x"]),
+        ("frames", ["0", "1", "0"]),
+        ("masks", ["0", "0"]),
         ("masks", None),
         ("size", [32]),
         ("size", [32, 10**9]),

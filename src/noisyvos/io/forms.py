@@ -7,6 +7,7 @@ form may be there.
 
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,15 @@ def _plain(name: str) -> str:
     return name
 
 
+def _once(names: list[str]) -> list[str]:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"{twice[0]!r} is there twice")
+    return names
+
+
 Name = Annotated[str, AfterValidator(_plain)]
+Names = Annotated[list[Name], AfterValidator(_once)]
 Side = Annotated[int, Field(ge=1, le=LONGEST_SIDE)]
 Id = Annotated[int, Field(ge=1, le=254)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -42,12 +51,12 @@ class Form(BaseModel):
 class VideoEntry(Form):
     """One video in the meta.json of a video dataset."""
 
-    frames: list[Name] = Field(min_length=1)
-    masks: list[Name]
+    frames: Names = Field(min_length=1)
+    masks: Names
     size: Annotated[list[Side], Field(min_length=2, max_length=2)]
     objects: list[Id]
     suffix: Annotated[str, Field(pattern=r"^\.[A-Za-z]{3,4}$")] = ".jpg"
-    required: list[Name] = []
+    required: Names = []
     appears: dict[str, Name] = {}
     origin: Annotated[list[str], Field(min_length=2, max_length=2)] = ["", ""]
     repeat: Count = 1
