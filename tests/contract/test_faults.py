@@ -14,13 +14,14 @@ import yaml
 from training_world import SCHEDULE, make_world
 
 from noisyvos import models
-from noisyvos.analysis.results import check_scores
+from noisyvos.analysis.results import _joined, check_scores
 from noisyvos.cli import main
 from noisyvos.cli.app import check_outputs
 from noisyvos.datasets.layout import VideoDataset, read_meta
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import atomic_file, write_text
 from noisyvos.io.forms import InstancesFile, VideoMeta, check_form, damaged
+from noisyvos.io.hashing import file_hash
 from noisyvos.io.images import encode_frame
 from noisyvos.io.mask_reader import open_mask
 from noisyvos.io.masks import encode_mask, write_mask_zip
@@ -103,6 +104,10 @@ def test_an_output_that_is_an_input_is_refused(tmp_path: Path) -> None:
         check_outputs("train", {"weights": link, "summary": data}, opts)
     with pytest.raises(UserError, match="a path is needed"):
         check_outputs("submit", {"zip": data, "out": Path(" ")}, opts)
+    with pytest.raises(UserError, match=r"--summary is a file, and --weights would be inside"):
+        check_outputs(
+            "train", {"weights": tmp_path / "s" / "w.safetensors", "summary": tmp_path / "s"}, opts
+        )
     check_outputs("infer", {"weights": str(data), "out": tmp_path / "new"}, opts)
 
 
@@ -143,7 +148,7 @@ def test_a_device_is_no_output(tmp_path: Path) -> None:
 @pytest.mark.timeout(20)
 def test_pipes_and_devices_are_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "mask.png")
-    for read in (open_mask, read_text):
+    for read in (open_mask, read_text, file_hash):
         with pytest.raises(UserError, match="a pipe or a device"):
             read(tmp_path / "mask.png")
         with pytest.raises(UserError, match="a pipe or a device"):
@@ -165,6 +170,21 @@ def test_a_pipe_is_no_archive_and_no_submission(tmp_path: Path) -> None:
     videos = VideoDataset(make_world(tmp_path / "world") / "data")
     with pytest.raises(UserError, match="a pipe or a device"):
         problems(tmp_path / "a.zip", videos, "davis")
+
+
+# stored CSV
+
+
+@pytest.mark.parametrize("files", [1, 2])
+def test_a_row_longer_than_the_header_is_named(tmp_path: Path, files: int) -> None:
+    paths = [tmp_path / f"{number}.csv" for number in range(files)]
+    for path in paths:
+        path.write_text("sequence,object\na,1\nb,2\n")
+    table, sizes = _joined(paths, ("sequence", "object"))
+    assert (len(table), sizes) == (2 * files, [2] * files)
+    paths[-1].write_text("sequence,object\na,1,1\nb,2\n")
+    with pytest.raises(UserError, match=rf"{files - 1}\.csv: a row of this CSV file has more"):
+        _joined(paths, ("sequence", "object"))
 
 
 # stored JSON

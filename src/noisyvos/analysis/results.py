@@ -328,7 +328,8 @@ def _joined(paths: list[Path], columns: tuple[str, ...]) -> tuple[pd.DataFrame, 
         joined = io.StringIO(head + "".join(text[len(head) :] for text in texts))
         try:
             table = pd.read_csv(joined, dtype={"sequence": str})
-            if len(table) == sum(sizes):  # not so where a quoted name holds a line break
+            # not so where a quoted name holds a line break, or rows are longer than the header
+            if len(table) == sum(sizes) and isinstance(table.index, pd.RangeIndex):
                 return table, sizes
         except ValueError:
             pass  # which file it is, the single readings say

@@ -72,6 +72,7 @@ def _flush() -> None:
 OUTPUTS = frozenset(
     ("out", "inventory", "manifest", "summary", "curve", "movie", "viz", "profile", "destination")
 )
+_FILES = frozenset(("--summary", "--curve", "--weights", "--manifest", "--inventory", "--movie"))
 _TRAINED = frozenset(("pretrain", "train"))  # their option --weights is an output
 # the command adds to what --out and --scratch name, or only looks at it
 _SHARED = frozenset(("scratch", "archives", "params", "expect", "converted"))
@@ -99,6 +100,10 @@ def check_outputs(command: str, values: Mapping[str, Any], opts: Mapping[str, st
         if place in written:
             raise UserError(f"{opts[name]} and {written[place]} name the same: {values[name]}.")
         written[place] = opts[name]
+    for place, option in written.items():
+        inside = next((each for each in written if each.startswith(f"{place}{os.sep}")), None)
+        if inside is not None and option in _FILES:
+            raise UserError(f"{option} is a file, and {written[inside]} would be inside of it.")
     for name, value in values.items():
         if name in outputs or name in _SHARED:
             continue

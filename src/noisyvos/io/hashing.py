@@ -3,11 +3,14 @@
 import hashlib
 from pathlib import Path
 
+from noisyvos.io.files import check_regular
+
 _WHOLE = 256 * 2**20  # bytes; larger folders are hashed by the names and sizes of their files
 
 
 def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file as hexadecimal text."""
+    """Return the SHA-256 of a file as hexadecimal text; UserError for a pipe or a device."""
+    check_regular(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -134,7 +134,8 @@ def read_table(
 ) -> "pandas.DataFrame":
     """Return a CSV file with a header as a table; `options` are those of `pandas.read_csv`.
 
-    UserError names a file that is empty, lacks one of `columns` or ends inside its last row;
+    UserError names a file that is empty, lacks one of `columns`, has more fields in a row than in
+    its header, or ends inside its last row;
     `again` tells how to make it again.
     """
     import io
@@ -151,6 +152,8 @@ def read_table(
         raise UserError(
             f"{path}: this is not a CSV file of this kind ({reason}). {again}"
         ) from None
+    if not isinstance(table.index, pandas.RangeIndex):  # pandas took the first column for names
+        raise UserError(f"{path}: a row of this CSV file has more fields than its header. {again}")
     absent = [name for name in columns if name not in table.columns]
     if absent:
         raise UserError(

@@ -143,7 +143,8 @@ def _mask_problems(archive: zipfile.ZipFile, name: str, sequence: Sequence) -> l
     try:
         stored = open_mask(archive.read(name), name)
     except (UserError, OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-        return [f"{name}: cannot be read ({error})"]
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        return [f"{name}: cannot be read ({why})"]
     if stored.format != "PNG" or stored.mode != "P":
         return [f"{name}: {stored.format} of mode {stored.mode}; a palette PNG is wanted"]
     height, width = stored.values.shape

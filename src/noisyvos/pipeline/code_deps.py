@@ -24,6 +24,7 @@ from typing import Any
 from noisyvos import extension
 from noisyvos.errors import UserError, unknown_name
 from noisyvos.io.atomic import write_if_other, write_text
+from noisyvos.io.files import check_regular
 from noisyvos.params.entries import read_family
 from noisyvos.pipeline.catalog import FAMILIES
 from noisyvos.pipeline.source_facts import NAME, PACKAGE, Facts, package_facts
@@ -289,6 +290,7 @@ def _stamp(params: Path) -> str:
         digest.update(f"{module}\0{facts.digest}\n".encode())
     for file in [*_data_files(PACKAGE), *sorted(params.glob("*.yaml"))]:
         if file.name != "cells.yaml":
+            check_regular(file)
             digest.update(f"{file.name}\0".encode() + file.read_bytes())
     return digest.hexdigest()
 
