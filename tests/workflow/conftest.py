@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,6 +117,18 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     space = copy_of_repository(tmp_path_factory.mktemp("workflow"), STAND_IN)
     space.run("snakemake", "--cores", "2", "--quiet")
     return space
+
+
+@pytest.fixture
+def stand_ins(tmp_path: Path) -> Callable[[str], Workspace]:
+    """Makes a copy of the repository in which nothing has run.
+
+    Stages are stand-ins that first run the given lines.
+    """
+    head, body = STAND_IN.split("\n", 1)
+    return lambda lines: copy_of_repository(
+        tmp_path, "\n".join([head, lines.replace("{", "{{").replace("}", "}}"), body])
+    )
 
 
 @pytest.fixture(scope="module")

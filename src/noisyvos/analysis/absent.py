@@ -17,16 +17,25 @@ _LONGEST = 160  # characters of a log line
 def reasons(results: Results, logs: Path = Path("logs")) -> pd.DataFrame:
     """Return a row (cell, job, reason) for each cell of the grid without scores.
 
-    job: the first job of the cell's chain whose result is not there. reason: the last line of its
-    log, which a failed and a running job have; else that it has not run.
+    job: the failed job that the cell waits for, where the run is known (`Results.unfinished`); else
+    the first job of the cell's chain whose result is not there. reason: the last line of its log,
+    which a failed and a running job have; else that it has not run.
     """
     known: dict[tuple[str, str], str] = {}
     rows = []
     for key in results.missing:
-        stage, of_stage, _ = next(step for step in _chain(results, key) if not step[2].exists())
+        job = results.job_of(key)
+        failed = results.unfinished.get(job, "")
+        if failed:
+            stage, _, of_stage = failed.partition("@")
+        else:
+            lacks = (step for step in _chain(results, key) if not step[2].exists())
+            stage, of_stage, _ = next(lacks, (*job.split("@"), Path()))
         if (stage, of_stage) not in known:
-            said = last_words(logs / stage / f"{of_stage}.log")[:_LONGEST]
-            known[stage, of_stage] = f"last line of its log: {said}" if said else "has not run"
+            waits = job in results.unfinished and not failed  # a log would be of an earlier run
+            said = "" if waits else last_words(logs / stage / f"{of_stage}.log")[:_LONGEST]
+            silent = "failed, and its log is empty" if failed else "has not run"
+            known[stage, of_stage] = f"last line of its log: {said}" if said else silent
         rows.append((key, f"{stage}@{of_stage}", known[stage, of_stage]))
     return pd.DataFrame(rows, columns=["cell", "job", "reason"])
 

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,13 +28,16 @@ class Results:
 
     cells: the generated grid (params/cells.yaml); results: `results/<preset>`;
     predictions: `runs/<preset>/predictions`, of which only the names are looked at; converted:
-    `data/converted`.
+    `data/converted`. unfinished: jobs such as `score@KEY` that a run did not get done, with the
+    failed job that each waits for, or an empty name. Their earlier results are out of date, so
+    they count as missing.
     """
 
     cells: dict[str, Any]
     results: Path
     predictions: Path
     converted: Path
+    unfinished: Mapping[str, str] = field(default_factory=dict)
     _summaries: dict[str, dict[str, Any]] = field(default_factory=dict, compare=False)
     _curves: dict[str, pd.DataFrame | None] = field(default_factory=dict, compare=False)
 
@@ -70,6 +73,12 @@ class Results:
         """Return the folder with the scores of a cell, disturbed or not."""
         return self.results / "scores" / self.disturbed_cells.get(key, {}).get("folder", key)
 
+    def job_of(self, key: str) -> str:
+        """Return the job that scores a cell, disturbed or not."""
+        if key in self.disturbed_cells:
+            return f"score_disturbed@{self.disturbed_cells[key]['folder'].split('/')[1]}"
+        return f"score@{key}"
+
     @staticmethod
     def _by_role(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         order = {"first_mask": 0, "pretrained": 1, "trained": 2}
@@ -102,7 +111,8 @@ class Results:
             return {}
         if train_key not in self._summaries:
             path = self.results / "train" / train_key / "summary.json"
-            found = read_form(path, Summary, _RUN_AGAIN) if path.is_file() else {}
+            there = path.is_file() and f"train@{train_key}" not in self.unfinished
+            found = read_form(path, Summary, _RUN_AGAIN) if there else {}
             self._summaries[train_key] = found
         return self._summaries[train_key]
 
@@ -110,7 +120,7 @@ class Results:
         """Return the training curve of a cell, None if it is missing."""
         if train_key not in self._curves:
             path = self.results / "train" / train_key / "curve.csv"
-            there = path.is_file()
+            there = path.is_file() and f"train@{train_key}" not in self.unfinished
             self._curves[train_key] = (
                 read_table(path, ("iteration",), _RUN_AGAIN) if there else None
             )
@@ -122,7 +132,8 @@ class Results:
         return [
             key
             for key in [*self.score_cells, *self.disturbed_cells]
-            if not (self.scores_of(key) / "objects.csv").is_file()
+            if self.job_of(key) in self.unfinished
+            or not (self.scores_of(key) / "objects.csv").is_file()
         ]
 
     @cached_property
@@ -337,6 +348,12 @@ def _joined(paths: list[Path], columns: tuple[str, ...]) -> tuple[pd.DataFrame, 
     return pd.concat(tables, ignore_index=True), [len(table) for table in tables]
 
 
-def load_results(cells: Path, results: Path, predictions: Path, converted: Path) -> Results:
+def load_results(
+    cells: Path,
+    results: Path,
+    predictions: Path,
+    converted: Path,
+    unfinished: Mapping[str, str] | None = None,
+) -> Results:
     """Return the results of the preset in `cells`; UserError if that is not a generated grid."""
-    return Results(read_cells(cells), results, predictions, converted)
+    return Results(read_cells(cells), results, predictions, converted, unfinished or {})

@@ -88,15 +88,25 @@ def report(
     params: Params = Path("params"),
     clips: Clips = SYNTH,
     logs: Logs = Path("logs"),
+    unfinished: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON file of jobs that a run did not get done, with the failed job that each "
+            "waits for. What they made earlier counts as missing. The Snakefile writes it."
+        ),
+    ] = None,
 ) -> None:
     """Write the self-contained report page of a preset.
 
     Without --out it can be run at any time, also while a run goes on: tables, figures and page of
     what is scored so far go to results/<preset>/so_far. Missing cells are listed with the reason.
     """
+    from noisyvos.pipeline.failures import read_unfinished
     from noisyvos.stages import report as stage
 
     places = _places(preset, cells, results, predictions, converted)
+    if unfinished is not None:
+        places["unfinished"] = read_unfinished(unfinished)
     if (out is None) != (figures is None):
         raise UserError("--figures and --out go together. Without both, all is made anew.")
     if out is None or figures is None:

@@ -1,5 +1,6 @@
 """Stage `figures`: scores against noise, training, example videos, label noise and clips."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,14 @@ def run(
     params: Path,
     clips: Path,
     out: Path,
+    unfinished: Mapping[str, str] | None = None,
 ) -> None:
     """Draw the figures of the preset in `cells` into the folder `out`.
 
     clips: folder of the sets of clips by key; sets that are not on this machine are left out.
+    unfinished: as in `Results`.
     """
-    loaded = load_results(cells, results, predictions, converted)
+    loaded = load_results(cells, results, predictions, converted, unfinished)
     recall(out.parent / "tables" / INTERVALS)
     read = (cells, results / "scores", results / "train", predictions, converted, clips)
     with output_directory(out, "figures", inputs=read, names=_NAMES) as folder:

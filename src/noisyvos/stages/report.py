@@ -1,5 +1,6 @@
 """Stage `report`: one self-contained HTML page of a preset."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from noisyvos.analysis.families import ScoreTables
@@ -20,12 +21,13 @@ def run(
     figures: Path,
     out: Path,
     logs: Path = Path("logs"),
+    unfinished: Mapping[str, str] | None = None,
 ) -> None:
     """Write the page `out` from the scores and figures of the preset in `cells`.
 
-    logs: where the reasons of missing cells come from.
+    logs: where the reasons of missing cells come from. unfinished: as in `Results`.
     """
-    loaded = load_results(cells, results, predictions, converted)
+    loaded = load_results(cells, results, predictions, converted, unfinished)
     recall(figures.parent / "tables" / INTERVALS)
     preset = loaded.preset
     found: list[str] = []

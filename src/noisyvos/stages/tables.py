@@ -1,6 +1,7 @@
 """Stage `tables`: scores and comparisons as Markdown, LaTeX and CSV; the runs in MLflow."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -26,13 +27,14 @@ def run(
     out: Path,
     logs: Path = Path("logs"),
     track: bool = True,
+    unfinished: Mapping[str, str] | None = None,
 ) -> None:
     """Write the tables of the preset in `cells` to the folder `out`.
 
     Cells without scores are listed in missing.csv with the reason, which comes from `logs`.
-    track: update MLflow as well.
+    track: update MLflow as well. unfinished: as in `Results`.
     """
-    loaded = load_results(cells, results, predictions, converted)
+    loaded = load_results(cells, results, predictions, converted, unfinished)
     read = (cells, results / "scores", results / "train", predictions, converted)
     with output_directory(out, "tables", inputs=read, names=_NAMES) as folder:
         if loaded.any_scored:

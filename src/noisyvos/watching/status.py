@@ -143,6 +143,8 @@ def _state(
         return JobState(job.name, state, said if state == "running" else "", log, seconds)
     if progress is not None and progress.fresh:  # of DVC, or a command by hand
         return JobState(job.name, "running", progress.text, log)
+    if complete and in_run is None:  # made before, and marked as out of date since
+        return JobState(job.name, "waiting")
     if log not in files and (in_run is None or not in_run.failed):
         return JobState(job.name, "waiting")
     begun_only = bool(files.incomplete.intersection(job.outs)) or progress is not None

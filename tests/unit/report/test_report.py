@@ -275,6 +275,39 @@ def test_a_missing_cell_has_the_reason_of_the_first_job_that_is_not_done(workspa
     assert summary(table)["wait for stage"].tolist() == ["infer", "train"]
 
 
+def test_jobs_that_a_run_did_not_get_done_are_missing_with_the_failed_job(workspace: Path) -> None:
+    """Scores of an earlier run are still there, and out of date."""
+    add_disturbed(workspace, "prompt", "mix80", 0.2)
+    clean, dilated = (f"val-{noise}-gce-tiny-s0" for noise in ("clean", "dilate"))
+    every = load_results(**places(workspace))
+    assert every.missing == []
+    assert every.summary(dilated)["noise"]
+    logs = workspace / "logs"
+    for job, said in (("train/" + dilated, "no memory is left\n"), ("score/" + clean, "fine\n")):
+        (logs / job).parent.mkdir(parents=True, exist_ok=True)
+        (logs / f"{job}.log").write_text(said)
+    scored = every.scores_of("first_mask-val-prompt_mix80").parent.name
+    unfinished = {
+        f"train@{dilated}": f"train@{dilated}",
+        f"score@{dilated}-val": f"train@{dilated}",
+        f"score@{clean}-val": "",  # the run ended before
+        f"score_disturbed@{scored}": "convert@val",
+    }
+    found = load_results(**places(workspace), unfinished=unfinished)
+    assert found.summary(dilated) == {}
+    assert found.summary(clean)["noise"]
+    assert set(found.objects["key"]).isdisjoint({f"{clean}-val", f"{dilated}-val"})
+    table = reasons(found, logs).set_index("cell")
+    silent = "failed, and its log is empty"
+    assert table.loc[f"{dilated}-val"].tolist() == [
+        f"train@{dilated}",
+        "last line of its log: no memory is left",
+    ]
+    assert table.loc[f"{clean}-val"].tolist() == [f"infer@{clean}-val", "has not run"]
+    assert table.loc["first_mask-val-prompt_mix80"].tolist() == ["convert@val", silent]
+    assert len(table) == len(found.missing) == 3
+
+
 def test_material_of_a_large_video_is_reduced(tmp_path: Path) -> None:
     """Areas count every frame but the first; examples are 13 frames at a third of 720 rows."""
     names = [f"{index:05d}" for index in range(25)]
