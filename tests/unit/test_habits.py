@@ -114,7 +114,12 @@ def test_the_image_has_the_executor_of_the_kubernetes_profile() -> None:
         if line and not line.startswith("#")
     ]
     names = {pin.name for pin in pins}
-    assert f"snakemake-executor-plugin-{profile['executor']}" in names
+    own = f"snakemake_executor_plugin_{profile['executor'].replace('-', '_')}"
+    assert (
+        f"import {own.replace('noisyvos_', '')} as"
+        in (ROOT / "src" / own / "__init__.py").read_text()
+    )
+    assert f"snakemake-executor-plugin-{profile['executor'].removeprefix('noisyvos-')}" in names
     assert "default-storage-provider" not in profile  # commands name plain paths
     assert all(str(pin.specifier).startswith("==") for pin in pins)
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
