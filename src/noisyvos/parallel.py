@@ -5,12 +5,52 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from noisyvos.errors import UserError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_collected: ContextVar[list[str] | None] = ContextVar("refusals of items", default=None)
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """Why an item is refused."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class _Caught:
+    """A function that returns a refusal in place of raising it."""
+
+    function: Callable[..., Any]
+
+    def __call__(self, item: Any) -> Any:
+        try:
+            return self.function(item)
+        except (UserError, FileNotFoundError) as error:
+            return _Refusal(str(error))
+
+
+@contextmanager
+def all_refusals() -> Iterator[list[str]]:
+    """Let `ordered_map` go on after a refused item. The list gets the first refusal of each item.
+
+    At its end the map raises UserError if an item was refused, because its result is not whole.
+    """
+    found: list[str] = []
+    token = _collected.set(found)
+    try:
+        yield found
+    finally:
+        _collected.reset(token)
 
 
 def _start_worker(initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
@@ -46,8 +86,29 @@ def ordered_map(
     A terminal shows a progress bar named `label`.
 
     `initializer(*arguments)` runs once in every process (in this one, if `workers` is 1). An error
-    of an item is raised here and ends the work.
+    of an item is raised here and ends the work (but see `all_refusals`).
     """
+    refusals = _collected.get()
+    if refusals is None:
+        yield from _mapped(function, items, workers, label, initializer, arguments)
+        return
+    for result in _mapped(_Caught(function), items, workers, label, initializer, arguments):
+        if isinstance(result, _Refusal):
+            refusals.append(result.why)
+        else:
+            yield result
+    if refusals:
+        raise UserError(f"{len(refusals)} of {len(items)} items are refused.")
+
+
+def _mapped(
+    function: Callable[[Any], Any],
+    items: Sequence[Any],
+    workers: int,
+    label: str,
+    initializer: Callable[..., None] | None,
+    arguments: tuple[Any, ...],
+) -> Iterator[Any]:
     with tqdm(total=len(items), desc=label, disable=None, leave=False) as bar:
         if workers == 1 or len(items) <= 1:
             _single_threaded(initializer, arguments)

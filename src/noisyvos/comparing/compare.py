@@ -5,6 +5,7 @@ in `runs`. The preset's own cells, tables and report stay as they are. A second 
 """
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -34,10 +35,11 @@ _BOUNDS = (("low", "high"), ("sequences_low", "sequences_high"), ("seeds_low", "
 _UNKNOWN = ("unrecorded",)  # no reason to call a trained cell out of date
 
 
-def run(file: Path, *, preset: str, options: list[str], root: Path = Path()) -> Path:
+def run(file: Path, *, preset: str, options: list[str], root: Path = Path()) -> Path | None:
     """Train and score the method of `file`, print its rows and tests, return the report's path.
 
-    options: further words for `snakemake`. UserError if the method is wrong, or a job failed.
+    options: further words for `snakemake`; in a dry run nothing is written, and None is returned.
+    UserError if the method is wrong, or a job failed.
     """
     name = check_name(file, root / "params")
     preset = preset or active_preset(root / "params")
@@ -56,6 +58,9 @@ def run(file: Path, *, preset: str, options: list[str], root: Path = Path()) -> 
     own = load(root, preset)
     print(f"{name}: {len(own.jobs['train'])} trainings in the conditions of preset {preset}")
     _train(preset, own.outputs(["score", "score_disturbed"]), options)
+    if dry_run(options):
+        print("Nothing was trained or written, because this was a dry run.")
+        return None
     _warn(whole, scored)
     cells = compared_cells(load_cells(root / "params", preset), name, scored)
     results = _collect(cells, whole, name, root)
@@ -65,6 +70,14 @@ def run(file: Path, *, preset: str, options: list[str], root: Path = Path()) -> 
         print(f"{results.results / f'paired-{evaluation}.csv'}: every number of the tests")
     print(f"{results.results / 'report.html'}: open it in a browser")
     return results.results / "report.html"
+
+
+def dry_run(options: list[str]) -> bool:
+    """Return whether Snakemake's options ask for a dry run, also among joined letters: `-np`."""
+    return any(
+        word in ("--dry-run", "--dryrun") or re.fullmatch("-[Ffkpr]*n[Ffkpr]*", word)
+        for word in options
+    )
 
 
 def scored_trainings(pipeline: Pipeline) -> set[str]:

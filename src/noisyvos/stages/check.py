@@ -12,6 +12,7 @@ from rich.table import Table
 from noisyvos.datasets.base import DATASETS, Conversion
 from noisyvos.datasets.check import PROBLEMS, Findings, Problem, check_dataset
 from noisyvos.errors import UserError
+from noisyvos.parallel import all_refusals
 from noisyvos.params.entries import read_entry, read_family
 from noisyvos.raw.base import Counts
 
@@ -71,8 +72,9 @@ def run(
 def check_raw(name: str, raw: Path, params: Path, workers: int = 1) -> Findings:
     """Return what is in raw material and wrong with it, as `convert` reads it for dataset `name`.
 
-    The conversion goes to a temporary folder, which is removed. What it refuses is the only
-    problem then. UserError or FileNotFoundError if there is no such dataset or folder.
+    The conversion goes to a temporary folder, which is removed. If it refuses anything, the
+    problems are what it refuses: the first of each sequence or image. UserError or
+    FileNotFoundError if there is no such dataset or folder.
     """
     kind, settings = read_entry(params, "datasets", name, DATASETS)
     if not raw.is_dir():
@@ -80,10 +82,12 @@ def check_raw(name: str, raw: Path, params: Path, workers: int = 1) -> Findings:
     with TemporaryDirectory(prefix="noisyvos-check-") as folder:
         out = Path(folder) / name
         out.mkdir()
-        try:
-            kind.build(Conversion(name, raw.absolute(), out, workers), settings)
-        except (UserError, FileNotFoundError) as error:
-            return Findings(name, {}, [Problem("refused by convert", str(error))])
+        with all_refusals() as refused:
+            try:
+                kind.build(Conversion(name, raw.absolute(), out, workers), settings)
+            except (UserError, FileNotFoundError) as error:
+                problems = [Problem("refused by convert", each) for each in refused or [str(error)]]
+                return Findings(name, {}, problems)
         return check_dataset(out, workers)
 
 

@@ -15,6 +15,7 @@ from noisyvos.params.entries import read_family
 _NUMBER = re.compile(r"[-−+]?\d+\.\d+")
 _MAIN = ("JF", "difference", "value", "J", "F")  # columns that people read first
 _MOST_LISTED = 12
+_SAME_DECIMALS = 4  # tables round at most this much
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ def find_value(number: str, results: Results, tables: Path, params: Path) -> lis
     """Return where a number is in the tables of a preset, the main columns first.
 
     A table's number fits if it rounds to `number`, as it is or in percent. Numbers that no cell
-    of the grid explains are left out.
+    of the grid explains are left out. A number that several tables repeat for the same cells is one
+    place, that of the score table first.
     """
     facts = cell_facts(results, params)
     places = []
@@ -60,7 +62,17 @@ def find_value(number: str, results: Results, tables: Path, params: Path) -> lis
                     if cells
                 ]
     order = {name: index for index, name in enumerate(_MAIN)}
-    return sorted(places, key=lambda place: order.get(place.column, len(order)))
+    places.sort(
+        key=lambda place: (
+            order.get(place.column, len(order)),
+            not place.table.startswith("scores-"),
+        )
+    )
+    found: dict[tuple[frozenset[str], float], Place] = {}
+    for place in places:
+        percent = place.value if abs(place.value) > 1 else 100 * place.value
+        found.setdefault((frozenset(place.cells), round(percent, _SAME_DECIMALS)), place)
+    return list(found.values())
 
 
 def choose(number: str, places: list[Place], place: int) -> Place:
@@ -112,7 +124,8 @@ def _cells_of(
     if row.get("cell"):
         return tuple(facts.loc[facts["cell"] == row["cell"], "cell"])
     kept = pd.Series(True, index=facts.index)
-    evaluation = next((name for name in results.evaluations if stem.endswith(f"-{name}")), "")
+    named = (name for name in results.evaluations if stem.endswith(f"-{name}"))
+    evaluation = row.get("evaluation") or next(named, "")
     if evaluation:
         kept &= facts["evaluation"] == evaluation
     for axis in ("prompt", "corruption"):

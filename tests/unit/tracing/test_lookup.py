@@ -92,6 +92,33 @@ def test_counts_and_unknown_numbers_are_not_found(results: Results) -> None:
     assert places(results, "99.9") == []
 
 
+def test_a_number_that_tables_repeat_is_one_place(results: Results) -> None:
+    """The curves of all sets and each cell's row repeat the means of the score table."""
+    other = {"role": "first_mask", "evaluation": "other"}
+    train = "train-dilate70-smart_unit-xmem_tiny-s0"
+    facts = results.score_cells[f"{train}-val"] | {"evaluation": "other"}
+    cells = results.cells | {"score": results.cells["score"] | {"first_mask-other": other}}
+    cells["score"] |= {f"{train}-other": facts}
+    both = Results(cells, results.results, results.predictions, results.converted)
+    for key in both.score_cells:
+        folder = both.scores_of(key)
+        folder.mkdir(parents=True)
+        (folder / "objects.csv").write_text("sequence,object,J-Mean,F-Mean\n")
+    curves = (
+        "evaluation,line,noise,q_achieved,JF\n"
+        "val,xmem,clean,1.0,0.62340049\n"
+        "other,smart_unit,dilate70,0.7,0.6011\n"
+    )
+    (results.results / "tables/noise-curves.csv").write_text(curves)
+    (found,) = places(both, "62.34")
+    assert (found.table, found.row, len(found.cells)) == ("scores-val.csv", 2, 2)
+    first, second = places(both, "60.11")  # equal by chance, of other cells
+    assert first.table == "scores-val.csv"
+    assert second.cells == (f"{train}-other",)
+    with pytest.raises(UserError, match="several places"):
+        choose("60.11", [first, second], 0)
+
+
 def test_several_places_are_listed_and_one_is_chosen(results: Results) -> None:
     found = places(results, "0.6")  # rounds to many
     with pytest.raises(UserError, match=r"at several places.*1: JF in scores-val\.csv, row 2"):
