@@ -255,3 +255,33 @@ def test_tests_are_the_method_minus_each_other_one(
     assert (found["seeds_low"], found["seeds_high"]) == (-4.5, -3.0)
     assert (found["p_holm"], found["verdict"]) == (0.02, "lower")
     assert differences.verdict(table.iloc[0]) == "higher"
+
+
+@pytest.mark.parametrize(
+    ("options", "dry"),
+    [
+        (["--cores", "8", "--dry-run"], True),
+        (["--dryrun"], True),
+        (["-n"], True),
+        (["-np"], True),
+        (["--cores", "8"], False),
+        (["-call", "-Rnoise", "--nolock"], False),
+    ],
+)
+def test_a_dry_run_is_known_by_snakemakes_options(options: list[str], dry: bool) -> None:
+    assert compare.dry_run(options) == dry
+
+
+def test_a_dry_run_writes_nothing(
+    outside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+    monkeypatch.setattr(compare, "check_method", lambda *_: None)
+    monkeypatch.setattr(compare, "scored_trainings", lambda _: {"any"})
+    monkeypatch.setattr(compare, "_train", lambda *words: asked.append(words[-1]))
+    monkeypatch.setattr(compare.code_deps, "refresh", lambda *_: {})
+    for later in ("_warn", "_collect", "_report"):
+        monkeypatch.setattr(compare, later, pytest.fail)
+    assert compare.run(outside, preset="demo", options=["-n"], root=ROOT) is None
+    assert asked == [["-n"]]
+    assert "Nothing was trained or written" in capsys.readouterr().out
