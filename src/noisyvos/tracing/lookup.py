@@ -139,9 +139,8 @@ def _cells_of(
         kept &= in_block
     baseline = next((role for role, label in BASELINES.items() if _starts(row, label)), None)
     if baseline:
-        named = str(row["line"]).split(", ")[1:]
         kept &= facts["role"] == baseline
-        for name in named:
+        for name in str(row["line"]).split(", ")[1:]:
             kept &= (facts["model"] == name) | (facts["init"] == name)
         return tuple(facts.loc[kept, "cell"])
     kept &= facts["role"] == "trained"
