@@ -30,8 +30,8 @@ def reasons(results: Results, logs: Path = Path("logs")) -> pd.DataFrame:
             stage, _, of_stage = failed.partition("@")
         else:
             lacks = (step for step in _chain(results, key) if not step[2].exists())
-            at_last = job.partition("@")
-            stage, of_stage, _ = next(lacks, (at_last[0], at_last[2], Path()))
+            scoring, _, scored = job.partition("@")
+            stage, of_stage, _ = next(lacks, (scoring, scored, Path()))
         if (stage, of_stage) not in known:
             waits = job in results.unfinished and not failed  # a log would be of an earlier run
             said = "" if waits else last_words(logs / stage / f"{of_stage}.log")[:_LONGEST]
