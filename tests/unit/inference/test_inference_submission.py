@@ -95,6 +95,15 @@ GREY = cv2.imencode(".png", mask(1))[1].tobytes()
 COLOUR = cv2.imencode(".png", np.zeros((*SIZE, 3), np.uint8))[1].tobytes()
 
 
+def test_an_error_of_the_system_has_no_number(davis, tmp_path, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr("noisyvos.metrics.submission.open_mask", fail)
+    found = problems(packed(tmp_path / "z.zip", entries()), davis, "davis")
+    assert "cat/00001.png: cannot be read (Invalid argument)" in found
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [

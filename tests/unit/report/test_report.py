@@ -12,7 +12,7 @@ from report_workspace import make_workspace, places, square
 from still_images import write_images
 from typer.testing import CliRunner
 
-from noisyvos.analysis.absent import reasons, summary
+from noisyvos.analysis.absent import _chain, reasons, summary
 from noisyvos.analysis.comparison import comparisons
 from noisyvos.analysis.results import load_results
 from noisyvos.cli import app
@@ -273,6 +273,20 @@ def test_a_missing_cell_has_the_reason_of_the_first_job_that_is_not_done(workspa
         },
     ]
     assert summary(table)["wait for stage"].tolist() == ["infer", "train"]
+
+
+def test_a_folder_in_place_of_scores_is_a_missing_cell(workspace: Path) -> None:
+    key = "val-clean-gce-tiny-s0-val"
+    results = load_results(**places(workspace))
+    for stage, _, result in _chain(results, key):  # all else of the cell is there
+        if stage != "score":
+            result.parent.mkdir(parents=True, exist_ok=True)
+            result.touch()
+    scores = results.scores_of(key) / "objects.csv"
+    scores.unlink()
+    scores.mkdir()
+    table = reasons(load_results(**places(workspace)), workspace / "logs")
+    assert table.to_numpy().tolist() == [[key, f"score@{key}", "has not run"]]
 
 
 def test_jobs_that_a_run_did_not_get_done_are_missing_with_the_failed_job(workspace: Path) -> None:
