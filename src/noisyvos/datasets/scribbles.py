@@ -182,11 +182,16 @@ def _farthest(tree: object, start: int) -> tuple[int, np.ndarray]:
 
 
 def _deepest(region: np.ndarray) -> np.ndarray:
-    """Return the point of a bool region furthest from its boundary, (1, 2)."""
+    """Return the point of a bool region furthest from its boundary, (1, 2), the first of several.
+
+    OpenCV's distances differ in their last bit with the place of an array in memory. Their squares
+    are whole numbers, so rounded squares make equal distances equal.
+    """
     distance = cv2.distanceTransform(
         np.pad(region.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
     )[1:-1, 1:-1]
-    return np.array([np.unravel_index(np.argmax(distance), region.shape)])
+    squares = np.rint(distance * distance)
+    return np.array([np.unravel_index(np.argmax(squares), region.shape)])
 
 
 def _some(paths: list[np.ndarray], count: int, generator: np.random.Generator) -> list[np.ndarray]:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 from training_world import make_world
 from typer.testing import CliRunner
 
@@ -22,7 +23,7 @@ from noisyvos.datasets.base import Conversion
 from noisyvos.datasets.kinds.coco_scribbles import CocoScribblesSettings, convert_coco_scribbles
 from noisyvos.datasets.layout import Sequence, VideoDataset
 from noisyvos.datasets.scribble_files import read_scribbles
-from noisyvos.datasets.scribbles import Hand, find_middle_lines, middle_lines, scribbles
+from noisyvos.datasets.scribbles import Hand, _deepest, find_middle_lines, middle_lines, scribbles
 from noisyvos.errors import UserError
 from noisyvos.inference.prompts import first_masks
 from noisyvos.io.masks import MaskCollection, decode_mask, encode_mask, write_mask_zip
@@ -581,3 +582,16 @@ def test_prompts_of_scribble_networks_name_the_background(world, tmp_path) -> No
     }
     with pytest.raises(UserError, match="object 2, but scribbles know 1 to 1 only"):
         first_masks(videos, videos.sequences["seq0"], None, 2)
+
+
+def test_the_deepest_point_does_not_depend_on_where_an_array_is_in_memory() -> None:
+    """Two pixels of this blob are equally deep, and OpenCV's distances differ in the last bit."""
+    widths = [(1, 12), (0, 13), (0, 14), (0, 15), (0, 16), (0, 16), *[(0, 17)] * 4]
+    widths += [(1, 16), (1, 16), (2, 15), (3, 14), (4, 14), (5, 12), (7, 12)]
+    region = np.array([[start <= x < end for x in range(17)] for start, end in widths])
+    squares = np.rint(distance_transform_edt(np.pad(region, 1)) ** 2)
+    assert (squares == squares.max()).sum() == 2
+    generator = np.random.default_rng(0)
+    for _ in range(300):
+        generator.random(int(generator.integers(1, 600)), np.float32)  # moves the next array
+        assert tuple(_deepest(region)[0]) == (7, 8)
