@@ -108,14 +108,20 @@ def schema(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if a schema is not up to date.")
     ] = False,
+    params: Params = Path("params"),
 ) -> None:
-    """Write JSON schemas of the parameter files, with which editors complete and check them."""
+    """Write JSON schemas of the parameter files, with which editors complete and check them.
+
+    Also writes workflow/weight-sizes.json, the sizes of all networks, for `noisyvos plan`.
+    """
     from noisyvos.params import schemas
+    from noisyvos.pipeline import weight_sizes
 
     if check:
         schemas.require_fresh(out)
     else:
         schemas.write(out)
+        weight_sizes.write_sizes(params)
 
 
 @app.command()

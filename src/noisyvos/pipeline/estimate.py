@@ -1,23 +1,16 @@
 """The plan of a preset: what it would run, and about how much disk and time it would take."""
 
-import json
-from contextlib import suppress
-from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from noisyvos.io.atomic import write_text
 from noisyvos.params.presets import Preset, missing_names, of_model, read_preset
 from noisyvos.params.validate import check
 from noisyvos.pipeline.catalog import FAMILIES
 from noisyvos.pipeline.chains import PRETRAINING, TRAININGS, Catalogue, Cells
-from noisyvos.pipeline.code_deps import code_hash
 from noisyvos.pipeline.grid import STAGES, expand
 from noisyvos.pipeline.speed import SPEED, Speed, Workload, read_speeds, settings_hash, workloads
+from noisyvos.pipeline.weight_sizes import weight_sizes
 from noisyvos.starts.sources import TRUNKS
 
-SIZES = Path("scratch/weight-sizes.json")
 _OPTIMISER = 3  # a checkpoint holds the weights and two moments of Adam
 
 
@@ -42,7 +35,8 @@ def describe(
     if shared:
         lines.append(f"  {'shared':<12} {-shared:>5} training cells  in several blocks, run once")
     lines.append(f"training cells: {len(cells['train'])}")
-    sizes = _weight_sizes(cells, catalogue, params.parent / SIZES)
+    trained = [cell["model"] for stage in TRAININGS for cell in cells[stage].values()]
+    sizes = weight_sizes(trained, catalogue.entries["models"], params.parent)
     lines += [f"disk: {line}" for line in _disk(cells, sizes, converted)]
     lines += _hours(
         name, cells, catalogue, workloads(cells, catalogue, converted), read_speeds(speeds)
@@ -224,45 +218,6 @@ def _cell_hours(
         / speed.iterations_per_second
         / 3600
     )
-
-
-def _weight_sizes(cells: Cells, catalogue: Catalogue, store: Path) -> dict[str, int]:
-    """Return the bytes of each trained network's float32 weights; 0 for one that is only declared.
-
-    Counting them needs torch, which takes seconds to import. So `store` keeps a size under the hash
-    of what it follows from: the network's code and settings, and the version of torch.
-    """
-    kept: dict[str, int] = {}
-    with suppress(OSError, ValueError):
-        kept = {str(key): int(size) for key, size in json.loads(store.read_text()).items()}
-    sizes, before = {}, len(kept)
-    models = [cell["model"] for stage in TRAININGS for cell in cells[stage].values()]
-    for model in dict.fromkeys(models):
-        if not catalogue.kind("models", model):
-            sizes[model] = 0
-            continue
-        entry = catalogue.entries["models"][model]
-        facts = [code_hash("train", {"models": entry}), entry, version("torch")]
-        key = sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-        if key not in kept:
-            kept[key] = _weight_bytes(dict(entry), model)
-        sizes[model] = kept[key]
-    if len(kept) > before:
-        with suppress(OSError):  # a cache only
-            write_text(store, json.dumps(kept))
-    return sizes
-
-
-def _weight_bytes(entry: dict[str, Any], model: str) -> int:
-    """Return the bytes of a network's float32 weights without making them."""
-    import torch
-
-    from noisyvos.models.base import MODELS
-
-    item = MODELS.get(entry.pop("kind"))
-    with torch.device("meta"):
-        network = item.build(item.validate(entry, f"models.yaml: {model}"))
-    return 4 * sum(value.numel() for value in network.state_dict().values())
 
 
 def _folder_bytes(folder: Path, pattern: str = "*.png") -> int:

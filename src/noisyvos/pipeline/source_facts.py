@@ -21,9 +21,12 @@ from noisyvos.io.atomic import write_text
 
 PACKAGE = Path(__file__).resolve().parents[1]
 NAME = PACKAGE.name
-_FORMAT = 3  # raise it when this module finds other facts: the cache is then void
+_FORMAT = 4  # raise it when this module finds other facts: the cache is then void
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+# the nodes that facts follow from
+_TELLING = {ast.Import, ast.ImportFrom, ast.Constant, ast.Call, ast.ClassDef, ast.If}
 _MODULE = re.compile(rf"{NAME}(\.\w+)+")
+_FILE = re.compile(r"[\w./-]+\.\w+")
 
 
 @dataclass(frozen=True)
@@ -88,12 +91,12 @@ def module_name(path: Path, package: Path = PACKAGE) -> str:
 
 def read_facts(text: str, module: str, is_package: bool = False) -> Facts:
     """Return the facts of one source text."""
-    tree = ast.parse(text)
-    skipped = {id(node) for node in _for_types_only(tree)}
-    facts = Facts(digest_of(tree))
+    digest, nodes = _digest(ast.parse(text))
+    skipped = {id(node) for node in _for_types_only(nodes)}
+    facts = Facts(digest)
     imports: dict[str, None] = {}
     words: dict[str, None] = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case ast.Import(names=names) if id(node) not in skipped:
                 imports |= dict.fromkeys(alias.name for alias in names)
@@ -105,7 +108,7 @@ def read_facts(text: str, module: str, is_package: bool = False) -> Facts:
                     value
                 ):  # a module named in words: import_module, PackageLoader
                     imports[value] = None
-                elif len(value) < 100 and re.fullmatch(r"[\w./-]+\.\w+", value):
+                elif len(value) < 100 and _FILE.fullmatch(value):
                     words[value] = None
             case ast.Call(
                 func=ast.Attribute(attr="register"), args=[ast.Constant(value=str(name)), *more]
@@ -124,39 +127,58 @@ def read_facts(text: str, module: str, is_package: bool = False) -> Facts:
     return facts
 
 
-def digest_of(tree: ast.AST) -> str:
-    """Return a hash of a syntax tree without docstrings, equal in all supported Python versions."""
-    digest = hashlib.sha256()
-    for part in _parts(tree):
-        digest.update(part.encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
+def _digest(tree: ast.AST) -> tuple[str, list[ast.AST]]:
+    """Return a hash of a syntax tree, equal in all supported Python versions, and its _TELLING.
 
-
-def _parts(node: Any) -> Iterator[str]:
-    """Yield the text of a tree without positions, docstrings, descriptions and empty fields.
-
-    A `Field(description=...)` explains a setting and changes no result. Newer versions of Python
-    add empty fields.
+    The hash leaves out docstrings, comments and descriptions of settings.
     """
-    if isinstance(node, ast.Constant):
-        yield f"{node.value!r};"
-    elif isinstance(node, ast.AST):
-        yield f"{type(node).__name__}("
-        for name, value in ast.iter_fields(node):
-            if name == "body" and isinstance(node, _DOCUMENTED) and _has_docstring(node):
-                value = value[1:]
-            elif name == "keywords" and _declares_field(node):
-                value = [each for each in value if each.arg != "description"]
-            if value is not None and value != []:
-                yield f"{name}="
-                yield from _parts(value)
-        yield ")"
-    elif isinstance(node, list):
-        for item in node:
-            yield from _parts(item)
-        yield "."
-    else:
-        yield f"{node!r};"
+    text: list[str] = []
+    nodes: list[ast.AST] = []
+    _read(tree, text, nodes)
+    return hashlib.sha256("".join(text).encode("utf-8", "surrogatepass")).hexdigest(), nodes
+
+
+def _read(node: ast.AST, text: list[str], nodes: list[ast.AST]) -> None:
+    """Append the text of a tree and its nodes of _TELLING, in one pass: a fresh clone reads all.
+
+    The text has no positions, docstrings, descriptions and empty fields. A
+    `Field(description=...)` explains a setting and changes no result. Newer versions of Python add
+    empty fields.
+    """
+    kind = node.__class__
+    if kind in _TELLING:
+        nodes.append(node)
+    if kind is ast.Constant:
+        text.append(f"{node.value!r};")  # type: ignore[attr-defined]
+        return
+    text.append(f"{kind.__name__}(")
+    for name in kind._fields:
+        value: Any = getattr(node, name, None)
+        if name == "body" and kind in _DOCUMENTED and _has_docstring(node):
+            nodes += (below for below in ast.walk(value[0]) if below.__class__ in _TELLING)
+            value = value[1:]
+        elif name == "keywords" and _declares_field(node):
+            told = [each for each in value if each.arg == "description"]
+            nodes += (each for below in told for each in ast.walk(below) if type(each) in _TELLING)
+            value = [each for each in value if each.arg != "description"]
+        if value is None or value == []:
+            continue
+        if isinstance(value, ast.expr_context):  # of every name: most of all nodes
+            text.append(f"{name}={value.__class__.__name__}()")
+        elif isinstance(value, ast.AST):
+            text.append(f"{name}=")
+            _read(value, text, nodes)
+        elif isinstance(value, list):
+            text.append(f"{name}=")
+            for item in value:
+                if isinstance(item, ast.AST):
+                    _read(item, text, nodes)
+                else:
+                    text.append(f"{item!r};")
+            text.append(".")
+        else:
+            text.append(f"{name}={value!r};")
+    text.append(")")
 
 
 def _has_docstring(node: Any) -> bool:
@@ -169,9 +191,9 @@ def _declares_field(node: ast.AST) -> bool:
     )
 
 
-def _for_types_only(tree: ast.AST) -> Iterator[ast.AST]:
+def _for_types_only(nodes: list[ast.AST]) -> Iterator[ast.AST]:
     """Yield what is below `if TYPE_CHECKING:`, which never runs."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if (
             isinstance(node, ast.If)
             and isinstance(node.test, ast.Name)

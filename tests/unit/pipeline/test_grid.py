@@ -11,7 +11,7 @@ from noisyvos.datasets.base import DATASETS, DRAWN, keeps_links
 from noisyvos.errors import UserError
 from noisyvos.params.entries import read_yaml
 from noisyvos.params.presets import Preset, read_preset
-from noisyvos.pipeline import code_deps, estimate, grid
+from noisyvos.pipeline import code_deps, grid
 from noisyvos.pipeline.code_deps import CODE_FILE
 from noisyvos.pipeline.estimate import describe
 
@@ -346,26 +346,3 @@ def test_corrupted_images_are_shown_to_the_blocks_that_ask_and_to_pretrained_net
         "corruption_noise10": {"corruption": "noise10"},
         "corruption_blur9": {"corruption": "blur9"},
     }
-
-
-def test_a_plan_counts_a_network_once_and_again_after_a_change(
-    params: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    counted: list[str] = []
-    count = estimate._weight_bytes
-
-    def counting(entry: dict[str, Any], model: str) -> int:
-        counted.append(model)
-        return count(entry, model)
-
-    monkeypatch.setattr(estimate, "_weight_bytes", counting)
-    first = describe("smoke", params)
-    assert describe("smoke", params) == first
-    assert counted == ["xmem_tiny"]
-    models = params / "models.yaml"
-    models.write_text(models.read_text().replace("xmem_tiny: {}", "xmem_tiny: {key_stage: early}"))
-    assert describe("smoke", params) != first, "its keys have other weights"
-    assert counted == ["xmem_tiny"] * 2
-    (params.parent / estimate.SIZES).write_text("{ cut")
-    describe("smoke", params)
-    assert counted == ["xmem_tiny"] * 3
