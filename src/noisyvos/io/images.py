@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from noisyvos.errors import UserError
+from noisyvos.io.codecs import decode_plain_jpeg
 from noisyvos.io.files import check_regular
 
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -42,7 +43,11 @@ def read_frame(file: str | Path | bytes, name: str | None = None) -> np.ndarray:
     if not isinstance(file, bytes):
         check_regular(file, "frame")
     try:
-        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
+        data = file if isinstance(file, bytes) else Path(file).read_bytes()
+        quick = decode_plain_jpeg(data)
+        if quick is not None:
+            return quick
+        with Image.open(io.BytesIO(data)) as image:
             turn = orientation(image)
             if image.mode.startswith("I"):  # Pillow's conversion would cut off all above 255
                 pixels = np.repeat((np.array(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from noisyvos.errors import UserError
+from noisyvos.io.codecs import decode_index_png
 from noisyvos.io.files import check_regular
 from noisyvos.io.grey_masks import grey_levels
 from noisyvos.io.images import DAMAGED, orientation
@@ -59,7 +60,11 @@ def open_mask(data: bytes | Path | str, name: str | None = None) -> StoredMask:
     if not isinstance(data, bytes):
         check_regular(data, "mask file")
     try:
-        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
+        content = data if isinstance(data, bytes) else Path(data).read_bytes()
+        quick = decode_index_png(content)
+        if quick is not None:
+            return _plain(*quick)
+        with Image.open(io.BytesIO(content)) as image:
             pictures = getattr(image, "n_frames", 1)
             # Pillow spreads grey levels of few bits over 0..255
             raw = str(image.tile[0][3]) if image.mode == "L" and image.tile else ""
@@ -85,6 +90,11 @@ def open_mask(data: bytes | Path | str, name: str | None = None) -> StoredMask:
             "not clear whether its pixels are upright. Save it again without EXIF."
         )
     return stored
+
+
+def _plain(values: np.ndarray, palette: bytes) -> StoredMask:
+    colours = np.frombuffer(palette, np.uint8).reshape(-1, 3)
+    return StoredMask("PNG", "P", values, colours) if palette else StoredMask("PNG", "L", values)
 
 
 def _transparent(image: Image.Image, spread: int) -> tuple[int, ...]:

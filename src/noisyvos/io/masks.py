@@ -7,7 +7,6 @@ benchmark servers take as a submission: entries are stored in sorted order, with
 with a fixed time, so equal masks give equal bytes.
 """
 
-import io
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -17,10 +16,10 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-from PIL import Image
 
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import atomic_file
+from noisyvos.io.codecs import encode_index_png
 from noisyvos.io.files import files_below, is_stray, normal, time_order
 from noisyvos.io.mask_reader import decode_mask
 from noisyvos.io.mask_rules import VOID, davis_palette
@@ -43,17 +42,11 @@ _TIME = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip entry can carry
 def encode_mask(mask: np.ndarray, palette: bytes = _PALETTE) -> bytes:
     """Return an index mask (H, W) uint8 as palette PNG bytes; equal masks give equal bytes.
 
-    `palette` holds 256 RGB triples; the default is that of DAVIS. Deflate matches runs of equal
-    bytes only. On DAVIS masks this takes half the time of zlib's default and makes files 4 %
-    smaller.
+    `palette` holds 256 RGB triples; the default is that of DAVIS.
     """
     if mask.dtype != np.uint8 or mask.ndim != 2:
         raise ValueError(f"a mask is (H, W) uint8, not {mask.shape} {mask.dtype}")
-    image = Image.fromarray(mask).convert("L")
-    image.putpalette(palette)  # turns mode L into P without touching the indices
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", compress_level=6, compress_type=zlib.Z_RLE)
-    return buffer.getvalue()
+    return encode_index_png(mask, palette)
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
