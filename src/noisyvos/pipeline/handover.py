@@ -6,7 +6,6 @@ cells that Snakemake calls up to date. `adopt` tells Snakemake after `dvc pull`,
 hashes DVC has verified, with everything that they depend on.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -56,8 +55,7 @@ def adopt() -> None:
     _put_back()
     code_deps.refresh()  # DVC compares hashes of this file, so it must show the code of today
     pipeline = load()
-    stale = set(json.loads(_run(["dvc", "status", "--json"]) or "{}"))
-    clean = verified(pipeline, stale)
+    clean = verified(pipeline, stale_stages())
     if not clean:
         raise UserError(
             "DVC calls no cell up to date (`dvc status` says why), so there is nothing to adopt."
@@ -83,6 +81,22 @@ def pending_outputs(summary: str) -> set[str]:
         for row in rows[header + 1 :]
         if len(row) == len(rows[header]) and row[-1].strip() != "no update"
     }
+
+
+def stale_stages() -> set[str]:
+    """Return what `dvc status` lists: the stages, named as DVC does, that it would run again.
+
+    UserError if DVC fails. `dvc status` parses the parameter files anew for each recorded stage.
+    This function makes the same call and parses each file once.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo, _parameters_read_once():
+            return set(repo.status())
+    except DvcException as error:
+        raise UserError(f"DVC could not compare the cells with dvc.lock: {error}") from error
 
 
 def verified(pipeline: Pipeline, stale: set[str]) -> list[Job]:

@@ -1,5 +1,6 @@
 """A `record` that is killed while dvc.lock is written leaves it as it was."""
 
+import json
 import os
 import signal
 import subprocess
@@ -102,6 +103,58 @@ def test_a_record_that_is_killed_between_its_commits_leaves_no_trace(
         [sys.executable, "-m", "dvc", "status"], check=True, capture_output=True, text=True
     )
     assert "up to date" in said.stdout
+
+
+def test_status_is_that_of_dvc_and_reads_each_parameter_file_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dvc.dependency import param
+
+    monkeypatch.chdir(tmp_path)
+    keys = ("a", "b", "c", "d")
+    Path("p.yaml").write_text("".join(f"{key}: 1\n" for key in keys))
+    stages = {
+        key: {
+            "cmd": f"cp p.yaml {key}.txt",
+            "params": [{"p.yaml": [key]}],
+            "outs": [f"{key}.txt"],
+        }
+        for key in keys
+    }
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "repro", "-q"]):
+        module = ["-m", *command] if command[0] == "dvc" else []
+        run = [sys.executable, *module] if module else command
+        subprocess.run(run, check=True)
+    assert handover.stale_stages() == set()
+    Path("p.yaml").write_text("a: 1\nb: 2\nc: 1\nd: 1\n")
+    Path("c.txt").write_text("changed")
+    Path("d.txt").unlink()
+    read: list[str] = []
+    load = param.load_path
+
+    def counting(path: str, *arguments: object, **options: object) -> object:
+        read.append(path)
+        return load(path, *arguments, **options)
+
+    monkeypatch.setattr(param, "load_path", counting)
+    stale = handover.stale_stages()
+    said = subprocess.run(
+        [sys.executable, "-m", "dvc", "status", "--json"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert stale == set(json.loads(said.stdout)) == {"b", "c", "d"}
+    assert len(read) == 1
+
+
+def test_a_folder_without_dvc_is_refused_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="DVC could not compare the cells"):
+        handover.stale_stages()
 
 
 def test_a_locked_folder_is_not_touched_and_the_touch_leaves_no_lock(
