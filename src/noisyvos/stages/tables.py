@@ -1,6 +1,7 @@
 """Stage `tables`: scores and comparisons as Markdown, LaTeX and CSV; the runs in MLflow."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,14 +9,16 @@ import pandas as pd
 
 from noisyvos.analysis.absent import reasons, summary
 from noisyvos.analysis.comparison import comparisons
-from noisyvos.analysis.results import Results, load_results, rows_of
+from noisyvos.analysis.results import Results, load_results, rows_of, sweep_name
 from noisyvos.analysis.statistics import intervals
 from noisyvos.analysis.statistics.intervals import INTERVALS
 from noisyvos.io.atomic import output_directory, write_json
 from noisyvos.report import tables
 from noisyvos.tracking.publish import publish
 
-_NAMES = ("*.csv", "*.md", "*.tex", "inputs.json", "metrics.json", INTERVALS)
+METRICS = "metrics"  # what `dvc metrics` shows: a folder a set, a file a row of its score table
+_BASELINE = "baseline"  # stands for the noise of a row without training
+_NAMES = ("*.csv", "*.md", "*.tex", "inputs.json", METRICS, "metrics.json", INTERVALS)
 
 
 def run(
@@ -43,7 +46,7 @@ def run(
         for evaluation in loaded.evaluations:
             print(_write_scores(folder, loaded, evaluation))
             _write_comparisons(folder, loaded, evaluation)
-        _write_summary(folder, loaded.evaluations)
+        _write_summary(folder, loaded.evaluations, _kinds(loaded))
         write_json(folder / "inputs.json", _inputs(results))
         intervals.keep(folder / INTERVALS)
         if loaded.missing:
@@ -54,24 +57,50 @@ def run(
         publish(loaded)
 
 
-def _write_summary(folder: Path, evaluations: list[str]) -> None:
+def _kinds(results: Results) -> dict[str, str]:
+    """Return the kind of each label noise, as the trainings recorded it."""
+    found = {}
+    for key, cell in results.train_cells.items():
+        found[cell["noise"]] = str(results.summary(key).get("noise", {}).get("kind", ""))
+    return found
+
+
+def _write_summary(folder: Path, evaluations: list[str], kinds: Mapping[str, str]) -> None:
     """Write what `dvc metrics` and `dvc plots` show: J&F of each row, and of trainings by noise.
 
-    metrics.json: set -> row -> noise -> J&F as a fraction; `-` is the noise of baselines.
+    metrics/<set>/<row>.json: label noise -> J&F in percent, so `dvc metrics show` has a line a row
+    and a column a noise. noise-curves.csv has a line a sweep, method and noise; clean labels are in
+    every sweep. kinds: label noise -> its kind.
     """
-    metrics: dict[str, dict[str, dict[str, float]]] = {}
     points = []
     for evaluation in evaluations:
         table = pd.read_csv(folder / f"scores-{evaluation}.csv")
+        rows: dict[str, dict[str, float]] = {}
         for row in rows_of(table):
-            rows = metrics.setdefault(evaluation, {}).setdefault(row.line, {})
-            rows[row.noise] = round(float(row.JF), 6)
+            noise = _BASELINE if row.noise == "-" else row.noise
+            rows.setdefault(row.line, {})[noise] = round(100 * float(row.JF), 2)
+        taken: dict[str, int] = {}
+        for line, values in rows.items():
+            name = re.sub(r"[^\w.+-]+", "_", line)
+            taken[name] = taken.get(name, 0) + 1
+            name += f"-{taken[name]}" if taken[name] > 1 else ""
+            write_json(folder / METRICS / evaluation / f"{name}.json", values)
         trained = table[table["noise"] != "-"].assign(evaluation=evaluation)
-        points.append(trained[["evaluation", "line", "noise", "q_achieved", "JF"]])
-    write_json(folder / "metrics.json", metrics)
+        points.append(_by_sweep(trained, kinds))
     if points:
         path = folder / "noise-curves.csv"
         pd.concat(points).to_csv(path, index=False, lineterminator="\n")
+
+
+def _by_sweep(trained: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
+    """Return the rows of each sweep and, in each of them, those of clean labels."""
+    sweeps = trained["noise"].map(lambda noise: sweep_name(noise, kinds.get(noise, "")))
+    clean = trained["noise"].map(lambda noise: kinds.get(noise) == "clean")
+    names = list(dict.fromkeys(sweeps[~clean])) or list(dict.fromkeys(sweeps))
+    parts = [trained[clean | (sweeps == name)].assign(sweep=name) for name in names]
+    columns = ["evaluation", "sweep", "line", "noise", "q_achieved", "JF"]
+    found = pd.concat(parts) if parts else trained.assign(sweep="")
+    return found.assign(q_achieved=found["q_achieved"].round(4), JF=found["JF"].round(4))[columns]
 
 
 def _inputs(results: Path) -> dict[str, str]:
