@@ -6,7 +6,7 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 from noisyvos.params.validate import check_once
-from noisyvos.pipeline import cluster, code_deps, dvc_yaml, failures
+from noisyvos.pipeline import cluster, code_deps, dvc_yaml, failures, outdated
 from noisyvos.watching.display import announce
 
 min_version("9.18")
@@ -33,8 +33,8 @@ onstart:
     dvc_yaml.refuse_declared(PIPELINE.cells["preset"])
     cluster.refuse_added_profile(sys.argv)
     cluster.refuse_unfit(workflow)
+    outdated.watch(PIPELINE, workflow, logger.warning)
 
 
 onerror:  # not in a dry run, and not where this file or the grid is wrong
-    failures.mark_outdated(workflow, logger.warning)
     failures.report_scored(PIPELINE, workflow, logger.warning)

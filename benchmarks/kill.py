@@ -23,28 +23,10 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
-COPIED = (
-    "src",
-    "params",
-    "workflow",
-    "profiles",
-    "Snakefile",
-    "dvc.yaml",
-    ".dvcignore",
-    "environment.yml",
-)
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
+from repository import copy_repository  # noqa: E402
+
 MADE = ("data", "runs", "results", "scratch", "logs", ".snakemake")
-
-
-def copy_repository(target: Path) -> None:
-    """Copy what a run needs to the folder `target`."""
-    skip = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    for name in COPIED:
-        source = ROOT / name
-        copy = shutil.copytree if source.is_dir() else shutil.copy
-        copy(
-            source, target / name, **({"symlinks": True, "ignore": skip} if source.is_dir() else {})
-        )
 
 
 def environment(root: Path) -> dict[str, str]:

@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import pstats
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,15 +22,9 @@ import yaml
 from noisyvos.pipeline.grid import STAGES, build
 
 ROOT = Path(__file__).resolve().parents[1]
-COPIED = (
-    "params",
-    "workflow",
-    "profiles",
-    "Snakefile",
-    "dvc.yaml",
-    ".dvcignore",
-    "environment.yml",
-)
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
+from repository import copy_repository  # noqa: E402
+
 MADE_UP = "made_up"
 PRESETS = ("smoke", "demo", "lite", "paper", MADE_UP)
 BARS = {"grid": 3, "plan": 2, "dry run": 30, "dvc status": 30}  # CPU seconds for `paper`
@@ -72,12 +65,7 @@ def copy() -> Iterator[Path]:
     """Yield a copy of the repository's definitions, with the made-up preset."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        for each in COPIED:
-            source = ROOT / each
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, root / each)
-        (root / ".dvc").mkdir()
-        shutil.copy(ROOT / ".dvc" / "config", root / ".dvc" / "config")
-        (root / "src").symlink_to(ROOT / "src")
+        copy_repository(root, linked=("src",))
         subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
         paper = yaml.safe_load((root / "params/presets/paper.yaml").read_text())
         core = paper["blocks"]["core"] | {"seed": list(range(70)), "evaluate": ["davis17_val"]}

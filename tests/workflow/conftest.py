@@ -4,7 +4,6 @@ The workflow is what is tested here, not what the stages do.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,19 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-COPIED = (
-    "src",
-    "params",
-    "workflow",
-    "profiles",
-    "Snakefile",
-    "dvc.yaml",
-    ".dvcignore",
-    ".gitignore",
-    "environment.yml",
-)
+from repository import copy_repository
 
 # Writes every declared output with content that follows from the arguments alone. An output without
 # a suffix is a folder. `noisyvos code` is the real one.
@@ -89,15 +76,7 @@ def copy_of_repository(base: Path, program: str) -> Workspace:
     root, tools = base / "repository", base / "tools"
     root.mkdir()
     tools.mkdir()
-    skip = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    for name in COPIED:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, root / name, symlinks=True, ignore=skip)
-        else:
-            shutil.copy(source, root / name)
-    (root / ".dvc").mkdir()
-    shutil.copy(ROOT / ".dvc" / "config", root / ".dvc" / "config")
+    copy_repository(root)
     (tools / "noisyvos").write_text(program.format(python=sys.executable))
     (tools / "noisyvos").chmod(0o755)
     space = Workspace(

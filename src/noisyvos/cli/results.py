@@ -99,14 +99,19 @@ def report(
     """Write the self-contained report page of a preset.
 
     Without --out it can be run at any time, also while a run goes on: tables, figures and page of
-    what is scored so far go to results/<preset>/so_far. Missing cells are listed with the reason.
+    what is scored so far go to results/<preset>/so_far. Missing cells are listed with the reason;
+    scores that a run is about to make again count as missing.
     """
-    from noisyvos.pipeline.failures import read_unfinished
+    from noisyvos.pipeline.failures import interrupted_jobs, read_unfinished
     from noisyvos.stages import report as stage
 
     places = _places(preset, cells, results, predictions, converted)
     if unfinished is not None:
         places["unfinished"] = read_unfinished(unfinished)
+    elif out is None and cells is None and results is None and Path("dvc.yaml").is_file():
+        from noisyvos.pipeline.dvc_yaml import load
+
+        places["unfinished"] = interrupted_jobs(load(preset=preset))
     if (out is None) != (figures is None):
         raise UserError("--figures and --out go together. Without both, all is made anew.")
     if out is None or figures is None:

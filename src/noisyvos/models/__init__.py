@@ -54,7 +54,9 @@ def load_official(
     executed. `extra_plane` turns XMem's network of still-image training into that of the later
     stages: the mask plane that it lacks is zero (to evaluate) or random (to train, from `seed`).
     """
+    from noisyvos.errors import UserError
     from noisyvos.models.base import MODELS
+    from noisyvos.models.misfit import describe_misfit
     from noisyvos.models.weights import load_strictly, read_state
 
     kind: Any = MODELS.get(name).build
@@ -64,7 +66,12 @@ def load_official(
 
         state = add_plane(state, extra_plane, seed)
     where = str(source) if isinstance(source, str | Path) else f"the given weights of {name!r}"
-    model = build(name, **kind.settings_from_official(state))
+    try:
+        sizes = kind.settings_from_official(state)
+    except UserError as error:
+        problem = describe_misfit(build(name), state)
+        raise UserError(f"{where}: {error} {problem[:1].upper()}{problem[1:]}".strip()) from None
+    model = build(name, **sizes)
     load_strictly(model, kind.convert_official(state), where)
     return model
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import atomic_file
+from noisyvos.models.misfit import describe_misfit, some
 from noisyvos.models.unpickling import Placeholder, load_tensors
 
 _WRAPPED = (Mapping, Placeholder)
@@ -33,7 +34,6 @@ _AVERAGED = (
 # of DataParallel, torch.compile and Lightning
 _PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")
 _DEEPEST = 10  # wrappers in one another
-_SHOWN = 5  # names listed in a message before "and N more"
 _ALONE = "Save the weights alone where it was made: torch.save(network.state_dict(), FILE)."
 _FETCH = "Fetch or copy it again."
 
@@ -70,11 +70,11 @@ def read_state(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
     if objects:
         raise UserError(
             f"{where}: this file cannot be read as a checkpoint of tensors, because these entries "
-            f"are other objects, which are not executed: {_some(objects)}. {_ALONE}"
+            f"are other objects, which are not executed: {some(objects)}. {_ALONE}"
         )
     if strange:
         raise UserError(
-            f"{where}: these entries are no tensors: {_some(strange)}. "
+            f"{where}: these entries are no tensors: {some(strange)}. "
             "Give the network's state dict alone."
         )
     return _without_prefixes(dict(content))
@@ -198,31 +198,19 @@ def _is_safetensors(path: Path) -> bool:
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Load `state` into `model`.
+    """Load `state` into `model`. where: the file that it is from, for messages.
 
-    UserError names every kind of misfit: missing, extra, wrongly shaped.
+    UserError names the network, every kind of misfit (missing, not expected, wrong shape) and the
+    network of the registry that the weights fit.
     """
+    problem = describe_misfit(model, state)
+    if problem:
+        raise UserError(f"{where}: {problem}")
     expected = model.state_dict()
-    missing = [name for name in expected if name not in state]
-    extra = [name for name in state if name not in expected]
-    misshaped = [
-        f"{name} {tuple(state[name].shape)} instead of {tuple(value.shape)}"
-        for name, value in expected.items()
-        if name in state and state[name].shape != value.shape
-    ]
-    problems = [
-        f"{what}: {_some(names)}"
-        for what, names in (("missing", missing), ("extra", extra), ("wrong shape", misshaped))
-        if names
-    ]
-    if problems:
-        raise UserError(
-            f"{where}: these weights do not fit the network. " + "; ".join(problems) + "."
-        )
     broken = [name for name in expected if not _is_finite(state[name])]
     if broken:
         raise UserError(
-            f"{where}: these weights are not all finite numbers: {_some(broken)}. The training "
+            f"{where}: these weights are not all finite numbers: {some(broken)}. The training "
             "that wrote them failed; give other weights."
         )
     model.load_state_dict(state)
@@ -243,8 +231,3 @@ def save(model: nn.Module, path: str | Path) -> None:
     }
     with atomic_file(path) as temporary:
         temporary.write_bytes(to_bytes(state))
-
-
-def _some(names: list[str]) -> str:
-    rest = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

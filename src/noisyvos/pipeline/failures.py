@@ -16,38 +16,10 @@ from noisyvos.errors import UserError
 from noisyvos.io.atomic import write_json
 from noisyvos.io.text import read_text
 from noisyvos.pipeline.dvc_yaml import Pipeline
+from noisyvos.pipeline.outdated import left_undone, name_of, single
 
 _SCORES = ("score", "score_disturbed")
 _COUNTED = ("train", *_SCORES)  # the jobs whose earlier results a report would show
-
-
-def mark_outdated(workflow: Any, say: Callable[[str], None]) -> None:
-    """Mark what earlier runs made after a job that now failed or was stopped, for the next run.
-
-    Snakemake removes the outputs of such a job. It then takes what is made of them for complete,
-    because it does not miss files that nothing else needs. With its mark of incomplete files the
-    next run makes them again (`rerun-incomplete` in the profiles). No error is raised.
-    """
-    try:
-        for job in outdated_jobs(workflow):
-            workflow.persistence.started(job)
-    except Exception as error:  # of Snakemake's insides, which other releases change
-        say(f"Results after failed jobs could not be marked as out of date: {error}")
-
-
-def outdated_jobs(workflow: Any) -> list[Any]:
-    """Return the jobs with outputs that depend on a job which failed or was stopped."""
-    scheduler, dag = workflow.scheduler, workflow.dag
-    ended = set(_single(scheduler.failed)) | set(_single(scheduler.running))
-    found: list[Any] = []
-    waiting, seen = list(ended), set(ended)
-    while waiting:
-        for job in dag.depending[waiting.pop()]:
-            if job not in seen:
-                seen.add(job)
-                waiting.append(job)
-                found += [job] * any(Path(out).exists() for out in job.output)
-    return found
 
 
 def report_scored(pipeline: Pipeline, workflow: Any, say: Callable[[str], None]) -> None:
@@ -75,8 +47,8 @@ def unfinished_jobs(workflow: Any) -> dict[str, str]:
     stopped = scheduler.running or getattr(scheduler, "_user_kill", None)
     if stopped or not scheduler.failed or extension.method_file() is not None:
         return {}
-    failed = set(_single(scheduler.failed))
-    left = failed | set(_single(scheduler.remaining_jobs))
+    failed = set(single(scheduler.failed))
+    left = failed | set(single(scheduler.remaining_jobs))
     if not any(job.rule.name == "report" for job in left):
         return {}
     causes: dict[Any, str] = {}
@@ -91,10 +63,13 @@ def unfinished_jobs(workflow: Any) -> dict[str, str]:
     return dict(sorted(found.items())) if any(map(_is_score, found)) else {}
 
 
-def name_of(job: Any) -> str:
-    """Return the name of a job of Snakemake as `noisyvos status` shows it."""
-    key = getattr(job.wildcards, "key", "")
-    return f"{job.rule.name}@{key}" if key else str(job.rule.name)
+def interrupted_jobs(pipeline: Pipeline) -> dict[str, str]:
+    """Return the jobs of `_COUNTED` that the last run began and did not finish, or did not come to.
+
+    What they made earlier is out of date. The values are empty, as in `unfinished_jobs` for jobs
+    that wait for no failed one.
+    """
+    return dict.fromkeys(left_undone(pipeline, _COUNTED), "")
 
 
 def read_unfinished(path: Path) -> dict[str, str]:
@@ -106,12 +81,6 @@ def read_unfinished(path: Path) -> dict[str, str]:
     if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
         raise UserError(f"{path}: this is not a JSON object of jobs. Leave out --unfinished.")
     return found
-
-
-def _single(jobs: Iterable[Any]) -> Iterable[Any]:
-    """Yield jobs, and those of groups one by one."""
-    for job in jobs:
-        yield from job.jobs if job.is_group() else (job,)
 
 
 def _is_score(name: str) -> bool:

@@ -13,7 +13,7 @@ from noisyvos.pipeline.cells import active_preset
 from noisyvos.tracing import lookup, screen
 from noisyvos.tracing import verify as verifying
 from noisyvos.tracing.lineage import locate, open_lineage
-from noisyvos.tracing.trace import trace_job
+from noisyvos.tracing.trace import stale_table, trace_job
 from noisyvos.tracing.why import Comparison
 
 _MOST_TRACED = 3  # cells on a screen; JSON has all
@@ -55,12 +55,15 @@ def trace(
         for key in shown
         for one in lineage.find(results.scores_of(key).as_posix())
     ]
+    stale = stale_table(lineage, traced)
     if as_json:
         where = {"table": chosen.table, "row": chosen.row, "column": chosen.column}
         where |= {"value": chosen.value, "labels": chosen.labels, "cells": list(chosen.cells)}
-        _print_json({"asked": what, "place": where, "cells": traced})
+        _print_json({"asked": what, "place": where, "out_of_date": stale, "cells": traced})
         return
     console.print(Text(f"{what} is {chosen.text}, from {_count(len(chosen.cells), 'cell')}."))
+    if stale:
+        console.print(Text(stale, style="bold yellow"))
     for found in traced:
         screen.show_trace(found, console)
     for key in chosen.cells[_MOST_TRACED:]:

@@ -10,7 +10,7 @@ from noisyvos.errors import UserError
 from noisyvos.io.hashing import file_hash
 from noisyvos.pipeline.cells import block_of
 from noisyvos.pipeline.code_deps import CODE_FILE
-from noisyvos.pipeline.dvc_yaml import Job
+from noisyvos.pipeline.dvc_yaml import ONCE, Job
 from noisyvos.tracing.lineage import Lineage
 from noisyvos.tracing.records import in_dvc, read_record
 from noisyvos.tracing.why import Comparison, recorded_inputs
@@ -18,6 +18,7 @@ from noisyvos.tracking.find import find_run
 from noisyvos.watching.run_log import commit_of
 
 _NOISE = ("noise", "kind", "q", "q_achieved", "q_affected", "seed", "object_frames", "affected")
+_UNKNOWN = "unrecorded"  # a change of which nobody knows whether it is one
 _SETTINGS = ("model", "method", "schedule")
 
 
@@ -45,6 +46,21 @@ def trace_job(lineage: Lineage, job: Job, *, mlflow: bool = True) -> dict[str, A
     commits = {step["commit"] for step in steps if step.get("commit")}
     found["commits"] = sorted(commits) or _tracked_commit(found)
     return found
+
+
+def stale_table(lineage: Lineage, cells: list[dict[str, Any]]) -> str:
+    """Return in a sentence why a number of a table is not what its cells give now; else nothing.
+
+    cells: the traces of the cells that the number sums up.
+    """
+    own = Comparison(lineage).of(lineage.pipeline.jobs["tables"][ONCE])
+    reasons = [f"the tables: {each.text}" for each in own if each.kind != _UNKNOWN]
+    changed = sum(any(each["kind"] != _UNKNOWN for each in cell["changes"]) for cell in cells)
+    if changed:
+        reasons.append(f"of the {len(cells)} cells traced here {changed} changed or began again")
+    if not reasons:
+        return ""
+    return f"This number is out of date: {'; '.join(reasons)}. Run `snakemake` to make it again."
 
 
 def _step(lineage: Lineage, job: Job, comparison: Comparison) -> dict[str, Any]:

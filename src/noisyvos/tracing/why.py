@@ -29,7 +29,7 @@ _MOST_SHOWN = 100  # characters of a value
 class Change:
     """One reason why a job would give something else, or why nobody can say.
 
-    kind: missing, unfinished, unrecorded, command, parameter, code, data or weights.
+    kind: missing, unfinished, outdated, unrecorded, command, parameter, code, data or weights.
     """
 
     job: str
@@ -70,12 +70,24 @@ class Comparison:
         if missing:
             return [Change(job.name, "missing", ", ".join(missing))]
         if is_incomplete(root, job):
-            return [Change(job.name, "unfinished", ", ".join(job.outs))]
+            return [self._marked(job)]
         record = read_record(root, job)
         if record is None:
             what = "Snakemake and DVC have no record of this cell"
             return [Change(job.name, "unrecorded", what)]
         return [*self._settings(job, record), *self._inputs(job, record)]
+
+    def _marked(self, job: Job) -> Change:
+        """Say why a job whose outputs are there is marked: it was cut off, or it is out of date."""
+        root, lineage = self.lineage.root, self.lineage
+        outs, own = ", ".join(job.outs), read_record(root, job)
+        for other in reversed(lineage.chain(job)[:-1]):
+            if is_incomplete(root, other):
+                return Change(job.name, "outdated", f"{outs}: {other.name} began again since")
+            made = read_record(root, other)
+            if own and made and (made.finished or 0) > (own.finished or float("inf")):
+                return Change(job.name, "outdated", f"{outs}: {other.name} was made again since")
+        return Change(job.name, "unfinished", outs)
 
     def of_chain(self, job: Job) -> list[Change]:
         """Return what changed in the chain of a job, earliest first."""

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from noisyvos.devices import half_precision
 from noisyvos.methods.base import Method
 from noisyvos.models.base import Clip, ClipOutput, VideoModel, resized_output
+from noisyvos.models.weights import load_strictly
 from noisyvos.seeding import torch_generator
 from noisyvos.training.distributed import ALONE, Group, contact, data_parallel
 from noisyvos.training.optimizers import make_optimizers, set_learning_rate, trained_parameters
@@ -151,7 +152,7 @@ class Learner:
     def load_state(self, state: dict[str, Any]) -> None:
         """Take back what `state` returned."""
         for network, weights in zip(self.networks, state["networks"], strict=True):
-            network.load_state_dict(weights)
+            load_strictly(network, weights, "the checkpoint")
         for optimizer, moments in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(moments)
         self.scaler.load_state_dict(state["scaler"])

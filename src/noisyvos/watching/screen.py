@@ -15,7 +15,13 @@ from noisyvos.watching.status import STATES, JobState, Status, collect
 from noisyvos.watching.words import clock, size_of
 
 _MOST_JOBS = {"running": 20, "queued": 3, "failed": 20, "interrupted": 10}
-_STYLES = {"failed": "red", "interrupted": "yellow", "running": "cyan", "done": "green"}
+_STYLES = {
+    "failed": "red",
+    "interrupted": "yellow",
+    "outdated": "yellow",
+    "running": "cyan",
+    "done": "green",
+}
 
 
 def show(pipeline: Pipeline, console: Console, *, watch: float = 0.0) -> Status:
@@ -43,6 +49,8 @@ def picture(status: Status) -> RenderableType:
     parts: list[RenderableType] = [headline(status)]
     if status.run is not None:
         parts.append(_run(status))
+    if status.stale:
+        parts.append(Text(status.stale, style="bold yellow"))
     parts.append(_stages(status))
     for state, most in _MOST_JOBS.items():
         parts += _jobs(state, [job for job in status.jobs if job.state == state], most)

@@ -6,7 +6,6 @@ import shutil
 import stat
 import tempfile
 import time
-from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -15,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from noisyvos.pipeline.dvc_yaml import Job, Pipeline
+from noisyvos.pipeline.outdated import marked
 from noisyvos.watching.progress import read_progress
 from noisyvos.watching.run_log import Run, newest_runs
 from noisyvos.watching.words import failure_lines, last_words
 
-STATES = ("done", "running", "queued", "failed", "interrupted", "waiting")
+STATES = ("done", "running", "queued", "failed", "interrupted", "outdated", "waiting")
+RESULTS = ("tables", "figures", "report")  # the stages that sum up the scores
+_SCORES = ("score", "score_disturbed")
 FOLDERS = ("data", "runs", "results", "scratch", "logs", ".dvc/cache")
 _DISK_SECONDS = 3.0  # to add up folders; larger ones are given as "more than"
 
@@ -52,6 +54,26 @@ class Status:
         return sum(each.get(state, 0) if state else sum(each.values()) for each in counts)
 
     @property
+    def stale(self) -> str:
+        """Which results are older than their cells, in a sentence; empty if none is."""
+        old = [stage for stage in RESULTS if self.counts.get(stage, {}).get("outdated")]
+        if not old:
+            return ""
+        scores = [self.counts.get(stage, {}) for stage in _SCORES]
+        total = sum(sum(each.values()) for each in scores)
+        again = total - sum(each.get("done", 0) for each in scores)
+        names = " and ".join(filter(None, [", ".join(old[:-1]), old[-1]]))
+        cells = (
+            f"{again} of {total} scored cells are not made again yet"
+            if again
+            else ("a job that they come from was made again")
+        )
+        return (
+            f"Out of date: the {names} of results/{self.preset} show earlier results; {cells}. "
+            "`snakemake` goes on and makes them anew."
+        )
+
+    @property
     def seconds_left(self) -> float | None:
         """The time that the present run still takes; None if nothing runs."""
         return self.run.seconds_left() if self.run is not None and self.run.alive else None
@@ -68,6 +90,7 @@ class Status:
             "totals": {state: self.total(state) for state in STATES},
             "stages": self.counts,
             "jobs": [asdict(job) for job in self.jobs],
+            "out_of_date": self.stale,
             "seconds_left": self.seconds_left,
             "run": run,
             "gpu_leases": self.leases,
@@ -92,17 +115,9 @@ class Files:
         return name in self._listed[folder]
 
     @cached_property
-    def incomplete(self) -> set[str]:
-        """The outputs that Snakemake began and did not see finished."""
-        folder = self.root / ".snakemake" / "incomplete"
-        found = set()
-        for place, _, names in os.walk(folder):
-            parts = Path(place).relative_to(folder).parts
-            for name in names:
-                text = "".join([part.removeprefix("@") for part in parts] + [name])
-                with suppress(ValueError):
-                    found.add(urlsafe_b64decode(text).decode())
-        return found
+    def marked(self) -> set[str]:
+        """The outputs that Snakemake began and did not see finished, or that are out of date."""
+        return marked(self.root)
 
 
 def collect(pipeline: Pipeline, *, disk: bool = True) -> Status:
@@ -117,7 +132,7 @@ def collect(pipeline: Pipeline, *, disk: bool = True) -> Status:
         found = _state(job, files, run, started, preset)
         stage = counts.setdefault(job.stage, {})
         stage[found.state] = stage.get(found.state, 0) + 1
-        if found.state not in ("done", "waiting"):
+        if found.state not in ("done", "outdated", "waiting"):
             shown.append(found)
     shown.sort(key=lambda job: (STATES.index(job.state), job.name))
     sizes = disk_use(root) if disk else {}
@@ -129,7 +144,7 @@ def _state(
 ) -> JobState:
     """Return the state of a job."""
     complete = all(out in files for out in job.outs)
-    if complete and not files.incomplete.intersection(job.outs):
+    if complete and not files.marked.intersection(job.outs):
         return JobState(job.name, "done")
     in_run = started.get(job.name)
     log = in_run.log if in_run is not None and in_run.log else f"logs/{job.stage}/{job.key}.log"
@@ -143,11 +158,13 @@ def _state(
         return JobState(job.name, state, said if state == "running" else "", log, seconds)
     if progress is not None and progress.fresh:  # of DVC, or a command by hand
         return JobState(job.name, "running", progress.text, log)
-    if complete and in_run is None:  # made before, and marked as out of date since
-        return JobState(job.name, "waiting")
+    if complete and (
+        in_run is None or (in_run.ended and not in_run.failed)
+    ):  # made before, and marked since
+        return JobState(job.name, "outdated")
     if log not in files and (in_run is None or not in_run.failed):
         return JobState(job.name, "waiting")
-    begun_only = bool(files.incomplete.intersection(job.outs)) or progress is not None
+    begun_only = bool(files.marked.intersection(job.outs)) or progress is not None
     ended = in_run is not None and bool(in_run.ended)
     state = "interrupted" if begun_only and not ended else "failed"
     if in_run is None or not in_run.scheduler_log:

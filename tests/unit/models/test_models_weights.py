@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from noisyvos import models
-from noisyvos.models.weights import read_state
+from noisyvos.models.pretrained import load_checkpoint, load_init
+from noisyvos.models.weights import load_strictly, read_state
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +63,55 @@ def test_misfits_are_named(tiny, tmp_path) -> None:
     state = dict(models.build("xmem_tiny").state_dict())
     del state["decoder.pred.bias"]
     state["teacher.weight"] = torch.zeros(1)
-    with pytest.raises(ValueError, match=r"missing: decoder.pred.bias; extra: teacher.weight"):
+    with pytest.raises(
+        ValueError, match=r"missing: decoder.pred.bias; not expected: teacher.weight"
+    ):
         models.load_official("xmem_tiny", state)
+
+
+def said_of(network: str, state: object, **settings: object) -> str:
+    with pytest.raises(ValueError) as error:
+        load_strictly(models.build(network, **settings), state, "w.pth")
+    return str(error.value)
+
+
+def test_weights_of_another_network_are_recognised(tmp_path) -> None:
+    state = models.build("xmem_tiny").state_dict()
+    said = said_of("stm_tiny", state)
+    assert said.startswith("w.pth: these weights do not fit network stm_tiny. missing: Encoder_M.")
+    assert "; not expected: key_encoder." in said
+    assert said.endswith("They fit network xmem_tiny. Name that network, or give other weights.")
+    assert said_of("xmem_tiny", {"a": torch.zeros(1)}).endswith(
+        "They fit no network here, by the names of their tensors."
+    )
+
+
+def test_weights_of_another_size_name_both_shapes_and_the_settings() -> None:
+    said = said_of("xmem_tiny", models.build("xmem_tiny", key_dim=24).state_dict())
+    assert "network xmem_tiny. wrong shape: key_proj.key_proj.weight (24, " in said
+    assert "They fit xmem_tiny of another size: key_dim 24, value_dim " in said
+    planes = dict(models.build("xmem_tiny", single_object=True).state_dict())
+    said = said_of("xmem_tiny", planes)
+    assert "value_encoder.conv1.weight (16, 4, 5, 5) instead of (16, 5, 5, 5)" in said
+    assert "single_object True" in said
+    planes["decoder.pred.bias"] = torch.zeros(7)
+    assert said_of("xmem_tiny", planes).endswith(
+        "Their names are those of xmem_tiny, so they are of xmem_tiny in another size."
+    )
+
+
+def test_every_caller_says_whose_the_weights_are(tmp_path) -> None:
+    models.save_weights(models.build("stm_tiny"), tmp_path / "stm.safetensors")
+    path = tmp_path / "stm.safetensors"
+    network = models.build("xmem_tiny")
+    for load in (
+        lambda: models.load_weights(network, path),
+        lambda: models.load_official("xmem_tiny", path),
+        lambda: load_checkpoint(network, path, "zero"),
+        lambda: load_init(network, path, 0),
+    ):
+        with pytest.raises(ValueError, match=r"stm.safetensors: .*network xmem_tiny.*stm_tiny"):
+            load()
 
 
 def test_sizes_are_read_back_from_the_weights() -> None:

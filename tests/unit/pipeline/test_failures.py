@@ -9,7 +9,6 @@ import pytest
 from noisyvos import extension
 from noisyvos.errors import UserError
 from noisyvos.pipeline.failures import (
-    mark_outdated,
     read_unfinished,
     report_scored,
     unfinished_jobs,
@@ -89,29 +88,6 @@ def test_a_method_from_outside_has_another_report(monkeypatch: pytest.MonkeyPatc
     assert unfinished_jobs(run)
     monkeypatch.setattr(extension, "method_file", lambda: Path("mine.py"))
     assert unfinished_jobs(run) == {}
-
-
-def test_what_was_made_after_a_failed_or_stopped_job_is_marked(tmp_path: Path) -> None:
-    for each in (TRAIN, SCORE, TABLES, REPORT, DISTURBED):
-        each.output = [str(tmp_path / each.rule.name)]
-    (tmp_path / "score").touch()
-    (tmp_path / "report").touch()
-    marked: list[Any] = []
-    run = workflow({TRAIN}, [SCORE, TABLES, REPORT])
-    run.persistence = SimpleNamespace(started=marked.append)
-    run.dag.depending = {job: {} for job in DEPENDENCIES}
-    for job, needs in DEPENDENCIES.items():
-        for other in needs:
-            run.dag.depending[other][job] = ()
-    mark_outdated(run, pytest.fail)
-    assert marked == [SCORE, REPORT]  # tables were never made, and other trainings did not fail
-    run.scheduler.failed, run.scheduler.running = set(), {SCORE}
-    marked.clear()
-    mark_outdated(run, pytest.fail)
-    assert marked == [REPORT]
-    said: list[str] = []
-    mark_outdated(SimpleNamespace(), said.append)
-    assert said[0].startswith("Results after failed jobs could not be marked")
 
 
 def test_an_error_of_the_report_is_said_and_not_raised() -> None:

@@ -75,7 +75,7 @@ def test_states_of_a_living_run(tmp_path: Path, pipeline: Pipeline) -> None:
     found = collect(pipeline)
     states = {each.name.partition("@")[2]: each for each in found.jobs}
     assert found.counts == {
-        "train": {"done": 1, "running": 1, "queued": 1, "failed": 1, "waiting": 3}
+        "train": {"done": 1, "running": 1, "queued": 1, "failed": 1, "outdated": 1, "waiting": 2}
     }
     assert states["running"].said == "train: 3/30, 1.5 it/s"
     assert states["failed"].said == "noisyvos: no such labels."
