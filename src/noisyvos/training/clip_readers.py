@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from noisyvos.datasets.augmentations.base import stacked
 from noisyvos.datasets.layout import Sequence, VideoDataset
 from noisyvos.datasets.sampling import SAMPLERS, divided_jump, unit_at
 from noisyvos.errors import UserError
@@ -188,17 +189,13 @@ class VideoClips:
     def _read(
         self, sequence: Sequence, frames: list[str], clean: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        pictures = np.stack([self._read_frame(sequence, frame) for frame in frames])
-        masks = np.stack([self._read_mask(self.masks_path, sequence, frame) for frame in frames])
-        if self.same_labels or not clean:
-            return pictures, masks, masks
-        return (
-            pictures,
-            masks,
-            np.stack(
-                [self._read_mask(self.dataset.masks_path, sequence, frame) for frame in frames]
-            ),
-        )
+        def read_masks(path: Path) -> np.ndarray:
+            return stacked((self._read_mask(path, sequence, name) for name in frames), len(frames))
+
+        pictures = stacked((self._read_frame(sequence, name) for name in frames), len(frames))
+        masks = read_masks(self.masks_path)
+        truth = clean and not self.same_labels
+        return pictures, masks, read_masks(self.dataset.masks_path) if truth else masks
 
     def __len__(self) -> int:
         return len(self._epoch)

@@ -4,7 +4,7 @@ An augmentation moves frames and all mask sets alike. Masks stay index masks: th
 resampled by nearest neighbour. Everything random comes from the generator that is passed in.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -45,10 +45,14 @@ class Pictures:
         return Pictures(frames, masks, before @ step)
 
 
+def mirrored(size: int, axis: int) -> tuple[float, ...]:
+    """Return the map of a picture mirrored along array axis 1 or 2 of length `size`."""
+    return (1, 0, 0, 0, -1, size) if axis == 1 else (-1, 0, size, 0, 1, 0)
+
+
 def flip(clip: Pictures, axis: int) -> Pictures:
     """Return the clip mirrored along array axis 1 (vertically) or 2 (horizontally)."""
-    size = clip.frames.shape[axis]
-    mirrored = (1, 0, 0, 0, -1, size) if axis == 1 else (-1, 0, size, 0, 1, 0)
+    step = mirrored(clip.frames.shape[axis], axis)
 
     def each(arrays: np.ndarray) -> np.ndarray:
         # OpenCV fills it six times as fast as a mirrored view is copied
@@ -58,8 +62,22 @@ def flip(clip: Pictures, axis: int) -> Pictures:
         return turned
 
     return clip.moved(
-        each(clip.frames), tuple(each(mask) for mask in clip.masks), [mirrored] * len(clip.frames)
+        each(clip.frames), tuple(each(mask) for mask in clip.masks), [step] * len(clip.frames)
     )
+
+
+def stacked(arrays: Iterable[np.ndarray], count: int) -> np.ndarray:
+    """Return `count` arrays of one shape and type as np.stack does, each taken when it is due.
+
+    So memory holds one array beside the result, and the same pages serve all of them.
+    """
+    result: np.ndarray | None = None
+    for index, array in enumerate(arrays):
+        if result is None:
+            result = np.empty((count, *array.shape), array.dtype)
+        result[index] = array
+    assert result is not None
+    return result
 
 
 def as_planes(clips: Sequence[np.ndarray]) -> np.ndarray:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from noisyvos.datasets.augmentations.base import Pictures
+from noisyvos.datasets.augmentations.base import Pictures, stacked
 from noisyvos.errors import UserError
 
 MEAN_COLOUR = (124, 116, 104)  # ImageNet's mean, the fill outside the picture
@@ -148,14 +148,18 @@ def per_image(
     `steps` holds one list of maps a frame, in the order in which they apply. With `arrays`,
     `frame` takes and returns arrays instead of Pillow images.
     """
-    frames = np.stack(
-        [
+    frames = stacked(
+        (
             np.asarray(frame(t, array if arrays else Image.fromarray(array)))
             for t, array in enumerate(clip.frames)
-        ]
+        ),
+        len(clip.frames),
     )
     masks = tuple(
-        np.stack([np.asarray(mask(t, Image.fromarray(array))) for t, array in enumerate(each)])
+        stacked(
+            (np.asarray(mask(t, Image.fromarray(array))) for t, array in enumerate(each)),
+            len(each),
+        )
         for each in clip.masks
     )
     for maps in zip(*steps, strict=True):

@@ -6,10 +6,17 @@ without the seconds that importing torchvision takes.
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 from PIL import Image
 
-from noisyvos.datasets.augmentations.base import AUGMENTATIONS, Pictures, flip
+from noisyvos.datasets.augmentations.base import (
+    AUGMENTATIONS,
+    Pictures,
+    flip,
+    mirrored,
+    stacked,
+)
 from noisyvos.datasets.augmentations.colour import BRIGHTNESS, CONTRAST, SATURATION, change
 from noisyvos.datasets.augmentations.geometry import (
     MEAN_COLOUR,
@@ -57,8 +64,7 @@ def video(
     height, width = clip.frames.shape[1:3]
     out = crop or (height, width)
     size = (out[1], out[0])
-    if generator.random() < 0.5:
-        clip = flip(clip, 2)
+    mirror = generator.random() < 0.5
     clip = contiguous(clip)
     box = resized_crop_box(height, width, area, generator)
     shared = int(generator.integers(2**63))  # one stream for what all frames share
@@ -72,7 +78,9 @@ def video(
     ]
     singles = [int(generator.integers(2**63)) for _ in clip.frames]
 
-    def frame(t: int, image: Image.Image) -> Image.Image:
+    def frame(t: int, array: np.ndarray) -> Image.Image:
+        # one frame at a time, because the pages of a whole mirrored clip cost more than mirroring
+        image = Image.fromarray(cv2.flip(array, 1) if mirror else array)
         image = image.resize(size, Image.Resampling.BILINEAR, box=box)
         image = _colour(image, 0.1, 0.03, 0.03, np.random.Generator(np.random.Philox(shared)))
         image = image.convert("L").convert("RGB") if grey else image
@@ -87,6 +95,7 @@ def video(
         return _colour(image, 0.01, 0.01, 0.01, np.random.Generator(np.random.Philox(singles[t])))
 
     def mask(t: int, image: Image.Image) -> Image.Image:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirror else image
         image = image.resize(size, Image.Resampling.NEAREST, box=box)
         if moves[t] is not None:
             image = image.transform(
@@ -94,10 +103,9 @@ def video(
             )
         return image
 
-    resize = enlarged(size, box)
-    return per_image(
-        clip, frame, mask, [[resize, *([move] if move is not None else [])] for move in moves]
-    )
+    shared_maps = [*([mirrored(width, 2)] if mirror else []), enlarged(size, box)]
+    maps = [[*shared_maps, *([move] if move is not None else [])] for move in moves]
+    return per_image(clip, frame, mask, maps, arrays=True)
 
 
 @AUGMENTATIONS.register("still")
@@ -121,7 +129,8 @@ def still(
 
     return replace(
         clip,
-        frames=np.stack(
-            [np.asarray(frame(t, Image.fromarray(array))) for t, array in enumerate(clip.frames)]
+        frames=stacked(
+            (np.asarray(frame(t, Image.fromarray(array))) for t, array in enumerate(clip.frames)),
+            len(clip.frames),
         ),
     )
