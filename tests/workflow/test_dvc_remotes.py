@@ -54,6 +54,11 @@ def check(workspace: Any, there: Any) -> None:
 def test_through_a_folder(recorded: Any, tmp_path: Path) -> None:
     there = clone_of(recorded, tmp_path / "clone", "folder", str(tmp_path / "remote"))
     check(recorded, there)
+    # stand-ins ran before the first commit, so no origin is known, and the trace says since when
+    commit = there.run("git", "rev-parse", "HEAD").stdout.strip()
+    found = json.loads(there.noisyvos("trace", "report", "--no-mlflow", "--json").stdout)["cells"]
+    assert found[0]["commits"] == []
+    assert found[0]["no_commit"].endswith(f"dvc.lock has them since commit {commit}")
 
 
 @pytest.fixture(scope="module")

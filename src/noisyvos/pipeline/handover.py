@@ -16,10 +16,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from noisyvos.errors import UserError
 from noisyvos.io.atomic import write_text
 from noisyvos.pipeline import code_deps
+from noisyvos.pipeline.cells import yaml_loader
 from noisyvos.pipeline.dvc_yaml import CODE_STAGE, Job, Pipeline, load
+from noisyvos.pipeline.origins import record_origins
 
 _LOCK_FILE = Path("dvc.lock")
 _KEPT = Path("scratch/dvc.lock.before")  # there only while dvc.lock is written
@@ -27,6 +31,8 @@ _KEPT = Path("scratch/dvc.lock.before")  # there only while dvc.lock is written
 
 def record() -> None:
     """Commit every cell to DVC that Snakemake calls up to date; UserError if there is none.
+
+    The commits that made them go to origins.json, so that `noisyvos trace` knows them in a clone.
 
     A run that is killed anywhere changes nothing that the next one sees: outputs keep their times,
     by which Snakemake judges them, and a half-written dvc.lock is put back.
@@ -45,6 +51,7 @@ def record() -> None:
             "Nothing is up to date yet, so there is nothing to record. Run `snakemake` first."
         )
     commit({CODE_STAGE, *(job.name for job in finished)})
+    record_origins(pipeline.root, finished, _locked())
     print(f"recorded {len(finished)} of {len(finished) + len(waiting)} cells in dvc.lock")
     if waiting:
         print(f"left out, because Snakemake would still run them: {_some(waiting)}")
@@ -149,6 +156,12 @@ def commit(names: set[str]) -> None:
             _KEPT.unlink()
     except DvcException as error:
         raise UserError(f"DVC did not take the finished cells: {error}") from error
+
+
+def _locked() -> dict[str, Any]:
+    """Return the stages of dvc.lock."""
+    content = yaml.load(_LOCK_FILE.read_text(encoding="utf-8"), Loader=yaml_loader()) or {}
+    return content.get("stages", {})
 
 
 def _own_values(stage: Any) -> None:

@@ -46,6 +46,11 @@ def read_record(root: Path, job: Job) -> Record | None:
     return None if entry is None else _of_dvc(entry)
 
 
+def dvc_entry(root: Path, job: Job) -> dict[str, Any] | None:
+    """Return the entry of dvc.lock of a job; None for none."""
+    return _dvc_stages(root).get(job.name)
+
+
 def in_dvc(root: Path, job: Job) -> bool:
     """Return whether dvc.lock has an entry of this job."""
     return job.name in _dvc_stages(root)

@@ -77,7 +77,7 @@ def _settings(found: dict[str, Any]) -> list[Text]:
                     f"{raw['inventory']} ({raw['inventory_sha256'][:_HASH]})",
                 )
             )
-    for commit in found["commits"] or ["not recorded"]:
+    for commit in found["commits"] or [found["no_commit"]]:
         lines.append(_line("commit", commit))
     if "mlflow" in found:
         run = found["mlflow"]

@@ -11,11 +11,11 @@ from noisyvos.io.hashing import file_hash
 from noisyvos.pipeline.cells import block_of
 from noisyvos.pipeline.code_deps import CODE_FILE
 from noisyvos.pipeline.dvc_yaml import ONCE, Job
+from noisyvos.pipeline.origins import commit_for, why_unknown
 from noisyvos.tracing.lineage import Lineage
-from noisyvos.tracing.records import in_dvc, read_record
+from noisyvos.tracing.records import dvc_entry, in_dvc, read_record
 from noisyvos.tracing.why import Comparison, recorded_inputs
 from noisyvos.tracking.find import find_run
-from noisyvos.watching.run_log import commit_of
 
 _NOISE = ("noise", "kind", "q", "q_achieved", "q_affected", "seed", "object_frames", "affected")
 _UNKNOWN = "unrecorded"  # a change of which nobody knows whether it is one
@@ -45,6 +45,9 @@ def trace_job(lineage: Lineage, job: Job, *, mlflow: bool = True) -> dict[str, A
         found["mlflow"] = find_run(lineage.preset, block_of(lineage.pipeline.cells, cell), cell)
     commits = {step["commit"] for step in steps if step.get("commit")}
     found["commits"] = sorted(commits) or _tracked_commit(found)
+    if not found["commits"]:
+        entry = dvc_entry(lineage.root, job)
+        found["no_commit"] = why_unknown(lineage.root, job.name, entry)
     return found
 
 
@@ -88,7 +91,7 @@ def _step(lineage: Lineage, job: Job, comparison: Comparison) -> dict[str, Any]:
     if record is not None and record.finished is not None and record.started is not None:
         step["made"] = datetime.fromtimestamp(record.finished).isoformat(" ", "seconds")
         step["seconds"] = round(record.finished - record.started, 1)
-    commit = commit_of(root, job.name)
+    commit = commit_for(root, job.name, dvc_entry(root, job))
     if commit:
         step["commit"] = commit
     log = next((root / "logs" / job.stage).glob(f"{job.key}.log"), None)

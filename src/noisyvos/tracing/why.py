@@ -12,15 +12,16 @@ from typing import Any
 from noisyvos.io.hashing import input_hash
 from noisyvos.pipeline import code_deps
 from noisyvos.pipeline.dvc_yaml import Job
+from noisyvos.pipeline.origins import commit_for
 from noisyvos.pipeline.source_facts import package_facts
 from noisyvos.tracing.lineage import Lineage
 from noisyvos.tracing.records import (
     Record,
+    dvc_entry,
     is_incomplete,
     read_record,
     same_content,
 )
-from noisyvos.watching.run_log import commit_of
 
 _MOST_SHOWN = 100  # characters of a value
 
@@ -114,7 +115,8 @@ class Comparison:
     def _code(self, job: Job, name: str, before: str, after: str) -> Iterator[Change]:
         """Name the modules behind a changed hash, as far as their former hashes are known."""
         root = self.lineage.root
-        then = kept_modules(root, name, before) or _modules_at(root, commit_of(root, job.name))
+        commit = commit_for(root, job.name, dvc_entry(root, job))
+        then = kept_modules(root, name, before) or _modules_at(root, commit)
         if not then:
             what = f"{name} (its modules of that time are not known)"
             yield Change(job.name, "code", what, before, after)

@@ -20,6 +20,8 @@ _NO_SETTINGS = (
     "processes",
     "relabelling",
 )
+# for git: all files but those that record results, which a run does not read
+_MADE_FROM = (":/", ":(exclude,top)dvc.lock", ":(exclude,top)origins.json")
 _CONFIG = ("stage", "model", "method", "schedule", "seed", "dataset", "clips", "noise")
 
 
@@ -89,11 +91,11 @@ def _entry(summary: Mapping[str, Any], family: str) -> Mapping[str, Any]:
 def git_sha(folder: Path = Path()) -> str:
     """Return the commit checked out in `folder`; `unknown` outside a repository.
 
-    `+changed` is appended if tracked files differ from it.
+    `+changed` is appended if tracked files differ from it. What records results does not count.
     """
     try:
         commit = _git(folder, "rev-parse", "HEAD")
-        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", *_MADE_FROM)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"{commit}+changed" if changed else commit

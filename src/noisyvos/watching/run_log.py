@@ -201,5 +201,15 @@ def commit_of(root: Path, job: str) -> str:
     return ""
 
 
+def commits(root: Path) -> dict[str, str]:
+    """Return the commit at which each job last ended well, by the logs of all runs."""
+    found: dict[str, str] = {}
+    for path in reversed(run_files(root)):
+        with suppress(OSError):
+            run = read_run(path)
+            found |= {job.name: run.commit for job in run.jobs.values() if _well(job)}
+    return found
+
+
 def _well(job: JobRun) -> bool:
     return bool(job.ended) and not job.failed
