@@ -79,6 +79,8 @@ def means(root: Path, place: str) -> dict[tuple[str, str], str]:
         return {(row["line"], row["noise"]): row["JF"] for row in csv.DictReader(lines)}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_old_tables_are_not_taken_for_current_ones(stand_ins: Callable[[str], Any]) -> None:
     space = stand_ins(PLANTED)
     root, results = space.root, space.root / "results/smoke"
