@@ -163,6 +163,16 @@ def _spawn(root: Path, command: list[str], environment: dict[str, str]) -> int:
     return process
 
 
+def page_facts(path: Path) -> str:
+    """Return the size of the page, how many tables and figures it has, and its longest table."""
+    text = path.read_text()
+    rows = [table.count("<tr") for table in text.split("<table")[1:]]
+    return (
+        f"  page: {path.stat().st_size / 1e6:.1f} MB, {len(rows)} tables of {sum(rows)} rows (the "
+        f"longest {max(rows)}), {text.count('<figure')} figures"
+    )
+
+
 def main() -> None:
     """Plant, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -189,6 +199,7 @@ def main() -> None:
             wall, seconds, memory = measure(root, stage, "--preset", arguments.preset, *more)
             total, most = total + seconds, max(most, memory)
             print(f"  {stage:<8} {seconds:6.1f} CPU s, {wall:6.1f} s by the clock, {memory:.2f} GB")
+        print(page_facts(root / results / "report.html"))
     fits = "yes" if total <= MOST_CPU_SECONDS and most <= MOST_GB else "no"
     print(
         f"summary: tables, figures and report of {arguments.preset} (synthetic scores): "

@@ -101,6 +101,14 @@ class Results:
         """Noise settings in the grid's order."""
         return list(dict.fromkeys(cell["noise"] for cell in self.train_cells.values()))
 
+    @cached_property
+    def trainings(self) -> dict[tuple[str, str], list[str]]:
+        """The keys of the trainings of each (label noise, method), in the grid's order."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for key, cell in self.train_cells.items():
+            found.setdefault((cell["noise"], cell["method"]), []).append(key)
+        return found
+
     def heading(self, text: str) -> str:
         """Return `text`, with "(synthetic)" if the numbers come from generated data."""
         return f"{text} (synthetic)" if self.preset.get("synthetic") else text
@@ -236,17 +244,26 @@ class Results:
         return table.merge(areas[[*places, "area_ratio"]], on=places, how="left")
 
     def named(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Add `line`, the name of a row or curve: the method and whatever else varies."""
-        trained = table[table["role"] == "trained"]
+        """Add `line`, the name of a row or curve: the method and whatever else varies.
+
+        Rows of one `key` are of one cell and share its facts. Without that column each row is a
+        cell.
+        """
+        keys = table["key"] if "key" in table else table.index.to_series()
+        cells = table[~keys.duplicated()]
+        trained = cells[cells["role"] == "trained"]
         parts = ["method"] + [
             name for name in ("model", "dataset", "label") if trained[name].nunique() > 1
         ]
-        named = zip(*(table[part] for part in parts), strict=True)
-        table["line"] = [", ".join(filter(None, names)) for names in named]
         # Trainings on labels of another seed get separate lines, so that means over seeds
         # contain only trainings whose labels have the same seed.
-        other = table["noise_seed"] != table["seed"]
-        table.loc[other, "line"] += ", labels of seed " + table.loc[other, "noise_seed"].astype(str)
+        labels = [
+            "" if noise == seed else f"labels of seed {noise}"
+            for noise, seed in zip(cells["noise_seed"], cells["seed"], strict=True)
+        ]
+        named = zip(*(cells[part] for part in parts), labels, strict=True)
+        lines = np.array([", ".join(filter(None, names)) for names in named], object)
+        table["line"] = pd.Series(lines, dtype="str").take(pd.factorize(keys)[0]).to_numpy()
         return table
 
     def planned(self, evaluation: str) -> set[tuple[str, str]]:

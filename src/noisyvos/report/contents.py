@@ -7,7 +7,7 @@ import pandas as pd
 from noisyvos.analysis.absent import reasons, summary
 from noisyvos.analysis.comparison import Comparison, comparisons
 from noisyvos.analysis.results import Results
-from noisyvos.report import cost, tables
+from noisyvos.report import MOST_LINES, cost, tables
 from noisyvos.report.page import Part, Picture, Player, Section, Table
 
 _MOST_ROWS = 200  # of a table on the page; files hold all
@@ -83,6 +83,11 @@ _FIGURES = {
     ),
 }
 _TRAINING = ("training", "memorisation", "memorisation-directions", "hard-pixels", "teacher")
+_MATRICES = (
+    "The preset has more methods than lines of a figure can be told apart. Each figure therefore "
+    "is a matrix, a row per method and a column per label noise, with the mean over the last tenth "
+    "of the training instead of a curve. curve.csv of a training has its whole curve."
+)
 _COST = (
     "Measured by Snakemake on the machine of each job while other jobs ran beside it: a guide to "
     "what a rerun takes, not a comparison of speeds."
@@ -96,13 +101,15 @@ def sections(results: Results, figures: Path, logs: Path = Path("logs")) -> list
     tell why cells are missing and what jobs cost.
     """
     found = figures.parent / "tables"
+    methods = {cell["method"] for cell in results.train_cells.values()}
+    trainings = [_MATRICES] if len(methods) > MOST_LINES else []
     made = [
         section
         for evaluation in results.evaluations
         for section in _evaluation(results, evaluation, figures, found)
     ]
     made += [
-        Section("Training", _gallery(figures, *_TRAINING)),
+        Section("Training", (*trainings, *_gallery(figures, *_TRAINING))),
         Section("Label noise", _gallery(figures, "label-noise-*")),
         Section("Clips of pretraining", _gallery(figures, "clips-*")),
         _cost(results, logs),

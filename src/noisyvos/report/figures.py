@@ -18,6 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from noisyvos.report import MOST_LINES
+from noisyvos.report.matrices import matrices
+
 # colour-blind readers can tell these apart
 COLOURS = (
     "#0072b2",
@@ -34,6 +37,7 @@ MARKERS = "osD^vPX*"
 DRAWN: dict[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 _MARGIN = 0.1  # inches around a drawing
 GREY = "0.35"
+_ENDS = "mean of the last tenth"
 MOST_COLUMNS = 4
 plt.rcParams.update(
     {
@@ -84,7 +88,10 @@ def _write(
 
 
 def _points(figure: Figure) -> pd.DataFrame:
-    """Return a row (panel, line, x, y) for each point of the labelled lines of a figure."""
+    """Return a row (panel, line, x, y) for each point of the labelled lines of a figure.
+
+    Of a matrix it is a row per cell: its row, its column and its value.
+    """
     tables = [
         pd.DataFrame(
             {
@@ -98,12 +105,28 @@ def _points(figure: Figure) -> pd.DataFrame:
         for line in axis.lines
         if not str(line.get_label()).startswith("_")
     ]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    for axis in figure.axes:
+        for picture in axis.images:
+            values = np.ma.filled(picture.get_array(), np.nan)
+            rows, columns = (
+                [text.get_text() for text in labels]
+                for labels in (axis.get_yticklabels(), axis.get_xticklabels())
+            )
+            cells = pd.DataFrame(values, rows, columns).rename_axis("line").reset_index()
+            cells = cells.melt("line", var_name="x", value_name="y").dropna()
+            tables.append(cells.assign(panel=axis.get_title(loc="left")))
+    names = ["panel", "line", "x", "y"]
+    return pd.concat(tables, ignore_index=True)[names] if tables else pd.DataFrame()
 
 
 def colour(index: int) -> str:
     """Return the colour of the method with this index in the grid's order."""
     return COLOURS[index % len(COLOURS)]
+
+
+def marker(index: int) -> str:
+    """Return the marker of the method with this index; no 64 share both marker and colour."""
+    return MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
 
 
 def methods_of(results: Results) -> list[str]:
@@ -138,12 +161,8 @@ def lowest(axes: np.ndarray, count: int) -> Iterable[Axes]:
 
 def _curves(results: Results, noise: str, method: str) -> list[pd.DataFrame]:
     """Return the training curves of one (noise, method), one per seed, without missing ones."""
-    found = (
-        results.curve(key)
-        for key, cell in results.train_cells.items()
-        if (cell["noise"], cell["method"]) == (noise, method)
-    )
-    return [curve for curve in found if curve is not None]
+    keys = results.trainings.get((noise, method), [])
+    return [curve for key in keys if (curve := results.curve(key)) is not None]
 
 
 def training_curves(results: Results) -> Figure:
@@ -152,6 +171,8 @@ def training_curves(results: Results) -> Figure:
     The loss is a mean over seeds and a moving average over a twentieth of the training.
     """
     noises = results.noises
+    if len(methods_of(results)) > MOST_LINES:
+        return _loss_matrix(results)
     figure, axes = panels(len(noises), min(MOST_COLUMNS, len(noises)), (3.0, 2.4), sharex=True)
     for axis, noise in zip(axes.flat, noises):
         for index, method in enumerate(methods_of(results)):
@@ -177,6 +198,34 @@ def training_curves(results: Results) -> Figure:
     )
     figure.tight_layout()
     return figure
+
+
+def _loss_matrix(results: Results) -> Figure:
+    """Return the loss at the end of each training as a share of that at its start."""
+    shares: dict[tuple[str, str], float] = {}
+    for noise, method in results.trainings:
+        ends = [
+            (curve["loss"].head(_tenth(curve)).mean(), curve["loss"].tail(_tenth(curve)).mean())
+            for curve in _curves(results, noise, method)
+        ]
+        if ends:
+            first, last = np.mean(ends, axis=0)
+            shares[noise, method] = last / first if first else math.nan
+    title = results.heading(f"Training loss, {_ENDS} as a share of the first tenth")
+    return matrices({"last loss / first loss": _table(results, shares)}, title)
+
+
+def _tenth(curve: pd.DataFrame) -> int:
+    return max(1, len(curve) // 10)
+
+
+def _table(results: Results, values: Mapping[tuple[str, str], float]) -> pd.DataFrame:
+    """Return values by (noise, method) as a table, a row per method, both in the grid's order."""
+    rows = [
+        [values.get((noise, method), math.nan) for noise in results.noises]
+        for method in methods_of(results)
+    ]
+    return pd.DataFrame(rows, methods_of(results), results.noises)
 
 
 def memorisation(results: Results) -> Figure | None:
@@ -286,6 +335,8 @@ def _diagnosis(
             shown[noise] = curves
     if not shown:
         return None
+    if len(methods_of(results)) > MOST_LINES:
+        return _end_matrices(results, shown, columns, title)
     count = len(shown)
     columns_used = count if count <= 3 else min(MOST_COLUMNS, math.ceil(math.sqrt(count)))
     figure, axes = panels(
@@ -326,3 +377,23 @@ def _diagnosis(
     figure.tight_layout()
     figure.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     return figure
+
+
+def _end_matrices(
+    results: Results,
+    shown: Mapping[str, Mapping[str, pd.DataFrame]],
+    columns: Mapping[str, tuple[Any, str]],
+    title: str,
+) -> Figure:
+    """Return a matrix per column of training curves: its value at the end of each training."""
+    tables = {}
+    for column, (_, label) in columns.items():
+        values = {
+            (noise, method): curve[column].dropna().tail(_tenth(curve)).mean()
+            for noise, curves in shown.items()
+            for method, curve in curves.items()
+            if column in curve
+        }
+        if not np.isnan(list(values.values())).all():
+            tables[label or column] = _table(results, values)
+    return matrices(tables, results.heading(f"{title}: {_ENDS} of training"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -33,6 +34,7 @@ from noisyvos.synth.statistics import clip_facts
 _LABEL = {"boxstyle": "square,pad=0.15", "facecolor": "black", "alpha": 0.65, "edgecolor": "none"}
 _FRAMES = ("sequence", "frame", "J", "F")  # columns of frames.csv
 _CLIPS_SHOWN = 6
+_MOST_TRAINED = 8  # cells of trainings that a video is shown with
 # Areas and motion come from a sample of the clips: meta.json has only their quartiles.
 _CLIPS_MEASURED = 200
 
@@ -103,30 +105,60 @@ class Example:
         )
 
     @cached_property
+    def _stored(self) -> dict[str, str]:
+        """The cells whose scoring has stored masks."""
+        return {
+            label: key
+            for label, key in self.cells.items()
+            if (self.results.scores_of(key) / EXAMPLES).is_file()
+        }
+
+    @cached_property
+    def shown(self) -> dict[str, str]:
+        """The cells that are shown: baselines, and trainings of highest and lowest J&F if many."""
+        stored = self._stored
+        trained = [label for label in stored if "\n" in label]
+        if len(trained) > _MOST_TRAINED:
+            ranked = sorted(trained, key=self.score)
+            half = _MOST_TRAINED // 2
+            kept = {*ranked[:half], *ranked[-half:]}
+            trained = [label for label in trained if label in kept]
+        baselines = [label for label in stored if "\n" not in label]
+        return {label: stored[label] for label in [*baselines, *trained]}
+
+    @property
+    def left_out(self) -> int:
+        """How many cells have stored masks and are not shown."""
+        return len(self._stored) - len(self.shown)
+
+    @cached_property
     def colours(self) -> Colours:
         """The colours of the video's objects."""
         return object_colours(self.frames, self.truths)
 
     @cached_property
     def predictions(self) -> dict[str, list[np.ndarray | None]]:
-        """The masks of each cell by label, None for frames without one."""
+        """The masks of each shown cell by label, None for frames without one."""
         found: dict[str, list[np.ndarray | None]] = {}
-        for label, key in self.cells.items():
-            examples = self.results.scores_of(key) / EXAMPLES
-            if examples.is_file():
-                with MaskCollection(examples) as masks:
-                    known = set(masks.frames(self.sequence))
-                    found[label] = [
-                        masks.read(self.sequence, name) if name in known else None
-                        for name in self.names
-                    ]
+        for label, key in self.shown.items():
+            with MaskCollection(self.results.scores_of(key) / EXAMPLES) as masks:
+                known = set(masks.frames(self.sequence))
+                found[label] = [
+                    masks.read(self.sequence, name) if name in known else None
+                    for name in self.names
+                ]
         return found
+
+    @cached_property
+    def _rows(self) -> pd.DataFrame:
+        """The rows of the video's objects, of all cells."""
+        rows = self.results.objects
+        kept = (rows["evaluation"] == self.evaluation) & (rows["sequence"] == self.sequence)
+        return rows.loc[kept, ["key", "role", "JF"]]
 
     def score(self, label: str) -> float:
         """Return the mean J&F of a cell on this video, a fraction of 1; NaN without any."""
-        rows = self.results.objects
-        of_video = (rows["key"] == self.cells[label]) & (rows["sequence"] == self.sequence)
-        return float(rows.loc[of_video, "JF"].mean())
+        return float(self._rows.loc[self._rows["key"] == self.cells[label], "JF"].mean())
 
     @cached_property
     def frame_scores(self) -> dict[str, dict[str, float]]:
@@ -145,8 +177,7 @@ class Example:
     @property
     def mean_score(self) -> float:
         """The mean J&F of the video over all trained cells, by which videos are ranked."""
-        rows = self.results.trained(self.evaluation)
-        return float(rows.loc[rows["sequence"] == self.sequence, "JF"].mean())
+        return float(self._rows.loc[self._rows["role"] == "trained", "JF"].mean())
 
     def title(self, label: str) -> str:
         """Return the video's name, its rank and its mean J&F."""

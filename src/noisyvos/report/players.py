@@ -16,7 +16,6 @@ from noisyvos.report.pictures import Example
 
 _HEIGHT = 200  # pixels of a frame in the page; larger ones are reduced
 _QUALITY = 72  # of the pictures, WebP
-_MOST_TRAINED = 8  # cells of trainings that a player shows
 
 
 def player(example: Example, title: str) -> dict[str, Any]:
@@ -28,7 +27,7 @@ def player(example: Example, title: str) -> dict[str, Any]:
     """
     height, width = example.truths[0].shape
     tiles = []
-    for label in _shown(example):
+    for label in example.shown:
         scores = example.frame_scores[label]
         tiles.append(
             {
@@ -49,19 +48,8 @@ def player(example: Example, title: str) -> dict[str, Any]:
         "colours": {str(number): colour_of(example.colours, number) for number in ids},
         "truth": [_paths(mask) for mask in example.truths],
         "tiles": tiles,
-        "left_out": len(example.predictions) - len(tiles),
+        "left_out": example.left_out,
     }
-
-
-def _shown(example: Example) -> list[str]:
-    """Return the labels shown: baselines, and of many trainings those of highest and lowest J&F."""
-    trained = [label for label in example.predictions if "\n" in label]
-    if len(trained) > _MOST_TRAINED:
-        ranked = sorted(trained, key=example.score)
-        half = _MOST_TRAINED // 2
-        kept = {*ranked[:half], *ranked[-half:]}
-        trained = [label for label in trained if label in kept]
-    return [label for label in example.predictions if "\n" not in label] + trained
 
 
 def _paths(mask: np.ndarray | None) -> dict[str, str]:

@@ -7,28 +7,27 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from noisyvos.analysis.families import ScoreTables
 from noisyvos.analysis.results import Results, rows_of, sweep_name
-from noisyvos.analysis.statistics.intervals import sequence_interval
+from noisyvos.analysis.statistics.intervals import sequence_interval, sequence_intervals
 from noisyvos.analysis.statistics.paired import MARGIN
 from noisyvos.report.figures import (
     GREY,
-    MARKERS,
     MOST_COLUMNS,
     colour,
     lowest,
+    marker,
     methods_of,
     panels,
 )
+from noisyvos.report.matrices import MOST_NUMBERS, SEQUENTIAL, label_axes, write_numbers
 
 MOST_IN_FOREST = 40  # comparisons that are drawn with intervals; more become a table of colours
 _MOST_SCATTERED = 12  # panels
 _LEVEL = 0.05
-_MAP, _DIVERGING = "cividis", "PuOr"  # both can be read without telling red from green
-_MISSING = "0.88"  # grey of a cell without a number
+_DIVERGING = "PuOr"  # can be read without telling red from green
 
 
 def noise_points(results: Results, evaluation: str) -> pd.DataFrame:
@@ -43,9 +42,10 @@ def noise_points(results: Results, evaluation: str) -> pd.DataFrame:
         sweep=[sweep_name(*names) for names in zip(trained["noise"], trained["kind"])]
     )
     sweeps = [sweep for sweep in dict.fromkeys(trained["sweep"]) if sweep != "clean"] or ["clean"]
+    intervals = sequence_intervals(trained, ["method", "noise"])
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for (method, noise), group in trained.groupby(["method", "noise"], sort=False):
-        interval = sequence_interval(group)
+        interval = intervals[method, noise]
         seeds = 100 * group.groupby("seed")["JF"].mean()
         found[str(method), str(noise)] = {
             "method": method,
@@ -79,14 +79,18 @@ def noise_curves(results: Results, evaluation: str, points: pd.DataFrame) -> Fig
     figure, axes = panels(
         len(sweeps), columns, (3.2, 3.1), around=(0.6, 0.3), sharey=True, layout="constrained"
     )
+    baselines = {
+        label: 100 * sequence_interval(cells).mean
+        for label, cells in results.baselines(evaluation).items()
+    }
     for axis, sweep in zip(axes.flat, sweeps):
         for index, method in enumerate(methods):
             here = points[(points["sweep"] == sweep) & (points["method"] == method)]
             if len(here):  # else a method without a cell in this sweep
                 _noise_curve(axis, here, index, method)
-        for style, (label, cells) in zip(("--", ":"), results.baselines(evaluation).items()):
+        for style, (label, level) in zip(("--", ":"), baselines.items()):
             axis.axhline(
-                100 * sequence_interval(cells).mean,
+                level,
                 color=GREY,
                 linestyle=style,
                 linewidth=1.1,
@@ -116,7 +120,7 @@ def _noise_curve(axis: Axes, points: pd.DataFrame, index: int, method: str) -> N
     axis.plot(
         x,
         mean,
-        marker=MARKERS[index % len(MARKERS)],
+        marker=marker(index),
         color=tone,
         label=method,
         linewidth=1.6,
@@ -140,11 +144,14 @@ def heat_map(results: Results, evaluation: str) -> tuple[Figure, pd.DataFrame]:
     """Return the mean J&F of every (line, label noise) as colours with numbers, and its data."""
     means = grid_means(results, evaluation)
     rows, columns = means.shape
-    figure, axis = plt.subplots(figsize=(2.4 + 0.75 * columns, 1.0 + 0.36 * rows))
+    numbered = rows * columns <= MOST_NUMBERS
+    wide, high = (0.75, 0.36) if numbered else (0.24, 0.2)
+    figure, axis = plt.subplots(figsize=(2.4 + wide * columns, 1.0 + high * rows))
     values = means.to_numpy(float)
-    picture = axis.imshow(np.ma.masked_invalid(values), cmap=_MAP, aspect="auto")
-    _matrix_labels(axis, list(means.index), list(means.columns))
-    _numbers(axis, values, picture.to_rgba(np.nan_to_num(values)), "{:.1f}")
+    picture = axis.imshow(np.ma.masked_invalid(values), cmap=SEQUENTIAL, aspect="auto")
+    label_axes(axis, list(means.index), list(means.columns))
+    if numbered:
+        write_numbers(axis, values, picture.to_rgba(np.nan_to_num(values)), "{:.1f}")
     bar = figure.colorbar(picture, ax=axis, fraction=0.03, pad=0.02)
     bar.set_label("J&F (%)")
     bar.outline.set_visible(False)
@@ -177,7 +184,7 @@ def _forest(scores: ScoreTables, table: pd.DataFrame) -> Figure:
         axis.plot(
             [row.difference],
             [place],
-            marker=MARKERS[index % len(MARKERS)],
+            marker=marker(index),
             color=colour(index),
             markerfacecolor=colour(index) if shown else "none",
             markersize=6,
@@ -231,52 +238,14 @@ def _matrices(scores: ScoreTables, table: pd.DataFrame) -> Figure:
         picture = axis.imshow(
             np.ma.masked_invalid(array), cmap=_DIVERGING, vmin=-most, vmax=most, aspect="auto"
         )
-        _matrix_labels(axis, list(values.index), list(values.columns))
+        label_axes(axis, list(values.index), list(values.columns))
         marks = [["*" if (m, n) in shown else "" for n in values.columns] for m in values.index]
-        _numbers(axis, array, picture.to_rgba(np.nan_to_num(array)), "{:+.1f}", marks)
+        write_numbers(axis, array, picture.to_rgba(np.nan_to_num(array)), "{:+.1f}", marks)
         reference = group["reference"].iloc[0]
         place = ", ".join(str(name) for name in names if name)
         axis.set_title(f"{place}: minus {reference}", fontsize=9, loc="left")
     figure.suptitle(scores.heading("difference to the reference in J&F points"), fontsize=10)
     return figure
-
-
-def _matrix_labels(axis: Axes, rows: list[str], columns: list[str]) -> None:
-    axis.set_facecolor(_MISSING)
-    long = len(columns) > 6 or max(map(len, columns)) > 10
-    axis.set_xticks(
-        range(len(columns)), columns, rotation=35 if long else 0, ha="right" if long else "center"
-    )
-    axis.set_yticks(range(len(rows)), rows)
-    axis.tick_params(length=0, labelsize=8)
-    for side in axis.spines.values():
-        side.set_visible(False)
-
-
-def _numbers(
-    axis: Axes,
-    values: np.ndarray,
-    tones: np.ndarray,
-    form: str,
-    marks: list[list[str]] | None = None,
-) -> None:
-    """Write each number in the ink that its colour needs; "-" where there is none."""
-    for (row, column), value in np.ndenumerate(values):
-        known = not math.isnan(value)
-        text = form.format(value) if known else "-"
-        mark = "" if marks is None else marks[row][column]
-        red, green, blue = tones[row, column][:3] if known else to_rgb(_MISSING)
-        bright = 0.299 * red + 0.587 * green + 0.114 * blue > 0.55
-        axis.text(
-            column,
-            row,
-            text + mark,
-            ha="center",
-            va="center",
-            fontsize=7.5,
-            color="#111111" if bright else "#fefefe",
-            fontweight="bold" if mark else "normal",
-        )
 
 
 def scatter_points(scores: ScoreTables) -> pd.DataFrame:
@@ -343,7 +312,7 @@ def scatter(scores: ScoreTables, points: pd.DataFrame) -> Figure | None:
             axis.plot(
                 here["reference_JF_percent"].to_numpy(),
                 here["JF_percent"].to_numpy(),
-                marker=MARKERS[index % len(MARKERS)],
+                marker=marker(index),
                 color=colour(index),
                 linestyle="none",
                 markersize=4,

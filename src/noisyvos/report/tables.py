@@ -7,13 +7,22 @@ from typing import Any
 import pandas as pd
 
 from noisyvos.analysis.results import Results, rows_of
-from noisyvos.analysis.statistics.intervals import seed_interval, sequence_interval
+from noisyvos.analysis.statistics.intervals import (
+    Interval,
+    seed_interval,
+    sequence_interval,
+    sequence_intervals,
+)
 
 VIEWS = {
     "interval": "J&F in percent with its 95 % interval over videos (BCa bootstrap, seeds averaged)",
     "seeds": "J&F in percent, mean and standard deviation over training seeds",
     "area": "Median ratio of predicted to true object area; 1 is unbiased, above 1 too large",
 }
+_OF_SCORES = (
+    *("line", "noise", "q_achieved", "seed", "sequence", "object"),
+    *("JF", "J", "F", "area_ratio"),
+)
 _LATEX_WIDTH = 90  # characters that fit beside one another on a page of LaTeX
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -35,16 +44,17 @@ def score_table(results: Results, evaluation: str) -> pd.DataFrame:
     """
     rows = []
     for label, group in results.baselines(evaluation).items():
-        rows.append({"line": label, "noise": "-", "q_achieved": math.nan} | _summary(group))
-    trained = results.trained(evaluation)
+        facts = {"line": label, "noise": "-", "q_achieved": math.nan}
+        rows.append(facts | _summary(group, sequence_interval(group)))
+    trained = results.trained(evaluation)[[*_OF_SCORES]]
+    intervals = sequence_intervals(trained, ["line", "noise"])
     for (line, noise), group in trained.groupby(["line", "noise"], sort=False):
         facts = {"line": line, "noise": noise, "q_achieved": group["q_achieved"].mean()}
-        rows.append(facts | _summary(group))
+        rows.append(facts | _summary(group, intervals[line, noise]))
     return pd.DataFrame(rows)
 
 
-def _summary(group: pd.DataFrame) -> dict[str, float]:
-    interval = sequence_interval(group)
+def _summary(group: pd.DataFrame, interval: Interval) -> dict[str, float]:
     by_seed = group.groupby("seed")["JF"].mean()
     over_seeds = seed_interval(by_seed.to_numpy())
     return {

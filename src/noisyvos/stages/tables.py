@@ -1,6 +1,7 @@
 """Stage `tables`: scores and comparisons as Markdown, LaTeX and CSV; the runs in MLflow."""
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -111,11 +112,17 @@ def _inputs(results: Path) -> dict[str, str]:
     found = {}
     for name in ("scores", "train"):
         digest = hashlib.sha256()
-        for path in sorted((results / name).rglob("*")):
-            if path.is_file() and not path.name.startswith("."):
-                where = path.relative_to(results).as_posix()
-                content = hashlib.sha256(path.read_bytes()).hexdigest()
-                digest.update(f"{where}\0{content}\n".encode())
+        files = [  # as names of folders and file: they are sorted as such
+            [*os.path.relpath(folder, results).split(os.sep), file]
+            for folder, _, inside in os.walk(results / name)
+            for file in inside
+            if not file.startswith(".") and os.path.isfile(os.path.join(folder, file))
+        ]
+        for parts in sorted(files):
+            where = "/".join(parts)
+            with open(results / where, "rb") as file:
+                content = hashlib.sha256(file.read()).hexdigest()
+            digest.update(f"{where}\0{content}\n".encode())
         found[name] = digest.hexdigest()
     return found
 

@@ -7,8 +7,9 @@ import pandas as pd
 from noisyvos.analysis.comparison import QUESTIONS, Comparison, View
 from noisyvos.analysis.families import ScoreTables
 from noisyvos.analysis.results import BASELINES, Results, rows_of
-from noisyvos.analysis.statistics.intervals import sequence_interval
+from noisyvos.analysis.statistics.intervals import sequence_intervals
 
+_PLACE = ("sequence", "object")
 MEAN = "mean of all"  # over corruptions, without clean images
 _CAPTION = (
     "J&F in percent with its 95 % interval over videos by {}; in brackets the change from clean"
@@ -82,15 +83,19 @@ def disturbed_table(results: Results, evaluation: str, axis: str) -> pd.DataFram
             if objects.loc[kept, "model"].nunique() < 2
             else label + ", " + objects.loc[kept, "model"]
         )
+    objects = objects[["line", "noise", axis, "prompt_seed", "seed", *_PLACE, "JF", "J", "F"]]
+    intervals = sequence_intervals(objects, ["line", "noise", axis])
+    if axis == "corruption":
+        disturbed = objects[objects[axis] != "clean"].assign(**{axis: MEAN})
+        intervals |= sequence_intervals(disturbed, ["line", "noise", axis])
     rows = []
     for (line, noise), lines in objects.groupby(["line", "noise"], sort=False):
-        disturbed = lines[lines[axis] != "clean"]
         groups = {str(name): group for name, group in lines.groupby(axis, sort=False)}
-        if axis == "corruption" and disturbed[axis].nunique() > 1:
-            groups[MEAN] = disturbed
-        clean = sequence_interval(groups["clean"]).mean if "clean" in groups else math.nan
+        if axis == "corruption" and len(groups.keys() - {"clean"}) > 1:
+            groups[MEAN] = lines[lines[axis] != "clean"]
+        clean = intervals[line, noise, "clean"].mean if "clean" in groups else math.nan
         for name, group in groups.items():
-            interval = sequence_interval(group)
+            interval = intervals[line, noise, name]
             drawn = group.groupby("prompt_seed")["JF"].mean()
             draws = {"draws": len(drawn), "spread": drawn.std(ddof=1)} if axis == "prompt" else {}
             rows.append(
