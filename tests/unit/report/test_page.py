@@ -1,5 +1,6 @@
 """The page: what it says, what it shows, and whether its files and tables can be used."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -15,6 +16,8 @@ from report_workspace import make_workspace, places, square
 from noisyvos.analysis.families import ScoreTables
 from noisyvos.analysis.questions.differences import difference_table
 from noisyvos.analysis.results import load_results
+from noisyvos.report import contents, pictures, score_figures
+from noisyvos.report import figures as drawings
 from noisyvos.report.cost import by_method, by_stage
 from noisyvos.report.findings import findings
 from noisyvos.report.outlines import BRIGHT, drawn, object_colours, path_of, rgb
@@ -149,6 +152,72 @@ def test_a_player_has_the_outlines_of_truth_and_predictions(made: Path) -> None:
     text = (made / "results/p/report.html").read_text()
     embedded = re.findall(r'<script type="application/json">(.*?)</script>', text, re.S)
     assert json.loads(embedded[0])["truth"] == data["truth"]
+
+
+def test_of_many_trainings_a_video_shows_those_of_highest_and_lowest_scores(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "_MOST_TRAINED", 2)
+    example = Example.read(load_results(**places(made)), "val", "a")
+    trained = {label: example.score(label) for label in example.cells if "\n" in label}
+    assert len(trained) == 4
+    shown = [label for label in example.shown if "\n" in label]
+    assert {trained[label] for label in shown} == {min(trained.values()), max(trained.values())}
+    assert len(shown) == 2
+    data = player(example, "a")
+    assert data["left_out"] == 2
+    assert len(data["tiles"]) == len(example.predictions) == len(example.shown)
+
+
+def test_trainings_of_many_methods_are_matrices_with_their_values(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawings, "MOST_LINES", 1)
+    monkeypatch.setattr(contents, "MOST_LINES", 1)
+    results = load_results(**places(made))
+    drawings.save_drawing(drawings.memorisation(results), tmp_path / "memorisation")
+    cells = pd.read_csv(tmp_path / "memorisation.csv").set_index(["panel", "line", "x"])["y"]
+    assert cells["memorised", "gce", "dilate80"] == pytest.approx(0.25)
+    drawings.save_drawing(drawings.training_curves(results), tmp_path / "training")
+    losses = pd.read_csv(tmp_path / "training.csv")
+    curve = results.curve("val-dilate-gce-tiny-s0")["loss"]
+    found = losses.set_index(["line", "x"])["y"]["gce", "dilate80"]
+    assert found == pytest.approx(curve.tail(4).mean() / curve.head(4).mean())
+    (training,) = (
+        section
+        for section in contents.sections(results, made / "results/p/figures")
+        if section.title == "Training"
+    )
+    assert "a row per method" in str(training.parts[0])
+
+
+def test_a_large_heat_map_has_colours_without_numbers(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = load_results(**places(made))
+    small, data = score_figures.heat_map(results, "val")
+    written = sorted(text.get_text() for text in small.axes[0].texts)
+    assert written == ["60.5", "65.5", "70.5", "70.5"]
+    monkeypatch.setattr(score_figures, "MOST_NUMBERS", 3)
+    large, same = score_figures.heat_map(results, "val")
+    assert not large.axes[0].texts
+    pd.testing.assert_frame_equal(data, same)
+
+
+def test_methods_beyond_the_colours_have_other_markers() -> None:
+    looks = {(drawings.colour(index), drawings.marker(index)) for index in range(64)}
+    assert len(looks) == 64
+
+
+def test_the_hash_of_scores_is_over_sorted_names_and_contents(made: Path) -> None:
+    root = made / "results/p"
+    digest = hashlib.sha256()
+    for path in sorted((root / "scores").rglob("*")):
+        if path.is_file():
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{path.relative_to(root).as_posix()}\0{content}\n".encode())
+    written = json.loads((root / "tables/inputs.json").read_text())
+    assert written["scores"] == digest.hexdigest()
 
 
 def test_an_object_has_a_colour_far_from_the_frame_around_it() -> None:
