@@ -107,7 +107,9 @@ def _points(figure: Figure) -> pd.DataFrame:
     ]
     for axis in figure.axes:
         for picture in axis.images:
-            values = np.ma.filled(picture.get_array(), np.nan)
+            drawn = picture.get_array()
+            assert drawn is not None
+            values = np.ma.filled(drawn, np.nan)
             rows, columns = (
                 [text.get_text() for text in labels]
                 for labels in (axis.get_yticklabels(), axis.get_xticklabels())
