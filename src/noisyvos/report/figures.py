@@ -108,8 +108,7 @@ def _points(figure: Figure) -> pd.DataFrame:
     for axis in figure.axes:
         for picture in axis.images:
             drawn = picture.get_array()
-            assert drawn is not None
-            values = np.ma.filled(drawn, np.nan)
+            values = np.empty((0, 0)) if drawn is None else np.ma.filled(drawn, np.nan)
             rows, columns = (
                 [text.get_text() for text in labels]
                 for labels in (axis.get_yticklabels(), axis.get_xticklabels())

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -34,6 +35,8 @@ from noisyvos.synth.statistics import clip_facts
 _LABEL = {"boxstyle": "square,pad=0.15", "facecolor": "black", "alpha": 0.65, "edgecolor": "none"}
 _FRAMES = ("sequence", "frame", "J", "F")  # columns of frames.csv
 _CLIPS_SHOWN = 6
+_MOST_DOTS = 8000  # height of a sheet above which it is drawn from a smaller picture
+_SMALLER = 1200  # its width
 _MOST_TRAINED = 8  # cells of trainings that a video is shown with
 # Areas and motion come from a sample of the clips: meta.json has only their quartiles.
 _CLIPS_MEASURED = 200
@@ -229,7 +232,13 @@ def labelled(
     made = sheet(frames, rows, truths, colours)
     height, width = made.picture.shape[:2]
     figure, axis = plt.subplots(figsize=(9, 9 * height / width + 0.4))
-    axis.imshow(made.picture, interpolation="antialiased")
+    picture = made.picture
+    if height > _MOST_DOTS and width > _SMALLER:
+        # matplotlib resamples in floats, which take many times the memory of the picture
+        size = (_SMALLER, round(height * _SMALLER / width))
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    edges = (-0.5, width - 0.5, height - 0.5, -0.5)
+    axis.imshow(picture, interpolation="antialiased", extent=edges)
     axis.set_yticks(
         [made.middle(place) for place in range(len(rows))],
         [row.label for row in rows],
