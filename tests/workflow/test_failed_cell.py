@@ -10,32 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stand_in import PLANT
 
 KEY = "shapes_smoke_train-dilate70-smart_unit-xmem_tiny-s0"
 SCORED = f"{KEY}-shapes_smoke_val"
 RUN = ("snakemake", "--cores", "2", "--config", "retries=0")
 PLANTED = """
-import json, os, sys
-from pathlib import Path
-words = sys.argv[1:]
-value = dict(zip(words, words[1:]))
 if KEY in words and os.environ.get("NO_MEMORY"):
     sys.exit("noisyvos: no memory is left")
 if words[0] in ("generate", "synth") or "data/converted/shapes_smoke_images" in words:
     from noisyvos.cli import main  # the report shows clips
     main()
 if words[0] == "train":
-    folder = Path(value["--summary"]).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    noise = {"kind": "clean" if "-clean-" in str(folder) else "dilate", "q": None}
-    Path(value["--summary"]).write_text(json.dumps({"noise": noise | {"q_achieved": 0.9}}))
-    Path(value["--curve"]).write_text("iteration,loss\\n0,1.0\\n1,0.5\\n")
-    words = [word for word in words if word not in ("--summary", "--curve")]
+    plant_training()
 if words[0] == "score":
-    folder = Path(value["--out"])
-    folder.mkdir(parents=True, exist_ok=True)
-    head = "sequence,object,J-Mean,J-Recall,J-Decay,F-Mean,F-Recall,F-Decay"
-    (folder / "objects.csv").write_text(f"{head}\\na,1,0.5,1,0,0.6,1,0\\nb,1,0.7,1,0,0.8,1,0\\n")
+    plant_scores((0.5, 0.6), (0.7, 0.8))
 sys.argv[1:] = words
 """
 
@@ -49,7 +38,7 @@ def missing(root: Path) -> dict[str, tuple[str, str]]:
 def test_what_is_scored_is_reported_and_the_next_run_makes_the_tables(
     stand_ins: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    space = stand_ins(f"KEY = {KEY!r}\n{PLANTED}")
+    space = stand_ins(f"KEY = {KEY!r}\n{PLANT}{PLANTED}")
     root = space.root
     results, so_far = root / "results/smoke", root / "results/smoke/so_far"
     reason = (f"train@{KEY}", "last line of its log: noisyvos: no memory is left")
