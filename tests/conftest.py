@@ -10,10 +10,31 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 SHARED = Path(os.environ.get("NOISYVOS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the long runs if several processes share the tests: none then ends up alone."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: "workflow" not in item.path.parts)
+    """Where several processes share the tests, let one process make what tests of a file share.
+
+    The long runs come first: no process then ends up alone.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    items.sort(key=lambda item: "workflow" not in item.path.parts)
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None and (group := group_of(item)):
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def group_of(item: pytest.Item) -> str:
+    """Return the file of a test that has fixtures of its module, with their parameters.
+
+    It is empty for a test that shares nothing.
+    """
+    fixtures = getattr(item, "_fixtureinfo", None)
+    known = fixtures.name2fixturedefs if fixtures else {}
+    shared = [name for name, found in known.items() if found[-1].scope == "module"]
+    call = getattr(item, "callspec", None)
+    chosen = [str(call.params[name]) for name in shared if call and name in call.params]
+    return "-".join([item.nodeid.partition("::")[0], *chosen]) if shared else ""
 
 
 @pytest.fixture(scope="session")

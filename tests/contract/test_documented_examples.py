@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,15 @@ def mentioned() -> list[tuple[str, str]]:
     ]
 
 
+@cache
+def application() -> Any:
+    """Return the program with all its commands, which takes a tenth of a second to make."""
+    return typer.main.get_command(app)
+
+
 def command_of(words: list[str]) -> tuple[Any, list[str]]:
     """Return the command that the words name, and the words after its name."""
-    command: Any = typer.main.get_command(app)
+    command: Any = application()
     words = words[1:]
     while hasattr(command, "commands"):
         assert words, "the command is not complete"

@@ -1,6 +1,7 @@
 """Rules of the source tree that no single module shows: sizes, circles, and who may import whom."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +34,7 @@ def imports(name: str, path: Path, known: set[str]) -> set[str]:
     return (found & known) - {name}
 
 
+@cache
 def graph() -> dict[str, set[str]]:
     """Return what every module imports."""
     files = modules()
