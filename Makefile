@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 RUN := "$(VENV)/bin/python" -m
 CODE := src tests workflow benchmarks
 
-.PHONY: help demo smoke clips test test-fast test-gpu dry-runs lint format types schemas docs bench gpu image clean
+.PHONY: help demo smoke clips test test-fast test-gpu dry-runs lint style format types schemas docs bench gpu image clean
 
 help:
 	@echo "make demo       set up .venv, run the noise sweep on generated data, write results/demo/report.html"
@@ -65,10 +65,12 @@ dry-runs: $(VENV)/ready
 	  $(RUN) snakemake --config preset="$$name" --cores 1 --dry-run --quiet || exit 1; \
 	done
 
-lint: $(VENV)/ready
+# `make --jobs=2 lint` runs both parts at once
+lint: style types
+
+style: $(VENV)/ready
 	$(RUN) ruff check $(CODE)
 	$(RUN) ruff format --check $(CODE)
-	$(RUN) mypy
 	$(RUN) snakefmt --check Snakefile workflow
 	$(RUN) yamllint --strict .
 

@@ -20,6 +20,7 @@ TARGETS = [
     "test-gpu",
     "dry-runs",
     "lint",
+    "style",
     "format",
     "types",
     "schemas",
