@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests start many Pythons: without bytecode each of them would compile the package again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 SHARED = Path(os.environ.get("NOISYVOS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 

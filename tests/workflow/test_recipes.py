@@ -39,7 +39,11 @@ from small_recipes import (
     workspace,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("recipes")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(2400),  # the run of all chains is the setup of the first test
+    pytest.mark.xdist_group("recipes"),
+]
 
 TRIMS = {
     "smart": Trim(
