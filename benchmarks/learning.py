@@ -50,7 +50,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--pretrain-seed", type=int, help="one pretraining for every seed")
     parser.add_argument("--cells", nargs="+", default=["pretrained"], metavar="NOISE:METHOD")
-    parser.add_argument("--model", default="xmem_tiny_early")
+    parser.add_argument("--model", default="xmem_tiny_fine")
     parser.add_argument("--recipe", default="demo")
     parser.add_argument("--images", default="shapes_images", help="dataset entry of the stills")
     parser.add_argument("--videos", default="shapes", help="datasets NAME_train and NAME_val")

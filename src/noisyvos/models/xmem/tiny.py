@@ -1,5 +1,5 @@
-"""A small XMem for CPU runs: the same matching, memory and decoder around small encoders at
-stride 8.
+"""A small XMem for CPU runs: the same matching, memory and decoder around small encoders at stride
+8 or 4.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,16 @@ class XMemTinySettings(XMemSettings):
         description=(
             "Where keys come from. `last` is the encoder's output, as published. "
             "`early` is the first block of its last stage, which sees 41 pixels "
-            "instead of 89."
+            "instead of 89. At stride 4 it sees 33 instead of 57."
+        ),
+    )
+    # A place of stride 8 is an eighth of a frame of 48 pixels wide: an object has four of them.
+    # At stride 4 it has sixteen, and the decoder draws at the frame's own resolution.
+    stride: Literal[4, 8] = Field(
+        8,
+        description=(
+            "Pixels between two places that are matched. At 4 the deep features have half as "
+            "many channels, and masks are drawn at full instead of half resolution."
         ),
     )
 
@@ -52,8 +61,12 @@ def _stem(inputs: int, width: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, width, 5, 2, 2, bias=False)
 
 
-def _deep_stage(width: int) -> nn.Sequential:
-    return nn.Sequential(SmallBlock(2 * width, 4 * width, 2), SmallBlock(4 * width, 4 * width, 1))
+def _deep_stage(width: int, stride: int) -> nn.Sequential:
+    """Return two blocks from stride 4 to `stride`, with 4 * width channels at 8, 2 * width at 4."""
+    outputs = width * stride // 2
+    return nn.Sequential(
+        SmallBlock(2 * width, outputs, stride // 4), SmallBlock(outputs, outputs, 1)
+    )
 
 
 @dataclass(frozen=True)
@@ -64,21 +77,32 @@ class TinyKeyFeatures(KeyFeatures):
 
 
 class TinyKeyEncoder(nn.Module):
-    """A stem and three residual blocks to stride 8."""
+    """A stem and three residual blocks to stride 8 or 4.
 
-    def __init__(self, width: int) -> None:
+    At stride 4 a convolution of the frame itself supplies the finest features.
+    """
+
+    def __init__(self, width: int, stride: int) -> None:
         super().__init__()
+        self.stride = stride
         self.conv1 = _stem(3, width)
         self.norm1 = small_norm(width)
         self.layer1 = SmallBlock(width, 2 * width, 2)
-        self.layer2 = _deep_stage(width)
+        self.layer2 = _deep_stage(width, stride)
+        if stride == 4:
+            self.conv0 = nn.Conv2d(3, width // 2, 3, padding=1, bias=False)
+            self.norm0 = small_norm(width // 2)
 
     def forward(self, frames: Tensor) -> TinyKeyFeatures:
-        """Map normalised frames (B, 3, H, W) to features at strides 8, 4 and 2."""
-        fine = F.relu(self.norm1(self.conv1(frames)))
-        middle = self.layer1(fine)
-        early = self.layer2[0](middle)
-        return TinyKeyFeatures(self.layer2[1](early), middle, fine, early)
+        """Map normalised frames (B, 3, H, W) to features at the stride, its half and quarter."""
+        half = F.relu(self.norm1(self.conv1(frames)))
+        quarter = self.layer1(half)
+        early = self.layer2[0](quarter)
+        deep = self.layer2[1](early)
+        if self.stride == 4:
+            full = F.relu(self.norm0(self.conv0(frames)))
+            return TinyKeyFeatures(deep, half, full, early)
+        return TinyKeyFeatures(deep, quarter, half, early)
 
 
 class TinyValueEncoder(ValueEncoder):
@@ -89,17 +113,17 @@ class TinyValueEncoder(ValueEncoder):
         self.conv1 = _stem(4 if single_object else 5, width)
         self.norm1 = small_norm(width)
         self.layer1 = SmallBlock(width, 2 * width, 2)
-        self.layer2 = _deep_stage(width)
+        self.layer2 = _deep_stage(width, widths.stride)
         self.add_head(widths)
 
     def object_features(self, planes: Tensor) -> Tensor:
-        """Map (B * N, 4 or 5, H, W) to (B * N, 4 * width, H / 8, W / 8)."""
+        """Map (B * N, 4 or 5, H, W) to (B * N, C, H / stride, W / stride)."""
         return self.layer2(self.layer1(F.relu(self.norm1(self.conv1(planes)))))
 
 
 @MODELS.register("xmem_tiny", XMemTinySettings)
 class XMemTiny(XMem):
-    """XMem's computation with about 0.8 million parameters."""
+    """XMem's computation with 0.8 million parameters at stride 8, or 0.2 million at stride 4."""
 
     memory_format = torch.channels_last
     settings: XMemTinySettings
@@ -110,23 +134,29 @@ class XMemTiny(XMem):
 
     def choose_widths(self) -> Widths:
         """Return the channel counts."""
-        width = self.settings.width
+        width, stride = self.settings.width, self.settings.stride
+        deep = width * stride // 2
+        finer = (2 * width, width) if stride == 8 else (width, width // 2)
         return Widths(
             key=self.settings.key_dim,
             value=self.settings.value_dim,
             hidden=self.settings.hidden_dim,
-            features=(4 * width, 2 * width, width),
-            value_features=4 * width,
-            decoder=(3 * width, 3 * width // 2, 3 * width // 2),
-            hidden_inner=3 * width,
+            features=(deep, *finer),
+            value_features=deep,
+            decoder=(
+                (3 * width, 3 * width // 2, 3 * width // 2)
+                if stride == 8
+                else (3 * width // 2, 3 * width // 4, width // 2)
+            ),
+            hidden_inner=3 * width * stride // 8,
             reduction=8,
-            stride=8,
+            stride=stride,
             normalised=True,
         )
 
     def make_key_encoder(self) -> nn.Module:
         """Return the small trunk that maps frames to `KeyFeatures`."""
-        return TinyKeyEncoder(self.settings.width)
+        return TinyKeyEncoder(self.settings.width, self.settings.stride)
 
     def make_key_projection(self) -> KeyProjection:
         """Return what maps features of `key_stage` to key, shrinkage and selection."""
@@ -149,4 +179,9 @@ class XMemTiny(XMem):
         sizes = super().settings_from_official(state)
         early = state["key_proj.key_proj.weight"].shape[-1] == 1
         width = state["value_encoder.conv1.weight"].shape[0]
-        return sizes | {"width": width, "key_stage": "early" if early else "last"}
+        stride = 4 if "key_encoder.conv0.weight" in state else 8
+        return sizes | {
+            "width": width,
+            "key_stage": "early" if early else "last",
+            "stride": stride,
+        }
