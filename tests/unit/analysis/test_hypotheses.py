@@ -250,7 +250,7 @@ def test_holm_is_over_the_hypotheses_that_are_evaluated() -> None:
 
 
 def test_missing_runs_are_not_filled_in_and_withhold_p() -> None:
-    one = ("shapes_train-erode70-smart_released-xmem_tiny_early-s1",)
+    one = ("shapes_train-erode70-smart_released-xmem_tiny_fine-s1",)
     table = main_rows(planted(as_claimed, absent=one))
     assert (table.loc["H2", "seeds"], table.loc["H2", "value"]) == (2, pytest.approx(2.0))
     assert table.loc["H2", "lacks"] == "1 of 12 runs are not scored; no p value"
@@ -258,7 +258,7 @@ def test_missing_runs_are_not_filled_in_and_withhold_p() -> None:
     assert table.loc["H2", "verdict"] == "as claimed, no p value"
     assert set(table["tests"]) == {4}
     whole = tuple(
-        f"shapes_train-erode70-smart_released-xmem_tiny_early-s{seed}" for seed in range(3)
+        f"shapes_train-erode70-smart_released-xmem_tiny_fine-s{seed}" for seed in range(3)
     )
     row = main_rows(planted(as_claimed, absent=whole)).loc["H2"]
     assert (row["verdict"], row["lacks"]) == ("missing", "3 of 12 runs are not scored")
@@ -278,7 +278,7 @@ def test_cells_of_other_networks_are_never_pooled() -> None:
     )  # smart_released is only trained with it, ce_topp with both
     table = main_rows(planted(as_claimed, grid=expand(Preset(**values), Catalogue(PARAMS))))
     assert table.loc["H2", "model"] == "stm_tiny"
-    assert table.loc["H1", "model"] == "xmem_tiny_early"
+    assert table.loc["H1", "model"] == "xmem_tiny_fine"
 
 
 def test_other_objects_are_refused() -> None:

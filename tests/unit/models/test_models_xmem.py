@@ -143,21 +143,41 @@ def test_small_networks_of_any_width_can_be_built(width: int) -> None:
     assert models.build("xmem_tiny", width=width).widths.decoder[0] == 3 * width
 
 
-@pytest.mark.parametrize(("stage", "pixels"), [("last", 89), ("early", 41)])
-def test_keys_of_the_small_network_see_so_many_pixels(stage, pixels):
+@pytest.mark.parametrize(
+    ("stage", "stride", "pixels"),
+    [("last", 8, 89), ("early", 8, 41), ("last", 4, 57), ("early", 4, 33)],
+)
+def test_keys_of_the_small_network_see_so_many_pixels(stage, stride, pixels):
     """Without its normalisation, which sees the whole frame."""
-    model = models.build("xmem_tiny", seed=0, key_stage=stage)
+    model = models.build("xmem_tiny", seed=0, key_stage=stage, stride=stride)
     for module in model.key_encoder.modules():
         if isinstance(module, torch.nn.GroupNorm):
             module.forward = lambda x: x
     frame = torch.rand(1, 3, 144, 144, requires_grad=True)
     key = model.encode_key(frame)[0]
-    key[0, :, 9, 9].sum().backward()
+    key[0, :, 72 // stride, 72 // stride].sum().backward()
     columns = frame.grad.abs().amax((0, 1, 2)).nonzero()
     assert int(columns.max() - columns.min()) + 1 == pixels
 
 
-def test_settings_of_the_small_network_are_read_from_its_weights():
-    model = models.build("xmem_tiny", seed=0, key_stage="early", width=8)
+@pytest.mark.parametrize("stride", [4, 8])
+@pytest.mark.parametrize("hidden", [0, 8])
+def test_the_small_network_matches_at_its_stride_and_draws_at_full_resolution_at_4(stride, hidden):
+    model = models.build("xmem_tiny", seed=0, stride=stride, hidden_dim=hidden)
+    key, _, _, features = model.encode_key(torch.rand(2, 3, 48, 72))
+    assert key.shape[-2:] == (48 // stride, 72 // stride)
+    readout = torch.rand(2, 3, model.settings.value_dim, *key.shape[-2:])
+    state = model.new_hidden(2, 3, key)
+    drawn = []
+    model.decoder.pred.register_forward_hook(lambda _, __, output: drawn.append(output.shape[-2:]))
+    state, logits = model.decoder(features, readout, state)
+    assert logits.shape == (2, 3, 48, 72)
+    assert drawn == [(192 // stride, 288 // stride)]
+    assert state is None if hidden == 0 else state.shape == (2, 3, hidden, *key.shape[-2:])
+
+
+@pytest.mark.parametrize("stride", [4, 8])
+def test_settings_of_the_small_network_are_read_from_its_weights(stride):
+    model = models.build("xmem_tiny", seed=0, key_stage="early", width=8, stride=stride)
     found = type(model).settings_from_official(model.state_dict())
-    assert (found["key_stage"], found["width"]) == ("early", 8)
+    assert (found["key_stage"], found["width"], found["stride"]) == ("early", 8, stride)
