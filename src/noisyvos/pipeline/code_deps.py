@@ -90,7 +90,7 @@ class Code:
         self.facts = facts
         self.package = package
         self._direct: dict[str, frozenset[str]] = {}
-        self._digests: dict[str, str] = {}
+        self._kinds: dict[str, list[str]] = {}
 
     def closure(self, roots: Iterable[str]) -> frozenset[str]:
         """Return these modules and all they import, without EXCLUDED."""
@@ -179,11 +179,13 @@ class Code:
         return found
 
     def _kind_modules(self, package: str) -> list[str]:
-        return [
-            name
-            for name, facts in self.facts.items()
-            if name.startswith(f"{package}.") and facts.registers
-        ]
+        if package not in self._kinds:
+            self._kinds[package] = [
+                name
+                for name, facts in self.facts.items()
+                if name.startswith(f"{package}.") and facts.registers
+            ]
+        return self._kinds[package]
 
     def _chosen_by(self, family: str) -> set[str]:
         """Return the packages of the registries that settings of a family's entries choose from."""
