@@ -4,9 +4,12 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from noisyvos.pipeline.dvc_yaml import CODE_STAGE, Pipeline, load
+from noisyvos.params.entries import read_family
+from noisyvos.pipeline.code_deps import CODE_FILE, Code
+from noisyvos.pipeline.dvc_yaml import CODE_STAGE, Job, Pipeline, load
 from noisyvos.pipeline.handover import pending_outputs, verified
 
 _WRAPPED = re.compile(
@@ -81,6 +84,23 @@ def stale_in_dvc(workspace: Any) -> set[str]:
     changed = set(json.loads(workspace.run("dvc", "status", "--json").stdout or "{}"))
     current = pipeline(workspace)
     return {job.name for job in current} - {job.name for job in verified(current, changed)}
+
+
+def names_of(job: Job) -> tuple[str, ...]:
+    """Return the names in data/code.json that a job depends on."""
+    return dict(job.params)[CODE_FILE]
+
+
+def closure_of(job: Job, code: Code, params: Path) -> set[str]:
+    """Return all modules that a job depends on."""
+    found: set[str] = set()
+    for name in names_of(job):
+        family, _, entry = name.partition(".")
+        if family == "stages":
+            found |= code.stage(entry)
+        else:
+            found |= code.entry(family, entry, read_family(params, family)[entry])
+    return found
 
 
 @contextmanager

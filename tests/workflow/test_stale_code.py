@@ -1,40 +1,17 @@
 """A change of code makes exactly the jobs stale that can reach it, in Snakemake and in DVC."""
 
-import json
-import os
-import sys
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from engines import edited, pipeline, stale_in_dvc, stale_in_snakemake
+from engines import closure_of, edited, pipeline, stale_in_dvc, stale_in_snakemake
 
-from noisyvos.params.entries import read_family
 from noisyvos.pipeline.code_deps import CODE_FILE, EXCLUDED, Code
-from noisyvos.pipeline.dvc_yaml import CODE_STAGE, Job, Pipeline
+from noisyvos.pipeline.dvc_yaml import CODE_STAGE, Pipeline
 from noisyvos.pipeline.source_facts import Facts, package_facts, read_facts
 
 pytestmark = pytest.mark.xdist_group("agreement")
 
 TRAINED = 4  # training cells of preset `smoke`
-
-
-def names_of(job: Job) -> tuple[str, ...]:
-    """Return the names in data/code.json that a job depends on."""
-    return dict(job.params)[CODE_FILE]
-
-
-def closure_of(job: Job, code: Code, params: Path) -> set[str]:
-    """Return all modules that a job depends on."""
-    found: set[str] = set()
-    for name in names_of(job):
-        family, _, entry = name.partition(".")
-        if family == "stages":
-            found |= code.stage(entry)
-        else:
-            found |= code.entry(family, entry, read_family(params, family)[entry])
-    return found
 
 
 def with_followers(current: Pipeline, stale: set[str]) -> set[str]:
@@ -154,70 +131,3 @@ def test_code_that_cannot_change_a_result_runs_nothing(recorded: Any) -> None:
     finally:
         for file, text in texts.items():
             file.write_text(text)
-
-
-TRACER = """#!{python}
-import json, os, sys, threading, uuid
-ROOT = os.path.realpath({package!r}) + os.sep
-TRACKING = ROOT + "tracking" + os.sep  # what it calls only shows results
-seen, importing = set(), "<frozen importlib._bootstrap>"
-
-def note(frame, event, argument):
-    code = frame.f_code
-    name = code.co_filename
-    ours = name.startswith(ROOT) and name.endswith(".py")  # not a template of the report
-    if event != "call" or name in seen or not ours or not code.co_flags & 1:
-        return  # without the flag it is the body of a module or class
-    above = frame.f_back
-    while above is not None:
-        where = above.f_code.co_filename
-        if where == importing or where.startswith(TRACKING):
-            return  # only an import, or a call that feeds nothing back
-        above = above.f_back
-    seen.add(name)
-
-sys.setprofile(note)
-threading.setprofile(note)
-try:
-    from noisyvos.cli import main
-    main()
-finally:
-    sys.setprofile(None)
-    modules = [name[len(ROOT):-3].replace(os.sep, ".") for name in sorted(seen)]
-    with open(os.path.join({traces!r}, uuid.uuid4().hex), "w") as file:
-        json.dump({{"command": sys.argv[1:], "modules": modules}}, file)
-"""
-
-
-@pytest.mark.slow
-def test_functions_that_a_real_run_calls_are_in_the_closures(
-    workspace: Any, tmp_path: Path
-) -> None:
-    """Run preset `smoke` for real and record the files of all functions that each job calls."""
-    traces, tools = tmp_path / "traces", tmp_path / "tools"
-    traces.mkdir()
-    tools.mkdir()
-    package = workspace.root / "src" / "noisyvos"
-    tool = tools / "noisyvos"
-    tool.write_text(TRACER.format(python=sys.executable, package=str(package), traces=str(traces)))
-    tool.chmod(0o755)
-    current = pipeline(workspace)
-    traced = replace(workspace, path=os.pathsep.join([str(tools), workspace.path]))
-    traced.run("snakemake", "--cores", "1", "--forceall", "--quiet")
-    code = Code(package_facts(package), package)
-    jobs = {job.command: job for job in current}
-    checked = set()
-    for file in traces.iterdir():
-        found = json.loads(file.read_text())
-        job = jobs[" ".join(["noisyvos", *found["command"]])]
-        checked.add(job.name)
-        called = {f"noisyvos.{name}".removesuffix(".__init__") for name in found["modules"]}
-        counted = {
-            name
-            for name in called
-            if not any(name == other or name.startswith(f"{other}.") for other in EXCLUDED)
-        }
-        assert counted, job.name
-        missed = counted - closure_of(job, code, workspace.root / "params")
-        assert not missed, f"{job.name} calls {sorted(missed)}, which its closure lacks"
-    assert checked == {job.name for job in current}
