@@ -46,8 +46,8 @@ class XMemTinySettings(XMemSettings):
             "instead of 89. At stride 4 it sees 33 instead of 57."
         ),
     )
-    # A place of stride 8 is an eighth of a frame of 48 pixels wide: an object has four of them.
-    # At stride 4 it has sixteen, and the decoder draws at the frame's own resolution.
+    # At stride 8 a frame of 48 x 72 has 6 x 9 places, and an object of 14 pixels about four.
+    # At stride 4 it has about twelve, and the decoder draws at the frame's own resolution.
     stride: Literal[4, 8] = Field(
         8,
         description=(
