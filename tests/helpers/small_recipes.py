@@ -16,6 +16,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import warm
 import yaml
 from loopback import Site
 from miniatures import frame, mask, put
@@ -55,7 +56,7 @@ class Workspace:
 
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command here and return it with its output, whatever its exit code."""
-        tools = [str(self.root.parent / "tools"), str(Path(sys.executable).parent)]
+        tools = [str(self.root.parent / "tools"), warm.tools(), str(Path(sys.executable).parent)]
         environment = os.environ | {
             "PATH": os.pathsep.join([*tools, os.environ["PATH"]]),
             "PYTHONPATH": str(self.root / "src"),
@@ -164,8 +165,7 @@ def workspace(
     for name in (".dvc/config", ".dvcignore", "environment.yml"):
         (root / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, root / name)
-    put(tools / "noisyvos", f"#!{sys.executable}\nfrom noisyvos.cli import main\nmain()\n")
-    (tools / "noisyvos").chmod(0o755)
+    warm.write(tools / "noisyvos", "from noisyvos.cli import main\nmain()\n")
     made = Workspace(root)
     for name, content in presets.items():
         made.write(f"presets/{name}", content)

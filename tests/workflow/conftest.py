@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import warm
 from repository import copy_repository
 
 # Writes every declared output with content that follows from the arguments alone. An output without
@@ -41,10 +42,10 @@ class Workspace:
     path: str
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command here and return it with its output."""
+        """Run a command here and return it with its output; Snakemake and DVC start warm."""
         environment = {
             **os.environ,
-            "PATH": self.path,
+            "PATH": f"{warm.tools()}{os.pathsep}{self.path}",
             "PYTHONPATH": str(self.root / "src"),
             "OMP_NUM_THREADS": "1",
         }
@@ -60,9 +61,7 @@ class Workspace:
 
     def noisyvos(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run the real command line, not the stand-in."""
-        return self.run(
-            sys.executable, "-c", "from noisyvos.cli import main; main()", *arguments, check=check
-        )
+        return self.run("real-noisyvos", *arguments, check=check)
 
 
 REAL = """#!{python}

@@ -7,12 +7,12 @@ import csv
 import json
 import os
 import re
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from engines import closure_of, pipeline
 
 from noisyvos.pipeline.code_deps import EXCLUDED, Code
@@ -23,8 +23,7 @@ KEY = "shapes_smoke_train-dilate70-xmem-xmem_tiny-s0"
 
 
 # Is `noisyvos` for the jobs of the run. It writes down the modules whose functions a job calls.
-TRACER = """#!{python}
-import json, os, sys, threading, uuid
+TRACER = """import json, os, sys, threading, uuid
 ROOT = os.path.realpath({package!r}) + os.sep
 TRACKING = ROOT + "tracking" + os.sep  # what it calls only shows results
 seen, importing = set(), "<frozen importlib._bootstrap>"
@@ -69,11 +68,11 @@ def real(bare_workspace: Any, tmp_path_factory: pytest.TempPathFactory) -> Real:
     """The workspace with the real command line in place of stand-ins, after a run of `smoke`."""
     traces, tools = tmp_path_factory.mktemp("traces"), tmp_path_factory.mktemp("tools")
     package, tool = bare_workspace.root / "src" / "noisyvos", tools / "noisyvos"
-    tool.write_text(TRACER.format(python=sys.executable, package=str(package), traces=str(traces)))
-    tool.chmod(0o755)
-    traced = replace(bare_workspace, path=os.pathsep.join([str(tools), bare_workspace.path]))
-    traced.run("snakemake", "--cores", "1")
-    return Real(bare_workspace, traces)
+    warm.write(tool, TRACER.format(package=str(package), traces=str(traces)))
+    space = replace(bare_workspace, path=os.pathsep.join([str(tools), bare_workspace.path]))
+    space.run("snakemake", "--cores", "1")
+    warm.write(tool, "from noisyvos.cli import main\nmain()\n")
+    return Real(space, traces)
 
 
 def bytes_below(folder: Path) -> dict[str, bytes]:
