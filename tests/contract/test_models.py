@@ -53,8 +53,21 @@ def model(name):
     return models.build(name)
 
 
-def test_a_new_network_is_in_eval_mode(name) -> None:
-    assert not any(module.training for module in models.build(name).modules())
+@pytest.fixture(scope="module")
+def again(name):
+    """The network, initialised once more, after other random numbers; no test changes it."""
+    torch.rand(3)
+    return models.build(name)
+
+
+@pytest.fixture(scope="module")
+def other(name):
+    """The network with another seed; one test loads weights into it, after all others."""
+    return models.build(name, seed=1)
+
+
+def test_a_new_network_is_in_eval_mode(again) -> None:
+    assert not any(module.training for module in again.modules())
 
 
 def test_training_pass_has_the_shapes_and_reaches_every_parameter(name, model) -> None:
@@ -135,21 +148,17 @@ def test_inference_repeats_itself_and_leaves_the_network_alone(name, model) -> N
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_initial_weights_depend_on_the_seed_alone(name, model) -> None:
-    torch.rand(3)
-    again = models.build(name)
+def test_initial_weights_depend_on_the_seed_alone(model, again, other) -> None:
     assert all(
         torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values())
     )
-    other = models.build(name, seed=1)
     assert not all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters()))
 
 
-def test_weights_come_back_from_disk(name, model, tmp_path) -> None:
+def test_weights_come_back_from_disk(model, other, tmp_path) -> None:
     models.save_weights(model, tmp_path / "a.safetensors")
     models.save_weights(model, tmp_path / "b.safetensors")
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
-    other = models.build(name, seed=1)
     models.load_weights(other, tmp_path / "a.safetensors")
     assert all(
         torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values())

@@ -1,11 +1,13 @@
 """The commands infer, segment, merge and spread, as a user types them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -59,10 +61,10 @@ def refusal(*arguments: object) -> UserError:
     return caught.value.error
 
 
-def infer(dataset: Path, out: Path, model: str, *options: object) -> str:
+def infer(dataset: Path, out: Path, model: str, *options: object, params: Path = PARAMS) -> str:
     """Run `infer` with an untrained network and the repository's parameter files."""
     run = ("infer", "--dataset", dataset, "--model", model, "--weights", "none", "--out", out)
-    return command(*run, "--params", PARAMS, "--device", "cpu", *options)
+    return command(*run, "--params", params, "--device", "cpu", *options)
 
 
 def test_memory_options_reach_the_network(dataset, tmp_path) -> None:
@@ -90,6 +92,11 @@ def test_memory_options_reach_the_network(dataset, tmp_path) -> None:
 
 
 def test_two_sizes_are_merged(dataset, tmp_path) -> None:
+    shutil.copytree(PARAMS, tmp_path / "params")
+    settings = tmp_path / "params" / "eval.yaml"
+    entries = yaml.safe_load(settings.read_text())
+    entries["xmem_ms_flip"]["size"] = 96  # and 144 lines, in place of 480 and 720
+    settings.write_text(yaml.safe_dump(entries))
     for name, options in (("full", ()), ("views", ("--settings", "xmem_ms_flip"))):
         said = infer(
             dataset,
@@ -100,6 +107,7 @@ def test_two_sizes_are_merged(dataset, tmp_path) -> None:
             "--viz",
             tmp_path / "pictures",
             *options,
+            params=tmp_path / "params",
         )
         assert "8 frames in" in said
     command("merge", tmp_path / "full", tmp_path / "views", "--out", tmp_path / "merged.zip")

@@ -50,6 +50,9 @@ def test_every_entry_has_views() -> None:
     views = {name: Evaluation(**entry).views() for name, entry in entries.items()}
     assert views["default"] == (View(),)
     assert len(views["aoc_ms_flip"]) == 6
+    assert len(views["xmem_ms_flip"]) == 4
+    assert Evaluation(**entries["xmem_ms_flip"]).size == 480
+    assert {view.scale for view in views["xmem_ms_flip"]} == {1.0, 1.5}
     assert views["xmem_720_flip"] == (View(), View(flip=True))
     assert Evaluation(**entries["xmem_long"]).memory["xmem"] == {"mem_every": 10}
     assert Evaluation(**entries["afb_urr_long"]).memory["afb_urr"] == {"update_rate": 0.05}
