@@ -216,7 +216,8 @@ def take_step(learner: Learner, clip: Clip, iteration: int) -> StepResult:
     the networks in so many pieces, whose gradients add up.
     """
     learner.set_learning_rates(iteration)
-    learner.alone.zero_grad()
+    for weight in learner.weights + learner.method.parameters():
+        weight.grad = None
     learner.method.from_all = learner.group.all_gather
     with contact() if learner.group.size > 1 else nullcontext():
         result = add_gradients(learner, clip, iteration)
