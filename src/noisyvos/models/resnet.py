@@ -153,15 +153,20 @@ class SmallBlock(nn.Module):
         self.norm1 = small_norm(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.norm2 = small_norm(outputs)
+        self.stride = stride
         self.downsample = (
-            nn.Conv2d(inputs, outputs, 1, stride) if stride != 1 or inputs != outputs else None
+            nn.Conv2d(inputs, outputs, 1) if stride != 1 or inputs != outputs else None
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
         y = F.relu(self.norm1(self.conv1(x)))
         y = self.norm2(self.conv2(y))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+        if self.downsample is not None:
+            # The same bits as with the convolution's own stride, whose backward pass crashes on
+            # some CPUs where the input has 8 channels, stored last.
+            x = self.downsample(x[..., :: self.stride, :: self.stride])
+        return F.relu(y + x)
 
 
 def use_channels_last(network: nn.Module) -> None:

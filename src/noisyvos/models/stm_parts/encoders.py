@@ -38,6 +38,7 @@ class Trunk:
     # whether `deep` is two outputs joined, the last stage's and that of its first block, of which
     # the key is made from the second by a 1x1 convolution (networks for CPU runs)
     early_key: bool = False
+    finest: int = 2  # stride of the first convolutions
 
 
 def resnet_trunk(
@@ -81,14 +82,23 @@ class _LastAndEarly(nn.Module):
         return torch.cat([self.second(early), early], 1)
 
 
-def small_trunk(width: int, key: int, value: int, decoder: int, early_key: bool) -> Trunk:
-    """Return small encoders at stride 8.
+def small_trunk(
+    width: int, key: int, value: int, decoder: int, early_key: bool, stride: int
+) -> Trunk:
+    """Return small encoders at stride 8 or 4, with `width` channels at half resolution.
 
-    The stem's output, with `width` channels at half resolution, is the finest skip.
+    The stem's output is the finest skip: at half resolution, or at stride 4 at full resolution.
     """
+    finest = stride // 4
+    kernel = SMALL_STEMS[stride]
+    width = width * finest // 2  # of the stem
+
+    def stem(inputs: int) -> nn.Conv2d:
+        return nn.Conv2d(inputs, width, kernel, finest, kernel // 2, bias=False)
+
     return Trunk(
-        stem=lambda: nn.Conv2d(3, width, 5, 2, 2, bias=False),
-        mask_stem=lambda: nn.Conv2d(1, width, 5, 2, 2, bias=False),
+        stem=partial(stem, 3),
+        mask_stem=partial(stem, 1),
         first=width,
         norm=resnet.small_norm,
         pool=False,
@@ -105,12 +115,22 @@ def small_trunk(width: int, key: int, value: int, decoder: int, early_key: bool)
             ),
         ),
         features=(4 * width, 2 * width, width),
-        stride=8,
+        stride=stride,
         key=key,
         value=value,
         decoder=decoder,
         early_key=early_key,
+        finest=finest,
     )
+
+
+SMALL_STEMS = {8: 5, 4: 3}  # stride of a small trunk: side of its first convolutions
+
+
+def small_sizes(stem: Tensor) -> dict[str, int]:
+    """Return `width` and `stride` of a small trunk from the weight (C, 3, k, k) of its stem."""
+    stride = 4 if stem.shape[-1] == SMALL_STEMS[4] else 8
+    return {"stride": stride, "width": stem.shape[0] * 8 // stride}
 
 
 @dataclass(frozen=True)
@@ -120,7 +140,8 @@ class EncoderFeatures:
     deep: Tensor  # (N, C, h, w)
     middle: Tensor  # (N, C, 2h, 2w)
     fine: Tensor  # (N, C, 4h, 4w)
-    finest: Tensor  # (N, C, H / 2, W / 2), the first convolution's output after its ReLU
+    # (N, C, H / s, W / s), the first convolution's output after its ReLU; s is `Trunk.finest`
+    finest: Tensor
 
 
 class Encoder(nn.Module):
@@ -148,7 +169,7 @@ class Encoder(nn.Module):
         return self.conv1((frames - self.mean) / self.std)
 
     def features(self, x: Tensor) -> EncoderFeatures:
-        """Continue from the first convolution's output (N, C, H / 2, W / 2)."""
+        """Continue from the first convolution's output (N, C, H / s, W / s)."""
         finest = F.relu(self.bn1(x))
         fine = self.res2(F.max_pool2d(finest, 3, 2, 1) if self.pool else finest)
         middle = self.res3(fine)
