@@ -1,6 +1,5 @@
 """The small networks as models.yaml has them: what their own settings do, and that they learn."""
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -63,42 +62,6 @@ def test_both_encoders_start_from_the_same_weights(name):
     for key in query:
         twin = key.replace("_Q.", "_M.").replace("_q.", "_m.")
         assert torch.equal(network[key], network[twin])
-
-
-@pytest.mark.parametrize("stride", [4, 8])
-@pytest.mark.parametrize(
-    ("kind", "encoder", "decoder"),
-    [("stm_tiny", "Encoder_Q", "Decoder"), ("afb_urr_tiny", "encoder_q", "decoder")],
-)
-def test_small_stm_networks_match_at_their_stride(kind, encoder, decoder, stride):
-    """At stride 4 they also draw at full resolution."""
-    network = models.build(kind, seed=0, stride=stride, width=16)
-    drawn = []
-    network.get_submodule(f"{decoder}.pred2").register_forward_hook(
-        lambda _, __, output: drawn.append(output.shape[-2:])
-    )
-    key, _ = network.look(torch.rand(2, 3, 48, 72))
-    assert key.shape[-2:] == (48 // stride, 72 // stride)
-    output = network.forward_clip(make_clip(), generator=torch.Generator())
-    assert output.logits[0].shape == (1, 3, 49, 65)
-    height, width = (math.ceil(side / stride) * 4 for side in (49, 65))
-    assert {tuple(size) for size in drawn} == {(height, width)}
-    assert network.get_submodule(encoder).conv1.out_channels == 2 * stride
-    found = type(network).settings_from_official(network.state_dict())
-    assert (found["stride"], found["width"]) == (stride, 16)
-
-
-@pytest.mark.parametrize(("stage", "pixels"), [("last", 45), ("early", 21)])
-def test_keys_of_small_stm_networks_at_stride_4_see_so_many_pixels(stage, pixels):
-    """Without its normalisation, which sees the whole frame."""
-    network = models.build("stm_tiny", seed=0, key_stage=stage, stride=4)
-    for module in network.modules():
-        if isinstance(module, torch.nn.GroupNorm):
-            module.forward = lambda x: x
-    frame = torch.rand(1, 3, 96, 96, requires_grad=True)
-    network.look(frame)[0][0, :, 12, 12].sum().backward()
-    columns = frame.grad.abs().amax((0, 1, 2)).nonzero()
-    assert int(columns.max() - columns.min()) + 1 == pixels
 
 
 def test_a_block_of_eight_channels_can_be_trained_with_channels_last():

@@ -69,7 +69,7 @@ class PreparedWithLocal:
     """The decoder's work on F frames that all objects of a frame share."""
 
     coarse: decoder.Prepared
-    finest: Tensor  # (F, C, H / 2, W / 2), or of the frame's size if `Trunk.finest` is 1
+    finest: Tensor  # (F, C, H / 2, W / 2)
     local: Tensor  # (F, L, H / 2, W / 2) share of `finest` in the first local convolution
 
 
@@ -81,7 +81,6 @@ class RefiningDecoder(decoder.Decoder):
         self.local_convFM = nn.Conv2d(2 * trunk.first, local, 3, padding=1)
         self.local_ResMM = decoder.ResidualBlock(local)
         self.local_pred2 = nn.Conv2d(local, 2, 3, padding=1)
-        self.finest = trunk.finest
 
     def share_with_local(self, features: EncoderFeatures, value: Tensor) -> PreparedWithLocal:
         """Do what all objects of a frame share; value (F, C_v, h, w) is the query's.
@@ -98,7 +97,7 @@ class RefiningDecoder(decoder.Decoder):
         """Return logits (N, 2, H, W) float32 of N objects from the readout (N, C_v, h, w)."""
         logits = self.coarse(prepared.coarse, read, owners.frame)
         logits = F.interpolate(
-            logits, scale_factor=self.enlarge // self.finest, mode="bilinear", align_corners=False
+            logits, scale_factor=self.enlarge // 2, mode="bilinear", align_corners=False
         )
         # a softmax of probabilities: flat, as trained and published
         shares = owners.softmax(object_probabilities(logits))
@@ -106,9 +105,7 @@ class RefiningDecoder(decoder.Decoder):
         local = self.local(prepared, self.reference(prepared, rough, owners), owners)
         correction = self.confidence(rough) * local
         logits = logits + pick(uncertainty(shares), owners.frame)[:, None] * correction
-        return F.interpolate(
-            logits, scale_factor=self.finest, mode="bilinear", align_corners=False
-        )
+        return F.interpolate(logits, scale_factor=2, mode="bilinear", align_corners=False)
 
     def reference(self, prepared: PreparedWithLocal, rough: Tensor, owners: Owners) -> Tensor:
         """Return each object's mean features around a pixel, (N, C, H / 2, W / 2).

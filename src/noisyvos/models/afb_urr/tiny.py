@@ -1,6 +1,4 @@
-"""A small AFB-URR for CPU runs: the same bank and decoder around small encoders at stride 8 or
-4.
-"""
+"""A small AFB-URR for CPU runs: the same bank and decoder around small encoders at stride 8."""
 
 from typing import Any, Literal
 
@@ -13,7 +11,7 @@ from noisyvos.models.afb_urr.network import AFBURR
 from noisyvos.models.afb_urr.settings import AFBURRSettings
 from noisyvos.models.base import MODELS
 from noisyvos.models.resnet import use_channels_last
-from noisyvos.models.stm_parts.encoders import Trunk, small_sizes, small_trunk
+from noisyvos.models.stm_parts.encoders import Trunk, small_trunk
 
 
 class AFBURRTinySettings(AFBURRSettings):
@@ -35,15 +33,7 @@ class AFBURRTinySettings(AFBURRSettings):
         description=(
             "Where keys come from. `last` is the encoder's output, as published. "
             "`early` is the first block of its last stage, which sees 41 pixels "
-            "instead of 89. At stride 4 it sees 21 instead of 45."
-        ),
-    )
-    # At stride 8 an object of 14 pixels has about four places to match (see `xmem_tiny`).
-    stride: Literal[4, 8] = Field(
-        8,
-        description=(
-            "Pixels between two places that are matched. At 4 there is half as much of every "
-            "feature, and masks are drawn at full instead of half resolution."
+            "instead of 89."
         ),
     )
     # Whether both encoders start from the same weights, as the published ones do from ImageNet.
@@ -80,9 +70,7 @@ class AFBURRTiny(AFBURR):
         """Return how the encoders are built."""
         own = self.settings
         early = own.key_stage == "early"
-        return small_trunk(
-            own.width, own.key_dim, own.value_dim, own.decoder_dim, early, own.stride
-        )
+        return small_trunk(own.width, own.key_dim, own.value_dim, own.decoder_dim, early)
 
     def local_channels(self) -> int:
         """Return the width of the refinement."""
@@ -97,7 +85,7 @@ class AFBURRTiny(AFBURR):
                 "key_stage": "early" if early else "last",
                 "key_dim": state["keyval_r4.Key.weight"].shape[0],
                 "value_dim": state["keyval_r4.Value.weight"].shape[0],
-                **small_sizes(state["encoder_q.conv1.weight"]),
+                "width": state["encoder_q.conv1.weight"].shape[0],
                 "decoder_dim": state["decoder.pred2.weight"].shape[1],
                 "local_dim": state["decoder.local_pred2.weight"].shape[1],
             }

@@ -38,7 +38,6 @@ class Trunk:
     # whether `deep` is two outputs joined, the last stage's and that of its first block, of which
     # the key is made from the second by a 1x1 convolution (networks for CPU runs)
     early_key: bool = False
-    finest: int = 2  # stride of the first convolutions
 
 
 def resnet_trunk(
@@ -82,23 +81,14 @@ class _LastAndEarly(nn.Module):
         return torch.cat([self.second(early), early], 1)
 
 
-def small_trunk(
-    width: int, key: int, value: int, decoder: int, early_key: bool, stride: int
-) -> Trunk:
-    """Return small encoders at stride 8 or 4, with `width` channels at half resolution.
+def small_trunk(width: int, key: int, value: int, decoder: int, early_key: bool) -> Trunk:
+    """Return small encoders at stride 8.
 
-    The stem's output is the finest skip: at half resolution, or at stride 4 at full resolution.
+    The stem's output, with `width` channels at half resolution, is the finest skip.
     """
-    finest = stride // 4
-    kernel = SMALL_STEMS[stride]
-    width = width * finest // 2  # of the stem
-
-    def stem(inputs: int) -> nn.Conv2d:
-        return nn.Conv2d(inputs, width, kernel, finest, kernel // 2, bias=False)
-
     return Trunk(
-        stem=partial(stem, 3),
-        mask_stem=partial(stem, 1),
+        stem=lambda: nn.Conv2d(3, width, 5, 2, 2, bias=False),
+        mask_stem=lambda: nn.Conv2d(1, width, 5, 2, 2, bias=False),
         first=width,
         norm=resnet.small_norm,
         pool=False,
@@ -115,22 +105,12 @@ def small_trunk(
             ),
         ),
         features=(4 * width, 2 * width, width),
-        stride=stride,
+        stride=8,
         key=key,
         value=value,
         decoder=decoder,
         early_key=early_key,
-        finest=finest,
     )
-
-
-SMALL_STEMS = {8: 5, 4: 3}  # stride of a small trunk: side of its first convolutions
-
-
-def small_sizes(stem: Tensor) -> dict[str, int]:
-    """Return `width` and `stride` of a small trunk from the weight (C, 3, k, k) of its stem."""
-    stride = 4 if stem.shape[-1] == SMALL_STEMS[4] else 8
-    return {"stride": stride, "width": stem.shape[0] * 8 // stride}
 
 
 @dataclass(frozen=True)
@@ -140,8 +120,7 @@ class EncoderFeatures:
     deep: Tensor  # (N, C, h, w)
     middle: Tensor  # (N, C, 2h, 2w)
     fine: Tensor  # (N, C, 4h, 4w)
-    # (N, C, H / s, W / s), the first convolution's output after its ReLU; s is `Trunk.finest`
-    finest: Tensor
+    finest: Tensor  # (N, C, H / 2, W / 2), the first convolution's output after its ReLU
 
 
 class Encoder(nn.Module):
@@ -169,7 +148,7 @@ class Encoder(nn.Module):
         return self.conv1((frames - self.mean) / self.std)
 
     def features(self, x: Tensor) -> EncoderFeatures:
-        """Continue from the first convolution's output (N, C, H / s, W / s)."""
+        """Continue from the first convolution's output (N, C, H / 2, W / 2)."""
         finest = F.relu(self.bn1(x))
         fine = self.res2(F.max_pool2d(finest, 3, 2, 1) if self.pool else finest)
         middle = self.res3(fine)
