@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from engines import stale_in_dvc, stale_in_snakemake
 
+pytestmark = pytest.mark.xdist_group("agreement")  # tests that share fixture `ran`
+
 S3 = all(importlib.util.find_spec(name) for name in ("moto", "flask", "dvc_s3"))
 
 

@@ -5,74 +5,20 @@ The functions that its jobs call, a cell verified, its number traced, a method c
 
 import csv
 import json
-import os
 import re
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import warm
 from engines import closure_of, pipeline
 
 from noisyvos.pipeline.code_deps import EXCLUDED, Code
 from noisyvos.pipeline.source_facts import package_facts
 
 TUTORIAL = Path(__file__).resolve().parents[2] / "docs" / "tutorials" / "own-method.md"
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600), pytest.mark.xdist_group("smoke")]
+
 KEY = "shapes_smoke_train-dilate70-xmem-xmem_tiny-s0"
-
-
-# Is `noisyvos` for the jobs of the run. It writes down the modules whose functions a job calls.
-TRACER = """import json, os, sys, threading, uuid
-ROOT = os.path.realpath({package!r}) + os.sep
-TRACKING = ROOT + "tracking" + os.sep  # what it calls only shows results
-seen, importing = set(), "<frozen importlib._bootstrap>"
-
-def note(frame, event, argument):
-    code = frame.f_code
-    name = code.co_filename
-    ours = name.startswith(ROOT) and name.endswith(".py")  # not a template of the report
-    if event != "call" or name in seen or not ours or not code.co_flags & 1:
-        return  # without the flag it is the body of a module or class
-    above = frame.f_back
-    while above is not None:
-        where = above.f_code.co_filename
-        if where == importing or where.startswith(TRACKING):
-            return  # only an import, or a call that feeds nothing back
-        above = above.f_back
-    seen.add(name)
-
-sys.setprofile(note)
-threading.setprofile(note)
-try:
-    from noisyvos.cli import main
-    main()
-finally:
-    sys.setprofile(None)
-    modules = [name[len(ROOT):-3].replace(os.sep, ".") for name in sorted(seen)]
-    with open(os.path.join({traces!r}, uuid.uuid4().hex), "w") as file:
-        json.dump({{"command": sys.argv[1:], "modules": modules}}, file)
-"""
-
-
-@dataclass(frozen=True)
-class Real:
-    """A workspace after a run of `smoke`, and the folder of what each of its jobs called."""
-
-    space: Any
-    traces: Path
-
-
-@pytest.fixture(scope="module")
-def real(bare_workspace: Any, tmp_path_factory: pytest.TempPathFactory) -> Real:
-    """The workspace with the real command line in place of stand-ins, after a run of `smoke`."""
-    traces, tools = tmp_path_factory.mktemp("traces"), tmp_path_factory.mktemp("tools")
-    package, tool = bare_workspace.root / "src" / "noisyvos", tools / "noisyvos"
-    warm.write(tool, TRACER.format(package=str(package), traces=str(traces)))
-    space = replace(bare_workspace, path=os.pathsep.join([str(tools), bare_workspace.path]))
-    space.run("snakemake", "--cores", "1")
-    warm.write(tool, "from noisyvos.cli import main\nmain()\n")
-    return Real(space, traces)
 
 
 def bytes_below(folder: Path) -> dict[str, bytes]:
@@ -83,9 +29,7 @@ def bytes_below(folder: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_functions_that_a_real_run_calls_are_in_the_closures(real: Real) -> None:
+def test_functions_that_a_real_run_calls_are_in_the_closures(real: Any) -> None:
     """Every module of which a job called a function is in the closure of the job."""
     workspace = real.space
     package = workspace.root / "src" / "noisyvos"
@@ -109,9 +53,7 @@ def test_functions_that_a_real_run_calls_are_in_the_closures(real: Real) -> None
     assert checked == {job.name for job in current}
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_a_real_run_is_verified_traced_and_compared(real: Real, tmp_path: Path) -> None:
+def test_a_real_run_is_verified_traced_and_compared(real: Any, tmp_path: Path) -> None:
     space = real.space
     # verify: a training and a scored cell repeat byte by byte
     for cell, count in ((KEY, 3), (f"{KEY}-shapes_smoke_val", 2)):

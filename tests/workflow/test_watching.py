@@ -3,6 +3,10 @@
 import json
 from typing import Any
 
+import pytest
+
+pytestmark = pytest.mark.xdist_group("agreement")  # tests that share fixture `ran`
+
 KEY = "shapes_smoke_train-dilate70-smart_unit-xmem_tiny-s0"
 
 
