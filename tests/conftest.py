@@ -12,6 +12,12 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 SHARED = Path(os.environ.get("NOISYVOS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pytest-xdist keep the order below; by itself it begins with groups of many tests."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where several processes share the tests, let one process make what tests of a file share.
