@@ -35,9 +35,9 @@ def warp(
 ) -> np.ndarray:
     """Return the part `window` (left, top, right, bottom) of an image warped by a homography.
 
-    Images (H, W, 3) are interpolated linearly, label maps (H, W) by nearest neighbour. Pixels from
-    outside the image get `outside`. Only the window is warped, which equals warping the whole image
-    and cropping, up to the last bit of the interpolation. `into` is an array for the result.
+    Images (H, W, 3 or 4) are interpolated linearly, label maps (H, W) by nearest neighbour. Pixels
+    from outside the image get `outside`. Only the window is warped, which equals warping the whole
+    image and cropping, up to the last bit of the interpolation. `into` is an array for the result.
     """
     left, top, right, bottom = window
     moved = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]], np.float64) @ matrix
@@ -68,7 +68,7 @@ def random_affine(generator: np.random.Generator, height: int, width: int) -> np
 
 
 def apply_affine(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Return a patch (S, S, 3) warped linearly, or a mask (S, S) by nearest neighbour.
+    """Return a patch (S, S, 3 or 4) warped linearly, or a mask (S, S) by nearest neighbour.
 
     The canvas keeps its size; pixels from outside are 0.
     """

@@ -8,11 +8,12 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance
 
-from noisyvos.datasets.augmentations import colour
+from noisyvos.datasets.augmentations import colour, like_pillow
 from noisyvos.datasets.augmentations.base import Pictures, as_planes, augment
-from noisyvos.datasets.augmentations.geometry import random_crop, warped
+from noisyvos.datasets.augmentations.geometry import affine, random_crop, warped
 from noisyvos.datasets.augmentations.kinds import aoc_net
 from noisyvos.errors import UserError
+from noisyvos.io.images import four_channels, three_channels
 from noisyvos.models.base import Clip
 from noisyvos.seeding import numpy_generator
 
@@ -76,6 +77,57 @@ def test_opencv_moves_pictures_as_pillow_does(move):
     assert np.abs(warped(picture, move).astype(int) - pillow)[inner].max() <= 3
 
 
+def rough_picture(height: int, width: int, seed: int) -> np.ndarray:
+    """Return what is hard to filter alike: a smooth picture with noise and sharp squares."""
+    generator = np.random.default_rng(seed)
+    picture = cv2.resize(
+        generator.integers(0, 256, (5, 7, 3)).astype(np.uint8), (width, height)
+    ).astype(int)
+    picture += generator.integers(-30, 30, picture.shape)
+    picture[height // 4 : height // 2, width // 4 : width // 2] = 255
+    picture[: height // 5, : width // 5] = 0
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def differs(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Return the share of values that differ; by one level at most."""
+    gap = np.abs(found.astype(int) - wanted)
+    assert gap.max() <= 1
+    return float(np.count_nonzero(gap) / gap.size)
+
+
+@pytest.mark.parametrize("window", [(90, 130), (200, 150), (96, 96), (97, 180)])
+def test_frames_are_resized_as_pillow_does(window):
+    picture = rough_picture(*window, 1)
+    wanted = np.asarray(Image.fromarray(picture).resize((96, 96), Image.Resampling.BILINEAR))
+    found = like_pillow.resized(four_channels(picture), (96, 96))
+    assert differs(three_channels(found), wanted) < 0.02
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_frames_are_warped_as_pillow_does_up_to_their_outline(seed):
+    generator = np.random.default_rng(seed)
+    height, width = (96, 96) if seed % 2 else (70, 110)
+    picture = rough_picture(height, width, seed)
+    move = affine(
+        (width, height), generator.uniform(-50, 50), generator.uniform(-20, 20), 0.7 + seed % 3 / 5
+    )
+    move = (
+        (1, 0, -7, 0, 1, 5) if seed == 4 else (-1, 0, width, 0, -1, height) if seed == 5 else move
+    )
+    wanted = np.asarray(
+        Image.fromarray(picture).transform(
+            (width, height), Image.Transform.AFFINE, move, Image.Resampling.BILINEAR,
+            fillcolor=(124, 116, 104),
+        )
+    )  # fmt: skip
+    found = like_pillow.warped(four_channels(picture), move, (124, 116, 104))
+    assert differs(three_channels(found), wanted) < 0.02
+    outside = (wanted == (124, 116, 104)).all(-1)
+    assert np.array_equal((found[..., :3] == (124, 116, 104)).all(-1), outside)
+    assert outside.any() == (seed != 5)  # which turns the picture by 180 degrees
+
+
 @pytest.mark.parametrize("spread", [0.01, 0.1, 0.8])
 def test_tables_of_levels_change_colours_as_pillow_does(spread):
     generator = np.random.default_rng(3)
@@ -87,11 +139,11 @@ def test_tables_of_levels_change_colours_as_pillow_does(spread):
             wanted = Image.fromarray(pixels)
             for step in order:
                 wanted = enhancers[step](wanted).enhance(factors[step])
-            found = colour.change(
-                Image.fromarray(pixels), [(step, factors[step]) for step in order]
-            )
+            found = colour.change(pixels, [(step, factors[step]) for step in order])
             assert not np.array_equal(found, pixels)
             assert np.array_equal(found, wanted)
+            four = colour.change(four_channels(pixels), [(step, factors[step]) for step in order])
+            assert np.array_equal(four[..., :3], wanted)
 
 
 def test_light_treats_all_frames_of_a_clip_alike():

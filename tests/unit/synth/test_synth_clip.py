@@ -280,11 +280,11 @@ def test_pasted_objects_move_right_and_down_unless_symmetric(
     assert patch is not None
     steps = []
     for seed in range(150):
-        frames, labels = np.zeros((3, 48, 48, 3), np.uint8), np.zeros((3, 48, 48), np.uint8)
+        frames, labels = np.zeros((3, 48, 48, 4), np.uint8), np.zeros((3, 48, 48), np.uint8)
         paste_object(
             np.random.default_rng(seed), frames, labels, patch, 4, SETTINGS.lengths(), symmetric
         )
-        assert ((frames[0] > 0).any(-1) == (labels[0] == 4)).all()
+        assert ((frames[0, ..., :3] > 0).any(-1) == (labels[0] == 4)).all()
         places = [np.argwhere(label == 4) for label in labels]
         centres = [
             place.mean(0)[::-1]

@@ -114,10 +114,10 @@ def test_affine_maps_turn_shear_and_scale_about_the_middle() -> None:
 
 
 def test_jitter_without_strength_changes_nothing_and_hue_keeps_greys() -> None:
-    picture = Image.fromarray(np.random.default_rng(3).integers(0, 256, (20, 30, 3), np.uint8))
+    picture = np.random.default_rng(3).integers(0, 256, (20, 30, 3), np.uint8)
     assert jitter(picture, (0, 0, 0, 0), np.random.default_rng(0)).tobytes() == picture.tobytes()
     assert jitter(picture, (0, 0, 0, 0.4), np.random.default_rng(0)).tobytes() != picture.tobytes()
-    grey = picture.convert("L").convert("RGB")
+    grey = np.array(Image.fromarray(picture).convert("L").convert("RGB"))
     assert jitter(grey, (0, 0, 0, 0.4), np.random.default_rng(0)).tobytes() == grey.tobytes()
 
 

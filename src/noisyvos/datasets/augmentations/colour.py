@@ -1,28 +1,33 @@
-"""Colour changes with Pillow, which give the numbers of torchvision's PIL backend.
+"""Colour changes of frames, which give the numbers of torchvision's PIL backend.
 
-Brightness and contrast map each level by itself, so one table of 256 levels changes a picture.
-Pillow's own blending makes the table, so that all values equal those of its `ImageEnhance`.
+Brightness, contrast and saturation blend a frame with black, with its mean level and with its grey
+values. OpenCV blends several times as fast as Pillow. Pillow truncates each value, and OpenCV
+rounds, so OpenCV gets values that are half a level lower. Where a value is so close to a whole
+number that its float32 error matters, Pillow's own blending is used: all values are equal.
 """
 
 from collections.abc import Iterable
 
+import cv2
 import numpy as np
-from PIL import Image, ImageEnhance
+from PIL import Image
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 _LEVELS = Image.frombytes("L", (256, 1), bytes(range(256)))
+_MARGIN = 1e-4  # above the float32 errors of blending levels with factors of 0 to 2
+_DIFFERENCES = np.arange(-255, 256)
 
 
 def jitter(
-    image: Image.Image, strength: tuple[float, float, float, float], generator: np.random.Generator
-) -> Image.Image:
-    """Return an RGB image with brightness, contrast, saturation and hue changed in random order.
+    pixels: np.ndarray, strength: tuple[float, float, float, float], generator: np.random.Generator
+) -> np.ndarray:
+    """Return RGB pixels with brightness, contrast, saturation and hue changed in random order.
 
     `strength` holds the largest changes of these four: factors are 1 +- strength, hue is in turns.
     """
     draws = generator.uniform(-1, 1, 4) * strength
     return change(
-        image,
+        pixels,
         [
             (int(step), draws[step] + (step != HUE))
             for step in generator.permutation(4)
@@ -31,32 +36,86 @@ def jitter(
     )
 
 
-def change(image: Image.Image, steps: Iterable[tuple[int, float]]) -> Image.Image:
-    """Return an RGB image after some steps of (BRIGHTNESS to HUE, factor; turns for hue)."""
-    table: bytes | None = None  # of levels that are yet to change
+def change(pixels: np.ndarray, steps: Iterable[tuple[int, float]]) -> np.ndarray:
+    """Return RGB pixels after some steps of (BRIGHTNESS to HUE, factor; turns for hue).
+
+    `pixels` is (H, W, 3) uint8, or (H, W, 4) with a channel without meaning, but not for hue.
+    """
     for step, amount in steps:
-        if table is not None and step != BRIGHTNESS:
-            image, table = image.point(list(table) * 3), None
-        if step == SATURATION:
-            image = ImageEnhance.Color(image).enhance(amount)
-        elif step == HUE:
-            image = _turn_hue(image, amount)
+        if step == HUE:
+            pixels = _turn_hue(pixels, amount)
+        elif step == SATURATION:
+            pixels = _saturated(pixels, amount)
         else:
-            middle = _mean_level(image) if step == CONTRAST else 0
-            blend = Image.blend(Image.new("L", (256, 1), middle), _LEVELS, amount).tobytes()
-            table = blend if table is None else table.translate(blend)
-    return image if table is None else image.point(list(table) * 3)
+            pixels = _levelled(pixels, _mean_level(pixels) if step == CONTRAST else 0, amount)
+    return pixels
 
 
-def _mean_level(image: Image.Image) -> int:
+def grey(pixels: np.ndarray) -> np.ndarray:
+    """Return Pillow's grey levels (H, W) uint8 of RGB pixels (H, W, 3 or 4)."""
+    if pixels.shape[2] == 3 or not pixels.flags.c_contiguous:
+        return np.asarray(Image.fromarray(pixels[..., :3]).convert("L"))
+    # Pillow's own layout, which it reads without a copy
+    size = pixels.shape[1::-1]
+    return np.asarray(Image.frombuffer("RGBX", size, pixels, "raw", "RGBX", 0, 1).convert("L"))
+
+
+def as_colours(levels: np.ndarray, channels: int) -> np.ndarray:
+    """Return grey levels (H, W) as pixels with 3 or 4 equal channels."""
+    return cv2.cvtColor(levels, cv2.COLOR_GRAY2RGB if channels == 3 else cv2.COLOR_GRAY2RGBA)
+
+
+def _is_clear(amount: float, least: int, most: int) -> bool:
+    """Whether no product of `amount` and a difference of levels is nearly a whole number.
+
+    Nor below one by so little that float32 arithmetic could take it for that number. The
+    differences are the whole numbers of `least` to `most`; that of 0 is exact.
+    """
+    if not 0 <= amount <= 2:
+        return False
+    differences = _DIFFERENCES[least + 255 : most + 256]
+    products = amount * differences
+    away = np.abs(products - np.rint(products)) > 2 * _MARGIN
+    return bool((away | (differences == 0)).all())
+
+
+def _levelled(pixels: np.ndarray, middle: int, amount: float) -> np.ndarray:
+    """Return pixels whose levels are `amount` times as far from level `middle`."""
+    amount = float(np.float32(amount))  # as Pillow takes it
+    if not _is_clear(amount, -middle, 255 - middle):
+        table = Image.blend(Image.new("L", (256, 1), middle), _LEVELS, amount)
+        return cv2.LUT(pixels, np.asarray(table)[0])
+    offset = middle * (1 - amount) - 0.5 + _MARGIN
+    if offset > -0.5:  # no level becomes negative, of which this one would take the absolute value
+        return cv2.convertScaleAbs(pixels, alpha=amount, beta=offset)
+    return cv2.addWeighted(pixels, amount, pixels, 0, offset)
+
+
+def _saturated(pixels: np.ndarray, amount: float) -> np.ndarray:
+    """Return pixels that are `amount` times as far from their grey values."""
+    amount = float(np.float32(amount))
+    greys = as_colours(grey(pixels), pixels.shape[2])
+    if _is_clear(amount, -255, 255):
+        return cv2.addWeighted(pixels, amount, greys, 1 - amount, _MARGIN - 0.5)
+    mode = "RGB" if pixels.shape[2] == 3 else "RGBX"
+    pair = (
+        Image.frombuffer(mode, pixels.shape[1::-1], np.ascontiguousarray(each), "raw", mode, 0, 1)
+        for each in (greys, pixels)
+    )
+    return np.asarray(Image.blend(*pair, amount))
+
+
+def _mean_level(pixels: np.ndarray) -> int:
     """Return the grey level that contrast leaves unchanged."""
-    counts = image.convert("L").histogram()  # as Pillow's Contrast, without its pictures of it
-    return int(sum(level * count for level, count in enumerate(counts)) / sum(counts) + 0.5)
+    levels = grey(pixels)
+    return int(cv2.sumElems(levels)[0] / levels.size + 0.5)
 
 
-def _turn_hue(image: Image.Image, turns: float) -> Image.Image:
-    hue, saturation, value = image.convert("HSV").split()
+def _turn_hue(pixels: np.ndarray, turns: float) -> np.ndarray:
+    hue, saturation, value = Image.fromarray(pixels).convert("HSV").split()
     turned = (np.array(hue).astype(np.int16) + int(turns * 255)) % 256
-    return Image.merge(
-        "HSV", (Image.fromarray(turned.astype(np.uint8)), saturation, value)
-    ).convert("RGB")
+    return np.asarray(
+        Image.merge("HSV", (Image.fromarray(turned.astype(np.uint8)), saturation, value)).convert(
+            "RGB"
+        )
+    )

@@ -168,7 +168,7 @@ def per_image(
 
 
 def warped(frame: np.ndarray, move: tuple[float, ...]) -> np.ndarray:
-    """Return a frame (H, W, 3) uint8 moved by Pillow's backward coefficients.
+    """Return a frame (H, W, 3 or 4) uint8 moved by Pillow's backward coefficients.
 
     OpenCV interpolates bilinearly and fills the outside with black, as imgaug does.
     """

@@ -14,6 +14,7 @@ from noisyvos.datasets.augmentations.geometry import (
     warped,
     window_starts,
 )
+from noisyvos.io.images import four_channels, three_channels
 from noisyvos.io.masks import VOID
 
 
@@ -44,9 +45,10 @@ def walk(
     size = (max(out[1], int(width * factor)), max(out[0], int(height * factor)))
 
     def frame(t: int, image: np.ndarray) -> np.ndarray:
+        image = four_channels(image)
         for move in moves[t]:
             image = warped(image, move)
-        return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR_EXACT)
+        return three_channels(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR_EXACT))
 
     def mask(t: int, image: Image.Image) -> Image.Image:
         for move in moves[t]:

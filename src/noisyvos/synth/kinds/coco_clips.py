@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from noisyvos.io.images import read_frame
+from noisyvos.io.images import four_channels, read_frame, three_channels
 from noisyvos.io.mask_rules import histogram
 from noisyvos.synth.clip import SynthClip
 from noisyvos.synth.geometry import (
@@ -100,7 +100,7 @@ def make_clip(
         foreign = draw_objects(generator, instances, lengths)
     labels = _label_map(own, background.shape[:2])
     background, labels = _base_transform(
-        background, labels, lengths.base, flip=generator.random() < 0.5
+        four_channels(background), labels, lengths.base, flip=generator.random() < 0.5
     )
     frames, masks = _warp_and_crop(generator, background, labels, lengths.crop)
     before = _areas(masks)
@@ -113,8 +113,11 @@ def make_clip(
     # background wraps to 255
     left = before if label == len(own) else _areas(masks - np.uint8(1) < len(own))
     hidden = (before - left) / np.maximum(before, 1)
+    colours = np.empty((*frames.shape[:3], 3), np.uint8)
+    for frame, place in zip(frames, colours, strict=True):
+        three_channels(frame, place)
     return SynthClip(
-        frames,
+        colours,
         _choose_objects(generator, masks, lengths, settings.max_objects),
         label - len(own),
         tuple(hidden.tolist()),
@@ -178,9 +181,9 @@ def _base_transform(
 def _warp_and_crop(
     generator: np.random.Generator, image: np.ndarray, labels: np.ndarray, crop: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return frames (3, crop, crop, 3) and label maps (3, crop, crop).
+    """Return frames (3, crop, crop, 4) and label maps (3, crop, crop).
 
-    They are the image and two growing homographies of it.
+    They are the image (H, W, 4) and two growing homographies of it.
     """
     height, width = labels.shape
     maps = random_homographies(generator, height, width)
@@ -192,7 +195,7 @@ def _warp_and_crop(
     )
     window = random_window(generator, warped_labels, crop)
     inside = (slice(window[1], window[3]), slice(window[0], window[2]))
-    frames = np.empty((3, crop, crop, 3), np.uint8)
+    frames = np.empty((3, crop, crop, 4), np.uint8)
     frames[0] = image[inside]
     for frame, matrix in zip(frames[1:], maps, strict=True):
         warp(image, matrix, window, into=frame)
@@ -220,7 +223,7 @@ def _choose_objects(
 
 @dataclass(frozen=True)
 class CutOut:
-    """A cut-out object: image (S, S, 3) and mask (S, S) uint8 0/1.
+    """A cut-out object: image (S, S, 4) and mask (S, S) uint8 0/1.
 
     The padding keeps the object whole under any rotation.
     """
@@ -274,8 +277,9 @@ def cut_out(instances: Instances, instance: int) -> CutOut | None:
     above, beside = (int((diagonal - side) / 2) for side in (rows, columns))
     place = (slice(above, above + rows), slice(beside, beside + columns))
     wide_mask = np.zeros((rows + 2 * above, columns + 2 * beside), np.uint8)
-    wide = np.zeros((*wide_mask.shape, 3), np.uint8)
-    wide[place], wide_mask[place] = image[top:bottom, left:right], mask
+    wide = np.zeros((*wide_mask.shape, 4), np.uint8)
+    four_channels(image[top:bottom, left:right], wide[place])
+    wide_mask[place] = mask
     return CutOut(wide, wide_mask)
 
 
@@ -288,7 +292,7 @@ def paste_object(
     lengths: Lengths,
     symmetric: bool,
 ) -> None:
-    """Paste `patch` as `label` into frames (3, H, W, 3) and labels (3, H, W), in place.
+    """Paste `patch` as `label` into frames (3, H, W, 4) and labels (3, H, W), in place.
 
     Frame 1 shows it as cut out; frames 2 and 3 shift and warp it further.
     """

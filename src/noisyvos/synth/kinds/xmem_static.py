@@ -111,7 +111,7 @@ def _base(still: _View, generator: np.random.Generator) -> _View:
         image, labels = (
             part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for part in (image, labels)
         )
-    image = jitter(image, (0.1, 0.05, 0.05, 0.05), generator)
+    image = Image.fromarray(jitter(np.asarray(image), (0.1, 0.05, 0.05, 0.05), generator))
     return _View(image.convert("L").convert("RGB") if generator.random() < GREY else image, labels)
 
 
@@ -134,8 +134,9 @@ def _frame(
     reduced = (int(crop * size[0] / short), int(crop * size[1] / short))
     left, top = (int(generator.integers(side - crop, endpoint=True)) for side in reduced)
     window = (left, top, left + crop, top + crop)
-    image = jitter(image.resize(reduced, _BICUBIC).crop(window), (0.1, 0.05, 0.05, 0), generator)
-    frame, mask = np.array(image), np.array(labels.resize(reduced, _NEAREST).crop(window))
+    image = image.resize(reduced, _BICUBIC).crop(window)
+    frame = jitter(np.array(image), (0.1, 0.05, 0.05, 0), generator)
+    mask = np.array(labels.resize(reduced, _NEAREST).crop(window))
     if generator.random() >= settings.thin_plate:
         return frame, mask
     maps = random_map(generator, crop, crop)

@@ -50,19 +50,13 @@ def video_afb(
             )
         )
 
-    def frame(t: int, image: Image.Image) -> Image.Image:
-        return (
-            image
-            if t == 0
-            else moved(
-                t,
-                jitter(
-                    image, (0.1, 0.1, 0.1, 0.02), np.random.Generator(np.random.Philox(colours[t]))
-                ),
-            )
-        )
+    def frame(t: int, array: np.ndarray) -> np.ndarray:
+        if t == 0:
+            return array
+        own = np.random.Generator(np.random.Philox(colours[t]))
+        return np.asarray(moved(t, Image.fromarray(jitter(array, (0.1, 0.1, 0.1, 0.02), own))))
 
-    clip = per_image(clip, frame, moved, [[move] for move in moves])
+    clip = per_image(clip, frame, moved, [[move] for move in moves], arrays=True)
     boxes = [_box_with_object(labels, area, generator) for labels in clip.masks[0]]
     return per_image(
         clip,

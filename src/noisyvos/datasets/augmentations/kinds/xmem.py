@@ -1,7 +1,7 @@
 """XMem's augmentations of videos and of still-image clips (Cheng and Schwing, ECCV 2022).
 
-They follow the released training code. Pillow gives the numbers of torchvision's PIL backend
-without the seconds that importing torchvision takes.
+They follow the released training code, with the numbers of torchvision's PIL backend. Frames
+differ from those by one level in at most 2 % of their values, masks do not.
 """
 
 from dataclasses import replace
@@ -17,7 +17,14 @@ from noisyvos.datasets.augmentations.base import (
     mirrored,
     stacked,
 )
-from noisyvos.datasets.augmentations.colour import BRIGHTNESS, CONTRAST, SATURATION, change
+from noisyvos.datasets.augmentations.colour import (
+    BRIGHTNESS,
+    CONTRAST,
+    SATURATION,
+    as_colours,
+    change,
+    grey,
+)
 from noisyvos.datasets.augmentations.geometry import (
     MEAN_COLOUR,
     affine,
@@ -27,19 +34,21 @@ from noisyvos.datasets.augmentations.geometry import (
     random_crop,
     resized_crop_box,
 )
+from noisyvos.datasets.augmentations.like_pillow import resized, warped
+from noisyvos.io.images import four_channels, three_channels
 
 
 def _colour(
-    image: Image.Image,
+    pixels: np.ndarray,
     brightness: float,
     contrast: float,
     saturation: float,
     generator: np.random.Generator,
-) -> Image.Image:
+) -> np.ndarray:
     strengths = {BRIGHTNESS: brightness, CONTRAST: contrast, SATURATION: saturation}
     factors = generator.uniform(-1, 1, len(strengths))
     order = generator.permutation(len(strengths)).tolist()
-    return change(image, [(step, 1 + strengths[step] * factors[step]) for step in order])
+    return change(pixels, [(step, 1 + strengths[step] * factors[step]) for step in order])
 
 
 @AUGMENTATIONS.register("video", resizes=True)
@@ -68,7 +77,7 @@ def video(
     clip = contiguous(clip)
     box = resized_crop_box(height, width, area, generator)
     shared = int(generator.integers(2**63))  # one stream for what all frames share
-    grey = generator.random() < 0.05
+    colourless = generator.random() < 0.05
     angle, slant = (15.0, 10.0) if rotate else (0.0, 0.0)
     moves = [
         affine(size, generator.uniform(-angle, angle), generator.uniform(-slant, slant), 1.0)
@@ -78,21 +87,19 @@ def video(
     ]
     singles = [int(generator.integers(2**63)) for _ in clip.frames]
 
-    def frame(t: int, array: np.ndarray) -> Image.Image:
-        # one frame at a time, because the pages of a whole mirrored clip cost more than mirroring
-        image = Image.fromarray(cv2.flip(array, 1) if mirror else array)
-        image = image.resize(size, Image.Resampling.BILINEAR, box=box)
-        image = _colour(image, 0.1, 0.03, 0.03, np.random.Generator(np.random.Philox(shared)))
-        image = image.convert("L").convert("RGB") if grey else image
-        if moves[t] is not None:
-            image = image.transform(
-                size,
-                Image.Transform.AFFINE,
-                moves[t],
-                Image.Resampling.BILINEAR,
-                fillcolor=MEAN_COLOUR,
-            )
-        return _colour(image, 0.01, 0.01, 0.01, np.random.Generator(np.random.Philox(singles[t])))
+    left, top, right, bottom = box
+    columns = slice(width - right, width - left) if mirror else slice(left, right)
+
+    def frame(t: int, array: np.ndarray) -> np.ndarray:
+        pixels = four_channels(array[top:bottom, columns])
+        pixels = resized(cv2.flip(pixels, 1) if mirror else pixels, size)
+        pixels = _colour(pixels, 0.1, 0.03, 0.03, np.random.Generator(np.random.Philox(shared)))
+        pixels = as_colours(grey(pixels), 4) if colourless else pixels
+        move = moves[t]
+        if move is not None:
+            pixels = warped(pixels, move, MEAN_COLOUR)
+        single = np.random.Generator(np.random.Philox(singles[t]))
+        return three_channels(_colour(pixels, 0.01, 0.01, 0.01, single))
 
     def mask(t: int, image: Image.Image) -> Image.Image:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirror else image
@@ -121,16 +128,10 @@ def still(
         clip = flip(clip, 2)
     clip = contiguous(clip)
     shared = int(generator.integers(2**63))
-    grey = generator.random() < 0.05
+    colourless = generator.random() < 0.05
 
-    def frame(t: int, image: Image.Image) -> Image.Image:
-        image = _colour(image, 0.1, 0.05, 0.05, np.random.Generator(np.random.Philox(shared)))
-        return image.convert("L").convert("RGB") if grey else image
+    def frame(array: np.ndarray) -> np.ndarray:
+        pixels = _colour(array, 0.1, 0.05, 0.05, np.random.Generator(np.random.Philox(shared)))
+        return as_colours(grey(pixels), 3) if colourless else pixels
 
-    return replace(
-        clip,
-        frames=stacked(
-            (np.asarray(frame(t, Image.fromarray(array))) for t, array in enumerate(clip.frames)),
-            len(clip.frames),
-        ),
-    )
+    return replace(clip, frames=stacked(map(frame, clip.frames), len(clip.frames)))
