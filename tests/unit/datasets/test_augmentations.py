@@ -146,6 +146,21 @@ def test_tables_of_levels_change_colours_as_pillow_does(spread):
             assert np.array_equal(four[..., :3], wanted)
 
 
+@pytest.mark.parametrize("amount", [0, 0.2, 0.96, 1, 1.02, 1.02001, 1.25, 2.5])
+def test_factors_whose_products_are_nearly_whole_numbers_change_colours_as_pillow_does(amount):
+    levels, other = np.mgrid[:256, :256].astype(np.uint8)
+    pixels = np.stack([levels, other, levels], -1)  # many differences from the grey value
+    for step, enhancer in (
+        (colour.BRIGHTNESS, ImageEnhance.Brightness),
+        (colour.CONTRAST, ImageEnhance.Contrast),
+        (colour.SATURATION, ImageEnhance.Color),
+    ):
+        wanted = np.asarray(enhancer(Image.fromarray(pixels)).enhance(amount))
+        assert np.array_equal(colour.change(pixels, [(step, amount)]), wanted)
+        four = colour.change(four_channels(pixels), [(step, amount)])
+        assert np.array_equal(four[..., :3], wanted)
+
+
 def test_light_treats_all_frames_of_a_clip_alike():
     still = Pictures(clip().frames[:1].repeat(3, 0), (clip().masks[0][:1].repeat(3, 0),))
     done = augment("light", still, None, rotate=True, generator=numpy_generator(3))

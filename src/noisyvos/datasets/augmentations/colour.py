@@ -98,11 +98,12 @@ def _saturated(pixels: np.ndarray, amount: float) -> np.ndarray:
     if _is_clear(amount, -255, 255):
         return cv2.addWeighted(pixels, amount, greys, 1 - amount, _MARGIN - 0.5)
     mode = "RGB" if pixels.shape[2] == 3 else "RGBX"
-    pair = (
-        Image.frombuffer(mode, pixels.shape[1::-1], np.ascontiguousarray(each), "raw", mode, 0, 1)
+    size = pixels.shape[1::-1]
+    first, second = (
+        Image.frombuffer(mode, size, np.ascontiguousarray(each), "raw", mode, 0, 1)
         for each in (greys, pixels)
     )
-    return np.asarray(Image.blend(*pair, amount))
+    return np.asarray(Image.blend(first, second, amount))
 
 
 def _mean_level(pixels: np.ndarray) -> int:

