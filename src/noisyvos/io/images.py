@@ -1,6 +1,8 @@
 """The reader and writer of frames: JPEG or PNG files as RGB arrays, whole or reduced."""
 
 import io
+import sys
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -8,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from noisyvos.errors import UserError
-from noisyvos.io.codecs import decode_plain_jpeg
+from noisyvos.io.codecs import DamagedJpeg, decode_plain_jpeg
 from noisyvos.io.files import check_regular
 
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -33,18 +35,32 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels[:: -1 if down else 1, :: -1 if left else 1])
 
 
+@cache  # said once in a process
+def _say_damaged(name: str, problem: str) -> None:
+    print(
+        f"noisyvos: warning: {name}: this JPEG is damaged ({problem}), so that a part of the "
+        "picture may be wrong. Fetch or copy the file again.",
+        file=sys.stderr,
+    )
+
+
 def read_frame(file: str | Path | bytes, name: str | None = None) -> np.ndarray:
     """Return a frame, (H, W, 3) uint8 RGB, upright as its EXIF orientation says.
 
     Grey and CMYK files are converted, of 16 bits we take the upper 8, and alpha is dropped. Raises
-    FileNotFoundError or UserError naming the file (`name` for bytes).
+    FileNotFoundError or UserError naming the file (`name` for bytes). A baseline JPEG that is whole
+    but damaged inside is decoded as libjpeg repairs it, with a warning that names it.
     """
+    problem = ""
     name = name or ("frame" if isinstance(file, bytes) else str(file))
     if not isinstance(file, bytes):
         check_regular(file, "frame")
     try:
         data = file if isinstance(file, bytes) else Path(file).read_bytes()
-        quick = decode_plain_jpeg(data)
+        try:
+            quick = decode_plain_jpeg(data)
+        except DamagedJpeg as damage:
+            quick, problem = None, str(damage)
         if quick is not None:
             return quick
         with Image.open(io.BytesIO(data)) as image:
@@ -58,6 +74,8 @@ def read_frame(file: str | Path | bytes, name: str | None = None) -> np.ndarray:
         raise FileNotFoundError(f"{name}: no such frame.") from None
     except DAMAGED as error:
         raise UserError(f"{name}: this file cannot be read as an image ({error}).") from None
+    if problem:
+        _say_damaged(name, problem)
     return pixels if turn == 1 else _turned(pixels, turn)
 
 

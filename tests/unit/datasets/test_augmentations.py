@@ -96,12 +96,52 @@ def differs(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.count_nonzero(gap) / gap.size)
 
 
-@pytest.mark.parametrize("window", [(90, 130), (200, 150), (96, 96), (97, 180)])
-def test_frames_are_resized_as_pillow_does(window):
+@pytest.mark.parametrize(
+    ("window", "most"),
+    [
+        ((90, 130), 0.02),
+        ((200, 150), 0.02),
+        ((96, 96), 0),
+        ((103, 92), 0.25),  # about the size of the result
+        ((1, 1), 0),
+        ((1, 57), 0.02),
+        ((33, 401), 0.02),
+    ],
+)
+def test_frames_are_resized_as_pillow_does(window, most):
     picture = rough_picture(*window, 1)
     wanted = np.asarray(Image.fromarray(picture).resize((96, 96), Image.Resampling.BILINEAR))
     found = like_pillow.resized(four_channels(picture), (96, 96))
-    assert differs(three_channels(found), wanted) < 0.02
+    assert differs(three_channels(found), wanted) <= most
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 3)])
+def test_tiny_frames_are_warped_as_pillow_does(size):
+    picture = np.random.default_rng(2).integers(0, 256, (*size, 3), np.uint8)
+    move = affine(size[::-1], 7, 3, 1.0)
+    wanted = Image.fromarray(picture).transform(
+        size[::-1], Image.Transform.AFFINE, move, Image.Resampling.BILINEAR, fillcolor=(1, 2, 3)
+    )
+    found = like_pillow.warped(four_channels(picture), move, (1, 2, 3))
+    assert differs(three_channels(found), np.asarray(wanted)) < 0.2
+
+
+def test_an_opencv_that_interpolates_in_steps_leaves_frames_to_pillow(monkeypatch):
+    picture, move = rough_picture(60, 80, 3), affine((80, 60), 12, 4, 1.0)
+    wanted = Image.fromarray(picture).transform(
+        (80, 60), Image.Transform.AFFINE, move, Image.Resampling.BILINEAR, fillcolor=(1, 2, 3)
+    )
+    fine = like_pillow._interpolated
+    monkeypatch.setattr(
+        like_pillow, "_interpolated", lambda frame, matrix: fine(frame, np.rint(matrix * 32) / 32)
+    )
+    like_pillow._interpolates_finely.cache_clear()
+    try:
+        found = like_pillow.warped(four_channels(picture), move, (1, 2, 3))
+        assert not like_pillow._interpolates_finely()
+    finally:
+        like_pillow._interpolates_finely.cache_clear()
+    assert np.array_equal(three_channels(found), wanted)
 
 
 @pytest.mark.parametrize("seed", range(12))

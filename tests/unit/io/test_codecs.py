@@ -123,11 +123,21 @@ def photo(height: int, width: int) -> Image.Image:
     return Image.fromarray(cv2.GaussianBlur(noise, (0, 0), 1.5))
 
 
+@pytest.fixture(params=["installed", "OpenCV"])
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+    """Decode as installed, and without simplejpeg."""
+    if request.param == "OpenCV":
+        monkeypatch.setattr(codecs, "simplejpeg", None)
+    codecs._agrees.cache_clear()
+    yield
+    codecs._agrees.cache_clear()
+
+
 @pytest.mark.parametrize("quality", [30, 75, 95])
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
 @pytest.mark.parametrize("size", [(240, 427), (61, 83), (17, 9), (1, 1), (2, 3)])
 def test_jpeg_pixels_are_those_of_pillow(
-    quality: int, subsampling: int, size: tuple[int, int]
+    quality: int, subsampling: int, size: tuple[int, int], decoder: None
 ) -> None:
     data = in_form(photo(*size), format="JPEG", quality=quality, subsampling=subsampling)
     found = codecs.decode_plain_jpeg(data)
@@ -135,7 +145,7 @@ def test_jpeg_pixels_are_those_of_pillow(
     np.testing.assert_array_equal(found, np.array(Image.open(io.BytesIO(data))))
 
 
-def test_jpegs_with_restarts_are_read() -> None:
+def test_jpegs_with_restarts_are_read(decoder: None) -> None:
     data = in_form(photo(64, 96), format="JPEG", restart_marker_blocks=3)
     assert b"\xff\xd0" in data
     found = codecs.decode_plain_jpeg(data)
@@ -169,13 +179,35 @@ def test_other_and_damaged_jpegs_are_left_to_pillow(make: Callable[[], bytes]) -
     assert codecs.decode_plain_jpeg(make()) is None
 
 
-def test_an_opencv_with_other_pixels_is_not_used(
+def test_a_jpeg_damaged_inside_is_read_and_named_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("simplejpeg")
+    whole, damaged = tmp_path / "whole.jpg", tmp_path / "damaged.jpg"
+    whole.write_bytes(JPEG)
+    middle = len(JPEG) // 2
+    damaged.write_bytes(JPEG[:middle] + JPEG[middle + 40 :])
+    read_frame(whole)
+    assert capfd.readouterr().err == ""
+    for _ in range(2):
+        found = read_frame(damaged)
+    np.testing.assert_array_equal(found, np.array(Image.open(damaged)))
+    (said,) = capfd.readouterr().err.splitlines()
+    assert said.startswith(f"noisyvos: warning: {damaged}: this JPEG is damaged (Corrupt JPEG data")
+    assert said.endswith("Fetch or copy the file again.")
+    again = tmp_path / "again.jpg"
+    again.write_bytes(damaged.read_bytes())
+    read_frame(again)
+    assert "again.jpg: this JPEG is damaged" in capfd.readouterr().err
+
+
+def test_a_decoder_with_other_pixels_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "a.jpg"
     file.write_bytes(JPEG)
-    ours = codecs._opencv
-    monkeypatch.setattr(codecs, "_opencv", lambda data: ours(data) ^ 1)
+    ours = codecs._decoded
+    monkeypatch.setattr(codecs, "_decoded", lambda data: ours(data) ^ 1)
     codecs._agrees.cache_clear()
     try:
         np.testing.assert_array_equal(read_frame(file), np.array(Image.open(file)))

@@ -66,10 +66,10 @@ def as_colours(levels: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _is_clear(amount: float, least: int, most: int) -> bool:
-    """Whether no product of `amount` and a difference of levels is nearly a whole number.
+    """Whether `amount` times any difference of levels is further from whole numbers than errors.
 
-    Nor below one by so little that float32 arithmetic could take it for that number. The
-    differences are the whole numbers of `least` to `most`; that of 0 is exact.
+    Else float32 arithmetic could take it for the whole number beside it. The differences are the
+    whole numbers of `least` to `most`; that of 0 is exact.
     """
     if not 0 <= amount <= 2:
         return False

@@ -1,7 +1,8 @@
 """XMem's augmentations of videos and of still-image clips (Cheng and Schwing, ECCV 2022).
 
-They follow the released training code, with the numbers of torchvision's PIL backend. Frames
-differ from those by one level in at most 2 % of their values, masks do not.
+They follow the released training code, with the numbers of torchvision's PIL backend. Masks equal
+its masks. Frames of `video` do so up to rounding: `like_pillow` changes a few values by one level,
+and the colour steps after it, which truncate, make up to three of it.
 """
 
 from dataclasses import replace
