@@ -4,17 +4,20 @@ And write what they print to one page.
 
 python benchmarks/run.py --out docs/performance.md [--material FOLDER] [--only scoring synth ...]
 
-Each prints ratios measured within its own run: against a named peer, or against a floor such as
-decoding the same files. Those that need real masks take them from `--material`, a folder with
-osvos-masks/ and real-clips/, and are left out, visibly, without it. The page is written after each
-one.
+With `--only`, the page keeps what it says of the other benchmarks, each with the commit that it was
+measured at. Each prints ratios measured within its own run: against a named peer, or against a
+floor such as decoding the same files. Those that need real masks take them from `--material`, a
+folder with osvos-masks/ and real-clips/, and are left out, visibly, without it. The page is written
+after each one.
 """
 
 import argparse
 import os
 import platform
+import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +27,14 @@ from noisyvos.io.atomic import atomic_file
 HERE = Path(__file__).resolve().parent
 # how a benchmark begins the line for the table, where its ratios are not in sentences
 SUMMARY = "summary: "
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What an earlier page says of a benchmark: its row and its section."""
+
+    row: str
+    section: str
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,36 @@ class Outcome:
         if self.seconds is None:
             return f"## {self.name}\n\nNot run: {self.text}.\n"
         missed = "" if self.reached else "\n\nA bar was missed, or the run failed."
-        return f"## {self.name}\n\n`{self.command}`\n\n```\n{self.text}\n```{missed}\n"
+        return (
+            f"## {self.name}\n\n`{self.command}`, measured at {commit()}\n\n"
+            f"```\n{self.text}\n```{missed}\n"
+        )
+
+    def kept(self) -> Kept:
+        """Return what the page says of it."""
+        return Kept(self.row(), self.section())
+
+
+def earlier(path: Path, names: Iterable[str]) -> dict[str, Kept]:
+    """Return what a page says of the benchmarks in `names`; a section keeps its commit.
+
+    A section without a commit was measured at that of the page.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    measured = re.search(r"^`make bench` writes this page\. Measured at ([^\s,]+)", text, re.M)
+    at = measured[1].rstrip(".") if measured else "an unknown commit"
+    found = {}
+    for name in names:
+        row = re.search(rf"^\| (\[{name}\]\(#{name}\)|{name}) \|.*$", text, re.M)
+        section = re.search(rf"^## {name}\n.*?(?=^## |\Z)", text, re.M | re.S)
+        if row and section:
+            own = section[0].rstrip() + "\n"
+            own = re.sub(r"^(`python [^`\n]+`)$", rf"\1, measured at {at}", own, flags=re.M)
+            found[name] = Kept(row[0], own)
+    return found
 
 
 def commands(material: Path) -> dict[str, tuple[list[str], Path | None]]:
@@ -140,31 +180,37 @@ def main() -> int:
     parser.add_argument("--material", type=Path, default=Path("../shared/data"))
     parser.add_argument("--only", nargs="*", default=None)
     options = parser.parse_args()
-    outcomes: list[Outcome] = []
-    for name, (command, needed) in commands(options.material).items():
+    every = commands(options.material)
+    if unknown := set(options.only or ()) - set(every):
+        parser.error(
+            f"unknown benchmark {', '.join(sorted(unknown))}: choose of {', '.join(every)}"
+        )
+    page = earlier(options.out, every) if options.only else {}
+    reached = True
+    for name, (command, needed) in every.items():
         if options.only and name not in options.only:
             continue
         if needed is not None and not needed.is_dir():
-            outcomes.append(
-                Outcome(name, "", None, f"it needs `{needed.name}` in `--material`", True)
-            )
+            outcome = Outcome(name, "", None, f"it needs `{needed.name}` in `--material`", True)
         else:
-            outcomes.append(run(name, command))
-        write_page(
-            options.out, outcomes
-        )  # after each, so that a run that is broken off leaves what it has
+            outcome = run(name, command)
+        reached = reached and outcome.reached
+        page[name] = outcome.kept()
+        # after each, so that a run that is broken off leaves what it has
+        write_page(options.out, [page[each] for each in every if each in page])
     print(options.out)
-    return 0 if all(outcome.reached for outcome in outcomes) else 1
+    return 0 if reached else 1
 
 
-def write_page(path: Path, outcomes: list[Outcome]) -> None:
+def write_page(path: Path, parts: list[Kept]) -> None:
     """Write the table and what each benchmark printed."""
     machine = (
         f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"torch {version('torch')}"
     )
     head = (
-        f"# Performance\n\n`make bench` writes this page. Measured at {commit()}.\n\n"
+        f"# Performance\n\n`make bench` writes this page. Measured at {commit()}, except for "
+        "sections that name another commit.\n\n"
         "- Ratios are measured within one run, on the same inputs and with equal outputs.\n"
         "- Seconds are CPU seconds of one thread unless stated otherwise.\n"
         "- Inputs are generated (synthetic) or real masks and clips, as each benchmark says.\n"
@@ -172,11 +218,11 @@ def write_page(path: Path, outcomes: list[Outcome]) -> None:
     )
     beside = (HERE / "peers.md").read_text(encoding="utf-8")
     table = "| benchmark | CPU s in all | ratios | bars reached |\n|---|---|---|---|\n" + "\n".join(
-        outcome.row() for outcome in outcomes
+        part.row for part in parts
     )
     with atomic_file(path) as temporary:
         Path(temporary).write_text(
-            "\n".join((head + table, "", beside, *(outcome.section() for outcome in outcomes))),
+            "\n".join((head + table, "", beside, *(part.section for part in parts))),
             encoding="utf-8",
         )
 
