@@ -1,5 +1,6 @@
 """What processes of a group do in tests; a module of its own, since they import it by name."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -27,7 +28,8 @@ def train_with_signal(number: int, to_parent: bool, *arguments) -> None:
     def one_step(learner, clip, iteration):
         if iteration == 1:
             if learner.group.rank == learner.group.size - 1:
-                os.kill(os.getppid() if to_parent else os.getpid(), number)
+                parent = multiprocessing.parent_process()  # not the server that forked this one
+                os.kill(parent.pid if to_parent else os.getpid(), number)
             time.sleep(0.5)  # time for the signal to reach all
         return take_step(learner, clip, iteration)
 

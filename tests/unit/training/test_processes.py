@@ -2,6 +2,7 @@
 
 import json
 import math
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -111,6 +112,30 @@ def assert_close_facts(left, right, tolerance=1e-5):
         assert left[part] == pytest.approx(right[part], rel=tolerance, abs=tolerance)
 
 
+START = multiprocessing.get_context
+PRELOAD = [
+    *("torch._dynamo", "torch.distributed", "safetensors.torch", "scipy.ndimage", "cv2"),
+    *("noisyvos.training.task", "noisyvos.training.step", "noisyvos.models.xmem"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_starts():
+    """Groups are forks of one process that has PyTorch imported.
+
+    Fixture `pair_of_processes` is a group of new Pythons, as a user starts it.
+    """
+    context = START("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            multiprocessing,
+            "get_context",
+            lambda how=None: context if how == "spawn" else START(how),
+        )
+        yield
+
+
 @pytest.fixture(scope="module")
 def alone(world, tmp_path_factory):
     return run(world, tmp_path_factory.mktemp("one"))
@@ -118,7 +143,9 @@ def alone(world, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pair_of_processes(world, tmp_path_factory):
-    return run(world, tmp_path_factory.mktemp("two"), processes=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multiprocessing, "get_context", START)
+        return run(world, tmp_path_factory.mktemp("two"), processes=2)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
