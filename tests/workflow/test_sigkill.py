@@ -1,16 +1,18 @@
-"""Snakemake is killed by SIGKILL while trainings run again, and tables of before are there.
+"""An engine is killed by SIGKILL while trainings run again, and tables of before are there.
 
-Nobody may take these for current ones, and the next run makes the right ones. Clips are made and
-the report is written by the real stages. Trainings and scores are planted.
+Nobody may take these for current ones, and the next run makes the right ones. This includes tables
+of another preset that shares the replaced data. Clips are made and the report is written by the
+real stages. Trainings and scores are planted.
 """
 
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ SCORED = f"{CELLS[1]}-shapes_smoke_val"
 RUN = ("snakemake", "--cores", "2", "--config", "retries=0")
 PLANTED = """
 changed = "union: 0." in Path("params/methods.yaml").read_text()
+if words[0] == "noise":
+    words.append(Path("params/noise.yaml").read_text())
 real = ("generate", "synth", "tables", "figures", "report")
 if words[0] in real or "data/converted/shapes_smoke_images" in words:
     from noisyvos.cli import main  # the report shows clips
@@ -40,20 +44,22 @@ sys.argv[1:] = words
 """
 
 
-def kill_in_training(space: Any, *, group: bool) -> None:
-    """Start a run, kill Snakemake or all its processes while trainings run, and unlock."""
+def kill_in_training(
+    space: Any, *, group: bool, run: Sequence[str] = RUN, trainings: int = len(CELLS)
+) -> None:
+    """Start a run, kill the engine or all its processes while trainings run, and unlock."""
     hold = space.root / "hold"
     hold.mkdir()
     environment = {**os.environ, "PATH": space.path, "PYTHONPATH": str(space.root / "src")}
     with subprocess.Popen(
-        RUN, cwd=space.root, env=environment, start_new_session=True, stderr=subprocess.DEVNULL
-    ) as run:
+        run, cwd=space.root, env=environment, start_new_session=True, stderr=subprocess.DEVNULL
+    ) as engine:
         for _ in range(1200):
-            if len(list(hold.iterdir())) == len(CELLS):
+            if len(list(hold.iterdir())) == trainings:
                 break
-            assert run.poll() is None
+            assert engine.poll() is None
             time.sleep(0.1)
-        (os.killpg if group else os.kill)(run.pid, signal.SIGKILL)
+        (os.killpg if group else os.kill)(engine.pid, signal.SIGKILL)
     for path in hold.iterdir():
         path.unlink()
     hold.rmdir()  # trainings that live on end now, beside the next run
@@ -115,6 +121,57 @@ def test_old_tables_are_not_taken_for_current_ones(stand_ins: Callable[[str], An
     rules = set(space.run(*RUN, "--dry-run").stdout.splitlines())
     names = ("train", "infer", "score", "tables", "figures", "report")
     assert {f"rule {name}:" for name in names} <= rules  # also where the edit is taken back
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("engine", ["snakemake", "dvc"])
+def test_tables_of_another_preset_on_replaced_labels(
+    stand_ins: Callable[[str], Any], engine: str
+) -> None:
+    space = stand_ins(f"{PLANT}{PLANTED}")
+    root, labels = space.root, "data/noisy/shapes_smoke_train-dilate70-s0.zip"
+    presets = root / "params/presets"
+    (presets / "sharer.yaml").write_text((presets / "smoke.yaml").read_text())
+
+    def command(preset: str) -> tuple[str, ...]:
+        if engine == "snakemake":
+            return ("snakemake", "--cores", "2", "--config", f"preset={preset}", "retries=0")
+        space.noisyvos("grid", "--preset", preset)
+        return ("dvc", "repro")
+
+    for preset in ("smoke", "sharer"):
+        space.run(*command(preset))
+    for preset in ("smoke", "sharer"):
+        assert found(space, "status", "--preset", preset)["out_of_date"] == ""
+        assert found(space, "why", SCORED, "--preset", preset)["changes"] == []
+    noise = root / "params/noise.yaml"
+    text, before = noise.read_text(), (root / labels).read_text()
+    noise.write_text(re.sub(r"(?m)^(dilate70: \{)", r"\1rate: 0.5, ", text))
+    assert noise.read_text() != text
+    kill_in_training(space, group=True, run=command("sharer"), trainings=1)
+    noise.write_text(text)  # what is there shows it, also where the edit is taken back
+    assert (root / labels).read_text() != before
+
+    status = found(space, "status", "--preset", "smoke")
+    assert "the tables, figures and report of results/smoke" in status["out_of_date"]
+    assert "2 of 6 scored cells are not made again yet" in status["out_of_date"]
+    assert status["stages"]["train"] == {"done": 2, "outdated": 2}
+    changes = found(space, "why", SCORED, "--preset", "smoke")["changes"]
+    assert f"{labels} has another content now" in {each["what"] for each in changes}
+    traced = found(space, "trace", "50.0", "--place", "1", "--no-mlflow", "--preset", "smoke")
+    assert f"the tables: {labels} was made again since" in traced["out_of_date"]
+    space.noisyvos("report", "--preset", "smoke")
+    assert ("xmem", "clean") in means(root, "results/smoke/so_far")
+    assert ("xmem", "dilate70") not in means(root, "results/smoke/so_far")
+    page = root / "results/smoke/report.html"
+    assert ("a run of preset sharer began" in page.read_text()) == (engine == "snakemake")
+
+    space.run(*command("smoke"))
+    assert (root / labels).read_text() == before
+    assert found(space, "status", "--preset", "smoke")["out_of_date"] == ""
+    assert found(space, "why", SCORED, "--preset", "smoke")["changes"] == []
+    assert 'id="outdated"' not in page.read_text()
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from noisyvos.io.atomic import write_json
 from noisyvos.io.text import read_text
 from noisyvos.pipeline.dvc_yaml import Pipeline
 from noisyvos.pipeline.outdated import left_undone, name_of, single
+from noisyvos.tracing.freshness import Freshness
 
 _SCORES = ("score", "score_disturbed")
 _COUNTED = ("train", *_SCORES)  # the jobs whose earlier results a report would show
@@ -64,12 +65,13 @@ def unfinished_jobs(workflow: Any) -> dict[str, str]:
 
 
 def interrupted_jobs(pipeline: Pipeline) -> dict[str, str]:
-    """Return the jobs of `_COUNTED` that the last run began and did not finish, or did not come to.
+    """Return the jobs of `_COUNTED` whose earlier results are out of date.
 
-    What they made earlier is out of date. The values are empty, as in `unfinished_jobs` for jobs
-    that wait for no failed one.
+    A run began them and did not finish, did not come to them, or replaced what they read. The
+    values are empty, as in `unfinished_jobs` for jobs that wait for no failed one.
     """
-    return dict.fromkeys(left_undone(pipeline, _COUNTED), "")
+    older = (name for name in Freshness(pipeline).outdated() if name.partition("@")[0] in _COUNTED)
+    return dict.fromkeys(sorted({*left_undone(pipeline, _COUNTED), *older}), "")
 
 
 def read_unfinished(path: Path) -> dict[str, str]:

@@ -5,6 +5,10 @@ report of earlier runs are still there, and nothing says that they are older tha
 everything that depends on a job gets Snakemake's mark of incomplete files as the job begins: a kill
 at any later moment leaves the mark. The next run makes marked files again (`rerun-incomplete` in
 the profiles). `noisyvos status`, `trace` and `why` show it, and the page of the report says so.
+
+Presets share `data/`. The results of another preset get no mark, because they may be right: data
+may be made again with equal content. Only its page says that a run began, and `status`, `trace` and
+`why` compare the content (noisyvos.tracing.freshness).
 """
 
 import html
@@ -19,9 +23,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from noisyvos.errors import UserError
 from noisyvos.io.atomic import write_text
-from noisyvos.pipeline.dvc_yaml import Job, Pipeline
+from noisyvos.pipeline.dvc_yaml import Job, Pipeline, load
 
+_SHARED = "data/"  # what all presets read and write
 _BANNER = re.compile(r'<p class="synthetic" id="outdated".*?</p>\n', re.DOTALL)
 
 
@@ -33,7 +39,11 @@ def watch(pipeline: Pipeline, workflow: Any, say: Callable[[str], None]) -> None
     if {"--touch", "-t"} & set(sys.argv):
         return  # `noisyvos adopt` runs nothing
     try:
-        marks = Marks(pipeline, lambda out: workflow.persistence._mark_incomplete(out, None))
+        marks = Marks(
+            pipeline,
+            lambda out: workflow.persistence._mark_incomplete(out, None),
+            lambda: with_reports(pipeline),
+        )
         dag = workflow.dag
         begin = dag.register_running
 
@@ -49,17 +59,48 @@ def watch(pipeline: Pipeline, workflow: Any, say: Callable[[str], None]) -> None
         say(f"Results of earlier runs cannot be marked as out of date: {error}")
 
 
-class Marks:
-    """Marks outputs of jobs that depend on jobs which begin; each is marked once in a run."""
+def with_reports(pipeline: Pipeline) -> Iterator[Pipeline]:
+    """Yield the pipelines of the other presets that have a report, if their grids can be built."""
+    root, own = pipeline.root, pipeline.cells["preset"]["name"]
+    for page in sorted(root.glob("results/*/report.html")):
+        name = page.parent.name
+        if name != own and (root / "params" / "presets" / f"{name}.yaml").is_file():
+            with suppress(UserError):
+                yield load(root, name)
 
-    def __init__(self, pipeline: Pipeline, mark: Callable[[str], None]) -> None:
+
+class Marks:
+    """Marks outputs of jobs that depend on jobs which begin; each is marked once in a run.
+
+    others: returns the pipelines of other presets. Where such a job writes what they share, the
+    pages of their reports say so. by: the preset of the run, if that of `pipeline` is another one.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        mark: Callable[[str], None],
+        others: Callable[[], Iterable[Pipeline]] = list,
+        *,
+        by: str = "",
+    ) -> None:
         self.pipeline = pipeline
+        self._by = by
         self._mark = mark
+        self._find_others = others
         self._seen: set[str] = set()
 
     def before(self, names: Iterable[str]) -> None:
         """Mark what exists of all that depends on the named jobs, which are about to begin."""
-        waiting = list(names)
+        begun = list(names)
+        self._mark_readers([*begun])
+        shared = [name for name in begun if self._outs.get(name, ("",))[0].startswith(_SHARED)]
+        for other in self._others if shared else ():
+            other._mark_readers(
+                [name for name in shared if other._outs.get(name) == self._outs[name]]
+            )
+
+    def _mark_readers(self, waiting: list[str]) -> None:
         while waiting:
             name = waiting.pop()
             for job in self._readers.get(name, ()):
@@ -72,9 +113,19 @@ class Marks:
         for out in job.outs:
             place = self.pipeline.root / out
             if place.exists():
-                self._mark(out)
+                if not self._by:
+                    self._mark(out)
                 if out.endswith(".html"):
-                    warn_on_page(place, because)
+                    warn_on_page(place, because, self._by)
+
+    @cached_property
+    def _others(self) -> list["Marks"]:
+        by = self.pipeline.cells["preset"]["name"]
+        return [Marks(other, self._mark, by=by) for other in self._find_others()]
+
+    @cached_property
+    def _outs(self) -> dict[str, tuple[str, ...]]:
+        return {job.name: job.outs for job in self.pipeline}
 
     @cached_property
     def _readers(self) -> dict[str, list[Job]]:
@@ -92,17 +143,25 @@ def readers(pipeline: Pipeline) -> dict[str, list[Job]]:
     return found
 
 
-def warn_on_page(page: Path, because: str) -> None:
-    """Say at the head of a report's page that it is out of date; once, and atomically."""
+def warn_on_page(page: Path, because: str, by: str = "") -> None:
+    """Say at the head of a report's page that it is out of date; once, and atomically.
+
+    because: the job that began. by: the preset of the run, if it is another one than the page's.
+    """
     text = page.read_text(encoding="utf-8")
     head, tag, rest = text.partition("<header>\n")
     if not tag or _BANNER.match(rest):
         return
     since = time.strftime("%Y-%m-%d %H:%M")
     said = (
-        f"Out of date: at {since} a run began to make results again that this page was made of. "
-        f"The page is older than these results (first of them: {because}). `noisyvos status` shows "
-        "whether the run goes on. `snakemake` makes the page again."
+        f"Perhaps out of date: at {since} a run of preset {by} began to make data again that this "
+        f"page was made of (first of them: {because}). `noisyvos status --preset "
+        f"{page.parent.name}` shows whether the data changed. `snakemake --config "
+        f"preset={page.parent.name}` then makes the page again."
+        if by
+        else f"Out of date: at {since} a run began to make results again that this page was made "
+        f"of. The page is older than these results (first of them: {because}). `noisyvos status` "
+        "shows whether the run goes on. `snakemake` makes the page again."
     )
     banner = f'<p class="synthetic" id="outdated" role="alert">{html.escape(said)}</p>\n'
     write_text(page, f"{head}{tag}{banner}{rest}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from noisyvos.io.hashing import file_hash
+from noisyvos.io.hashing import file_hash, files_below
 from noisyvos.pipeline.cells import yaml_loader
 from noisyvos.pipeline.dvc_yaml import Job
 
@@ -68,15 +68,38 @@ def state_file(folder: Path, out: str) -> Path:
     return folder.joinpath(*(f"@{part}" for part in parts[:-1]), parts[-1])
 
 
+def recorded_inputs(root: Path, job: Job) -> dict[str, str]:
+    """Return the hashes of inputs that the summary of a training holds, by role; else nothing."""
+    for out in job.outs:
+        if out.endswith("summary.json"):
+            found = _read_json(root / out)
+            return found.get("inputs", {}) if isinstance(found, dict) else {}
+    return {}
+
+
 def same_content(path: Path, recorded: str) -> bool | None:
-    """Return whether a file still has the recorded hash; None if that cannot be told."""
+    """Return whether a file or folder still has the recorded hash; None if that cannot be told."""
     kind, _, digest = recorded.partition(":")
-    if not path.is_file() or digest.endswith(".dir"):
+    if digest.endswith(".dir"):
+        return _md5_of_folder(path) == digest if path.is_dir() else None
+    if not path.is_file():
         return None
-    if kind == "sha256":
-        return file_hash(path) == digest
+    return (file_hash(path) if kind == "sha256" else _md5(path)) == digest
+
+
+def _md5(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest() == digest
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def _md5_of_folder(folder: Path) -> str:
+    """Return the hash of a folder as dvc.lock has it."""
+    files = ((path.relative_to(folder), path) for path in files_below(folder))
+    entries = [
+        {"md5": _md5(path), "relpath": name.as_posix()}
+        for name, path in sorted(files, key=lambda found: found[0].as_posix())
+    ]
+    return hashlib.md5(json.dumps(entries, sort_keys=True).encode()).hexdigest() + ".dir"
 
 
 def _of_snakemake(found: dict[str, Any]) -> Record | None:

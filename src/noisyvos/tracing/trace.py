@@ -13,8 +13,8 @@ from noisyvos.pipeline.code_deps import CODE_FILE
 from noisyvos.pipeline.dvc_yaml import ONCE, Job
 from noisyvos.pipeline.origins import commit_for, why_unknown
 from noisyvos.tracing.lineage import Lineage
-from noisyvos.tracing.records import dvc_entry, in_dvc, read_record
-from noisyvos.tracing.why import Comparison, recorded_inputs
+from noisyvos.tracing.records import dvc_entry, in_dvc, read_record, recorded_inputs
+from noisyvos.tracing.why import Comparison
 from noisyvos.tracking.find import find_run
 
 _NOISE = ("noise", "kind", "q", "q_achieved", "q_affected", "seed", "object_frames", "affected")
@@ -56,8 +56,10 @@ def stale_table(lineage: Lineage, cells: list[dict[str, Any]]) -> str:
 
     cells: the traces of the cells that the number sums up.
     """
-    own = Comparison(lineage).of(lineage.pipeline.jobs["tables"][ONCE])
-    reasons = [f"the tables: {each.text}" for each in own if each.kind != _UNKNOWN]
+    comparison, job = Comparison(lineage), lineage.pipeline.jobs["tables"][ONCE]
+    own = [each.text for each in comparison.of(job) if each.kind != _UNKNOWN]
+    own = own or list(filter(None, [comparison.freshness.of(job)]))
+    reasons = [f"the tables: {each}" for each in own]
     changed = sum(any(each["kind"] != _UNKNOWN for each in cell["changes"]) for cell in cells)
     if changed:
         reasons.append(f"of the {len(cells)} cells traced here {changed} changed or began again")

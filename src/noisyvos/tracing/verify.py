@@ -17,7 +17,8 @@ from noisyvos.errors import UserError
 from noisyvos.io.hashing import file_hash, files_below
 from noisyvos.pipeline.dvc_yaml import Job
 from noisyvos.tracing.lineage import Lineage
-from noisyvos.tracing.why import Comparison, recorded_inputs
+from noisyvos.tracing.records import recorded_inputs
+from noisyvos.tracing.why import Comparison
 
 _RAW_STAGES = ("download",)  # raw material from outside is never fetched again
 _MOST_NAMED = 6

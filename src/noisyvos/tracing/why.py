@@ -9,18 +9,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from noisyvos.io.hashing import input_hash
 from noisyvos.pipeline import code_deps
 from noisyvos.pipeline.dvc_yaml import Job
 from noisyvos.pipeline.origins import commit_for
 from noisyvos.pipeline.source_facts import package_facts
+from noisyvos.tracing.freshness import Freshness
 from noisyvos.tracing.lineage import Lineage
 from noisyvos.tracing.records import (
     Record,
     dvc_entry,
     is_incomplete,
     read_record,
-    same_content,
 )
 
 _MOST_SHOWN = 100  # characters of a value
@@ -55,14 +54,11 @@ class Comparison:
 
     def __init__(self, lineage: Lineage) -> None:
         self.lineage = lineage
-        self._hashes: dict[str, str] = {}
+        self.freshness = Freshness(lineage.pipeline)
 
     def content(self, path: str) -> str:
         """Return the hash of a file or folder as it is now; empty if it is missing."""
-        if path not in self._hashes:
-            place = self.lineage.root / path
-            self._hashes[path] = input_hash(place) if place.exists() else ""
-        return self._hashes[path]
+        return self.freshness.content(path)
 
     def of(self, job: Job) -> list[Change]:
         """Return what changed for this job itself, apart from jobs that it depends on."""
@@ -137,38 +133,11 @@ class Comparison:
                 yield Change(job.name, _kind(path), f"{path} is no longer an input")
             for path in sorted(set(inputs) - record.inputs):
                 yield Change(job.name, _kind(path), f"{path} is a new input")
-        summary = recorded_inputs(root, job)
         for path in inputs:
             if not (root / path).exists():
                 yield Change(job.name, _kind(path), f"{path} is missing")
-                continue
-            if summary:
-                same = self.content(path) in summary.values()
-            else:
-                known = path in record.hashes
-                told = same_content(root / path, record.hashes[path]) if known else None
-                same = not self._made_later(path, record) if told is None else told
-            if not same:
+            elif self.freshness.is_changed(job, path):
                 yield Change(job.name, _kind(path), f"{path} has another content now")
-
-    def _made_later(self, path: str, record: Record) -> bool:
-        """Return whether an input of unknown former content was made after the job had begun."""
-        maker = self.lineage.maker.get(path)
-        made = read_record(self.lineage.root, maker) if maker is not None else None
-        if made is None or made.finished is None or record.started is None:
-            return False
-        return made.finished > record.started
-
-
-def recorded_inputs(root: Path, job: Job) -> dict[str, str]:
-    """Return the hashes of inputs that the summary of a training holds, by role; else nothing."""
-    for out in job.outs:
-        if out.endswith("summary.json"):
-            try:
-                return json.loads((root / out).read_text(encoding="utf-8")).get("inputs", {})
-            except (OSError, ValueError):
-                return {}
-    return {}
 
 
 def kept_modules(root: Path, name: str, digest: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from noisyvos.pipeline.dvc_yaml import Job, Pipeline
 from noisyvos.pipeline.outdated import marked
+from noisyvos.tracing.freshness import Freshness
 from noisyvos.watching.progress import read_progress
 from noisyvos.watching.run_log import Run, newest_runs
 from noisyvos.watching.words import failure_lines, last_words
@@ -124,12 +125,14 @@ def collect(pipeline: Pipeline, *, disk: bool = True) -> Status:
     """Return the present state of all jobs of a pipeline. Nothing is written or started."""
     root, preset = pipeline.root, str(pipeline.cells["preset"]["name"])
     run = next(newest_runs(root, preset), None)
-    files = Files(root)
+    files, older = Files(root), Freshness(pipeline).outdated()
     started = {job.name: job for job in run.jobs.values()} if run is not None else {}
     counts: dict[str, dict[str, int]] = {}
     shown: list[JobState] = []
     for job in pipeline:
         found = _state(job, files, run, started, preset)
+        if found.state == "done" and job.name in older:
+            found = JobState(job.name, "outdated")
         stage = counts.setdefault(job.stage, {})
         stage[found.state] = stage.get(found.state, 0) + 1
         if found.state not in ("done", "outdated", "waiting"):

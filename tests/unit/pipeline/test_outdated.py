@@ -68,6 +68,49 @@ def test_the_page_says_so_once(pipeline: Pipeline) -> None:
     assert page.read_text() == said
 
 
+def test_pages_of_other_presets_say_which_run_replaces_their_data(tmp_path: Path) -> None:
+    noise = {
+        "foreach": "${noise}",
+        "do": {"cmd": "n", "outs": ["data/noisy/${key}.zip", "data/noisy/${key}.json"]},
+    }
+    train = {
+        "foreach": "${train}",
+        "do": {
+            "cmd": "t",
+            "deps": ["data/noisy/${item.noise}.zip"],
+            "outs": ["runs/${preset.name}/${key}.bin"],
+        },
+    }
+    report = {
+        "cmd": "r",
+        "deps": ["runs/${preset.name}"],
+        "outs": ["results/${preset.name}/report.html"],
+    }
+    stages = {"noise": noise, "train": train, "report": report}
+
+    def preset(name: str, *noises: str) -> Pipeline:
+        page = tmp_path / "results" / name / "report.html"
+        page.parent.mkdir(parents=True)
+        page.write_text(PAGE)
+        used = {each: {"noise": each} for each in noises}
+        return Pipeline(
+            tmp_path, {"preset": {"name": name}, "noise": dict(used), "train": used}, stages
+        )
+
+    own, sharer, other = preset("own", "x"), preset("sharer", "x", "y"), preset("other", "y")
+    marked: list[str] = []
+    marks = Marks(own, marked.append, lambda: [sharer, other])
+    marks.before(["train@x"])  # each preset has a training of its own
+    assert (tmp_path / "results/sharer/report.html").read_text() == PAGE
+    marks.before(["noise@x"])
+    assert marked == ["results/own/report.html"]  # results of other presets may be right
+    page = (tmp_path / "results/sharer/report.html").read_text()
+    assert "a run of preset own began to make data again" in page
+    assert "(first of them: train@x)" in page
+    assert "`noisyvos status --preset sharer`" in page
+    assert (tmp_path / "results/other/report.html").read_text() == PAGE
+
+
 def test_jobs_of_snakemake_and_of_its_groups(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
