@@ -19,6 +19,7 @@ from noisyvos.pipeline.cells import read_cells
 
 _ROUNDING = 1e-9
 _RUN_AGAIN = "Delete it and run the pipeline again."
+CLEAN = "clean"  # the label noise that changes nothing
 BASELINES = {"first_mask": "first mask copied", "pretrained": "pretrained only"}
 
 
@@ -98,8 +99,9 @@ class Results:
 
     @property
     def noises(self) -> list[str]:
-        """Noise settings in the grid's order."""
-        return list(dict.fromkeys(cell["noise"] for cell in self.train_cells.values()))
+        """Noise settings in the grid's order, clean labels first."""
+        found = dict.fromkeys(cell["noise"] for cell in self.train_cells.values())
+        return sorted(found, key=lambda noise: noise != CLEAN)
 
     @cached_property
     def trainings(self) -> dict[tuple[str, str], list[str]]:

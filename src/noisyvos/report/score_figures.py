@@ -27,6 +27,7 @@ from noisyvos.report.matrices import MOST_NUMBERS, SEQUENTIAL, label_axes, write
 MOST_IN_FOREST = 40  # comparisons that are drawn with intervals; more become a table of colours
 _MOST_SCATTERED = 12  # panels
 _LEVEL = 0.05
+_NAME = 0.075  # inches a letter of a row's or column's name
 _DIVERGING = "PuOr"  # can be read without telling red from green
 
 
@@ -146,7 +147,9 @@ def heat_map(results: Results, evaluation: str) -> tuple[Figure, pd.DataFrame]:
     rows, columns = means.shape
     numbered = rows * columns <= MOST_NUMBERS
     wide, high = (0.75, 0.36) if numbered else (0.24, 0.2)
-    figure, axis = plt.subplots(figsize=(2.4 + wide * columns, 1.0 + high * rows))
+    names = _NAME * max(map(len, means.index)), _NAME * max(map(len, means.columns))
+    size = 1.2 + names[0] + wide * columns, 0.7 + names[1] + high * rows
+    figure, axis = plt.subplots(figsize=size, layout="constrained")
     values = means.to_numpy(float)
     picture = axis.imshow(np.ma.masked_invalid(values), cmap=SEQUENTIAL, aspect="auto")
     label_axes(axis, list(means.index), list(means.columns))
@@ -231,7 +234,8 @@ def _matrices(scores: ScoreTables, table: pd.DataFrame) -> Figure:
     most = max(float(table["difference"].abs().max()), MARGIN)
     for axis, (names, group) in zip(axes[:, 0], groups):
         values = group.pivot(index="method", columns="noise", values="difference").reindex(
-            index=list(dict.fromkeys(group["method"])), columns=list(dict.fromkeys(group["noise"]))
+            index=list(dict.fromkeys(group["method"])),
+            columns=[noise for noise in scores.noises if noise in set(group["noise"])],
         )
         shown = {(row.method, row.noise) for row in rows_of(group) if _significant(row)}
         array = values.to_numpy(float)
@@ -294,7 +298,7 @@ def scatter(scores: ScoreTables, points: pd.DataFrame) -> Figure | None:
     """
     if not len(points):
         return None
-    noises = list(dict.fromkeys(points["noise"]))[:_MOST_SCATTERED]
+    noises = [noise for noise in scores.noises if noise in set(points["noise"])][:_MOST_SCATTERED]
     methods = methods_of(scores.results)
     several = points["method"].nunique() > 1
     columns = min(MOST_COLUMNS, len(noises))

@@ -15,7 +15,7 @@ from report_workspace import make_workspace, places, square
 
 from noisyvos.analysis.families import ScoreTables
 from noisyvos.analysis.questions.differences import difference_table
-from noisyvos.analysis.results import load_results
+from noisyvos.analysis.results import Results, load_results
 from noisyvos.report import contents, pictures, score_figures
 from noisyvos.report import figures as drawings
 from noisyvos.report.cost import by_method, by_stage
@@ -202,6 +202,31 @@ def test_a_large_heat_map_has_colours_without_numbers(
     large, same = score_figures.heat_map(results, "val")
     assert not large.axes[0].texts
     pd.testing.assert_frame_equal(data, same)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(3, 2), (40, 30)])
+def test_names_of_a_heat_map_are_within_the_picture(
+    made: Path, monkeypatch: pytest.MonkeyPatch, rows: int, columns: int
+) -> None:
+    lines = [f"smart_released_quite_long_{row}, xmem_tiny_fine, labels" for row in range(rows)]
+    noises = [f"dilate{column}_persistent_ar1" for column in range(columns)]
+    means = pd.DataFrame(np.random.default_rng(0).random((rows, columns)), lines, noises)
+    monkeypatch.setattr(score_figures, "grid_means", lambda *_: means)
+    figure, _ = score_figures.heat_map(load_results(**places(made)), "val")
+    figure.canvas.draw()
+    axis, width = figure.axes[0], figure.bbox.width
+    for label in (*axis.get_yticklabels(), *axis.get_xticklabels(), axis.title):
+        box = label.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= width
+        assert 0 <= box.y0 < box.y1 <= figure.bbox.height
+    assert axis.get_window_extent().width > 0.3 * width
+
+
+def test_clean_labels_come_first(tmp_path: Path) -> None:
+    noises = ("dilate", "clean", "erode")
+    train = {noise: {"noise": noise, "method": "gce"} for noise in noises}
+    results = Results({"preset": {"name": "p"}, "train": train}, tmp_path, tmp_path, tmp_path)
+    assert results.noises == ["clean", "dilate", "erode"]
 
 
 def test_methods_beyond_the_colours_have_other_markers() -> None:
