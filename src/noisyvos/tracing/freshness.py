@@ -15,9 +15,12 @@ from stat import S_ISDIR
 from noisyvos.io.hashing import input_hash
 from noisyvos.pipeline.dvc_yaml import Job, Pipeline
 from noisyvos.pipeline.outdated import marked
-from noisyvos.tracing.records import read_record, recorded_inputs, same_content
-
-_STAMP = ".snakemake_timestamp"  # the time of a folder that Snakemake goes by
+from noisyvos.tracing.records import (
+    STAMP,
+    read_record,
+    recorded_inputs,
+    same_content,
+)
 
 
 class Freshness:
@@ -108,7 +111,7 @@ class Freshness:
                 found = os.stat(place)
                 time = found.st_mtime_ns
                 if S_ISDIR(found.st_mode):
-                    time = max(time, _written(os.path.join(place, _STAMP)))
+                    time = max(time, _written(os.path.join(place, STAMP)))
             except OSError:
                 time = 0
             self._times[path] = time

@@ -11,13 +11,14 @@ from typing import Any
 
 import yaml
 
-from noisyvos.io.hashing import file_hash, files_below
+from noisyvos.io.hashing import file_hash
 from noisyvos.pipeline.cells import yaml_loader
 from noisyvos.pipeline.dvc_yaml import Job
 
 Values = dict[str, dict[str, Any]]  # parameter file -> dotted name -> value
 _STATE = Path(".snakemake")
 _LOCK = "dvc.lock"
+STAMP = ".snakemake_timestamp"  # in a folder; Snakemake goes by its time, .dvcignore has its name
 _LONGEST_NAME = 254  # of a file, which Snakemake takes from the file system; 255 everywhere we know
 
 
@@ -43,7 +44,9 @@ def read_record(root: Path, job: Job) -> Record | None:
             if record is not None:
                 return record
     entry = _dvc_stages(root).get(job.name)
-    return None if entry is None else _of_dvc(entry)
+    if entry is None or {out["path"] for out in entry.get("outs", [])} != set(job.outs):
+        return None  # nothing, or the job of this name of another preset
+    return _of_dvc(entry)
 
 
 def dvc_entry(root: Path, job: Job) -> dict[str, Any] | None:
@@ -94,11 +97,12 @@ def _md5(path: Path) -> str:
 
 def _md5_of_folder(folder: Path) -> str:
     """Return the hash of a folder as dvc.lock has it."""
-    files = ((path.relative_to(folder), path) for path in files_below(folder))
-    entries = [
-        {"md5": _md5(path), "relpath": name.as_posix()}
-        for name, path in sorted(files, key=lambda found: found[0].as_posix())
-    ]
+    files = {
+        path.relative_to(folder).as_posix(): path
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != STAMP
+    }
+    entries = [{"md5": _md5(files[name]), "relpath": name} for name in sorted(files)]
     return hashlib.md5(json.dumps(entries, sort_keys=True).encode()).hexdigest() + ".dir"
 
 

@@ -70,6 +70,9 @@ class Comparison:
             return [self._marked(job)]
         record = read_record(root, job)
         if record is None:
+            reason = self.freshness.of(job)
+            if reason:
+                return [Change(job.name, "outdated", f"{', '.join(job.outs)}: {reason}")]
             what = "Snakemake and DVC have no record of this cell"
             return [Change(job.name, "unrecorded", what)]
         return [*self._settings(job, record), *self._inputs(job, record)]

@@ -106,8 +106,10 @@ def test_a_later_folder_counts_by_its_time_or_its_record(pipeline: Pipeline, tou
     assert outdated(pipeline) == {"tables": reason}
     digest = folder_md5(pipeline.root / "results/p/scores")
     entry = f"path: results/p/scores, hash: md5, md5: {digest}"
-    lock = f"stages:\n  tables:\n    cmd: t\n    deps:\n    - {{{entry}}}\n"
-    (pipeline.root / "dvc.lock").write_text(lock)
+    lock = f"stages:\n  tables:\n    cmd: t\n    deps:\n    - {{{entry}}}\n    outs:\n    - path: "
+    (pipeline.root / "dvc.lock").write_text(f"{lock}results/other/tables\n")
+    assert outdated(pipeline) == {"tables": reason}  # the lock is of another preset
+    (pipeline.root / "dvc.lock").write_text(f"{lock}results/p/tables\n# later\n")
     assert outdated(pipeline) == {}  # DVC knows that the scores are the same
     (pipeline.root / "results/p/scores/a/objects.csv").write_text("J\n0.6\n")
     assert outdated(pipeline) == {"tables": reason}
@@ -121,7 +123,7 @@ def test_the_stamp_of_snakemake_is_the_time_of_a_folder(pipeline: Pipeline, touc
 
 
 def test_hashes_of_folders_are_those_of_dvc(tmp_path: Path) -> None:
-    for name in ("b/x.txt", "b-c.txt", "a.txt", ".snakemake_timestamp"):
+    for name in ("b/x.txt", "b-c.txt", "a.txt", ".noisyvos", ".snakemake_timestamp"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
     recorded = f"md5:{folder_md5(tmp_path)}"
@@ -137,8 +139,8 @@ def folder_md5(folder: Path) -> str:
     tree_of = pytest.importorskip("dvc_data.hashfile.tree")
     hashing = pytest.importorskip("dvc_data.hashfile.hash")
     tree = tree_of.Tree()
-    for path in sorted(folder.rglob("[!.]*")):
-        if path.is_file():
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != ".snakemake_timestamp":
             digest = hashing.file_md5(str(path))
             parts = path.relative_to(folder).parts
             tree.add(parts, None, hash_info.HashInfo("md5", digest))

@@ -177,6 +177,8 @@ stages:
     params:
       params/methods.yaml:
         mine: {{gamma: 3.0, inner: {{a: 1}}}}
+    outs:
+    - path: {job.outs[0]}
 """
     (tmp_path / "dvc.lock").write_text(lock)
     assert changes(made(), "dilate-mine") == [
