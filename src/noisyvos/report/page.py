@@ -136,13 +136,15 @@ def _rendered(part: Part, folder: Path) -> dict[str, Any]:
             "caption": part.caption,
             "alt": part.alt,
             "source": _embedded(part.path),
-            "width": _shown_width(part.path),
+            "size": _shown_size(part.path),
             "drawing": files[0].is_file(),
             "links": _links(files, folder),
         }
     data = read_json(part.path)
-    # an opening bracket as an escape, so that no text can end the element it is in
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    # the frames are in the style of the player; an opening bracket is an escape, so that no text
+    # can end the element it is in
+    drawn = {name: value for name, value in data.items() if name != "strip"}
+    text = json.dumps(drawn, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     return {
         "kind": "player",
         "data": data,
@@ -176,10 +178,11 @@ def _embedded(picture: Path) -> str:
         return "data:image/webp;base64," + webp(image, _QUALITY)
 
 
-def _shown_width(picture: Path) -> int:
-    """Return the width in CSS pixels that gives text the same size in every figure."""
+def _shown_size(picture: Path) -> tuple[int, int]:
+    """Return width and height in CSS pixels that give text the same size in every figure."""
     with Image.open(picture) as image:
-        return round(_DOTS_SHOWN * image.width / image.info.get("dpi", (_DOTS_SHOWN,))[0])
+        scale = _DOTS_SHOWN / image.info.get("dpi", (_DOTS_SHOWN,))[0]
+        return round(scale * image.width), round(scale * image.height)
 
 
 def _rows(table: pd.DataFrame) -> dict[str, list]:

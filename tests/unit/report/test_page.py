@@ -204,6 +204,19 @@ def test_a_large_heat_map_has_colours_without_numbers(
     pd.testing.assert_frame_equal(data, same)
 
 
+def test_frames_of_a_player_are_once_in_the_page(made: Path) -> None:
+    text = (made / "results/p/report.html").read_text()
+    players = sorted((made / "results/p/figures").glob("example-val-*.json"))
+    assert players
+    for path in players:
+        data = json.loads(path.read_text())
+        assert text.count(f"base64,{data['strip']})") >= 1
+        assert f'"strip":"{data["strip"]}' not in text
+    pictures = re.findall("<img [^>]*>", text)
+    assert pictures
+    assert all(re.search(r'height="\d+" loading="lazy"', picture) for picture in pictures)
+
+
 @pytest.mark.parametrize(("rows", "columns"), [(3, 2), (40, 30)])
 def test_names_of_a_heat_map_are_within_the_picture(
     made: Path, monkeypatch: pytest.MonkeyPatch, rows: int, columns: int
