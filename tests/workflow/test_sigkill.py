@@ -165,7 +165,7 @@ def test_tables_of_another_preset_on_replaced_labels(
     assert status["stages"]["train"] == {"done": 2, "outdated": 2}
     assert any(labels in what for what in known(space))
     traced = found(space, "trace", "50.0", "--place", "1", "--no-mlflow", "--preset", "smoke")
-    assert f"the tables: {labels} was made again since" in traced["out_of_date"]
+    assert f"{labels} was made again since" in traced["out_of_date"]
     space.noisyvos("report", "--preset", "smoke")
     assert ("xmem", "clean") in means(root, "results/smoke/so_far")
     assert ("xmem", "dilate70") not in means(root, "results/smoke/so_far")
