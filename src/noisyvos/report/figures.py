@@ -36,6 +36,7 @@ MARKERS = "osD^vPX*"
 # vector formats of drawings, with what would hold a date
 DRAWN: dict[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 _MARGIN = 0.1  # inches around a drawing
+_DOTS = 150  # per inch of a PNG
 GREY = "0.35"
 _ENDS = "mean of the last tenth"
 MOST_COLUMNS = 4
@@ -50,7 +51,7 @@ plt.rcParams.update(
 )
 
 
-def save(figure: Figure, path: Path, dots: int = 150) -> None:
+def save(figure: Figure, path: Path, dots: int = _DOTS) -> None:
     """Write a figure as PNG with `dots` per inch and no date, so that its bytes repeat."""
     _write(figure, path, "png", {"Software": None}, dpi=dots)
     plt.close(figure)
@@ -63,6 +64,7 @@ def save_drawing(figure: Figure, path: Path, data: pd.DataFrame | None = None) -
     no date, so that their bytes repeat.
     """
     shown = _points(figure) if data is None else data
+    figure.set_dpi(_DOTS)  # letters are as wide as in the PNG, so that the box holds them
     figure.canvas.draw()
     figure.set_layout_engine("none")  # arranged and measured once, not again for each format
     box = figure.get_tightbbox().padded(_MARGIN)
@@ -70,7 +72,7 @@ def save_drawing(figure: Figure, path: Path, data: pd.DataFrame | None = None) -
         shown.to_csv(temporary, index=False, lineterminator="\n")
     for kind, metadata in DRAWN.items():
         _write(figure, path.with_suffix(f".{kind}"), kind, metadata, box=box)
-    _write(figure, path.with_suffix(".png"), "png", {"Software": None}, dpi=150, box=box)
+    _write(figure, path.with_suffix(".png"), "png", {"Software": None}, dpi=_DOTS, box=box)
     plt.close(figure)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from report_workspace import make_workspace, places, square
 
 from noisyvos.analysis.families import ScoreTables
@@ -219,9 +220,9 @@ def test_frames_of_a_player_are_once_in_the_page(made: Path) -> None:
 
 @pytest.mark.parametrize(("rows", "columns"), [(3, 2), (40, 30)])
 def test_names_of_a_heat_map_are_within_the_picture(
-    made: Path, monkeypatch: pytest.MonkeyPatch, rows: int, columns: int
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, columns: int
 ) -> None:
-    lines = [f"smart_released_quite_long_{row}, xmem_tiny_fine, labels" for row in range(rows)]
+    lines = [f"smart_released_no_ri_{row}, xmem, davis17_ytvos19_train" for row in range(rows)]
     noises = [f"dilate{column}_persistent_ar1" for column in range(columns)]
     means = pd.DataFrame(np.random.default_rng(0).random((rows, columns)), lines, noises)
     monkeypatch.setattr(score_figures, "grid_means", lambda *_: means)
@@ -233,6 +234,11 @@ def test_names_of_a_heat_map_are_within_the_picture(
         assert 0 <= box.x0 < box.x1 <= width
         assert 0 <= box.y0 < box.y1 <= figure.bbox.height
     assert axis.get_window_extent().width > 0.3 * width
+    drawings.save_drawing(figure, tmp_path / "map")
+    with Image.open(tmp_path / "map.png") as picture:
+        pixels = np.asarray(picture.convert("L"))
+    for edge in (pixels[:, :3], pixels[:, -3:], pixels[:3], pixels[-3:]):
+        assert edge.min() == 255  # no letter is cut off
 
 
 def test_clean_labels_come_first(tmp_path: Path) -> None:
