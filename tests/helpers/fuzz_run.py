@@ -3,7 +3,6 @@
 The process that forks has imported everything, so that a command costs little more than its work.
 """
 
-import gc
 import hashlib
 import os
 import re
@@ -66,9 +65,6 @@ def import_all() -> None:
             importlib.import_module(module.name)
     for family in FAMILIES.values():
         family.load()
-    # A fork's collections must not walk, and so copy, what was there before it.
-    gc.collect()
-    gc.freeze()
 
 
 def _be(words: list[str], folder: Path, said: Path) -> None:
