@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from noisyvos import models
+from noisyvos.errors import UserError
 from noisyvos.io.images import encode_frame
 from noisyvos.io.masks import decode_mask, encode_mask
 from noisyvos.media import videos
@@ -213,3 +215,16 @@ def test_masks_folder_is_no_frames_folder(material) -> None:
     with pytest.raises(ValueError, match="would replace this input"):
         run(material, "masks", out=material)
     assert len(list((material / "masks").iterdir())) == LENGTH
+
+
+def test_weights_of_another_network_are_refused_by_name_before_the_video(material) -> None:
+    models.save_weights(models.build("stm_tiny"), material / "other.safetensors")
+    with pytest.raises(UserError) as refused:
+        run(material, "clip.mp4", weights=str(material / "other.safetensors"))
+    said = str(refused.value)
+    assert said.startswith(
+        f"{material / 'other.safetensors'}: these weights do not fit network xmem_tiny. missing: "
+    )
+    assert "; not expected: Decoder." in said
+    assert said.endswith("They fit network stm_tiny. Name that network, or give other weights.")
+    assert not (material / "out").exists()

@@ -15,6 +15,7 @@ from toy_training import CPU, ToyMethod, ToyNetwork, ToyTeacherMethod, run, sche
 from training_world import make_world
 
 from noisyvos import methods
+from noisyvos.errors import UserError
 from noisyvos.methods.base import METHODS, Method
 from noisyvos.training import checkpoint, loop
 from noisyvos.training.clip_readers import VideoClips
@@ -237,3 +238,21 @@ def test_settings_that_change_no_result_are_no_part_of_it():
     two = schedule(checkpoint_every=9, checkpoints_kept=5, keep_weights_every=2, workers=3)
     assert one.result_settings() == two.result_settings()
     assert json.dumps(one.result_settings()) != json.dumps(schedule(batch=3).result_settings())
+
+
+def test_a_state_of_another_network_is_refused_and_nothing_changes():
+    learner = make_learner(ToyNetwork(), ToyMethod(), schedule(), 0, CPU)
+    before = {name: value.clone() for name, value in learner.networks[0].state_dict().items()}
+    state = learner.state()
+    (weights,) = state["networks"]
+    name, value = next((name, value) for name, value in weights.items() if value.ndim)
+    wrong = {name: torch.zeros(*value.shape, 2), "other.weight": torch.zeros(1)}
+    changed = {**{key: torch.full_like(own, 7) for key, own in weights.items()}, **wrong}
+    with pytest.raises(UserError) as refused:
+        learner.load_state(state | {"networks": [changed]})
+    said = str(refused.value)
+    assert said.startswith("the checkpoint: these weights do not fit the network (ToyNetwork). ")
+    assert "not expected: other.weight; wrong shape: " in said
+    assert f"{name} {(*value.shape, 2)} instead of {tuple(value.shape)}" in said
+    for key, own in learner.networks[0].state_dict().items():
+        assert torch.equal(own, before[key])
