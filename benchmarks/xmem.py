@@ -184,8 +184,13 @@ def main() -> int:
         f"  greatest difference of a probability {difference:.1e}, differing pixels "
         f"{(found.masks != wanted.argmax(1)).mean():.1e} of all"
     )
-    good = plain.seconds["all"] * RATIO >= ours.seconds["all"] and difference < 1e-3
+    good = plain.seconds["all"] * bar(options) >= ours.seconds["all"] and difference < 1e-3
     return 0 if good else 1
+
+
+def bar(options: argparse.Namespace) -> float:
+    """Return the share of the transcription's time to stay below."""
+    return RATIO if options.objects == 1 else 0.5
 
 
 def report(options: argparse.Namespace, plain: Clock, ours: Clock) -> None:
@@ -199,7 +204,7 @@ def report(options: argparse.Namespace, plain: Clock, ours: Clock) -> None:
         whole = clock.seconds["all"]
         shares = ", ".join(f"{part} {clock.seconds[part] / whole:.0%}" for part in PARTS)
         print(f"  {name} {whole / steps:.2f} CPU s per segmented frame: {shares}")
-    print(f"  ratio {ours.seconds['all'] / plain.seconds['all']:.2f} (bar {RATIO})")
+    print(f"  ratio {ours.seconds['all'] / plain.seconds['all']:.2f} (bar {bar(options)})")
 
 
 if __name__ == "__main__":
