@@ -19,6 +19,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -159,8 +160,9 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
+@cache
 def commit() -> str:
-    """Return the short hash of the commit that is measured, marked if files have changed since."""
+    """Return the short hash of the commit that is measured, marked if files had changed."""
     try:
         return subprocess.check_output(
             ["git", "describe", "--always", "--abbrev=7", "--dirty=+changed", "--exclude=*"],
@@ -180,6 +182,7 @@ def main() -> int:
     parser.add_argument("--material", type=Path, default=Path("../shared/data"))
     parser.add_argument("--only", nargs="*", default=None)
     options = parser.parse_args()
+    commit()  # before the page itself changes
     every = commands(options.material)
     if unknown := set(options.only or ()) - set(every):
         parser.error(
