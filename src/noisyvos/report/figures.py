@@ -22,16 +22,7 @@ from noisyvos.report import MOST_LINES
 from noisyvos.report.matrices import matrices
 
 # colour-blind readers can tell these apart
-COLOURS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-    "#000000",
-    "#8c6d31",
-)
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31")
 MARKERS = "osD^vPX*"
 # vector formats of drawings, with what would hold a date
 DRAWN: dict[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
