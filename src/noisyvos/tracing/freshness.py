@@ -106,20 +106,11 @@ class Freshness:
     def _time(self, path: str) -> int:
         """Return when a file or folder was made, in nanoseconds; 0 if it is not there."""
         if path not in self._times:
-            place = os.path.join(self._root, path)
             try:
-                found = os.stat(place)
-                time = found.st_mtime_ns
-                if S_ISDIR(found.st_mode):
-                    time = max(time, _written(os.path.join(place, STAMP)))
+                found = os.stat(os.path.join(self._root, path))
             except OSError:
-                time = 0
-            self._times[path] = time
+                self._times[path] = 0
+            else:
+                stamp = self._time(os.path.join(path, STAMP)) if S_ISDIR(found.st_mode) else 0
+                self._times[path] = max(found.st_mtime_ns, stamp)
         return self._times[path]
-
-
-def _written(place: str) -> int:
-    try:
-        return os.stat(place).st_mtime_ns
-    except OSError:
-        return 0

@@ -216,6 +216,7 @@ def take_step(learner: Learner, clip: Clip, iteration: int) -> StepResult:
     the networks in so many pieces, whose gradients add up.
     """
     learner.set_learning_rates(iteration)
+    # `zero_grad` walks the modules first, which takes 3 % of a step of the demo's network
     for weight in learner.weights + learner.method.parameters():
         weight.grad = None
     learner.method.from_all = learner.group.all_gather
