@@ -108,6 +108,8 @@ def test_old_tables_are_not_taken_for_current_ones(stand_ins: Callable[[str], An
     kinds = {each["job"]: each["kind"] for each in found(space, "why", SCORED)["changes"]}
     assert kinds[f"score@{SCORED}"] == kinds[f"infer@{SCORED}"] == "outdated"
     assert '<p class="synthetic" id="outdated"' in (results / "report.html").read_text()
+    by_hand = space.noisyvos("tables", "--out", "by-hand").stderr
+    assert "Out of date: the tables of by-hand show earlier results; 2 of 6 scored" in by_hand
     space.noisyvos("report")
     assert ("smart_unit", "dilate70") not in means(root, "results/smoke/so_far")
     assert means(root, "results/smoke/so_far")["xmem", "dilate70"] == "0.5"

@@ -1,5 +1,7 @@
 """Commands that turn scores into tables, figures, the report and MLflow runs."""
 
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,6 +52,7 @@ def tables(
     """Write the tables of a preset as Markdown, LaTeX and CSV."""
     from noisyvos.stages import tables as stage
 
+    _say_if_old(f"tables of {out}", preset, cells, results)
     stage.run(**_places(preset, cells, results, predictions, converted), out=out, logs=logs)
 
 
@@ -67,6 +70,7 @@ def figures(
     """Draw noise curves, training curves and example videos of a preset."""
     from noisyvos.stages import figures as stage
 
+    _say_if_old(f"figures of {out}", preset, cells, results)
     places = _places(preset, cells, results, predictions, converted)
     stage.run(**places, params=params, clips=clips, out=out)
 
@@ -108,7 +112,9 @@ def report(
     places = _places(preset, cells, results, predictions, converted)
     if unfinished is not None:
         places["unfinished"] = read_unfinished(unfinished)
-    elif out is None and cells is None and results is None and Path("dvc.yaml").is_file():
+    elif out is not None:
+        _say_if_old(f"numbers of {out}", preset, cells, results)
+    elif _by_hand(cells, results):
         from noisyvos.pipeline.dvc_yaml import load
 
         places["unfinished"] = interrupted_jobs(load(preset=preset))
@@ -137,6 +143,27 @@ def track(
     from noisyvos.stages import track as stage
 
     stage.run(**_places(preset, cells, results, predictions, converted))
+
+
+def _by_hand(cells: Path | None, results: Path | None) -> bool:
+    """Return whether a user asks for a preset of this repository; dvc.yaml names --results."""
+    return cells is None and results is None and Path("dvc.yaml").is_file()
+
+
+def _say_if_old(what: str, preset: str, cells: Path | None, results: Path | None) -> None:
+    """Say on stderr that `what` is made of scores that are out of date.
+
+    Snakemake and DVC have made the scores again before their own commands run.
+    """
+    if _by_hand(cells, results):
+        from noisyvos.pipeline.cells import active_preset
+        from noisyvos.pipeline.dvc_yaml import load
+        from noisyvos.watching.status import of_old_scores
+
+        with suppress(UserError):  # of a grid that edits have broken: nothing to compare with
+            said = of_old_scores(load(preset=preset or active_preset(Path("params"))), what)
+            if said:
+                print(f"noisyvos: {said}", file=sys.stderr)
 
 
 def _places(

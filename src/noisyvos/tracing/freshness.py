@@ -20,6 +20,7 @@ from noisyvos.tracing.records import (
     read_record,
     recorded_inputs,
     same_content,
+    state_file,
 )
 
 
@@ -85,10 +86,15 @@ class Freshness:
                 return f"{path} is half made"
             written = self._time(path)
             if not written and self._time(str(PurePosixPath(path).parent)) > made:
-                return f"{path} was removed since"
+                return f"{path} {self._gone(path)}"
             if written > made and self.is_changed(job, path):
                 return f"{path} was made again since"
         return ""
+
+    def _gone(self, path: str) -> str:
+        """Say why an input is not there. DVC keeps no record of what it has made or pulled here."""
+        made_here = state_file(Path(self._root) / ".snakemake" / "metadata", path).is_file()
+        return "was removed since" if made_here else "was removed since, or was never made here"
 
     @cached_property
     def _maker(self) -> dict[str, Job]:

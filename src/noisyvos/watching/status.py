@@ -64,15 +64,7 @@ class Status:
         total = sum(sum(each.values()) for each in scores)
         again = total - sum(each.get("done", 0) for each in scores)
         names = " and ".join(filter(None, [", ".join(old[:-1]), old[-1]]))
-        cells = (
-            f"{again} of {total} scored cells are not made again yet"
-            if again
-            else ("a job that they come from was made again")
-        )
-        return (
-            f"Out of date: the {names} of results/{self.preset} show earlier results; {cells}. "
-            "`snakemake` goes on and makes them anew."
-        )
+        return _earlier_results(f"{names} of results/{self.preset}", again, total)
 
     @property
     def seconds_left(self) -> float | None:
@@ -97,6 +89,31 @@ class Status:
             "gpu_leases": self.leases,
             "disk": self.disk,
         }
+
+
+def _earlier_results(what: str, again: int, total: int) -> str:
+    """Say that tables or pages show results that `again` of `total` scored cells no longer give."""
+    cells = (
+        f"{again} of {total} scored cells are not made again yet"
+        if again
+        else "a job that they come from was made again"
+    )
+    return (
+        f"Out of date: the {what} show earlier results; {cells}. "
+        "`snakemake` goes on and makes them anew."
+    )
+
+
+def of_old_scores(pipeline: Pipeline, what: str) -> str:
+    """Say that `what`, made now of the scores that are there, shows earlier results.
+
+    Empty if no score is out of date. `what` names the tables, figures or page and their folder.
+    """
+    marks, freshness = marked(pipeline.root), Freshness(pipeline)
+    scores = [job for stage in _SCORES for job in pipeline.jobs.get(stage, {}).values()]
+    there = [job for job in scores if all((pipeline.root / out).exists() for out in job.outs)]
+    old = sum(bool(marks.intersection(job.outs) or freshness.of(job)) for job in there)
+    return _earlier_results(what, old, len(scores)) if old else ""
 
 
 class Files:

@@ -11,6 +11,7 @@ from noisyvos.io.hashing import file_hash
 from noisyvos.pipeline.dvc_yaml import Pipeline
 from noisyvos.tracing.freshness import Freshness
 from noisyvos.tracing.records import same_content, state_file
+from noisyvos.watching.status import of_old_scores
 
 STAGES = {
     "noise": {"foreach": "${noise}", "do": {"cmd": "n", "outs": ["data/noisy/${key}.zip"]}},
@@ -79,6 +80,18 @@ def test_replaced_labels_make_all_that_depends_on_them_outdated(pipeline: Pipeli
     assert outdated(pipeline) == dict.fromkeys(["train@a", "score@a", "tables"], reason)
 
 
+def test_tables_made_by_hand_are_called_out_of_date(pipeline: Pipeline) -> None:
+    assert of_old_scores(pipeline, "tables of x") == ""
+    (pipeline.root / "data/noisy/a.zip").write_text("other labels")
+    assert of_old_scores(pipeline, "tables of x") == (
+        "Out of date: the tables of x show earlier results; 1 of 2 scored cells are not made "
+        "again yet. `snakemake` goes on and makes them anew."
+    )
+    (pipeline.root / "results/p/scores/a/objects.csv").unlink()
+    (pipeline.root / "results/p/scores/a").rmdir()
+    assert of_old_scores(pipeline, "tables of x") == ""  # missing, and not shown
+
+
 def test_equal_labels_made_again_change_nothing(pipeline: Pipeline) -> None:
     (pipeline.root / "data/noisy/a.zip").write_text("labels a")
     assert outdated(pipeline) == {}
@@ -86,8 +99,12 @@ def test_equal_labels_made_again_change_nothing(pipeline: Pipeline) -> None:
 
 def test_labels_that_a_killed_run_removed(pipeline: Pipeline, touch: Touch) -> None:
     (pipeline.root / "data/noisy/b.zip").unlink()
-    reason = "data/noisy/b.zip was removed since"
+    reason = "data/noisy/b.zip was removed since, or was never made here"
     assert outdated(pipeline) == dict.fromkeys(["train@b", "score@b", "tables"], reason)
+    record = state_file(pipeline.root / ".snakemake" / "metadata", "data/noisy/b.zip")
+    record.parent.mkdir(parents=True)
+    record.write_text("{}")
+    assert outdated(pipeline)["train@b"] == "data/noisy/b.zip was removed since"
     touch("data/noisy", 1000)  # never there, as after `dvc pull` of the results alone
     assert outdated(pipeline) == {}
 
