@@ -1,5 +1,6 @@
 # Where a job runs and what it needs: workflow/rules/stages.smk. What it reads, runs and writes: dvc.yaml.
 # `snakemake --config preset=NAME` runs another preset than that of params/cells.yaml.
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +16,8 @@ min_version("9.18")
 report: "workflow/report/workflow.rst"
 
 
+# MLflow takes three seconds to import, which short trainings leave to `tables`
+os.environ.setdefault("NOISYVOS_TRACKING", "late")
 check_once(Path("params"), stamp=Path("scratch/params-checked"))
 code_deps.refresh()
 PIPELINE = dvc_yaml.load(preset=str(config.get("preset", "")))

@@ -5,7 +5,8 @@ CPU time or GPU time, and memory, on equal clips.
 python benchmarks/smart_step.py [--model xmem] [--batch 2] [--frames 4] [--side 128] [--rounds 5]
 [--device cpu]
 
-Both start from the same network and see the same clips, one step of each in turn, so that other
+A second line has SMART with its teacher in bf16, where the machine computes in it.
+All start from the same network and see the same clips, one step of each in turn, so that other
 work on the machine slows both alike; the ratio is that of the smallest times. On a CPU one thread
 is used and its CPU seconds count. What the teacher adds to memory is its weights; the growth of the
 peak is measured in processes of their own (CPU) or by the allocator (GPU).
@@ -20,14 +21,16 @@ from collections.abc import Callable
 import torch
 
 from noisyvos import models
+from noisyvos.devices import half_precision
 from noisyvos.methods import build as build_method
 from noisyvos.models.base import Clip
 from noisyvos.training.monitor import memory_peak
 from noisyvos.training.schedule import Schedule
-from noisyvos.training.step import Learner, make_learner, take_step
+from noisyvos.training.step import Learner, StepResult, make_learner, take_step
 
 RATIO = 1.35  # a SMART step takes at most this share of a plain one
 METHODS = ("xmem", "smart")
+HALVED = "smart, teacher in bf16"
 
 
 def moving_squares(batch: int, length: int, side: int) -> Clip:
@@ -44,7 +47,9 @@ def moving_squares(batch: int, length: int, side: int) -> Clip:
     return Clip(frames, masks, torch.full((batch,), 2), slots=2)
 
 
-def learner(model: str, method: str, options: argparse.Namespace) -> Learner:
+def learner(
+    model: str, method: str, options: argparse.Namespace, teacher_amp: str | None = None
+) -> Learner:
     """Return a learner of `method` in the middle of the published schedule.
 
     Where a share of pixels is chosen.
@@ -55,6 +60,7 @@ def learner(model: str, method: str, options: argparse.Namespace) -> Learner:
         clip_length=options.frames,
         learning_rate=1e-6,
         amp=options.amp,
+        teacher_amp=teacher_amp,
     )
     return make_learner(
         models.build(model, seed=0),
@@ -63,6 +69,19 @@ def learner(model: str, method: str, options: argparse.Namespace) -> Learner:
         0,
         torch.device(options.device),
     )
+
+
+def difference(full: StepResult, half: StepResult) -> str:
+    """Return how a step whose teacher is in half precision differs from one in full precision."""
+    assert full.teacher is not None
+    assert half.teacher is not None
+    changed = [
+        (one.argmax(1) != other.argmax(1)).float().mean()
+        for one, other in zip(full.teacher.logits, half.teacher.logits, strict=True)
+    ]
+    share = float(torch.stack(changed).mean())
+    loss = abs(float(half.loss) / float(full.loss) - 1)
+    return f"{share:.1e} of the teacher's pixels change their class, the loss by {loss:.1e}"
 
 
 def cost(step: Callable[[], object], device: str) -> float:
@@ -126,12 +145,17 @@ def main() -> int:
         return 0
     peaks = {name: peak(name, options) for name in METHODS}
     learners = {name: learner(options.model, name, options) for name in METHODS}
-    times: dict[str, list[float]] = {name: [] for name in METHODS}
+    if half_precision("bf16", torch.device(options.device), inference=True) is not None:
+        learners[HALVED] = learner(options.model, "smart", options, "bf16")
+    times: dict[str, list[float]] = {name: [] for name in learners}
+    results: dict[str, StepResult] = {}
     for iteration in range(400, 401 + options.rounds):
         for name, own in learners.items():
-            seconds = cost(
-                lambda own=own, iteration=iteration: take_step(own, clip, iteration), options.device
-            )
+
+            def step(name: str = name, own: Learner = own, iteration: int = iteration) -> None:
+                results[name] = take_step(own, clip, iteration)
+
+            seconds = cost(step, options.device)
             if iteration > 400:  # first steps prepare kernels and memory
                 times[name].append(seconds)
     plain, smart = (min(times[name]) for name in METHODS)
@@ -155,6 +179,10 @@ def main() -> int:
         f"  plain step (xmem) {plain:.3f} {unit}, SMART step {smart:.3f}, ratio "
         f"{smart / plain:.2f} (bar {RATIO})"
     )
+    if HALVED in learners:
+        half = min(times[HALVED])
+        print(f"  with `teacher_amp: bf16` {half:.3f} {unit}, ratio {half / plain:.2f}; ", end="")
+        print(difference(results["smart"], results[HALVED]))
     print(
         f"  peak memory {peaks['xmem']:.0f} MiB plain, {peaks['smart']:.0f} MiB SMART; weights of "
         f"the teacher {weights:.0f} MiB"

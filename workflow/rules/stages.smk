@@ -43,9 +43,19 @@ NEEDS = {
     "score_disturbed": (1, 0, {"mem_mb": 2000, "runtime": 960}),
     "submit": (1, 0, {"mem_mb": 2000, "runtime": 120}),
     "tables": (1, 0, {"mem_mb": 4000, "runtime": 120}),
-    "figures": (1, 0, {"mem_mb": 4000, "runtime": 120}),
+    "figures": (4, 0, {"mem_mb": 4000, "runtime": 120}),
     "report": (1, 0, {"mem_mb": 4000, "runtime": 120}),
 }
+
+# What runs first where not all can. The way to the first training is a chain, and the rest waits for
+# it. Few trainings go before their scores, whose short jobs then fill the cores at the end. With
+# many, the first scores shall not wait for the last training.
+FEW = 32
+FIRST = dict.fromkeys(
+    ("generate", "download", "convert", "link", "synth", "start", "start_from"), 2
+)
+FIRST |= dict.fromkeys(("pretrain", "pretrain_live", "pretrain_videos"), 2)
+FIRST |= {"train": int(len(PIPELINE.cells_of("train")) <= FEW)}
 
 # What `snakemake --report FILE.zip` shows: stage: (category, pattern of files in a folder).
 SHOWN = {
@@ -85,6 +95,7 @@ for STAGE, (THREADS, RETRIES, RESOURCES) in NEEDS.items():
             f"logs/benchmark/{STAGE}/{PIPELINE[STAGE].label}.tsv"
         wildcard_constraints:
             key=PIPELINE[STAGE].keys,
+        priority: FIRST.get(STAGE, 0)
         retries: int(config.get("retries", RETRIES)) if RETRIES else 0
         conda:
             CONDA

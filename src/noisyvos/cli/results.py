@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from noisyvos.cli.app import Out, Params, app
+from noisyvos.cli.app import Out, Params, Workers, app
 from noisyvos.errors import UserError
 
 Preset = Annotated[
@@ -66,13 +66,14 @@ def figures(
     converted: Converted = Path("data/converted"),
     params: Params = Path("params"),
     clips: Clips = SYNTH,
+    workers: Workers = 1,
 ) -> None:
     """Draw noise curves, training curves and example videos of a preset."""
     from noisyvos.stages import figures as stage
 
     _say_if_old(f"figures of {out}", preset, cells, results)
     places = _places(preset, cells, results, predictions, converted)
-    stage.run(**places, params=params, clips=clips, out=out)
+    stage.run(**places, params=params, clips=clips, out=out, workers=workers)
 
 
 @app.command()

@@ -5,12 +5,13 @@ The stages `infer` and `segment` share it.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from noisyvos.devices import Amp, choose_device
+from noisyvos.devices import Amp, choose_device, half_precision
 from noisyvos.errors import unknown_name
 from noisyvos.inference.results import FrameResult
 from noisyvos.inference.settings import Evaluation, MemoryOptions, View, WorkingSize
@@ -32,6 +33,12 @@ class Runner:
     amp: Amp
     cuda_graphs: bool = False
 
+    @cached_property
+    def _fast(self) -> "VideoModel":
+        """The form for inference; weights of a runner stay, so no video looks for changes."""
+        device = next(self.network.parameters()).device
+        return self.network.for_inference(half_precision(self.amp, device, inference=True))
+
     def segment(
         self,
         frames: Iterable[np.ndarray],
@@ -43,7 +50,7 @@ class Runner:
         from noisyvos.inference.video import iterate_video
 
         return iterate_video(
-            self.network,
+            self._fast,
             frames,
             masks,
             self.memory,

@@ -42,7 +42,8 @@ class Journal:
 
     start: the newest start line (settings, origin, sources, commit); points by (name, step);
     rewritten: whether a resumed training found other values than were there, or a method that
-    relabels trained anew; status: RUNNING until an end is noted.
+    relabels trained anew; status: RUNNING until an end is noted; left: whether the training left
+    its run in MLflow to `tables`.
     """
 
     start: dict[str, Any] = field(default_factory=dict)
@@ -51,6 +52,7 @@ class Journal:
     began: int = 0
     ended: int = 0
     status: str = "RUNNING"
+    left: bool = False
 
     @property
     def identity(self) -> str:
@@ -63,6 +65,7 @@ class Journal:
             self.points, self.rewritten, self.began = {}, False, at
         self.start = dict(line)
         self.began, self.ended, self.status = self.began or at, 0, "RUNNING"
+        self.left = False
 
     def add(self, values: Mapping[str, float], step: int, at: int) -> list[Point]:
         """Take a row and return the points that are new.
@@ -88,9 +91,9 @@ class Journal:
         self.points |= {(point.name, point.step): point for point in new}
         return new
 
-    def end(self, status: str, at: int) -> None:
+    def end(self, status: str, at: int, left: bool = False) -> None:
         """Take the end of a process."""
-        self.status, self.ended = status, at
+        self.status, self.ended, self.left = status, at, left
 
     def ordered(self) -> tuple[Point, ...]:
         """Return all points by step."""
@@ -106,7 +109,7 @@ def read(path: Path) -> Journal | None:
                 if "start" in line:
                     journal.begin(line["start"], int(line["time"]))
                 elif "end" in line:
-                    journal.end(str(line["end"]), int(line["time"]))
+                    journal.end(str(line["end"]), int(line["time"]), bool(line.get("left")))
                 else:
                     journal.add(line["values"], int(line["step"]), int(line["time"]))
     except OSError:
@@ -141,11 +144,11 @@ class Writer:
             self._append({"step": step, "values": row, "time": at})
         return new
 
-    def end(self, status: str) -> None:
+    def end(self, status: str, left: bool = False) -> None:
         """Note the end of this process and close the file."""
         at = now()
-        self.journal.end(status, at)
-        self._append({"end": status, "time": at})
+        self.journal.end(status, at, left)
+        self._append({"end": status, "time": at} | ({"left": True} if left else {}))
         if self._file is not None:
             with suppress(OSError):
                 self._file.close()

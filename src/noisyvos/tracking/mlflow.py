@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 _BATCH = 100  # points per request; one request per point costs more than a training step
+_LATE_SECONDS = 120.0  # a training that is shorter may leave its run to `tables`
 _FLUSH_SECONDS = 30  # the curve of a slow training shall be seen while it grows
 _SPARE_SECONDS, _SPARE_SHARE = 10.0, 0.02  # that a training may spend waiting for a server
 
@@ -32,6 +33,11 @@ _SPARE_SECONDS, _SPARE_SHARE = 10.0, 0.02  # that a training may spend waiting f
 def enabled() -> bool:
     """Return whether the environment allows tracking (NOISYVOS_TRACKING is not "off")."""
     return os.environ.get("NOISYVOS_TRACKING", "on") != "off"
+
+
+def late() -> bool:
+    """Return whether a training may leave its run to `tables`, which Snakemake runs at the end."""
+    return os.environ.get("NOISYVOS_TRACKING") == "late"
 
 
 def check_server() -> None:
@@ -90,10 +96,15 @@ class Track:
         self._sampler: Sampler | None = None
         self._began = self._flushed = time.monotonic()
         self._spent = 0.0
-        self._where: tuple[str, str, str] | None = None
+        self._where: tuple[str, str, str] | None = None  # of the run, until it is open
+        self._late = False
         if journal is not None:
             with forgiving("system metrics"):
                 self._sampler = Sampler()
+
+    def wait(self, block: str, cell: str, stage: str) -> None:
+        """Open the run only if the training takes long, or fails."""
+        self._where, self._late = (block, cell, stage), True
 
     def open(self, block: str, cell: str, stage: str, content: Content) -> None:
         """Find or create the run and write what it lacks.
@@ -162,6 +173,10 @@ class Track:
         else:
             at = now()
             points = [Point(name, float(value), step or 0, at) for name, value in values.items()]
+        if self._late and time.monotonic() - self._began > _LATE_SECONDS:
+            self._late = False
+            self._open_late()  # with the points so far
+            return
         if self._store is None:
             return
         self._points += points
@@ -191,11 +206,12 @@ class Track:
 
     def status(self, status: str) -> None:
         """End the run with a status, after the points noted so far."""
+        left = self._late and status == "FINISHED"
         if self.journal is not None:
-            self.journal.end(status)
-        if self._where is not None and self.journal is not None:
-            with forgiving("a run", self._stop):
-                self.open(*self._where, content_of(self.journal.journal))
+            self.journal.end(status, left)
+        if left:
+            return
+        self._open_late()
         self.flush()
         if self._store is None:
             return
@@ -210,6 +226,12 @@ class Track:
                 digest = points_hash(journal.ordered())
                 self._store.write(self._run_id, tags={CURVE_HASH: digest})
             self._store.close(self._run_id, status, journal.ended)
+
+    def _open_late(self) -> None:
+        """Open a run that is not open yet, with all that its journal holds."""
+        if self._where is not None and self.journal is not None:
+            with forgiving("a run", self._stop):
+                self.open(*self._where, content_of(self.journal.journal))
 
     def _write_anew(self, store: Store, journal: Journal) -> None:
         """Replace the run by one with the points of the journal only."""
@@ -263,7 +285,10 @@ def run(
             noted = track.journal.journal
         content = content_of(noted) if settings else Content(tags=noted_tags)
         try:
-            track.open(block, cell, stage, content)
+            if late() and journal is not None:
+                track.wait(block, cell, stage)
+            else:
+                track.open(block, cell, stage, content)
         except Exception as error:  # no mlflow, a foreign database, an unreachable server
             print(
                 f"noisyvos: warning: this run is not tracked ({_short(error)})",

@@ -301,7 +301,8 @@ def _write_cell(store: Store, cell: ScoredCell, found: "Run | None") -> str:
         store.write(run_id, points=scored, tags=changed, params=params, inputs=lacking)
     else:
         with lock():
-            tags |= {"rebuilt": "yes"}
+            if journal is None or not journal.left:
+                tags |= {"rebuilt": "yes"}
             experiment = store.experiment(cell.block)
             run_id = store.create(experiment, cell.cell, tags, content.began)
         points = (*content.points, *scored)

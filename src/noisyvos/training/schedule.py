@@ -114,6 +114,13 @@ class Schedule(Settings):
             "not. On a CPU all trainings use float32."
         ),
     )
+    teacher_amp: Literal["fp16", "bf16"] | None = Field(
+        None,
+        description=(
+            "Half precision of a method's frozen teacher, null: that of `amp`. On a CPU only "
+            "`bf16` changes anything, if the CPU computes in it. It changes results."
+        ),
+    )
     groups: tuple[ParameterGroup, ...] = Field(
         (), description="Parameter groups. The first one that matches a name applies."
     )
@@ -248,6 +255,7 @@ class Schedule(Settings):
             "momentum": 0,
             "muon_rate": 1.0,
             "floor": 0,
+            "teacher_amp": None,
         }
         unset = {name for name, value in defaults.items() if getattr(self, name) == value}
         return self.model_dump(mode="json", exclude=_HARMLESS | unset)

@@ -110,12 +110,14 @@ class Learner:
     optimizers: list[torch.optim.Optimizer] = field(init=False)  # the networks', the method's last
     scaler: torch.amp.GradScaler = field(init=False)
     half: torch.dtype | None = field(init=False)  # of convolutions and products; None: float32
+    teacher_half: torch.dtype | None = field(init=False)  # the same of the teacher
     alone: TrainingPass = field(init=False)  # without communication
     shared: DistributedDataParallel | None = field(init=False)  # the same, for several processes
 
     def __post_init__(self) -> None:
         schedule = self.schedule
         self.half = half_precision(schedule.amp, self.device)
+        self.teacher_half = _teacher_precision(schedule, self.device)
         chosen = [
             each
             for network in self.networks
@@ -174,15 +176,17 @@ def make_learner(
 ) -> Learner:
     """Return a learner that starts from `model`.
 
-    The teacher is a frozen copy, on a GPU in the form for inference, with weights in half precision
-    where training computes in it. Two trained networks are copies, each perturbed in its own way.
+    The teacher is a frozen copy. On a GPU and in half precision it has the form for inference, with
+    its weights converted once. Two trained networks are copies, each perturbed in its own way.
     """
     model = model.to(device)
     teacher = None
     if method.teacher:
         teacher = copy.deepcopy(model).eval().requires_grad_(False)
-        if device.type != "cpu":  # on a CPU, Winograd's algorithm loses time on small crops
-            teacher = teacher.for_inference(half_precision(schedule.amp, device))
+        half = _teacher_precision(schedule, device)
+        # in float32 on a CPU, Winograd's algorithm loses time on small crops
+        if half is not None or device.type != "cpu":
+            teacher = teacher.for_inference(half)
     networks = [model] + [copy.deepcopy(model) for _ in range(method.networks - 1)]
     if len(networks) > 1:
         for index, network in enumerate(networks):
@@ -192,6 +196,13 @@ def make_learner(
     for parameter in method.parameters():
         parameter.data = parameter.data.to(device)
     return Learner(networks, teacher, method, schedule, seed, device, group)
+
+
+def _teacher_precision(schedule: Schedule, device: torch.device) -> torch.dtype | None:
+    """Return the half precision of the teacher, None for float32; it gets no gradient."""
+    if schedule.teacher_amp is None:
+        return half_precision(schedule.amp, device)
+    return half_precision(schedule.teacher_amp, device, inference=True)
 
 
 @torch.no_grad()
@@ -257,22 +268,26 @@ def add_gradients(learner: Learner, clip: Clip, iteration: int) -> StepResult:
 
 def _pass(learner: Learner, clip: Clip, iteration: int) -> StepResult:
     """Add the gradients of a batch or a part of it, weighted by its share of the whole batch."""
-    with torch.autocast(learner.device.type, dtype=learner.half, enabled=learner.half is not None):
-        teacher = None
-        if learner.teacher is not None:
-            key = ("teacher", learner.seed, iteration)
-            teacher = _ask(learner.teacher, clip, torch_generator(*key))
+    with _autocast(learner.device, learner.half):
+        teacher = None if learner.teacher is None else _ask(learner, clip, iteration)
         loss, result = (learner.shared or learner.alone)(clip, teacher, iteration)
     learner.scaler.scale(loss * (len(clip.frames) / clip.place()[1])).backward()
     return result
 
 
-def _ask(teacher: VideoModel, clip: Clip, generator: torch.Generator) -> ClipOutput:
+def _autocast(device: torch.device, half: torch.dtype | None) -> torch.autocast:
+    return torch.autocast(device.type, dtype=half, enabled=half is not None)
+
+
+def _ask(learner: Learner, clip: Clip, iteration: int) -> ClipOutput:
     """Return what the teacher says of a clip, without anything that a gradient would need."""
-    with torch.inference_mode():
-        output = teacher.forward_clip(clip, generator=generator)
-    # Copies are ordinary tensors, which any loss may use.
-    return ClipOutput(tuple(each.clone() for each in output.logits))
+    assert learner.teacher is not None
+    generator = torch_generator("teacher", learner.seed, iteration)
+    with torch.inference_mode(), _autocast(learner.device, learner.teacher_half):
+        output = learner.teacher.forward_clip(clip, generator=generator)
+    # Copies are ordinary tensors, which any loss may use. A loss in float32 gets float32.
+    kept = torch.float32 if learner.half is None else None
+    return ClipOutput(tuple(each.to(kept, copy=True) for each in output.logits))
 
 
 def _joined(parts: list[StepResult]) -> StepResult:

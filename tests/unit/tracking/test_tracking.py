@@ -237,3 +237,51 @@ def test_tracking_can_be_switched_off(tmp_path: Path, monkeypatch: pytest.Monkey
         track.metrics({"loss": 1.0})
     record("p", [ScoredCell("a", {"JF": 0.1})], [])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_short_training_may_leave_its_run_to_tables(store, tmp_path: Path, monkeypatch) -> None:
+    """Snakemake asks for that, because `tables` imports MLflow anyway."""
+    monkeypatch.setenv("NOISYVOS_TRACKING", "late")
+
+    def train(cell: str) -> None:
+        place = tmp_path / cell / "journal.jsonl"
+        params = {"seed": 0}
+        with tracking.run(
+            cell=cell, preset="p", stage="train", params=params, journal=place
+        ) as track:
+            track.metrics({"train/loss": 3.0}, step=1)
+            track.metrics({"train/loss": 2.0}, step=2)
+
+    train("short")
+    assert store.get_experiment_by_name("grid/p") is None
+    weights = tmp_path / "short" / "weights.safetensors"
+    record("p", [ScoredCell("short", {"val/JF": 0.5}, {"seed": 0}, weights=weights)], [])
+    (only,) = runs(store, "p")
+    assert only.info.status == "FINISHED"
+    assert "rebuilt" not in only.data.tags
+    assert [p.value for p in store.get_metric_history(only.info.run_id, "train/loss")] == [3.0, 2.0]
+
+    monkeypatch.setattr(tracking, "_LATE_SECONDS", 0.0)
+    train("long")
+    of = {run.data.tags["cell"]: run for run in runs(store, "p")}
+    assert of["long"].info.status == "FINISHED"
+    history = store.get_metric_history(of["long"].info.run_id, "train/loss")
+    assert [(p.step, p.value) for p in history] == [(1, 3.0), (2, 2.0)]
+
+
+def test_a_training_that_fails_early_is_in_mlflow_at_once(store, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("NOISYVOS_TRACKING", "late")
+
+    def fail() -> None:
+        journal = tmp_path / "journal.jsonl"
+        params = {"x": 1}
+        with tracking.run(
+            cell="a", preset="p", stage="train", params=params, journal=journal
+        ) as track:
+            track.metrics({"train/loss": 3.0}, step=1)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    (only,) = runs(store, "p")
+    assert (only.info.status, only.data.metrics["train/loss"]) == ("FAILED", 3.0)

@@ -38,6 +38,8 @@ from noisyvos.training.optimizers import OPTIMIZERS, make_optimizers, set_learni
 from noisyvos.training.schedule import Schedule, is_diagnosed, learning_rate, max_jump
 from noisyvos.training.step import as_floats, make_learner, take_step
 
+MULTIPLIES_BF16 = half_precision("bf16", CPU, inference=True) is not None
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
@@ -121,6 +123,8 @@ def test_published_jumps_of_xmem():
         ({"max_jump": ((0.5, 3),)}, "start at share 0"),
         ({"max_jump": {"most": 3}}, "every"),
         ({"clip_lenght": 3}, "Extra inputs"),
+        ({"teacher_amp": "fp8"}, "'fp16' or 'bf16'"),
+        ({"teacher_amp": True}, "'fp16' or 'bf16'"),
     ],
 )
 def test_wrong_schedules_are_refused(change, message):
@@ -588,3 +592,25 @@ def test_a_step_in_bf16_is_close_to_one_in_full_precision(source, world):
     assert brief.loss.item() != full.loss.item()
     assert brief.loss.item() == pytest.approx(full.loss.item(), rel=0.05)
     assert brief.norm == pytest.approx(full.norm, rel=0.2)
+
+
+@pytest.mark.skipif(not MULTIPLIES_BF16, reason="this CPU does not compute in bf16")
+def test_a_teacher_in_bf16_says_nearly_the_same(source):
+    weights = models.build("xmem_tiny", seed=3, width=8, key_dim=8, value_dim=16, hidden_dim=8)
+    clip = make_batch(source, schedule(), 0, 0)
+    results = []
+    for precision in (None, "bf16"):
+        method = methods.build("smart", total_iterations=9)
+        chosen = schedule(teacher_amp=precision)
+        learner = make_learner(copy.deepcopy(weights), method, chosen, 0, CPU)
+        assert learner.half is None
+        results.append(take_step(learner, clip, 0))
+    full, brief = results
+    for one, other in zip(full.output.logits, brief.output.logits, strict=True):
+        assert torch.equal(one, other)  # the trained network computes in float32 all the same
+    for one, other in zip(full.teacher.logits, brief.teacher.logits, strict=True):
+        assert other.dtype == torch.float32
+        assert not torch.equal(one, other)
+        torch.testing.assert_close(one.softmax(1), other.softmax(1), rtol=0, atol=0.05)
+    assert "teacher_amp" not in schedule().result_settings()  # earlier checkpoints still count
+    assert schedule(teacher_amp="bf16").result_settings()["teacher_amp"] == "bf16"

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from toy_training import CPU, ToyMethod, ToyNetwork, ToyTeacherMethod, run, schedule
 from training_world import make_world
 
-from noisyvos import methods
+from noisyvos import methods, models
 from noisyvos.errors import UserError
 from noisyvos.methods.base import METHODS, Method
 from noisyvos.training import checkpoint, loop
@@ -99,6 +99,29 @@ def test_state_of_a_method_survives_being_stopped_to_the_same_bits(source, tmp_p
         whole.method.state_dict().values(), parts.method.state_dict().values(), strict=True
     ):
         assert torch.equal(one, two) if isinstance(one, torch.Tensor) else one == two
+    assert curve.csv() == resumed.csv()
+
+
+def test_a_teacher_in_bf16_resumes_to_the_same_bits(source, tmp_path):
+    def train(place, moment: int | None = None):
+        network = models.build("xmem_tiny", seed=3, width=8, key_dim=8, value_dim=16, hidden_dim=8)
+        method = methods.build("smart", total_iterations=14)
+        compute = method.clip_loss
+
+        def stopping(*given, iteration, **rest):
+            if iteration == moment:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return compute(*given, iteration=iteration, **rest)
+
+        method.clip_loss = stopping
+        return run(source, place, method, network, teacher_amp="bf16")
+
+    whole, curve = train(tmp_path / "whole")
+    with pytest.raises(SystemExit):
+        train(tmp_path / "parts", 6)
+    parts, resumed = train(tmp_path / "parts")
+    for name, value in whole.networks[0].state_dict().items():
+        assert torch.equal(value, parts.networks[0].state_dict()[name])
     assert curve.csv() == resumed.csv()
 
 
