@@ -144,9 +144,11 @@ def _is_plain_jpeg(data: bytes) -> bool:
         elif marker == _SCAN:
             start = place + 2 + length
             # among coded pixels 255 is followed by 0 or by a restart; one more marker is the end
-            markers = data.count(b"\xff", start) - data.count(b"\xff\0", start) - 1
+            coded = np.frombuffer(data, np.uint8, offset=min(start, len(data)))
+            found = (coded[:-1] == 0xFF) & (coded[1:] != 0)
+            markers = np.count_nonzero(found) - 1
             if markers and restarts:
-                markers -= sum(data.count(bytes((255, 0xD0 + n)), start) for n in range(8))
+                markers -= np.count_nonzero(coded[1:][found] & 0xF8 == 0xD0)
             return framed and content[:1] == b"\x03" and not markers and data.endswith(b"\xff\xd9")
         elif marker == _ADOBE:
             if content[:5] != b"Adobe" or content[-1:] != b"\x01":

@@ -110,7 +110,11 @@ def extent(shape: list[np.ndarray], height: int, width: int) -> tuple[int, int, 
 
     It may be empty.
     """
-    points = np.concatenate(shape)
-    left, top = np.clip(points.min(0), 0, (width, height)).tolist()
-    right, bottom = np.clip(points.max(0) + 1, 0, (width, height)).tolist()
-    return left, top, right, bottom
+    points = shape[0] if len(shape) == 1 else np.concatenate(shape)
+    x, y, wide, high = cv2.boundingRect(points)  # with the last corner inside
+    return (
+        min(max(x, 0), width),
+        min(max(y, 0), height),
+        min(max(x + wide, 0), width),
+        min(max(y + high, 0), height),
+    )
