@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from noisyvos.analysis.absent import reasons, summary
-from noisyvos.analysis.comparison import Comparison, comparisons
+from noisyvos.analysis.comparison import Comparison
+from noisyvos.analysis.kept import recalled
 from noisyvos.analysis.results import Results
 from noisyvos.report import MOST_LINES, cost, tables
 from noisyvos.report.page import Part, Picture, Player, Section, Table
@@ -192,7 +193,7 @@ def _evaluation(results: Results, evaluation: str, figures: Path, found: Path) -
         ),
         *(
             _comparison(name, comparison, evaluation, figures, found)
-            for name, comparison in comparisons(results, evaluation).items()
+            for name, comparison in recalled(found, results, evaluation).items()
             if not comparison.empty
         ),
         Section(

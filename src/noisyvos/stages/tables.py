@@ -10,6 +10,7 @@ import pandas as pd
 
 from noisyvos.analysis.absent import reasons, summary
 from noisyvos.analysis.comparison import comparisons
+from noisyvos.analysis.kept import KEPT, keep
 from noisyvos.analysis.results import Results, load_results, rows_of, sweep_name
 from noisyvos.analysis.statistics import intervals
 from noisyvos.analysis.statistics.intervals import INTERVALS
@@ -19,7 +20,16 @@ from noisyvos.tracking.publish import publish
 
 METRICS = "metrics"  # what `dvc metrics` shows: a folder a set, a file a row of its score table
 _BASELINE = "baseline"  # stands for the noise of a row without training
-_NAMES = ("*.csv", "*.md", "*.tex", "inputs.json", METRICS, "metrics.json", INTERVALS)
+_NAMES = (
+    "*.csv",
+    "*.md",
+    "*.tex",
+    "inputs.json",
+    METRICS,
+    "metrics.json",
+    INTERVALS,
+    KEPT.format("*"),
+)
 
 
 def run(
@@ -143,8 +153,13 @@ def _write_scores(folder: Path, results: Results, evaluation: str) -> str:
 
 
 def _write_comparisons(folder: Path, results: Results, evaluation: str) -> None:
-    """Write each comparison as CSV (all numbers), Markdown and LaTeX (what people read)."""
-    for name, comparison in comparisons(results, evaluation).items():
+    """Write each comparison as CSV (all numbers), Markdown and LaTeX (what people read).
+
+    The page of the report gets them in one file.
+    """
+    found = comparisons(results, evaluation)
+    keep(folder, results, evaluation, found)
+    for name, comparison in found.items():
         stem = f"{name}-{evaluation}"
         comparison.numbers.to_csv(folder / f"{stem}.csv", index=False, lineterminator="\n")
         markdown, latex = [], []
