@@ -21,6 +21,7 @@ from noisyvos.cli import (
 )
 from noisyvos.cli.app import Failure, app
 from noisyvos.errors import ExitCode, explain
+from noisyvos.garbage import search_less
 
 __all__ = [
     "app",
@@ -46,6 +47,7 @@ def main() -> None:
     An error of the user or of the operating system becomes one sentence on stderr; the environment
     variable NOISYVOS_DEBUG=1 adds the traceback. A fault of the program keeps its traceback.
     """
+    search_less()
     try:
         app()
     except SystemExit as ended:

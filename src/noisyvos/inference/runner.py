@@ -13,6 +13,7 @@ import numpy as np
 
 from noisyvos.devices import Amp, choose_device, half_precision
 from noisyvos.errors import unknown_name
+from noisyvos.garbage import settle
 from noisyvos.inference.results import FrameResult
 from noisyvos.inference.settings import Evaluation, MemoryOptions, View, WorkingSize
 from noisyvos.params.entries import read_family
@@ -112,6 +113,7 @@ def open_runner(
         choose_settings(network.memory_settings, entry, f"the memory of {model}")
     if weights != "none":
         load_checkpoint(network, weights, "zero")
+    settle()
     return Runner(
         network.to(place),
         entry,

@@ -39,6 +39,7 @@ EXCLUDED = (
     f"{NAME}.cli",  # reads arguments and calls a stage
     f"{NAME}.errors",  # text of messages
     f"{NAME}.extension",  # finds a file whose own code counts
+    f"{NAME}.garbage",  # when memory is given back
     f"{NAME}.parallel",  # the number of processes never changes a byte
     f"{NAME}.pipeline",  # decides what runs, not what a run writes
     f"{NAME}.tracking",  # MLflow shows results and never feeds back

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from noisyvos.errors import UserError
+from noisyvos.garbage import settle
 from noisyvos.models.base import Clip
 from noisyvos.training import checkpoint
 from noisyvos.training.batches import feed
@@ -50,6 +51,7 @@ def train(
     Raises UserError if the loss is no longer finite or memory runs out. Raises SystemExit after
     SIGTERM or SIGUSR1 (143) or Ctrl-C (130), with the state saved.
     """
+    settle()
     schedule, group = learner.schedule, learner.group
     start, curve = _restore(learner, file, fingerprint)
     snapshots = checkpoint.WeightSnapshots(
