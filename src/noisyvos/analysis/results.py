@@ -245,15 +245,16 @@ class Results:
         places = ["key", "sequence", "object"]
         return table.merge(areas[[*places, "area_ratio"]], on=places, how="left")
 
-    def named(self, table: pd.DataFrame) -> pd.DataFrame:
+    def named(self, table: pd.DataFrame, among: pd.DataFrame | None = None) -> pd.DataFrame:
         """Add `line`, the name of a row or curve: the method and whatever else varies.
 
         Rows of one `key` are of one cell and share its facts. Without that column each row is a
-        cell.
+        cell. among: the table in which it varies, `table` itself without one.
         """
         keys = table["key"] if "key" in table else table.index.to_series()
         cells = table[~keys.duplicated()]
-        trained = cells[cells["role"] == "trained"]
+        varying = cells if among is None else among
+        trained = varying[varying["role"] == "trained"]
         parts = ["method"] + [
             name for name in ("model", "dataset", "label") if trained[name].nunique() > 1
         ]
@@ -269,13 +270,16 @@ class Results:
         return table
 
     def planned(self, evaluation: str) -> set[tuple[str, str]]:
-        """Return the (line, label noise) of all trained cells of the grid on one evaluation set."""
+        """Return the (line, label noise) of all trained cells of the grid on one evaluation set.
+
+        Lines have the names that they have in `objects`, which holds other sets, too.
+        """
         facts = [
             self._facts(key, cell)
             for key, cell in self.score_cells.items()
             if cell["role"] == "trained" and cell["evaluation"] == evaluation
         ]
-        table = self.named(pd.DataFrame(facts))
+        table = self.named(pd.DataFrame(facts), among=self.objects)
         return set(zip(table["line"], table["noise"], strict=True))
 
     def trained(self, evaluation: str, *, own_labels: bool = False) -> pd.DataFrame:

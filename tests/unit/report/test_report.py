@@ -173,6 +173,25 @@ def test_wide_table_tells_what_is_missing_from_what_the_grid_has_not(tmp_path: P
     assert fewer.loc["gce", "dilate80"] == every.loc["gce", "dilate80"] == "60.5 [60.5, 60.5]"
 
 
+def test_cells_that_the_grid_has_not_are_not_missing_where_another_set_has_other_networks(
+    tmp_path: Path,
+) -> None:
+    workspace = make_workspace(tmp_path, ("gce", "sce"))
+    cells = yaml.safe_load((workspace / "cells.yaml").read_text())
+    for key, cell in list(cells["score"].items()):
+        if cell.get("method") == "sce":
+            if cell["noise"] == "clean":
+                cell |= {"evaluation": "other", "model": "small"}
+            elif cell["seed"] == 1:
+                cells["score"].pop(key)
+    (workspace / "cells.yaml").write_text(yaml.safe_dump(cells, sort_keys=False))
+    results = load_results(**places(workspace))
+    planned = results.planned("val")
+    assert planned == {("gce, tiny", "clean"), ("gce, tiny", "dilate80"), ("sce, tiny", "dilate80")}
+    wide = build.wide(build.score_table(results, "val"), results, planned=planned)
+    assert wide.loc["sce, tiny", "clean"] == "-"
+
+
 def test_stages_write_tables_figures_and_a_page_that_says_synthetic(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
