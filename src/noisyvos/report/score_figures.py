@@ -13,6 +13,7 @@ from noisyvos.analysis.families import ScoreTables
 from noisyvos.analysis.results import Results, rows_of, sweep_name
 from noisyvos.analysis.statistics.intervals import sequence_interval, sequence_intervals
 from noisyvos.analysis.statistics.paired import MARGIN
+from noisyvos.report import MOST_LINES
 from noisyvos.report.figures import (
     GREY,
     MOST_COLUMNS,
@@ -27,6 +28,7 @@ from noisyvos.report.matrices import MOST_NUMBERS, SEQUENTIAL, label_axes, write
 MOST_IN_FOREST = 40  # comparisons that are drawn with intervals; more become a table of colours
 _MOST_SCATTERED = 12  # panels
 _LEVEL = 0.05
+_LEAST_NOISE = 1.0  # points of IoU that the axis of a sweep shows at least
 _NAME = 0.075  # inches a letter of a row's or column's name
 _DIVERGING = "PuOr"  # can be read without telling red from green
 
@@ -72,41 +74,67 @@ def noise_points(results: Results, evaluation: str) -> pd.DataFrame:
 def noise_curves(results: Results, evaluation: str, points: pd.DataFrame) -> Figure:
     """Return one panel per sweep of `noise_points`: mean J&F against achieved noise by method.
 
-    Bands reach from the lowest to the highest seed; bars are 95 % intervals over videos.
+    Bands reach from the lowest to the highest seed; bars are 95 % intervals over videos. More
+    methods than a reader can tell apart have rows of panels of their own, the first method in each.
     """
     methods = [method for method in methods_of(results) if method in set(points["method"])]
+    groups = told_apart(methods)
     sweeps = list(dict.fromkeys(points["sweep"]))
     columns = min(MOST_COLUMNS, len(sweeps))
+    rows = -(-len(sweeps) // columns)
+    count = len(sweeps) if len(groups) == 1 else rows * columns * len(groups)
     figure, axes = panels(
-        len(sweeps), columns, (3.2, 3.1), around=(0.6, 0.3), sharey=True, layout="constrained"
+        count, columns, (3.2, 3.1), around=(0.6, 0.3), sharey=True, layout="constrained"
     )
     baselines = {
         label: 100 * sequence_interval(cells).mean
         for label, cells in results.baselines(evaluation).items()
     }
-    for axis, sweep in zip(axes.flat, sweeps):
-        for index, method in enumerate(methods):
-            here = points[(points["sweep"] == sweep) & (points["method"] == method)]
-            if len(here):  # else a method without a cell in this sweep
-                _noise_curve(axis, here, index, method)
-        for style, (label, level) in zip(("--", ":"), baselines.items()):
-            axis.axhline(
-                level,
-                color=GREY,
-                linestyle=style,
-                linewidth=1.1,
-                label=label,
-            )
-        axis.set_title(sweep)
-        axis.grid(axis="y", color="0.9", linewidth=0.6)
-    for axis in lowest(axes, len(sweeps)):
-        axis.set_xlabel("label noise: 1 − achieved mean IoU (%)")
+    for place, group in enumerate(groups):
+        here = axes[place * rows : (place + 1) * rows]
+        for axis, sweep in zip(here.flat, sweeps):
+            _sweep_panel(axis, points[points["sweep"] == sweep], group, baselines)
+            axis.set_title(sweep)
+        for axis in here.flat[len(sweeps) :]:
+            axis.set_visible(False)
+        for axis in lowest(here, len(sweeps)):
+            axis.set_xlabel("label noise: 1 − achieved mean IoU (%)")
+        if len(groups) > 1:
+            beside = here[0, min(columns, len(sweeps)) - 1]
+            known = here.flat[0].get_legend_handles_labels()
+            beside.legend(*known, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
     for axis in axes[:, 0]:
         axis.set_ylabel("J&F (%)")
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", frameon=False)
+    if len(groups) == 1:
+        handles, labels = axes.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right center", frameon=False)
     figure.suptitle(results.heading(f"Segmentation quality against label noise on {evaluation}"))
     return figure
+
+
+def told_apart(methods: list[str]) -> list[list[str]]:
+    """Return the methods in groups that colours tell apart; the first one is in every group."""
+    if len(methods) <= MOST_LINES:
+        return [methods]
+    first, others, size = methods[0], methods[1:], MOST_LINES - 1
+    return [[first, *others[at : at + size]] for at in range(0, len(others), size)]
+
+
+def _sweep_panel(
+    axis: Axes, points: pd.DataFrame, methods: list[str], baselines: dict[str, float]
+) -> None:
+    """Draw the curves of some methods in one sweep, and the baselines."""
+    for index, method in enumerate(methods):
+        here = points[points["method"] == method]
+        if len(here):  # else a method without a cell in this sweep
+            _noise_curve(axis, here, index, method)
+    for style, (label, level) in zip(("--", ":"), baselines.items()):
+        axis.axhline(level, color=GREY, linestyle=style, linewidth=1.1, label=label)
+    axis.grid(axis="y", color="0.9", linewidth=0.6)
+    left, right = axis.get_xlim()
+    if right - left < _LEAST_NOISE:  # every cell at the same noise
+        middle = (left + right) / 2
+        axis.set_xlim(middle - _LEAST_NOISE / 2, middle + _LEAST_NOISE / 2)
 
 
 def _noise_curve(axis: Axes, points: pd.DataFrame, index: int, method: str) -> None:

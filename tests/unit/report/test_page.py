@@ -17,7 +17,7 @@ from report_workspace import make_workspace, places, square
 from noisyvos.analysis.families import ScoreTables
 from noisyvos.analysis.questions.differences import difference_table
 from noisyvos.analysis.results import Results, load_results
-from noisyvos.report import contents, pictures, score_figures
+from noisyvos.report import MOST_LINES, contents, pictures, score_figures
 from noisyvos.report import figures as drawings
 from noisyvos.report.cost import by_method, by_stage
 from noisyvos.report.findings import findings
@@ -203,6 +203,39 @@ def test_a_large_heat_map_has_colours_without_numbers(
     large, same = score_figures.heat_map(results, "val")
     assert not large.axes[0].texts
     pd.testing.assert_frame_equal(data, same)
+
+
+def test_curves_of_many_methods_are_in_rows_whose_colours_do_not_repeat(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods = [f"method{index:02}" for index in range(14)]
+    monkeypatch.setattr(score_figures, "methods_of", lambda _: methods)
+    points = pd.DataFrame(
+        {
+            "sweep": sweep,
+            "method": method,
+            "noise_percent": float(noise),
+            "JF_percent": 60.0 - noise - place,
+            **dict.fromkeys(("low", "high", "seeds_low", "seeds_high"), 60.0),
+        }
+        for place, method in enumerate(methods)
+        for sweep, levels in {"dilate": (0, 20), "erode": (0, 30), "same": (15, 15 + 1e-11)}.items()
+        for noise in levels
+    )
+    figure = score_figures.noise_curves(load_results(**places(made)), "val", points)
+    figure.canvas.draw()
+    panels = [axis for axis in figure.axes if axis.get_visible()]
+    assert [axis.get_title() for axis in panels] == ["dilate", "erode", "same"] * 2
+    shown = []
+    for axis in panels:
+        lines = [line for line in axis.lines if str(line.get_label()).startswith("method")]
+        shown.append([line.get_label() for line in lines])
+        assert len({line.get_color() for line in lines}) == len(lines) <= MOST_LINES
+    assert shown[0] == methods[:8]
+    assert shown[3] == [methods[0], *methods[8:]]
+    assert sum(axis.get_legend() is not None for axis in panels) == 2
+    left, right = panels[2].get_xlim()
+    assert right - left == pytest.approx(1)
 
 
 def test_frames_of_a_player_are_once_in_the_page(made: Path) -> None:
