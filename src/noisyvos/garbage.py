@@ -6,7 +6,7 @@ sixth of the import.
 
 import gc
 
-_AT_WORK = (700, 10, 10)  # Python's default
+_AT_WORK = gc.get_threshold()  # its default differs between versions of Python
 _AT_START = (10_000, 10, 10)
 
 

@@ -16,8 +16,7 @@ def _as_before():
 
 
 def test_a_command_searches_less_until_it_works() -> None:
-    usual = (700, 10, 10)
-    gc.set_threshold(*usual)
+    usual = gc.get_threshold()
     search_less()
     assert gc.get_threshold()[0] > usual[0]
     settle()

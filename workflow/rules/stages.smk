@@ -51,10 +51,8 @@ NEEDS = {
 # it. Few trainings go before their scores, whose short jobs then fill the cores at the end. With
 # many, the first scores shall not wait for the last training.
 FEW = 32
-FIRST = dict.fromkeys(
-    ("generate", "download", "convert", "link", "synth", "start", "start_from"), 2
-)
-FIRST |= dict.fromkeys(("pretrain", "pretrain_live", "pretrain_videos"), 2)
+WAY = ("generate", "download", "convert", "link", "synth", "start", "start_from")
+FIRST = dict.fromkeys((*WAY, "pretrain", "pretrain_live", "pretrain_videos"), 2)
 FIRST |= {"train": int(len(PIPELINE.cells_of("train")) <= FEW)}
 
 # What `snakemake --report FILE.zip` shows: stage: (category, pattern of files in a folder).

@@ -1,3 +1,3 @@
 """Tables, figures, and the report page made of them."""
 
-MOST_LINES = 8  # methods that a reader can tell apart by colour; more are shown as a matrix
+MOST_LINES = 8  # methods that colours tell apart; more get a matrix or rows of panels

@@ -70,30 +70,32 @@ def test_asked_to_stop_it_saves_exits_143_and_resumes_to_the_same_bits(
     assert curve.csv() == resumed.csv()
 
 
+def stopped_at(moment: int | None, name: str) -> Method:
+    """Return a method whose training is asked to stop at an iteration; None: never."""
+    method = methods.build(name, total_iterations=14)
+    compute = method.clip_loss
+
+    def stopping(*given, iteration, **rest):
+        if iteration == moment:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return compute(*given, iteration=iteration, **rest)
+
+    method.clip_loss = stopping
+    return method
+
+
 @pytest.mark.parametrize(
     "name", [name for name in METHODS.names() if methods.build(name).state_dict()]
 )
 def test_state_of_a_method_survives_being_stopped_to_the_same_bits(source, tmp_path, name):
-    def build(moment: int | None = None) -> Method:
-        method = methods.build(name, total_iterations=14)
-        compute = method.clip_loss
+    def train(place, moment: int | None = None):
+        method = stopped_at(moment, name)
+        return run(source, place, method, augmentation="video", crop=24, parts=2, batch=4)
 
-        def stopping(*given, iteration, **rest):
-            if iteration == moment:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return compute(*given, iteration=iteration, **rest)
-
-        method.clip_loss = stopping
-        return method
-
-    whole, curve = run(
-        source, tmp_path / "whole", build(), augmentation="video", crop=24, parts=2, batch=4
-    )
+    whole, curve = train(tmp_path / "whole")
     with pytest.raises(SystemExit):
-        run(source, tmp_path / "parts", build(8), augmentation="video", crop=24, parts=2, batch=4)
-    parts, resumed = run(
-        source, tmp_path / "parts", build(), augmentation="video", crop=24, parts=2, batch=4
-    )
+        train(tmp_path / "parts", 8)
+    parts, resumed = train(tmp_path / "parts")
     assert torch.equal(whole.networks[0].conv.weight, parts.networks[0].conv.weight)
     for one, two in zip(
         whole.method.state_dict().values(), parts.method.state_dict().values(), strict=True
@@ -105,15 +107,7 @@ def test_state_of_a_method_survives_being_stopped_to_the_same_bits(source, tmp_p
 def test_a_teacher_in_bf16_resumes_to_the_same_bits(source, tmp_path):
     def train(place, moment: int | None = None):
         network = models.build("xmem_tiny", seed=3, width=8, key_dim=8, value_dim=16, hidden_dim=8)
-        method = methods.build("smart", total_iterations=14)
-        compute = method.clip_loss
-
-        def stopping(*given, iteration, **rest):
-            if iteration == moment:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return compute(*given, iteration=iteration, **rest)
-
-        method.clip_loss = stopping
+        method = stopped_at(moment, "smart")
         return run(source, place, method, network, teacher_amp="bf16")
 
     whole, curve = train(tmp_path / "whole")
